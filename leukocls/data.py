@@ -20,6 +20,7 @@ from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor, parent_label
 from fastai.vision.augment import Resize, ResizeMethod
 from fastcore.basics import patch
+from fasttransform import Transform
 from tqdm.auto import tqdm
 
 from .cards import DatasetCard, patients_of
@@ -174,8 +175,7 @@ def read_table(
     table = _fill_patients(table, patient, on_error).reset_index(drop=True)
     problems = _problems(table)
     if not os.path.isdir(str(data)) and 'sha256' not in table: problems += _absent(table)
-    table = _check_classes(_settle(table, problems, on_error))
-    return table.sort_values('path', ignore_index=True)
+    return _check_classes(_settle(table, problems, on_error)).sort_values('path', ignore_index=True)
 
 # %% ../nbs/11_data.ipynb #0e3b1ff6
 def _absent(table):
@@ -202,8 +202,8 @@ def check_images(
         except DataError as e: return str(e).removeprefix(f'{path}: ').split('. ')[0]
     with ThreadPoolExecutor(workers or 2*(os.cpu_count() or 1)) as pool:
         said = list(tqdm(pool.map(problem, table.path), total=len(table), desc='checking', unit=' images', disable=len(table) < 5000, leave=False))
+    if not any(said): return table
     bad = [i for i, s in zip(table.index, said) if s]
-    if not bad: return table
     if on_error == 'skip': return _check_classes(_settle(table, [(said[table.index.get_loc(i)], [i]) for i in bad], 'skip'))
     names = listed(f'{os.path.join(*Path(table.path[i]).parts[-2:])} ({said[table.index.get_loc(i)]})' for i in bad)
     raise DataError(f'{len(bad):,} of {len(table):,} images cannot be read: {names}. Remove them, or pass on_error="skip".')
@@ -217,14 +217,14 @@ def fingerprint(
     rows = sorted(f'{os.path.relpath(p, root)}|{os.path.getsize(p) if os.path.exists(p) else -1}|{l}|{q}|{s}' for p, l, q, s in zip(table.path, table.label, table.patient, table.split))
     return hashlib.sha256('\n'.join(rows).encode()).hexdigest()[:16]
 
-# %% ../nbs/11_data.ipynb #250788d8
-class LabelOf:
+# %% ../nbs/11_data.ipynb #89e34d28
+class LabelOf(Transform):
     "Looks an image's label up in the table; pickled, it becomes fastai's `parent_label`, so no file names are saved."
     def __init__(self, table:pd.DataFrame): # From `read_table`
-        self.labels = dict(zip(table.path, table.label))
-    def __call__(self, o): return self.labels[str(o)]
+        super().__init__(); self.labels = dict(zip(table.path, table.label))
+    def encodes(self, o): return self.labels[str(o)]
     def __reduce__(self):
-        if get_spawning_popen() is None: return getattr, (sys.modules[parent_label.__module__], 'parent_label')
+        if get_spawning_popen() is None: return Transform, (parent_label,)
         return LabelOf, (pd.DataFrame({'path': list(self.labels), 'label': list(self.labels.values())}),)
 
 # %% ../nbs/11_data.ipynb #f5ee62d4
@@ -240,10 +240,8 @@ def _check_sides(table):
     if table.split.isna().any(): raise DataError(f'{table.split.isna().sum():,} of {len(table):,} rows have no split. Fill it with split_table(table).')
     train = table.label[table.split == 'train']
     if not len(train): raise DataError('No row has split `train`. Fill the column with split_table(table).')
-    new = sorted(set(table.label) - set(train))
-    if new: raise DataError(f'Class {listed(f"`{c}`" for c in new)} is held out but never trained on. Add training images of it, or remove it.')
-    lacking = sorted(set(train) - set(table.label[table.split != 'train']))
-    if lacking: print(f'No held-out image of {listed(lacking)}: nothing can be said about it.', file=sys.stderr)
+    if new := sorted(set(table.label) - set(train)): raise DataError(f'Class {listed(f"`{c}`" for c in new)} is held out but never trained on. Add training images of it, or remove it.')
+    if lacking := sorted(set(train) - set(table.label[table.split != 'train'])): print(f'No held-out image of {listed(lacking)}: nothing can be said about it.', file=sys.stderr)
 
 # %% ../nbs/11_data.ipynb #ddec6a5f
 class CellDataLoaders:
@@ -257,16 +255,16 @@ class CellDataLoaders:
         median:int=0, # Side of a median filter in pixels before resizing, 0 for none
         item_tfms=None, # fastai item transforms instead of squishing to `size`
         batch_tfms=None, # fastai batch transforms, such as `aug_transforms(flip_vert=True)`
-        device=None, # Default: the best there is
+        device='auto', # As in `pick_device`
         num_workers:int|None=None, # Processes that load; default: none where images are remembered or there is no GPU
         remember:bool|None=None, # Keep prepared images in memory; default: if they fit into a quarter of what is free
     ): # fastai DataLoaders
         "DataLoaders for the rows of a table."
-        _check_sides(table); device = device or pick_device()
+        _check_sides(table); device = pick_device(str(device))
         parts = [table[table.split == s] for s in ('train', 'valid', 'test')]
         used = pd.concat([parts[0], parts[1] if len(parts[1]) else parts[2]], ignore_index=True)
         if remember is None: remember = item_tfms is None and _room_for(len(used), size, 1 if grey else 3)
-        if num_workers is None: num_workers = 0 if remember or str(device) == 'cpu' else min(8, os.cpu_count() or 1)
+        if num_workers is None: num_workers = 0 if remember or device.type == 'cpu' else min(8, os.cpu_count() or 1)
         load = LoadCell(size if item_tfms is None else None, grey, median, remember)
         block = DataBlock(blocks=(TransformBlock(type_tfms=load, batch_tfms=IntToFloatTensor), CategoryBlock(vocab=sorted(set(table.label)))),
             get_y=LabelOf(used), splitter=IndexSplitter(list(range(len(parts[0]), len(used)))), batch_tfms=batch_tfms,

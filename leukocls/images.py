@@ -11,6 +11,7 @@ from multiprocessing.context import get_spawning_popen
 
 import numpy as np
 from fastai.vision.core import PILImage, PILImageBW
+from fasttransform import Transform
 from PIL import Image, ImageFilter, ImageOps
 
 from .core import DataError
@@ -76,21 +77,24 @@ def scan_folder(
         else: ignored[os.path.splitext(e.name)[1].lower() or 'no ending'] += 1
     for e in sorted(folders, key=lambda o: o.name): yield from scan_folder(e.path, ignored, parts + (e.name,), seen)
 
-# %% ../nbs/05_images.ipynb #e1135862
-class LoadCell:
+# %% ../nbs/05_images.ipynb #f8547bc9
+class LoadCell(Transform):
     "Opens an image for fastai, prepared and, if there is room, remembered."
     def __init__(self,
         size:int|None=None, # Side in pixels to squish to at once; None leaves that to fastai
         grey:bool=False, # One channel (P3)
         median:int=0, # Side of a median filter in pixels, odd; 0 for none (P3)
         remember:bool=False, # Keep the prepared pixels in memory, so that no epoch after the first decodes
-    ): self.size, self.grey, self.median, self.remember, self.seen = size, grey, median, remember, {}
+    ):
+        super().__init__()
+        self.size, self.grey, self.median, self.remember, self.seen = size, grey, median, remember, {}
 
-    def __call__(self, o):
-        if not isinstance(o, (str, os.PathLike)): return PILImage.create(o) if not self.grey else PILImageBW(self.prepare(to_rgb(PILImage.create(o))))
-        pixels = self.seen.get(str(o))
-        im = Image.fromarray(pixels) if pixels is not None else self.prepare(open_cell(o))
-        if self.remember and pixels is None: self.seen[str(o)] = np.asarray(im)
+    def encodes(self, o):
+        if not isinstance(o, (str, os.PathLike)): im = self.prepare(to_rgb(PILImage.create(o)))
+        elif str(o) in self.seen: im = Image.fromarray(self.seen[str(o)])
+        else:
+            im = self.prepare(open_cell(o))
+            if self.remember: self.seen[str(o)] = np.asarray(im)
         return (PILImageBW if self.grey else PILImage)(im)
 
     def prepare(self, im):
@@ -100,5 +104,5 @@ class LoadCell:
         return im.resize((self.size, self.size), Image.Resampling.BILINEAR) if self.size and im.size != (self.size,)*2 else im
 
     def __reduce__(self):
-        if get_spawning_popen() is None and not self.grey and not self.median: return getattr, (PILImage, 'create')
+        if get_spawning_popen() is None and not self.grey and not self.median: return Transform, (PILImage.create,)
         return LoadCell, (self.size, self.grey, self.median)
