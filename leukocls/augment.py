@@ -5,9 +5,7 @@
 # %% auto #0
 __all__ = ['AUGMENTATIONS', 'augmentation']
 
-# %% ../nbs/14_augment.ipynb #3abc074d
-from fastai.vision.augment import aug_transforms
-
+# %% ../nbs/14_augment.ipynb #dd1fc3e9
 from .core import RunError
 
 # %% ../nbs/14_augment.ipynb #64b18868
@@ -21,5 +19,6 @@ def augmentation(
 )->list: # fastai batch transforms, for `batch_tfms`
     "The batch transforms of a named augmentation; fastai applies them to training images only."
     if name not in AUGMENTATIONS: raise RunError(f'Augmentation `{name}` is not known. Use one of: {", ".join(AUGMENTATIONS)}.')
-    settings = AUGMENTATIONS[name]
-    return [] if settings is None else aug_transforms(**settings)
+    if AUGMENTATIONS[name] is None: return []
+    from fastai.vision.augment import aug_transforms # here, so that listing recipes does not wait for fastai
+    return aug_transforms(**AUGMENTATIONS[name])

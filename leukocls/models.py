@@ -125,23 +125,23 @@ def _local_dir(arch, path):
     if arch and own and arch.split('.')[0] != own.split('.')[0]: raise ModelError(f'{path} holds weights of `{own}`, not of `{arch}`. Use arch="{own}", or other weights.')
     return own or arch, f'local-dir:{path}', True, config.get('model_args', {})
 
-# %% ../nbs/20_models.ipynb #8bd8c3e8
-def _normalise(dls, cfg, channels):
+# %% ../nbs/20_models.ipynb #0c5e6d91
+def _normalise(dls, mean, std, channels):
     "Normalise as the weights expect; random weights get the same, since networks like inputs around zero."
-    mean, std = cfg['mean'], cfg['std']
     if len(mean) == channels and not dls.after_batch.fs.filter(lambda t: isinstance(t, Normalize)):
         dls.add_tfms([Normalize.from_stats(mean, std)], 'after_batch')
 
-def _timm_learner(dls, arch, weights, channels, kwargs):
+def _timm_learner(dls, arch, weights, channels, stats, model_args, kwargs):
     own, name, pretrained, extra = weights_source(arch, weights)
-    if name.startswith('local-dir:'): extra = {}
+    kept = {**(model_args or {}), **extra} if name.startswith('local-dir:') else model_args or {}
+    extra = {**(model_args or {}), **({} if name.startswith('local-dir:') else extra)}
     try: learn = vision_learner(dls, name, pretrained=pretrained, n_in=channels, **extra, **kwargs)
     except (OSError, RuntimeError, KeyError) as e:
         if str(weights) == 'imagenet': raise _no_weights(arch, str(e).split('\n')[0][:200]) from e
         raise ModelError(f'{weights} does not fit `{arch}`: {str(e)[:300]}. Give weights of the same architecture.') from e
     cfg = learn.model[0].model.pretrained_cfg
-    if not pretrained: _normalise(dls, cfg, channels)
-    learn.arch, learn.model[0].model.pretrained_cfg = own, {**cfg, 'file': None}
+    if not pretrained: _normalise(dls, *(stats or (cfg['mean'], cfg['std'])), channels)
+    learn.model_args, learn.arch, learn.model[0].model.pretrained_cfg = kept, own, {**cfg, 'file': None}
     learn.model.to(memory_format=torch.channels_last)
     return learn
 
@@ -152,6 +152,8 @@ def cell_learner(
     weights:str|os.PathLike='imagenet', # 'imagenet', 'none', a timm local-dir folder, or a weights file
     metrics=None, # fastai metrics; default accuracy and error rate
     fp16:bool|None=None, # Half precision; default: on CUDA
+    stats:tuple|None=None, # (mean, std) per channel to normalise with when `weights='none'`; default those of timm
+    model_args:dict|None=None, # Extra arguments for `timm.create_model`
     **kwargs # As in fastai's `vision_learner`: `loss_func`, `opt_func`, `lr`, `wd`, `cbs`, `path`, …
 )->Learner: # A fastai Learner; its body is frozen if it has pretrained weights
     "fastai's `vision_learner` for cells: the same head, freezing and normalisation, plus weights from a folder and P3's and P1's networks."
@@ -161,5 +163,5 @@ def cell_learner(
         weights_source(arch, 'none' if str(weights) == 'imagenet' else weights)
         learn = Learner(dls, NETWORKS[arch](get_c(dls), channels), metrics=metrics, **kwargs)
         learn.arch = arch
-    else: learn = _timm_learner(dls, arch, weights, channels, {'metrics': metrics, **kwargs})
+    else: learn = _timm_learner(dls, arch, weights, channels, stats, model_args, {'metrics': metrics, **kwargs})
     return learn.to_fp16() if fp16 or (fp16 is None and dls.device.type == 'cuda') else learn
