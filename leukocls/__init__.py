@@ -1,1 +1,18 @@
+"""A folder of blood-smear images in, a classifier you can trust and deploy out. Research use only, not a medical device."""
 __version__ = "0.1.0"
+
+_HOME = dict(  # name → module; each is imported when it is first used, so that `import leukocls` costs nothing
+    train_all='train', train='train', Run='train', Runs='train', predict_images='predict', evaluate='predict', open_pickle='predict',
+    CellDataLoaders='data', read_table='data', check_images='data', split_table='splits', fold_tables='splits',
+    cell_learner='models', Recipe='recipes', get_recipe='recipes', recipes='recipes', score='metrics', metrics_table='metrics',
+    card='cards', cards='cards', draw_films='smears', FILM_PATIENT='smears', LeukoError='core', set_seed='core')
+__all__ = [*_HOME, '__version__']
+
+
+def __getattr__(name):
+    if name not in _HOME: raise AttributeError(f'module `leukocls` has no attribute `{name}`')
+    from importlib import import_module
+    return getattr(import_module(f'leukocls.{_HOME[name]}'), name)
+
+
+def __dir__(): return sorted(__all__)

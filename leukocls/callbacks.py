@@ -37,13 +37,13 @@ class History(Callback):
 class KeepWeights(Callback):
     "Remembers the weights of the best epoch (lowest validation loss) or of the last one."
     order = 61
-    def __init__(self, history, keep='best'): self.history, self.keep, self.low, self.epoch = history, keep, np.inf, 0
+    def __init__(self, history, keep='best'): self.history, self.keep, self.low, self.kept = history, keep, np.inf, 0
     def before_fit(self):
         if not hasattr(self, 'weights'): self._take()
     def after_epoch(self):
         loss = self.history.rows[-1].get('valid_loss', np.nan)
         if not np.isfinite(self.history.rows[-1]['train_loss']): return
-        if self.keep == 'last' or loss < self.low: self.low = min(loss, self.low); self.epoch = len(self.history.rows); self._take()
+        if self.keep == 'last' or loss < self.low: self.low = min(loss, self.low); self.kept = len(self.history.rows); self._take()
     def _take(self): self.weights = {k: v.detach().to('cpu', copy=True) for k, v in self.learn.model.state_dict().items()}
     def restore(self, learn): learn.model.load_state_dict(self.weights)
 
