@@ -58,7 +58,7 @@ def from_confusion(
         chance = (real*said).sum(-1); hits = tp.sum(-1)
         kappa = (n*hits - chance)/(n*n - chance)
         spread = np.sqrt((n*n - (said**2).sum(-1))*(n*n - (real**2).sum(-1))); mcc = np.where(spread > 0, (n*hits - chance)/spread, 0.)
-    per = dict(precision=np.where(real > 0, precision, np.nan), recall=recall, specificity=np.where(real > 0, specificity, np.nan), f1=f(1), f2=f(2))
+        per = dict(precision=np.where(real > 0, precision, np.nan), recall=recall, specificity=np.where(real > 0, specificity, np.nan), f1=f(1), f2=f(2))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning) # a resample without any class has no macro value
         macro = {k: np.nanmean(v, -1) for k, v in per.items()}
@@ -129,7 +129,7 @@ def _number(v): return None if v is None or not np.isfinite(v) else float(v)
 
 def _interval(value, draws, shares=None):
     "A value with its interval: Wilson's for a share (hits, n), else the middle 95 % of the resamples."
-    if shares is not None: low, high = wilson(*shares)
+    if shares is not None: low, high = wilson(*shares) if shares[1] else (0., 1.) # never predicted: nothing is known
     elif np.isfinite(draws).any(): low, high = np.nanpercentile(draws, [2.5, 97.5])
     else: low = high = np.nan
     return dict(value=_number(value), low=_number(min(low, value)), high=_number(max(high, value)))

@@ -20,6 +20,7 @@ from fastai.data.transforms import Normalize, get_c
 from fastai.learner import Learner
 from fastai.metrics import accuracy, error_rate
 from fastai.vision.learner import vision_learner
+from safetensors import SafetensorError
 from torch import nn
 
 from .core import ModelError, listed
@@ -136,12 +137,13 @@ def _timm_learner(dls, arch, weights, channels, stats, model_args, kwargs):
     kept = {**(model_args or {}), **extra} if name.startswith('local-dir:') else model_args or {}
     extra = {**(model_args or {}), **({} if name.startswith('local-dir:') else extra)}
     try: learn = vision_learner(dls, name, pretrained=pretrained, n_in=channels, **extra, **kwargs)
-    except (OSError, RuntimeError, KeyError) as e:
+    except (OSError, RuntimeError, KeyError, SafetensorError) as e:
         if str(weights) == 'imagenet': raise _no_weights(arch, str(e).split('\n')[0][:200]) from e
         raise ModelError(f'{weights} does not fit `{arch}`: {str(e)[:300]}. Give weights of the same architecture.') from e
     cfg = learn.model[0].model.pretrained_cfg
     if not pretrained: _normalise(dls, *(stats or (cfg['mean'], cfg['std'])), channels)
-    learn.model_args, learn.arch, learn.model[0].model.pretrained_cfg = kept, own, {**cfg, 'file': None}
+    learn.model_args, learn.arch = kept, own
+    learn.model[0].model.pretrained_cfg = learn.model[0].model.default_cfg = {**cfg, 'file': None} # no path of this machine in a pickle
     learn.model.to(memory_format=torch.channels_last)
     return learn
 

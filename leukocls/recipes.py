@@ -80,7 +80,7 @@ _P1 = Recipe('p1-cnn', 'traditional-cnn', 'Traditional CNN', 'P1 (2024), C-NMC 2
     filled=('Layers: convolutions of 32, 64, 128 maps, dense 128, dropout 0.5.', 'Batch size: 32, Keras\' default.', 'Momentum: 0.9.'))
 
 _MOBILE = Recipe('mobilenetv2', 'mobilenetv2_100', 'MobileNetV2, fine-tuned', 'none; a small backbone with modern defaults', size=224, augment='turns', bs=32,
-    head_epochs=1, epochs=5, lr=2e-3, precision='auto')
+    epochs=6, lr=(1e-3, 3e-3))
 
 _SMALL = Recipe('small-cnn', 'small-cnn', 'Small CNN from random weights', 'none; for synthetic films and for trying things out', weights='none', size=64,
     augment='turns', bs=32, epochs=12, lr=None, precision='fp32')

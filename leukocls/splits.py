@@ -116,6 +116,8 @@ def split_table(
     if test_pct: side[_hold_out(out.label, groups, test_pct, seed)] = 'test'
     rest = np.flatnonzero(side == 'train')
     if valid_pct: side[rest[_hold_out(out.label.iloc[rest], groups[rest], valid_pct/(1 - test_pct), seed + 1)]] = 'valid'
+    empty = [s for s, share in (('test', test_pct), ('valid', valid_pct)) if share and not (side == s).any()]
+    if empty: raise DataError(f'Too few {"patients" if method == "patient" else "images"}: nothing can be held out for {" and ".join(empty)}. Add data, or set {empty[0]}_pct=0.')
     out['split'] = pd.array(side, dtype='string')
     return _proven(out, method, known)
 

@@ -47,7 +47,7 @@ def _phases(recipe, pretrained):
     if recipe.freeze: return [(recipe.epochs, whole, True)]
     if not recipe.head_epochs: return [(recipe.epochs, whole, False)]
     top = recipe.lr[-1] if isinstance(recipe.lr, tuple) else recipe.lr
-    return [(recipe.head_epochs, top, True), (recipe.epochs, slice(top/200, top/2), False)]
+    return [(recipe.head_epochs, top, True), (recipe.epochs, slice(top/20, top/2), False)]
 
 def _fit(learn, recipe, pretrained, cbs):
     "All phases of a recipe."

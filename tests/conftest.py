@@ -1,0 +1,62 @@
+"What all tests share: synthetic films, a quick recipe, and the real images where there are any."
+import os
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+matplotlib.use('Agg')
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get('LEUKOCLS_SHARED', ROOT.parent/'shared'))
+
+
+def pytest_collection_modifyitems(items):
+    import importlib.util
+    import torch
+    why = {'data': None if (SHARED/'data').is_dir() else f'no real images: {SHARED/"data"} is absent (set LEUKOCLS_SHARED)',
+           'cuda': None if torch.cuda.is_available() else 'no CUDA device',
+           'dev': None if importlib.util.find_spec('nbdev') else 'nbdev is not installed (development only)'}
+    for item in items:
+        for marker, reason in why.items():
+            if reason and item.get_closest_marker(marker): item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope='session')
+def root(): return ROOT
+
+@pytest.fixture(scope='session')
+def shared(): return SHARED
+
+@pytest.fixture(scope='session')
+def films(tmp_path_factory):
+    from leukocls.smears import draw_films
+    return draw_films(tmp_path_factory.mktemp('films')/'films', patients=6, images=5, size=48)
+
+@pytest.fixture(scope='session')
+def table(films):
+    from leukocls.data import read_table
+    from leukocls.smears import FILM_PATIENT
+    return read_table(films, patient=FILM_PATIENT)
+
+@pytest.fixture(scope='session')
+def quick():
+    from leukocls.recipes import get_recipe
+    return get_recipe('small-cnn', size=32, epochs=2, lr=3e-3, bs=16)
+
+@pytest.fixture(scope='session')
+def run(table, quick, tmp_path_factory):
+    from leukocls.splits import split_table
+    from leukocls.train import train
+    return train(quick, split_table(table), out=tmp_path_factory.mktemp('runs'), progress=False, device='cpu')
+
+@pytest.fixture(scope='session')
+def local_weights(tmp_path_factory):
+    "A timm local-dir folder with a tiny network that nobody trained."
+    import json, timm
+    from safetensors.torch import save_file
+    d = tmp_path_factory.mktemp('weights')/'tiny'; d.mkdir()
+    m = timm.create_model('mobilenetv2_035', num_classes=10)
+    save_file(m.state_dict(), d/'model.safetensors')
+    cfg = dict(input_size=[3, 64, 64], mean=[.4]*3, std=[.3]*3, num_classes=10, pool_size=[2, 2], first_conv='conv_stem', classifier='classifier')
+    (d/'config.json').write_text(json.dumps(dict(architecture='mobilenetv2_035', num_classes=10, pretrained_cfg=cfg)))
+    return d

@@ -1,0 +1,28 @@
+import json
+
+import pytest
+from leukocls.core import RunError
+from leukocls.recipes import Recipe, as_dict, change, from_dict, get_recipe, recipes
+from leukocls.train import _phases
+
+
+def test_p4_to_the_letter():
+    r = get_recipe('p4-efficientnet-b3')
+    assert (r.name, r.arch, r.epochs, r.lr, r.freeze, r.schedule, r.weights, r.augment) == ('effb3', 'efficientnet_b3', 20, (.01, .1), True, 'one-cycle', 'imagenet', 'none')
+    assert _phases(r, True) == [(20, slice(.01, .1), True)] and r.published['accuracy'] == 99.84
+
+def test_p3_to_the_letter():
+    r = get_recipe('p3-modified-cnn')
+    assert (r.arch, r.grey, r.size, r.bs, r.epochs, r.opt, r.schedule, r.weights) == ('modified-cnn', True, 50, 64, 30, 'adam', 'flat', 'none') and r.median > 0
+
+@pytest.mark.parametrize('name', list(recipes().index))
+def test_round_trip(name): r = get_recipe(name); assert from_dict(json.loads(json.dumps(as_dict(r)))) == r
+
+@pytest.mark.parametrize('name', [n for n in recipes().index if get_recipe(n).paper.startswith('P')])
+def test_gaps_are_named(name): assert get_recipe(name).published and get_recipe(name).filled
+
+def test_later_fields_are_passed_over(): assert from_dict(dict(name='a', arch='b', of_the_future=1)) == Recipe('a', 'b')
+
+@pytest.mark.parametrize('kw,said', [(dict(epoch=1), 'epochs'), (dict(opt='lion'), 'one of adam, sgd'), (dict(epochs=0), 'at least 1'), (dict(augment='wild'), 'one of none')])
+def test_slips(kw, said):
+    with pytest.raises(RunError, match=said): change(get_recipe('effb3'), **kw)

@@ -1,0 +1,87 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from leukocls.core import DataError
+from leukocls.splits import fold_tables, groups_of, identical_files, shared_files, shared_patients, split_table
+
+
+def make(rng, classes, patients, most, mixed=False):
+    rows = []
+    for c in range(classes):
+        for p in range(patients):
+            for i in range(rng.integers(1, most + 1)): rows.append(dict(path=f'/x/{c}/{p}/{i}.png', label=f'c{c}', patient=f'p{p if mixed else (c, p)}'))
+    return pd.DataFrame(rows).assign(source=pd.NA, split=pd.NA)
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), classes=st.integers(2, 5), patients=st.integers(4, 30), most=st.integers(1, 15), test=st.sampled_from([0, .1, .2, .3, .5]),
+       valid=st.sampled_from([.1, .16, .2]), mixed=st.booleans())
+def test_no_patient_on_two_sides(seed, classes, patients, most, test, valid, mixed):
+    t = make(np.random.default_rng(seed), classes, patients, most, mixed)
+    s = split_table(t, 'patient', valid, test, seed)
+    assert shared_patients(s) == [] and len(s) == len(t) and s.split.notna().all()
+    assert set(s.label) == set(s.label[s.split == 'train'])
+    assert s.path.tolist() == t.path.tolist() and t.split.isna().all()
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(40, 400))
+def test_random_split_keeps_class_shares(seed, n):
+    rng = np.random.default_rng(seed)
+    t = pd.DataFrame(dict(path=[f'/x/{i}.png' for i in range(n)], label=rng.choice(['a', 'b'], n, p=[.7, .3]))).assign(patient=pd.NA, source=pd.NA, split=pd.NA)
+    if t.label.value_counts().min() < 10: return
+    s = split_table(t, 'random', .2, .2, seed)
+    for side in ('valid', 'test'): assert abs((s.label[s.split == side] == 'a').mean() - (t.label == 'a').mean()) < .12
+
+def test_p2_shares():
+    t = pd.DataFrame(dict(path=[f'/{i}' for i in range(3000)], label=[f'c{i % 5}' for i in range(3000)])).assign(patient=pd.NA, source=pd.NA, split=pd.NA)
+    assert split_table(t).split.value_counts().to_dict() == {'train': 1920, 'test': 600, 'valid': 480}
+
+def test_taleqani_shares():
+    t = pd.DataFrame([dict(path=f'/{c}/{i}', label=c) for c, n in dict(Benign=504, Early=985, Pre=963, Pro=804).items() for i in range(n)]).assign(patient=pd.NA, source=pd.NA, split=pd.NA)
+    s = split_table(t, 'random', .2, 0).split.value_counts()
+    assert (s['train'], s['valid']) in ((2604, 652), (2605, 651))
+
+def test_same_seed_same_split(table):
+    a, b, c = (split_table(table, seed=s).split.tolist() for s in (1, 1, 2)); assert a == b != c
+
+def test_copies_stay_together_even_between_patients(tmp_path):
+    rows = []
+    for i in range(40):
+        p = tmp_path/f'{i}.png'; p.write_bytes(b'same' if i in (0, 39) else bytes([i])*50)
+        rows.append(dict(path=str(p), label='ab'[i % 2], patient=f'p{i//4}'))
+    t = pd.DataFrame(rows).assign(source=pd.NA, split=pd.NA)
+    assert list(identical_files(t).values()) == [[0, 39]] and groups_of(t)[0] == groups_of(t)[38]
+    for method in ('patient', 'random'):
+        for seed in range(5): s = split_table(t, method, seed=seed); assert s.split[0] == s.split[39] and not shared_files(s)
+
+def test_random_is_labelled(table):
+    s = split_table(table, 'random'); assert shared_patients(s) and 'too good' in s.attrs['split']['note'] and s.attrs['split']['shared_patients'] > 0
+
+def test_given_leaks_are_told(table):
+    s = split_table(table.assign(split=['train', 'test']*60)); assert 'It leaks: 24 patients' in s.attrs['split']['note']
+
+@pytest.mark.parametrize('kw,said', [(dict(method='vertical'), 'Use one of'), (dict(valid_pct=0, test_pct=0), 'something must be held out'), (dict(test_pct=1.2), 'between 0 and 0.9'),
+                                     (dict(valid_pct=.5, test_pct=.6), 'something left to train on')])
+def test_bad_arguments(table, kw, said):
+    with pytest.raises(DataError, match=said): split_table(table, **kw)
+
+def test_one_patient_per_class_cannot_be_divided():
+    t = pd.DataFrame(dict(path=[f'/{i}' for i in range(20)], label=['a']*10 + ['b']*10, patient=['x']*10 + ['y']*10)).assign(source=pd.NA, split=pd.NA)
+    with pytest.raises(DataError, match='Too few patients: nothing can be held out'): split_table(t, 'patient')
+
+@pytest.mark.parametrize('folds', [2, 3, 5])
+def test_folds_test_everything_once(table, folds):
+    parts = fold_tables(table, folds, valid_pct=.1)
+    assert np.array_equal(sum((p.split == 'test').to_numpy().astype(int) for p in parts), np.ones(len(table)))
+    for p in parts: assert shared_patients(p) == [] and (p.split == 'valid').any()
+
+@pytest.mark.data
+def test_cnmc_folds_share_files(shared):
+    "The official manifest, without pixels: names give patients, sha256 gives copies."
+    from leukocls.cards import card, patients_of
+    m = pd.read_csv(shared/'data/cnmc2019/train_prelim_test_manifest.csv', dtype=str).dropna(subset=['subject'])
+    train = m[m.split.str.contains('train', case=False)]
+    found = pd.Series(patients_of(train.name, card('c-nmc').pattern), index=train.index)
+    assert len(train) == 10661 and found.notna().all() and found.nunique() <= card('c-nmc').patients
+    assert card('c-nmc').check(pd.DataFrame(dict(label=train.label.map(lambda s: {'1': 'all', '0': 'hem'}.get(s, s)), patient=found))) == []

@@ -1,0 +1,179 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from leukocls.core import DataError, RunError
+from leukocls.metrics import score
+from leukocls.predict import evaluate, open_pickle, predict_images
+from leukocls.recipes import get_recipe
+from leukocls.splits import split_table
+from leukocls.train import Run, Runs, train, train_all
+
+
+def test_run_folder_contract(run):
+    files = {str(p.relative_to(run.folder)) for p in run.folder.rglob('*') if p.is_file()}
+    assert {'recipe.json', 'table.csv', 'history.csv', 'predictions.csv', 'metrics.json', 'report.html', 'learner.pkl'} <= files
+    assert {'plots/confusion.png', 'plots/curves.png', 'plots/history.png', 'plots/classes.png', 'plots/batch.png', 'plots/predictions.png'} <= files
+    assert not [f for f in files if os.path.basename(f).startswith('.')]
+    assert list(run.predictions.columns)[:5] == ['path', 'label', 'patient', 'split', 'pred'] and len(run.history) == 2
+    assert {'recipe', 'seed', 'versions', 'data', 'split'} <= set(run.info) and run.info['data']['fingerprint'] and run.info['status'] == 'finished'
+
+def test_metrics_are_those_of_the_predictions(run):
+    p = run.predictions; assert score(p[p.split == 'test'])['accuracy'] == run.metrics['accuracy'] and run.metrics['split'] == 'test'
+    assert set(p.split) == {'valid', 'test'} and len(p) == (run.table.split != 'train').sum()
+
+def test_learner_pickle_bundle_weights_and_predictions_agree(run):
+    "Four ways to the same numbers: what was written, the learner in memory, the pickle, the rebuilt one."
+    p = run.predictions; want = p.filter(like='p_').to_numpy()
+    for learn in (run.learner, open_pickle(run.folder/'learner.pkl', trust=True), Run(run.folder).learner):
+        assert np.allclose(predict_images(learn, p.path).filter(like='p_').to_numpy(), want, atol=1e-5)
+
+def test_best_epoch_is_what_is_exported(table, quick, tmp_path):
+    "With a rate that ruins the second half of training, the exported weights are those of the epoch with the lowest loss."
+    run = train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', epochs=6, lr=.02, schedule='flat')
+    v = run.predictions[run.predictions.split == 'valid']; best = run.history.valid_loss.idxmin()
+    assert run.info['kept_epoch'] == best + 1
+    own = v.apply(lambda r: r[f'p_{r.label}'], axis=1); assert -np.log(own.clip(1e-12)).mean() == pytest.approx(run.history.valid_loss[best], rel=.02)
+    assert best < 5, 'the last epoch was the best: the test shows nothing'
+
+def test_same_seed_same_result(table, quick, tmp_path):
+    a, b, c = (train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', seed=s, epochs=1).predictions.filter(like='p_').to_numpy() for s in (1, 1, 2))
+    assert np.array_equal(a, b) and not np.allclose(a, c)
+
+def test_a_run_never_overwrites(table, quick, tmp_path, run):
+    names = [train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', epochs=1).name for _ in range(2)]
+    assert names == ['small-cnn-seed42', 'small-cnn-seed42-2']
+
+def test_two_sided_split_is_labelled(table, quick, tmp_path):
+    run = train(quick, split_table(table, valid_pct=.2, test_pct=0), out=tmp_path, progress=False, device='cpu', epochs=1)
+    assert run.metrics['split'] == 'valid' and any('too good' in n for n in run.info['notes']) and 'too good' in (run.folder/'report.html').read_text()
+
+def test_train_and_test_only_keeps_the_last_epoch(table, quick, tmp_path):
+    t = split_table(table, valid_pct=0, test_pct=.2); run = train(quick, t, out=tmp_path, progress=False, device='cpu')
+    assert run.info['kept_epoch'] == 2 and run.metrics['split'] == 'test' and any('nothing was chosen' in n for n in run.info['notes'])
+
+def test_lr_find_is_kept(table, quick, tmp_path):
+    from dataclasses import replace
+    run = train(replace(quick, lr=None, epochs=1), split_table(table), out=tmp_path, progress=False, device='cpu')
+    assert (run.folder/'lr_find.csv').exists() and (run.folder/'plots'/'lr_find.png').exists() and 0 < run.info['lr_found'] < 10 and not (run.folder/'models').exists()
+
+def test_early_stopping(table, quick, tmp_path):
+    run = train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', epochs=60, patience=1, lr=.3, schedule='flat')
+    assert len(run.history) < 60
+
+def test_diverging_loss(table, quick, tmp_path):
+    with pytest.raises(RunError, match=r'batch \d+ of \d+.*Try a lower learning rate') as e: train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', lr=1e30, schedule='flat')
+    run = e.value.run; assert run.info['status'] == 'diverged' and np.isfinite(run.predictions.filter(like='p_').to_numpy()).all() and (run.folder/'learner.pkl').exists()
+
+def test_no_space(table, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, 'disk_usage', lambda p: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(RunError, match='MB free'): train(quick, split_table(table), out=tmp_path, progress=False, device='cpu')
+    assert not any(tmp_path.iterdir())
+
+def test_failing_export_says_so_and_leaves_nothing_half(run, tmp_path, monkeypatch):
+    from leukocls.train import _write_learner
+    def full(*a, **k): raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(run.learner, 'export', full)
+    with pytest.raises(RunError, match='No space left'): _write_learner(run.learner, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ['model.safetensors']
+
+def test_out_is_a_file(table, quick, tmp_path):
+    (tmp_path/'runs').write_text('')
+    with pytest.raises(RunError, match='Choose another folder'): train(quick, split_table(table), out=tmp_path/'runs', progress=False)
+
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write everywhere')
+def test_read_only(table, quick, tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(RunError, match='Choose another folder'): train(quick, split_table(table), out=tmp_path, progress=False)
+    finally: tmp_path.chmod(0o700)
+
+def test_changed_weights_are_refused(run, tmp_path):
+    copy = shutil.copytree(run.folder, tmp_path/'copy'); info = json.loads((copy/'recipe.json').read_text()); info['model']['classes'].append('extra'); (copy/'recipe.json').write_text(json.dumps(info))
+    with pytest.raises(RunError, match='does not fit'): Run(copy).learner
+
+def test_pretrained_recipe_freezes_and_rebuilds(table, local_weights, tmp_path):
+    run = train('effb3', split_table(table), out=tmp_path, progress=False, device='cpu', arch='mobilenetv2_035', weights=str(local_weights), epochs=1, size=64, bs=16)
+    p = run.predictions; again = predict_images(Run(run.folder).learner, p.path[:6])
+    assert np.allclose(again.filter(like='p_').to_numpy(), p.filter(like='p_').to_numpy()[:6], atol=1e-4) and run.info['model']['frozen'] > 0
+    assert str(local_weights).encode() not in (run.folder/'learner.pkl').read_bytes() and str(tmp_path).encode() not in (run.folder/'learner.pkl').read_bytes()
+
+@pytest.mark.parametrize('kind', ['run', 'cell_learner'])
+def test_pickle_opens_without_leukocls(kind, table, local_weights, tmp_path):
+    "A user of plain fastai, on another machine, without leukocls: load, predict a file, get the same numbers."
+    if kind == 'run':
+        run = train('mobilenetv2', split_table(table), out=tmp_path, progress=False, device='cpu', arch='mobilenetv2_035', weights=str(local_weights), epochs=1, size=64)
+        pkl, learn = run.folder/'learner.pkl', run.learner
+    else:
+        from leukocls.all import CellDataLoaders, cell_learner
+        learn = cell_learner(CellDataLoaders.from_table(split_table(table), size=64, bs=16, device='cpu'), 'mobilenetv2_035', local_weights)
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, lr_max=slice(1e-3, 1e-2))
+        pkl = tmp_path/'leukemia_model.pkl'; learn.export(pkl)
+    code = textwrap.dedent('''
+        import sys, json; sys.modules['leukocls'] = None
+        from fastai.learner import load_learner
+        import fastai.callback.progress
+        learn = load_learner(sys.argv[1])
+        with learn.no_bar(): out = learn.predict(sys.argv[2])
+        print(json.dumps([str(out[0]), [float(v) for v in out[2]]]))''')
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(pkl), table.path[0]], capture_output=True, text=True, cwd='/')
+    assert done.returncode == 0, done.stderr
+    label, p = json.loads(done.stdout.strip().splitlines()[-1]); ours = predict_images(learn, table.path[:1])
+    assert label == ours.pred[0] and np.allclose(p, ours.filter(like='p_').to_numpy()[0], atol=1e-5)
+
+def test_interrupt_keeps_what_was_learned(films, tmp_path):
+    "Ctrl-C in the middle of training: the run folder is whole, the status says so, the exit code is 130."
+    cmd = [sys.executable, '-W', 'ignore', '-m', 'leukocls', 'train', str(films), '--recipe', 'small-cnn', '--patient', r'(P\d+)_', '--epochs', '2000', '--lr', '0.003', '--size', '32', '--out', str(tmp_path)]
+    p = subprocess.Popen(cmd, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    end = time.time() + 120; seen = ''
+    os.set_blocking(p.stderr.fileno(), False)
+    while time.time() < end and 'epoch=2/' not in seen: time.sleep(.2); seen += p.stderr.read() or ''
+    assert 'epoch=2/' in seen, seen[-500:]
+    p.send_signal(signal.SIGINT); out, _ = p.communicate(timeout=90)
+    run = Run(next(tmp_path.iterdir())); assert p.returncode == 130 and run.info['status'] == 'interrupted' and 2 <= len(run.history) < 2000
+    assert (run.folder/'report.html').exists() and 'Interrupted after' in out and len(Run(run.folder).learner.dls.vocab) == 4
+
+def test_runs_choose_on_validation_images(run, table, tmp_path):
+    other = train('modified-cnn', split_table(table), out=tmp_path, progress=False, device='cpu', epochs=1); runs = Runs([other, run])
+    right = lambda r: (lambda p: (p.label == p.pred).mean())(r.predictions[r.predictions.split == 'valid'])
+    assert runs.best is max(runs, key=right) and len(runs.leaderboard) == 2 and '<table' in runs._repr_html_() and 'report.html' in run._repr_html_()
+
+def test_train_all_stops_before_training_on_a_slip(films):
+    with pytest.raises(RunError, match='Did you mean'): train_all(films, ['small-cnn', 'efb3'])
+    with pytest.raises(RunError, match='recipes is empty'): train_all(films, [])
+
+def test_train_all_skips_bad_files_and_says_so(tmp_path, quick):
+    from leukocls.smears import FILM_PATIENT, draw_films
+    d = draw_films(tmp_path/'d', patients=5, images=3, size=32); (d/'Pro'/'P999_000.png').write_bytes(b'')
+    with pytest.raises(DataError, match='zero bytes'): train_all(d, quick, patient=FILM_PATIENT, out=tmp_path/'runs', progress=False)
+    runs = train_all(d, quick, patient=FILM_PATIENT, out=tmp_path/'runs', progress=False, on_error='skip', device='cpu', epochs=1)
+    assert list(runs[0].info['data']['skipped'].values()) == ['zero bytes']
+
+def test_evaluate_new_films(run, tmp_path):
+    from leukocls.smears import FILM_PATIENT, draw_films
+    m = evaluate(run.learner, draw_films(tmp_path/'n', patients=2, images=3, size=48, seed=9), patient=FILM_PATIENT); assert m['n'] == 24 and m['interval']['unit'] == 'patient'
+
+def test_pickle_that_is_none(tmp_path):
+    for content in (b'', b'junk'):
+        (tmp_path/'x.pkl').write_bytes(content)
+        with pytest.raises(ValueError, match='--trust'): open_pickle(tmp_path/'x.pkl')
+        with pytest.raises(ValueError, match='cannot be opened'): open_pickle(tmp_path/'x.pkl', trust=True)
+
+def test_report_is_safe_and_self_contained(tmp_path, quick):
+    "Class names come from folders, and folders from anywhere."
+    from PIL import Image
+    evil = '<script>alert(1)</script>'.replace('/', '∕')
+    for c in (evil, 'b'):
+        (tmp_path/'d'/c).mkdir(parents=True)
+        for i in range(12): Image.fromarray(np.random.default_rng(i).integers(0, 255, (16, 16, 3), dtype='uint8')).save(tmp_path/'d'/c/f'{i}.png')
+    run = train_all(tmp_path/'d', quick, out=tmp_path/'r', progress=False, device='cpu', epochs=1)[0]
+    page = (run.folder/'report.html').read_text(); assert '<script' not in page and 'http:' not in page and 'https:' not in page and len(page) < 5_000_000 and 'Not a medical device' in page
