@@ -8,6 +8,7 @@ __all__ = ['SPLIT_NAMES', 'COLUMN_NAMES', 'read_table', 'check_images', 'fingerp
 # %% ../nbs/11_data.ipynb #85e680a6
 import hashlib
 import os
+import re
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 
 from .cards import DatasetCard, patients_of
 from .core import DataError, late, listed, pick_device
-from .images import IMAGE_SUFFIXES, LoadCell, open_cell, scan_folder
+from .images import IMAGE_SUFFIXES, LoadCell, RememberDL, open_cell, room_for, scan_folder
 
 # %% ../nbs/11_data.ipynb #be8cf825
 def _check_layout(root, found, tops, kinds, depth):
@@ -56,10 +57,11 @@ def _rows_of_folder(root):
     if not found: raise DataError(f'{root} holds no images ({", ".join(IMAGE_SUFFIXES)}). Give a folder with one folder of images per class.')
     tops = {parts[0] if parts else '' for _, parts in found}
     kinds = {SPLIT_NAMES.get(t.casefold()) for t in tops}
-    depth = 1 if kinds <= {'train', 'valid', 'test'} and 'train' in kinds else 0
+    folds = all(re.fullmatch(r'fold[ _-]?\d+', t, re.IGNORECASE) for t in tops)
+    depth = 1 if folds or (kinds <= {'train', 'valid', 'test'} and 'train' in kinds) else 0
     _check_layout(root, found, tops, kinds, depth)
     return pd.DataFrame({'path': [os.path.abspath(p) for p, _ in found], 'label': [parts[depth] for _, parts in found],
-                         'split': [SPLIT_NAMES[parts[0].casefold()] if depth else pd.NA for _, parts in found]})
+                         'split': [SPLIT_NAMES[parts[0].casefold()] if depth and not folds else pd.NA for _, parts in found]})
 
 # %% ../nbs/11_data.ipynb #cc9e1dce
 COLUMN_NAMES = dict(path='path file filename filepath filepaths file_path image image_path img'.split(),
@@ -227,13 +229,6 @@ class LabelOf(Transform):
         if get_spawning_popen() is None: return Transform, (parent_label,)
         return LabelOf, (pd.DataFrame({'path': list(self.labels), 'label': list(self.labels.values())}),)
 
-# %% ../nbs/11_data.ipynb #f5ee62d4
-def _room_for(n, size, channels):
-    "Whether n prepared images fit into a quarter of the memory that is free."
-    try: free = os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')
-    except (ValueError, OSError, AttributeError): free = 4e9
-    return n*size*size*channels < free/4
-
 # %% ../nbs/11_data.ipynb #1124ed27
 def _check_sides(table):
     "Sides must be filled, and what is tested must have been learned."
@@ -263,13 +258,15 @@ class CellDataLoaders:
         _check_sides(table); device = pick_device(str(device))
         parts = [table[table.split == s] for s in ('train', 'valid', 'test')]
         used = pd.concat([parts[0], parts[1] if len(parts[1]) else parts[2]], ignore_index=True)
-        if remember is None: remember = item_tfms is None and _room_for(len(used), size, 1 if grey else 3)
+        if remember is None: remember = item_tfms is None and room_for(len(used), size, 1 if grey else 3)
         if num_workers is None: num_workers = 0 if remember or device.type == 'cpu' else min(8, os.cpu_count() or 1)
-        load = LoadCell(size if item_tfms is None else None, grey, median, remember)
+        load = LoadCell(size if item_tfms is None else None, grey, median)
         block = DataBlock(blocks=(TransformBlock(type_tfms=load, batch_tfms=IntToFloatTensor), CategoryBlock(vocab=sorted(set(table.label)))),
             get_y=LabelOf(used), splitter=IndexSplitter(list(range(len(parts[0]), len(used)))), batch_tfms=batch_tfms,
             item_tfms=item_tfms or Resize(size, method=ResizeMethod.Squish))
-        return block.dataloaders(used.path.tolist(), bs=min(bs, len(parts[0])), device=device, num_workers=num_workers)
+        dls = block.dataloaders(used.path.tolist(), bs=min(bs, len(parts[0])), device=device, num_workers=num_workers)
+        if remember: dls.loaders = [dl.new(dl.dataset, cls=RememberDL) for dl in dls.loaders]
+        return dls
 
 # %% ../nbs/11_data.ipynb #35b688df
 @patch(cls_method=True)

@@ -40,6 +40,10 @@ def test_patient_below_the_class(tmp_path):
 def test_bad_folders(tmp_path, layout, said):
     with pytest.raises(DataError, match=said): read_table(folder(tmp_path, layout))
 
+def test_fold_folders_are_not_classes(tmp_path):
+    t = read_table(folder(tmp_path, {'fold_0/all': 2, 'fold_0/hem': 2, 'fold_1/all': 2, 'fold_1/hem': 2}))
+    assert set(t.label) == {'all', 'hem'} and t.split.isna().all() and len(t) == 8
+
 def test_missing_folder(tmp_path):
     with pytest.raises(DataError, match='does not exist'): read_table(tmp_path/'nowhere')
 

@@ -22,7 +22,7 @@ from leukocls.train import Run, Runs, train, train_all
 def test_run_folder_contract(run):
     files = {str(p.relative_to(run.folder)) for p in run.folder.rglob('*') if p.is_file()}
     assert {'recipe.json', 'table.csv', 'history.csv', 'predictions.csv', 'metrics.json', 'report.html', 'learner.pkl'} <= files
-    assert {'plots/confusion.png', 'plots/curves.png', 'plots/history.png', 'plots/classes.png', 'plots/batch.png', 'plots/predictions.png'} <= files
+    assert {'plots/confusion.png', 'plots/confusion_shares.png', 'plots/roc.png', 'plots/precision_recall.png', 'plots/loss.png', 'plots/accuracy.png', 'plots/classes.png', 'plots/batch.png', 'plots/predictions.png'} <= files
     assert not [f for f in files if os.path.basename(f).startswith('.')]
     assert list(run.predictions.columns)[:5] == ['path', 'label', 'patient', 'split', 'pred'] and len(run.history) == 2
     assert {'recipe', 'seed', 'versions', 'data', 'split'} <= set(run.info) and run.info['data']['fingerprint'] and run.info['status'] == 'finished'
@@ -60,6 +60,11 @@ def test_two_sided_split_is_labelled(table, quick, tmp_path):
 def test_train_and_test_only_keeps_the_last_epoch(table, quick, tmp_path):
     t = split_table(table, valid_pct=0, test_pct=.2); run = train(quick, t, out=tmp_path, progress=False, device='cpu')
     assert run.info['kept_epoch'] == 2 and run.metrics['split'] == 'test' and any('nothing was chosen' in n for n in run.info['notes'])
+
+def test_held_out_side_lacks_a_class(table, quick, tmp_path, capsys):
+    t = split_table(table); t = t[~((t.label == 'Pro') & (t.split != 'train'))].reset_index(drop=True)
+    run = train(quick, t, out=tmp_path, progress=False, device='cpu', epochs=1)
+    assert 'No held-out image of Pro' in capsys.readouterr().err and run.metrics['per_class']['Pro']['recall']['value'] is None and 'not defined' in (run.folder/'report.html').read_text()
 
 def test_lr_find_is_kept(table, quick, tmp_path):
     from dataclasses import replace
@@ -133,11 +138,10 @@ def test_pickle_opens_without_leukocls(kind, table, local_weights, tmp_path):
 def test_interrupt_keeps_what_was_learned(films, tmp_path):
     "Ctrl-C in the middle of training: the run folder is whole, the status says so, the exit code is 130."
     cmd = [sys.executable, '-W', 'ignore', '-m', 'leukocls', 'train', str(films), '--recipe', 'small-cnn', '--patient', r'(P\d+)_', '--epochs', '2000', '--lr', '0.003', '--size', '32', '--out', str(tmp_path)]
-    p = subprocess.Popen(cmd, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    end = time.time() + 120; seen = ''
-    os.set_blocking(p.stderr.fileno(), False)
-    while time.time() < end and 'epoch=2/' not in seen: time.sleep(.2); seen += p.stderr.read() or ''
-    assert 'epoch=2/' in seen, seen[-500:]
+    log = tmp_path.parent/'interrupted.log'; end = time.time() + 120
+    with open(log, 'w') as f: p = subprocess.Popen(cmd, stderr=f, stdout=subprocess.PIPE, text=True)
+    while time.time() < end and 'epoch=2/' not in log.read_text(): time.sleep(.2)
+    assert 'epoch=2/' in log.read_text(), log.read_text()[-500:]
     p.send_signal(signal.SIGINT); out, _ = p.communicate(timeout=90)
     run = Run(next(tmp_path.iterdir())); assert p.returncode == 130 and run.info['status'] == 'interrupted' and 2 <= len(run.history) < 2000
     assert (run.folder/'report.html').exists() and 'Interrupted after' in out and len(Run(run.folder).learner.dls.vocab) == 4

@@ -28,10 +28,10 @@ for recipe in a.recipes:
         began = time.perf_counter(); changes = {} if recipe == 'modified-cnn' else dict(weights=a.weights)
         with tempfile.TemporaryDirectory() as d:
             run = train_all(a.data, recipe, out=d, split='random', valid_pct=.2, test_pct=0, seed=seed, keep='last', progress=False, **changes)[0]
-            seconds = time.perf_counter() - began; m, i = run.metrics, run.info
+            seconds = time.perf_counter() - began; m, i, h = run.metrics, run.info, run.history
         row = dict(recipe=recipe, images=a.name, seed=seed, split='random 80/20, patients unknown', train=i['data']['sides']['train'], held_out=m['n'],
                    **{f'{k}{end}': round(m[k][part], 5) for k in ('accuracy', 'precision', 'recall', 'specificity', 'f1', 'kappa', 'auroc', 'ece') for part, end in (('value', ''), ('low', '_low'), ('high', '_high'))},
-                   epochs=len(run.history), seconds=round(seconds, 1), seconds_per_epoch=round(run.history.seconds.median(), 1), precision_used=i['precision'], device=i['device'], cores=os.cpu_count(), threads=torch.get_num_threads(),
+                   epochs=len(h), seconds=round(seconds, 1), seconds_per_epoch=round(h.seconds.median(), 1), precision_used=i['precision'], device=i['device'], cores=os.cpu_count(), threads=torch.get_num_threads(),
                    published_accuracy=(i['recipe']['published'] or {}).get('accuracy'), torch=versions()['torch'], fastai=versions()['fastai'],
                    command=f"python tests/bench/main_job.py {a.name} --weights {Path(a.weights).name} --recipes {recipe} --seeds {seed}")
         old = pd.concat([old, pd.DataFrame([row])], ignore_index=True); old.to_csv(a.out, index=False)

@@ -1,0 +1,56 @@
+"The command line as a person meets it: in a process of its own."
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+
+def leukocls(*words, cwd=None): return subprocess.run([sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, words)], capture_output=True, text=True, cwd=cwd or Path(__file__).parent.parent)
+
+def failed(done, said):
+    assert done.returncode == 2, (done.returncode, done.stderr[-500:]); assert said in done.stderr, done.stderr
+    assert 'Traceback' not in done.stderr and len(done.stderr.strip().splitlines()) <= 3
+
+def test_version():
+    from leukocls import __version__
+    assert leukocls('--version').stdout.strip() == f'leukocls {__version__}'
+
+@pytest.mark.parametrize('command', ['demo', 'train', 'evaluate', 'predict', 'recipes'])
+def test_help(command): done = leukocls(command, '--help'); assert done.returncode == 0 and 'Usage' in done.stdout and len(done.stdout) > 200
+
+def test_help_names_every_command():
+    shown = leukocls('--help').stdout
+    for word in ('demo', 'train', 'evaluate', 'predict', 'recipes', '--version', '--debug', 'Not a medical device'): assert word in shown
+
+def test_recipes_json(): assert {'effb3', 'modified-cnn', 'mobilenetv2'} <= {r['name'] for r in json.loads(leukocls('recipes', '--json').stdout)}
+
+def test_errors_are_short(tmp_path, run):
+    failed(leukocls('train', tmp_path/'nowhere'), 'does not exist')
+    failed(leukocls('train', tmp_path, '--recipe', 'effb4'), 'Did you mean effb3?')
+    failed(leukocls('predict', run.folder/'learner.pkl', 'a.png'), '--trust')
+    failed(leukocls('predict', run.folder, 'a.png'), 'no such file')
+    failed(leukocls('predict', tmp_path, 'a.png'), 'no run folder')
+    assert leukocls('train').returncode == 2 and leukocls('nonsense').returncode == 2
+
+def test_debug_shows_where(tmp_path): done = leukocls('--debug', 'train', tmp_path/'nowhere'); assert done.returncode == 1 and 'Traceback' in done.stderr
+
+def test_train_evaluate_predict(films, tmp_path):
+    done = leukocls('train', films, '--recipe', 'small-cnn', '--patient', r'(P\d+)_', '--epochs', 1, '--size', 32, '--lr', .003, '--device', 'cpu', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path/'runs'/'small-cnn-seed42'; assert (folder/'report.html').exists() and 'report.html' in done.stdout and 'Not a medical device' in done.stdout and 'balanced accuracy' in done.stdout
+    paths = sorted(films.rglob('*.png'))[:3]
+    for model in ([folder], [folder/'learner.pkl', '--trust']):
+        done = leukocls('predict', model[0], *paths, *model[1:], '--csv', tmp_path/'p.csv'); assert done.returncode == 0, done.stderr
+        p = pd.read_csv(tmp_path/'p.csv'); assert p.path.tolist() == [str(x) for x in paths] and p.filter(like='p_').sum(axis=1).round(4).eq(1).all()
+    done = leukocls('predict', folder, films/'Pro'); assert done.returncode == 0 and len(done.stdout.strip().splitlines()) == 31
+    done = leukocls('evaluate', folder, films, '--json', tmp_path/'m.json'); assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path/'m.json').read_text())['n'] == 120
+
+def test_demo(tmp_path):
+    done = leukocls('demo', '--patients', 5, '--images', 3, cwd=tmp_path); assert done.returncode == 0, done.stderr
+    run = tmp_path/'runs'/'small-cnn-seed42'
+    for name in ('report.html', 'learner.pkl', 'plots', 'metrics.json'): assert (run/name).exists() and name in done.stdout
+    assert 'no clinical meaning' in done.stdout and 'accuracy' in done.stdout
