@@ -18,9 +18,9 @@ class Bf16OnCpu(Callback):
     "bfloat16 arithmetic on a CPU that has it; the loss is computed in float32."
     order = 10
     def before_batch(self): self.cast = torch.autocast('cpu', dtype=torch.bfloat16); self.cast.__enter__()
-    def after_pred(self): self._leave(); self.learn.pred = self.learn.pred.float()
-    def after_cancel_batch(self): self._leave()
-    def _leave(self):
+    def after_pred(self): self.leave(); self.learn.pred = self.learn.pred.float()
+    def after_cancel_batch(self): self.leave()
+    def leave(self):
         if getattr(self, 'cast', None): self.cast.__exit__(None, None, None); self.cast = None
 
 # %% ../nbs/15_callbacks.ipynb #560ddd40
@@ -65,6 +65,7 @@ class Progress(Callback):
     def before_fit(self):
         if not hasattr(self, 'bar'): self.bar = tqdm(total=self.epochs*self._images(), desc=self.title, unit=' images', smoothing=.05)
     def _images(self): dl = self.dls.train; return dl.n//dl.bs*dl.bs if dl.drop_last else dl.n
+    def leave(self): getattr(self, 'bar', tqdm(disable=True)).close()
     def after_batch(self):
         if self.training: self.bar.update(len(self.learn.yb[0]))
     def after_epoch(self):

@@ -109,12 +109,13 @@ def train(
 
 # %% ../nbs/42_cli.ipynb #1997433e
 def _open(model, trust):
-    "The learner of a run folder, or of a pickle if the user says that it may run code."
+    "The learner of a run folder, or of a pickle if the user says that it may run code; and the paths it was trained on, if known."
     from leukocls.predict import open_pickle
     from leukocls.train import Run
-    if str(model).endswith('.pkl') and not os.path.isdir(model): return open_pickle(model, trust)
+    if str(model).endswith('.pkl') and not os.path.isdir(model): return open_pickle(model, trust), ()
     if not os.path.isdir(model): raise RunError(f'{model} is neither a run folder nor a .pkl file. Runs lie in ./runs unless --out said otherwise.')
-    return Run(model).learner
+    run = Run(model)
+    return run.learner, run.table.path[run.table.split == 'train']
 
 def _images_of(paths):
     "Files as they are given; of a folder all images below it."
@@ -135,7 +136,7 @@ def predict(
     "Predict the class of images, with a probability for each class."
     from leukocls.core import write_whole
     from leukocls.predict import predict_images
-    table = predict_images(_open(model, trust), _images_of(images), progress=True)
+    table = predict_images(_open(model, trust)[0], _images_of(images), progress=True)
     if csv: write_whole(csv, table.to_csv(index=False)); typer.echo(f'{len(table):,} predictions in {csv}', err=True)
     else: typer.echo(table.round(4).to_csv(index=False, sep='\t').rstrip())
     typer.echo(RESEARCH_ONLY, err=True)
@@ -153,9 +154,11 @@ def evaluate(
     from leukocls.core import write_whole
     from leukocls.metrics import METRICS, show_interval
     from leukocls.predict import evaluate as judge
-    metrics = judge(_open(model, trust), data, patient=patient, on_error=on_error)
+    learn, trained_on = _open(model, trust)
+    metrics = judge(learn, data, patient=patient, on_error=on_error, trained_on=trained_on)
     typer.echo(f"{metrics['n']:,} images. {metrics['interval']['note']}")
     for k in METRICS: typer.echo(f"  {k.replace('_', ' '):18} {show_interval(metrics[k], k)}")
+    for note in metrics['notes']: typer.echo(f'Note: {note}')
     if json_out: write_whole(json_out, json.dumps(metrics, indent=1, ensure_ascii=False)); typer.echo(f'Metrics: {json_out}')
     typer.echo(RESEARCH_ONLY)
 

@@ -33,8 +33,9 @@ def _check_layout(root, found, tops, kinds, depth):
     "Refuse the folders that would silently be read as something else."
     loose = [p for p, parts in found if len(parts) <= depth]
     if loose: raise DataError(f'{len(loose):,} images lie outside any class folder: {listed(loose, 3)}. Move each into the folder of its class.')
-    if depth == 0 and kinds - {None}:
-        raise DataError(f'{root} mixes split folders with others: {listed(sorted(tops), 10)}. Keep only train, valid and test there, or only class folders.')
+    sides = [t for t in tops if re.match(r'(train|valid|test)(ing|ation)?([ _.-]|$)', t, re.IGNORECASE)]
+    if depth == 0 and (kinds - {None} or sides):
+        raise DataError(f'{root} mixes split folders with others: {listed(sorted(tops), 10)}. Keep only train, valid and test there, or give the folder that holds the class folders.')
     below = {}
     for _, parts in found:
         if depth == 0 and len(parts) > 1: below.setdefault(parts[0], set()).add(parts[1])

@@ -60,10 +60,13 @@ def evaluate(
     data, # Folder, CSV file or DataFrame of labelled images it has not seen
     patient=None, # As in `read_table`
     on_error:str='raise', # 'raise' or 'skip'
-)->dict: # As in metrics.json
+    trained_on=(), # Paths it was trained on, to say so if they are among the data
+)->dict: # As in metrics.json, plus `notes`
     "Judge a learner on new labelled images."
     table = check_images(read_table(data, patient=patient, on_error=on_error), on_error); known = [str(c) for c in learn.dls.vocab]
     new = sorted(set(table.label) - set(known))
     if new: raise DataError(f'The model does not know {listed(f"`{c}`" for c in new)}. It knows: {listed(known, 20)}. Rename the classes, or remove them.')
     predictions = pd.concat([table[['label', 'patient']], predict_images(learn, table.path)], axis=1)
-    return late('leukocls.metrics:score')(predictions)
+    seen = int(table.path.isin(set(trained_on)).sum())
+    notes = [f'{seen:,} of {len(table):,} images were trained on: figures are too good. Judge on images that the model has not seen.'] if seen else []
+    return late('leukocls.metrics:score')(predictions) | dict(notes=notes)

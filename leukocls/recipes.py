@@ -77,7 +77,7 @@ _P3 = Recipe('modified-cnn', 'modified-cnn', 'Modified CNN on grey 50×50 images
 # %% ../nbs/21_recipes.ipynb #b8b4b942
 _P1 = Recipe('p1-cnn', 'traditional-cnn', 'Traditional CNN', 'P1 (2024), C-NMC 2019', weights='none', size=224, bs=32, epochs=15, lr=1e-5, schedule='flat',
     opt='sgd', wd=0., keep='last', published=dict(accuracy=91.65, precision=92.5, recall=91.5, f1=91.75),
-    filled=('Layers: convolutions of 32, 64, 128 maps, dense 128, dropout 0.5.', 'Batch size: 32, Keras\' default.', 'Momentum: 0.9.'))
+    filled=('Layers: convolutions of 32, 64, 128 maps, dense 128, dropout 0.5.', 'Batch size: 32, Keras\' default.', 'Momentum: none, Keras\' default.'))
 
 _MOBILE = Recipe('mobilenetv2', 'mobilenetv2_100', 'MobileNetV2, fine-tuned', 'none; a small backbone with modern defaults', size=224, augment='turns', bs=32,
     epochs=6, lr=(1e-3, 3e-3))

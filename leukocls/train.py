@@ -8,6 +8,7 @@ __all__ = ['STEPS', 'precision_of', 'find_lr', 'Run', 'train', 'Runs', 'train_al
 # %% ../nbs/22_train.ipynb #bced9ab8
 import json
 import shutil
+import sys
 import tempfile
 import time
 from functools import cached_property
@@ -27,7 +28,7 @@ from .data import CellDataLoaders, check_images, fingerprint, read_table
 from .models import NETWORKS, cell_learner, count_parameters
 from .predict import predict_images
 from .recipes import Recipe, as_dict, get_recipe
-from .splits import split_table
+from .splits import shared_patients, split_table
 
 # %% ../nbs/22_train.ipynb #bc3036b1
 def precision_of(
@@ -35,7 +36,7 @@ def precision_of(
     device, # torch.device
 )->str: # 'fp16', 'bf16' or 'fp32'
     "What to compute in: fp16 on CUDA; on a CPU bf16 where it has the instructions and the network is large enough to gain."
-    if recipe.precision != 'auto': return recipe.precision if device.type == 'cuda' or recipe.precision != 'fp16' else 'fp32'
+    if recipe.precision != 'auto': return recipe.precision if device.type == 'cuda' or (device.type, recipe.precision) == ('cpu', 'bf16') else 'fp32'
     if device.type == 'cuda': return 'fp16'
     return 'bf16' if device.type == 'cpu' and recipe.arch not in NETWORKS and cpu_has_bf16() else 'fp32'
 
@@ -131,7 +132,7 @@ def _write_learner(learn, folder):
     path, dls_path, temp = learn.path, learn.dls.path, folder/'.learner.pkl'
     learn.path = learn.dls.path = Path('.')
     try: learn.export(temp.absolute()); temp.replace(folder/'learner.pkl')
-    except OSError as e: raise RunError(f'Cannot write {folder/"learner.pkl"}: {e.strerror or e}. Free some space, then save it with run.learner.export("learner.pkl").') from e
+    except (OSError, RuntimeError) as e: raise RunError(f'Cannot write {folder/"learner.pkl"}: {getattr(e, "strerror", None) or e}. Free some space, then save it with run.learner.export("learner.pkl").') from e
     finally: learn.path, learn.dls.path = path, dls_path; temp.unlink(missing_ok=True)
 
 def _csv(frame): return frame.to_csv(index=False, lineterminator='\n')
@@ -156,6 +157,12 @@ def _check_space(folder, learn):
     free = shutil.disk_usage(folder).free
     if free < wanted: raise RunError(f'{folder}: {free/1e6:,.0f} MB free, {wanted/1e6:,.0f} MB needed for model and report. Free some space, or choose another folder with --out.')
 
+# %% ../nbs/22_train.ipynb #635e6d5e
+def _told(table):
+    "A table whose note about its split is true: one whose `split` was filled or changed by hand counts as given."
+    facts = table.attrs.get('split')
+    return table if facts and facts['shared_patients'] == len(shared_patients(table)) else split_table(table, 'given', valid_pct=0)
+
 # %% ../nbs/22_train.ipynb #fc102aa2
 def train(
     recipe:str|Recipe, # Name of a recipe, or a recipe
@@ -168,7 +175,7 @@ def train(
 )->Run: # The finished run
     "Train one recipe on one table; everything is written to a new run folder."
     began = time.perf_counter(); recipe = get_recipe(recipe, **changes); device = pick_device(device)
-    if table.split.isna().any(): table = split_table(table, seed=seed)
+    table = split_table(table, seed=seed) if table.split.isna().any() else _told(table)
     folder = new_folder(out, f'{recipe.name}-seed{seed}')
     try:
         set_seed(seed); learn, pretrained, notes = _prepare(recipe, table, device); _check_space(folder, learn)
@@ -176,13 +183,15 @@ def train(
                     data=_data_facts(table), split=table.attrs.get('split', {}), model=_model_facts(learn, recipe), notes=notes, status='training')
         _write_info(folder, info); write_whole(folder/'table.csv', _csv(table))
         if recipe.lr is None:
+            if pretrained and not recipe.freeze: learn.unfreeze()
             lr, curve = find_lr(learn); info['lr_found'] = lr; write_whole(folder/'lr_find.csv', _csv(curve))
             recipe = get_recipe(recipe, lr=lr)
     except BaseException: shutil.rmtree(folder, ignore_errors=True); raise
     said = _learn(learn, recipe, pretrained, folder, info, table, progress)
     run = _finish(learn, folder, info, table, began, progress)
     if said:
-        err = RunError(f'{said} The weights of epoch {info["kept_epoch"]} are kept in {folder}. Try a lower learning rate (lr=…), or look for damaged images.'); err.run = run; raise err
+        advice = 'Try a lower learning rate (lr=…), or look for damaged images.' if info['status'] == 'diverged' else 'Out of memory: try a smaller bs or size.'
+        err = RunError(f'{said} The weights of epoch {info["kept_epoch"]} are kept in {folder}. {advice}'); err.run = run; raise err
     return run
 
 # %% ../nbs/22_train.ipynb #b7dc5ab1
@@ -202,12 +211,15 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     if info['precision'] == 'fp16': learn.to_fp16()
     info['status'] = 'finished'
     try: _fit(learn, recipe, pretrained, cbs)
-    except KeyboardInterrupt: learn.remove_cbs([c for c in cbs if c in learn.cbs]); info['status'] = 'interrupted'; info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
+    except KeyboardInterrupt: info['status'] = 'interrupted'; info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
+    except Exception as e:
+        stop.said = f'Training stopped in epoch {len(history.rows) + 1}: {type(e).__name__}: {str(e)[:300]}.'
+        if not keep.kept: shutil.rmtree(folder, ignore_errors=True); raise RunError(f'{stop.said} Nothing was learned yet. Out of memory: try a smaller bs or size.') from e
     finally:
-        if progress and hasattr(cbs[3], 'bar'): cbs[3].bar.close()
+        for c in cbs: getattr(c, 'leave', lambda: None)()
     if keep.kept or stop.said: keep.restore(learn)
-    learn.to_fp32(); info['kept_epoch'] = keep.kept
-    if stop.said: info['status'] = 'diverged'; info['notes'].append(stop.said)
+    learn.to_fp32(); info['kept_epoch'] = keep.kept; info['model'].update(count_parameters(learn.model))
+    if stop.said: info['status'] = 'failed' if stop.said.startswith('Training') else 'diverged'; info['notes'].append(stop.said)
     write_whole(folder/'history.csv', _csv(pd.DataFrame(history.rows, columns=None if history.rows else ['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds'])))
     return stop.said
 
@@ -264,4 +276,12 @@ def train_all(
     chosen = [get_recipe(r, **changes) for r in names]
     table = check_images(read_table(data, patient=patient, on_error=on_error), on_error)
     table = split_table(table, split, valid_pct, test_pct, seed)
-    return Runs(train(r, table, out=out, seed=seed, device=device, progress=progress) for r in chosen)
+    runs, lost = Runs(), []
+    for r in chosen:
+        try: runs.append(train(r, table, out=out, seed=seed, device=device, progress=progress))
+        except RunError as e:
+            lost.append(e); print(f'{r.name}: {e}', file=sys.stderr)
+            if hasattr(e, 'run'): runs.append(e.run)
+        if runs and runs[-1].info['status'] == 'interrupted': break
+    if len(lost) == len(chosen): raise lost[0]
+    return runs

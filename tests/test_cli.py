@@ -47,7 +47,7 @@ def test_train_evaluate_predict(films, tmp_path):
         p = pd.read_csv(tmp_path/'p.csv'); assert p.path.tolist() == [str(x) for x in paths] and p.filter(like='p_').sum(axis=1).round(4).eq(1).all()
     done = leukocls('predict', folder, films/'Pro'); assert done.returncode == 0 and len(done.stdout.strip().splitlines()) == 31
     done = leukocls('evaluate', folder, films, '--json', tmp_path/'m.json'); assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path/'m.json').read_text())['n'] == 120
+    assert json.loads((tmp_path/'m.json').read_text())['n'] == 120 and 'were trained on: figures are too good' in done.stdout
 
 def test_demo(tmp_path):
     done = leukocls('demo', '--patients', 5, '--images', 3, cwd=tmp_path); assert done.returncode == 0, done.stderr

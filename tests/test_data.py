@@ -35,7 +35,7 @@ def test_patient_below_the_class(tmp_path):
 
 @pytest.mark.parametrize('layout,said', [
     ({}, 'holds no images'), ({'a': 3}, 'one class only: a'), ({'a': 3, 'b': 1}, '`b` has one image only'), ({'.': 2, 'a': 3}, '2 images lie outside'),
-    ({'train/a': 3, 'train/b': 3, 'extra/a': 2}, 'mixes split folders with others'), ({'x/a': 2, 'x/b': 2}, r'Did you mean .*x\?'),
+    ({'train/a': 3, 'train/b': 3, 'extra/a': 2}, 'mixes split folders with others'), ({'training_data/fold_0': 3, 'testing_data/images': 3}, 'give the folder that holds the class folders'), ({'x/a': 2, 'x/b': 2}, r'Did you mean .*x\?'),
     ({'Original/a': 2, 'Original/b': 2, 'Segmented/a': 2, 'Segmented/b': 2}, 'Choose one'), ({'Pro': 2, 'pro': 2}, 'differ only in case: Pro, pro')])
 def test_bad_folders(tmp_path, layout, said):
     with pytest.raises(DataError, match=said): read_table(folder(tmp_path, layout))

@@ -79,6 +79,37 @@ def test_diverging_loss(table, quick, tmp_path):
     with pytest.raises(RunError, match=r'batch \d+ of \d+.*Try a lower learning rate') as e: train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', lr=1e30, schedule='flat')
     run = e.value.run; assert run.info['status'] == 'diverged' and np.isfinite(run.predictions.filter(like='p_').to_numpy()).all() and (run.folder/'learner.pkl').exists()
 
+def test_one_failing_recipe_does_not_stop_the_others(films, quick, tmp_path, capsys):
+    from dataclasses import replace
+    from leukocls.smears import FILM_PATIENT
+    runs = train_all(films, [replace(quick, name='explodes', lr=1e30, schedule='flat'), quick], patient=FILM_PATIENT, out=tmp_path, progress=False, device='cpu')
+    assert [r.info['status'] for r in runs] == ['diverged', 'finished'] and 'explodes: The loss became' in capsys.readouterr().err
+
+def test_error_in_the_middle_keeps_the_epochs_before(table, quick, tmp_path, monkeypatch):
+    "The disk with the images goes away, the GPU runs out of memory: what was learned is saved first."
+    import leukocls.callbacks as cb
+    old = cb.History.before_epoch
+    def later(self):
+        if len(self.rows) == 1: raise RuntimeError('CUDA out of memory')
+        old(self)
+    monkeypatch.setattr(cb.History, 'before_epoch', later)
+    with pytest.raises(RunError, match='epoch 2: RuntimeError: CUDA out of memory') as e: train(quick, split_table(table), out=tmp_path, progress=False, device='cpu')
+    assert e.value.run.info['kept_epoch'] == 1 and (e.value.run.folder/'learner.pkl').exists()
+    monkeypatch.setattr(cb.History, 'before_epoch', lambda self: 1/0)
+    with pytest.raises(RunError, match='Nothing was learned yet'): train(quick, split_table(table), out=tmp_path/'second', progress=False, device='cpu')
+    assert not any((tmp_path/'second').iterdir())
+
+def test_hand_made_split_is_not_called_by_patient(table, quick, tmp_path):
+    t = split_table(table); t = t.assign(split=t.split.sample(frac=1, random_state=1).to_numpy())
+    run = train(quick, t, out=tmp_path, progress=False, device='cpu', epochs=1)
+    assert run.info['split']['method'] == 'given' and 'It leaks' in run.info['split']['note'] and 'It leaks' in (run.folder/'report.html').read_text()
+
+def test_autocast_does_not_outlive_an_interrupt():
+    "bfloat16 is switched off again when Ctrl-C arrives in the middle of a batch."
+    import torch
+    from leukocls.callbacks import Bf16OnCpu
+    cast = Bf16OnCpu(); cast.before_batch(); assert torch.is_autocast_enabled('cpu'); cast.leave(); assert not torch.is_autocast_enabled('cpu')
+
 def test_no_space(table, quick, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, 'disk_usage', lambda p: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(RunError, match='MB free'): train(quick, split_table(table), out=tmp_path, progress=False, device='cpu')
