@@ -1,11 +1,12 @@
 """A folder of blood-smear images in, a classifier you can trust and deploy out. Research use only, not a medical device."""
 __version__ = "0.1.0"
 
-_HOME = dict(  # name → module; each is imported when it is first used, so that `import leukocls` costs nothing
-    train_all='train', train='train', Run='train', Runs='train', predict_images='predict', evaluate='predict', open_pickle='predict',
+_HOME = dict(  # name → module; each is imported when it is first used, so that `import leukocls` costs nothing.
+    # No name here may be a module's (`train`, `recipes`, `cards`): importing the module would replace it.
+    train_all='train', Run='train', Runs='train', predict_images='predict', evaluate='predict', open_pickle='predict',
     CellDataLoaders='data', read_table='data', check_images='data', split_table='splits', fold_tables='splits',
-    cell_learner='models', Recipe='recipes', get_recipe='recipes', recipes='recipes', score='metrics', metrics_table='metrics',
-    card='cards', cards='cards', draw_films='smears', FILM_PATIENT='smears', LeukoError='core', set_seed='core')
+    cell_learner='models', Recipe='recipes', get_recipe='recipes', score='metrics', metrics_table='metrics',
+    card='cards', draw_films='smears', FILM_PATIENT='smears', LeukoError='core', set_seed='core')
 __all__ = [*_HOME, '__version__']
 
 

@@ -143,11 +143,18 @@ def _timm_learner(dls, arch, weights, channels, stats, model_args, kwargs):
     cfg = learn.model[0].model.pretrained_cfg
     if not pretrained: _normalise(dls, *(stats or (cfg['mean'], cfg['std'])), channels)
     learn.model_args, learn.arch = kept, own
-    learn.model[0].model.pretrained_cfg = learn.model[0].model.default_cfg = {**cfg, 'file': None} # no path of this machine in a pickle
+    _forget_paths(learn, own)
     learn.model.to(memory_format=torch.channels_last)
     return learn
 
-# %% ../nbs/20_models.ipynb #791ebcc6
+# %% ../nbs/20_models.ipynb #2e625bd0
+def _forget_paths(learn, arch):
+    "Take the folder that the weights came from out of everything that would be pickled."
+    body = learn.model[0].model
+    body.pretrained_cfg = body.default_cfg = {**body.pretrained_cfg, 'file': None}
+    learn.__stored_args__.update(arch=arch); learn.__stored_args__.pop('pretrained_cfg_overlay', None)
+    if hasattr(learn, 'pretrained_cfg_overlay'): del learn.pretrained_cfg_overlay
+
 def cell_learner(
     dls, # fastai DataLoaders, from `CellDataLoaders`
     arch:str='efficientnet_b3', # timm name, `hf-hub:…`, `local-dir:…`, or one of `NETWORKS`

@@ -64,12 +64,20 @@ def plot_lines(
     ax.set(xlabel='epoch', title=title, ylim=ylim); ax.xaxis.get_major_locator().set_params(integer=True); ax.grid(alpha=.3); ax.legend(fontsize=8)
     return fig
 
-def plot_loss(history:pd.DataFrame, kept:int=0, stamp:str='')->Figure:
-    "Loss on training and validation images over epochs, as P1, P2 and P3 show it; arguments as in `plot_lines`."
+def plot_loss(
+    history:pd.DataFrame, # A row per epoch, from history.csv
+    kept:int=0, # Epoch whose weights were kept, marked if above 0
+    stamp:str='', # Small text below
+)->Figure: # Two lines over epochs
+    "Loss on training and validation images over epochs, as P1, P2 and P3 show it."
     return plot_lines(history, dict(train_loss='training', valid_loss='validation'), 'Loss', kept, stamp)
 
-def plot_accuracy(history:pd.DataFrame, kept:int=0, stamp:str='')->Figure:
-    "Accuracy and error rate on validation images over epochs, as P4 shows them; arguments as in `plot_lines`."
+def plot_accuracy(
+    history:pd.DataFrame, # A row per epoch, from history.csv
+    kept:int=0, # Epoch whose weights were kept, marked if above 0
+    stamp:str='', # Small text below
+)->Figure: # Two lines over epochs
+    "Accuracy and error rate on validation images over epochs, as P4 shows them."
     return plot_lines(history, dict(accuracy='accuracy', error_rate='error rate'), 'Validation images', kept, stamp, (-.02, 1.02))
 
 # %% ../nbs/32_report.ipynb #3ccafeb6
