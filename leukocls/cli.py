@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Annotated, List, Optional
 
@@ -40,6 +41,7 @@ def main(
 )->None:
     "Run the command line; ends the program with 0, 2 (the user can put it right) or 130 (interrupted)."
     _DEBUG['on'] = False
+    warnings.filterwarnings('ignore', category=FutureWarning) # what other packages say to programmers is nothing to a user
     try: app(args=args, prog_name='leukocls', standalone_mode=True)
     except LeukoError as e:
         if _DEBUG['on']: raise
