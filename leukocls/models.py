@@ -152,8 +152,10 @@ def _forget_paths(learn, arch):
     "Take the folder that the weights came from out of everything that would be pickled."
     body = learn.model[0].model
     body.pretrained_cfg = body.default_cfg = {**body.pretrained_cfg, 'file': None}
-    learn.__stored_args__.update(arch=arch); learn.__stored_args__.pop('pretrained_cfg_overlay', None)
-    if hasattr(learn, 'pretrained_cfg_overlay'): del learn.pretrained_cfg_overlay
+    stored = vars(learn).get('__stored_args__', {}) # fastcore before 2 keeps the arguments here as well
+    if 'arch' in stored: stored['arch'] = arch
+    stored.pop('pretrained_cfg_overlay', None)
+    vars(learn).pop('pretrained_cfg_overlay', None)
 
 def cell_learner(
     dls, # fastai DataLoaders, from `CellDataLoaders`

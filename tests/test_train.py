@@ -170,7 +170,7 @@ def test_interrupt_keeps_what_was_learned(films, tmp_path):
     "Ctrl-C in the middle of training: the run folder is whole, the status says so, the exit code is 130."
     cmd = [sys.executable, '-W', 'ignore', '-m', 'leukocls', 'train', str(films), '--recipe', 'small-cnn', '--patient', r'(P\d+)_', '--epochs', '2000', '--lr', '0.003', '--size', '32', '--out', str(tmp_path)]
     log = tmp_path.parent/'interrupted.log'; end = time.time() + 120
-    with open(log, 'w') as f: p = subprocess.Popen(cmd, stderr=f, stdout=subprocess.PIPE, text=True)
+    with open(log, 'w') as f: p = subprocess.Popen(cmd, stderr=f, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # a background shell hands down an ignored SIGINT
     while time.time() < end and 'epoch=2/' not in log.read_text(): time.sleep(.2)
     assert 'epoch=2/' in log.read_text(), log.read_text()[-500:]
     p.send_signal(signal.SIGINT); out, _ = p.communicate(timeout=90)
