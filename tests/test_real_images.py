@@ -31,6 +31,5 @@ def test_real_weights_train_a_step(shared, tmp_path):
 
 @pytest.mark.slow
 def test_p3_as_described_learns(shared, tmp_path):
-    t = read_table(shared/'data/taleqani/Original').groupby('label').head(150).reset_index(drop=True)
-    run = train_all(t, 'modified-cnn', out=tmp_path, split='random', progress=False, device='cpu')[0]
-    assert run.metrics['n'] == 120 and run.metrics['accuracy']['low'] > .25  # four equal classes: chance is outside the interval
+    run = train_all(shared/'data/taleqani/Original', 'modified-cnn', out=tmp_path, split='random', epochs=4, progress=False)[0]
+    assert run.metrics['n'] in (651, 652) and run.metrics['accuracy']['value'] > .5
