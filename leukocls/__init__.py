@@ -3,8 +3,8 @@ __version__ = "0.1.0"
 
 _HOME = dict(  # name → module; each is imported when it is first used, so that `import leukocls` costs nothing.
     # No name here may be a module's (`train`, `recipes`, `cards`): importing the module would replace it.
-    train_all='train', Run='train', Runs='train', predict_images='predict', evaluate='predict', open_pickle='predict',
-    CellDataLoaders='data', read_table='data', check_images='data', split_table='splits', fold_tables='splits',
+    train_all='train', Run='runs', Runs='runs', predict_images='predict', evaluate='predict', open_pickle='predict',
+    CellDataLoaders='loaders', read_table='data', check_images='data', split_table='splits', fold_tables='splits',
     cell_learner='models', Recipe='recipes', get_recipe='recipes', score='metrics', metrics_table='metrics',
     card='cards', draw_films='smears', FILM_PATIENT='smears', LeukoError='core', set_seed='core')
 __all__ = [*_HOME, '__version__']

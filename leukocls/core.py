@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'need', 'set_seed', 'pick_device',
-           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'late']
+           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'late']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -127,6 +127,32 @@ def new_folder(
             if not parent.is_dir(): raise RunError(f'{parent} is a file, not a folder. Choose another folder with --out.') from None
         except OSError as e: raise RunError(f'Cannot make a folder in {parent}: {e.strerror or e}. Choose another folder with --out.') from e
     raise RunError(f'{parent} holds 9,999 folders named {name}. Choose another folder with --out.')
+
+# %% ../nbs/00_core.ipynb #d360fbb9
+def cache_folder(
+    name:str, # What is kept there, such as 'features'
+)->Path|None: # The folder, or None where nothing can be kept
+    "A folder for what can be made again: `$LEUKOCLS_CACHE` (set it to `off` for none), else `leukocls` in the user's cache folder."
+    home = os.environ.get('LEUKOCLS_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'leukocls'
+    if str(home) == 'off': return None
+    folder = Path(home)/name
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError: return None
+    return folder if os.access(folder, os.W_OK) else None
+
+def prune(
+    folder:Path, # A folder of `cache_folder`
+    most:float=4e9, # Bytes to keep
+)->None:
+    "Remove what was used longest ago until the rest fits; what another process has just removed is passed over."
+    files = []
+    for p in Path(folder).iterdir():
+        try: s = p.stat(); files.append((s.st_mtime, s.st_size, p))
+        except OSError: pass
+    total = sum(size for _, size, _ in files)
+    for _, size, p in sorted(files):
+        if total <= most: return
+        p.unlink(missing_ok=True); total -= size
 
 # %% ../nbs/00_core.ipynb #718ab15a
 def late(

@@ -23,6 +23,7 @@ class Recipe:
     arch:str # timm name, or one of `leukocls.models.NETWORKS`
     title:str = '' # What it is, in a few words
     paper:str = '' # Where it comes from
+    kind:str = 'network' # 'network' (trained by fastai) or 'probe' (frozen features and a small head)
     weights:str = 'imagenet' # 'imagenet', 'none', a folder or a file
     size:int = 224 # Side of the square input, in pixels
     grey:bool = False # One channel
@@ -39,12 +40,14 @@ class Recipe:
     precision:str = 'auto' # 'auto', 'fp16' (CUDA), 'bf16', 'fp32'
     patience:int = 0 # Stop after so many epochs without a lower validation loss; 0 never
     keep:str = 'best' # Which weights to keep: 'best' (lowest validation loss) or 'last'
+    head:str = 'linear' # Of a probe: 'linear', 'knn', 'mlp', or 'auto', the best of them by cross-validation
+    views:int = 1 # Of a probe: how many of the eight flips and quarter turns to learn from
     published:dict = field(default_factory=dict) # The paper's figures, per cent
     filled:tuple = () # What the paper does not say, and what we took
 
 # %% ../nbs/21_recipes.ipynb #fe17162d
 _CHOICES = dict(schedule=('one-cycle', 'flat'), opt=('adam', 'sgd'), precision=('auto', 'fp16', 'bf16', 'fp32'),
-                keep=('best', 'last'), augment=tuple(AUGMENTATIONS))
+                keep=('best', 'last'), augment=tuple(AUGMENTATIONS), kind=('network', 'probe'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)))
 
 def change(
     recipe:Recipe, # Any recipe
@@ -85,8 +88,10 @@ _MOBILE = Recipe('mobilenetv2', 'mobilenetv2_100', 'MobileNetV2, fine-tuned', 'n
 _SMALL = Recipe('small-cnn', 'small-cnn', 'Small CNN from random weights', 'none; for synthetic films and for trying things out', weights='none', size=64,
     augment='turns', bs=32, epochs=12, lr=None, precision='fp32')
 
+_PROBE = Recipe('probe', 'mobilenetv2_100', 'Frozen MobileNetV2, all stages, linear head', 'none; the fast path', kind='probe', size=224)
+
 _ALIASES = {'p4-efficientnet-b3': 'effb3', 'p3-modified-cnn': 'modified-cnn'}
-_RECIPES = {r.name: r for r in (_P4, _P3, _P1, _MOBILE, _SMALL)}
+_RECIPES = {r.name: r for r in (_P4, _P3, _P1, _MOBILE, _PROBE, _SMALL)}
 
 # %% ../nbs/21_recipes.ipynb #f536e3f1
 def get_recipe(
@@ -107,7 +112,7 @@ def recipes(
 )->pd.DataFrame: # One row per recipe
     "All recipes as a table."
     rows = [dict(recipe=r.name, title=r.title, paper=r.paper, arch=r.arch, size=r.size, optimiser=r.opt, schedule=r.schedule,
-                 epochs=r.head_epochs + r.epochs, published_accuracy=r.published.get('accuracy')) for r in _RECIPES.values()]
+                 epochs=r.head_epochs + r.epochs if r.kind == 'network' else 0, published_accuracy=r.published.get('accuracy')) for r in _RECIPES.values()]
     return pd.DataFrame(rows).set_index('recipe')
 
 # %% ../nbs/21_recipes.ipynb #55610700

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['SPLITS', 'identical_files', 'groups_of', 'shared_patients', 'shared_files', 'split_table', 'fold_tables']
 
-# %% ../nbs/12_splits.ipynb #3cba4804
-import hashlib
+# %% ../nbs/12_splits.ipynb #91f34cd9
 import os
 from collections import defaultdict
 
@@ -15,6 +14,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from .core import DataError, listed
+from .memory import content_hashes
 
 # %% ../nbs/12_splits.ipynb #4046fc0c
 def identical_files(
@@ -27,8 +27,7 @@ def identical_files(
         if os.path.exists(p): by_size[os.path.getsize(p)].append(i)
     for rows in by_size.values():
         if len(rows) < 2: continue
-        for i in rows:
-            with open(table.path.iloc[i], 'rb') as f: same[hashlib.sha256(f.read()).hexdigest()].append(i)
+        for i, h in zip(rows, content_hashes(table.path.iloc[rows])): same[h.tobytes().hex()].append(i)
     return {k: v for k, v in same.items() if len(v) > 1}
 
 # %% ../nbs/12_splits.ipynb #ef7900f1

@@ -10,6 +10,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get('LEUKOCLS_SHARED', ROOT.parent/'shared'))
 
 
+@pytest.fixture(scope='session', autouse=True)
+def own_cache(tmp_path_factory):
+    "Tests neither use nor fill the cache of whoever runs them; subprocesses inherit it."
+    os.environ['LEUKOCLS_CACHE'] = str(tmp_path_factory.mktemp('cache')); yield; del os.environ['LEUKOCLS_CACHE']
+
 def pytest_collection_modifyitems(items):
     import importlib.util
     import torch

@@ -8,7 +8,8 @@ import pytest
 import torch
 from leukocls.core import DataError
 from leukocls.data import CellDataLoaders, check_images, fingerprint, read_table
-from leukocls.images import LoadCell
+from leukocls.images import Pixels
+from leukocls.loaders import LoadCell
 from leukocls.smears import FILM_PATIENT
 from leukocls.splits import split_table
 from PIL import Image
@@ -116,7 +117,7 @@ def test_loader_gives_what_pil_gives(table, kw):
     t = split_table(table, valid_pct=.2, test_pct=0)
     dls = CellDataLoaders.from_table(t, size=32, bs=4, device='cpu', num_workers=0, **kw)
     x = dls.valid.one_batch()[0]; path = dls.valid_ds.items[0]
-    im = LoadCell(32, kw.get('grey', False), kw.get('median', 0))(path)
+    im = LoadCell(Pixels(32, kw.get('grey', False), kw.get('median', 0)))(path)
     want = torch.tensor(np.asarray(im)).float()/255
     assert torch.allclose(x[0].as_subclass(torch.Tensor), want[None] if kw.get('grey') else want.permute(2, 0, 1), atol=1e-6)
 
@@ -142,7 +143,7 @@ def test_pickle_holds_no_names(table):
 def test_spawned_workers_keep_our_loader(table):
     "A worker that is started fresh must still turn EXIF and deepen nothing: the loader stays itself there."
     import multiprocessing.context as c
-    load = LoadCell(16); c.set_spawning_popen(object())
+    load = LoadCell(Pixels(16)); c.set_spawning_popen(object())
     try: again = pickle.loads(pickle.dumps(load))
     finally: c.set_spawning_popen(None)
-    assert type(again) is LoadCell and again.size == 16
+    assert type(again) is LoadCell and again.pixels.size == 16

@@ -3,7 +3,7 @@ import json
 import pytest
 from leukocls.core import RunError
 from leukocls.recipes import Recipe, as_dict, change, from_dict, get_recipe, recipes
-from leukocls.train import _phases
+from leukocls.fit import _phases
 
 
 def test_p4_to_the_letter():

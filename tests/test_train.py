@@ -116,10 +116,10 @@ def test_no_space(table, quick, tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())
 
 def test_failing_export_says_so_and_leaves_nothing_half(run, tmp_path, monkeypatch):
-    from leukocls.train import _write_learner
+    from leukocls.fit import write_learner
     def full(*a, **k): raise OSError(28, 'No space left on device')
     monkeypatch.setattr(run.learner, 'export', full)
-    with pytest.raises(RunError, match='No space left'): _write_learner(run.learner, tmp_path)
+    with pytest.raises(RunError, match='No space left'): write_learner(run.learner, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ['model.safetensors']
 
 def test_out_is_a_file(table, quick, tmp_path):
