@@ -11,7 +11,8 @@ import time
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException
-from tqdm.auto import tqdm
+
+from .core import bar
 
 # %% ../nbs/15_callbacks.ipynb #5a1138c1
 class Bf16OnCpu(Callback):
@@ -63,9 +64,10 @@ class Progress(Callback):
     order = 63
     def __init__(self, history, epochs, name=''): self.history, self.epochs, self.title = history, epochs, name
     def before_fit(self):
-        if not hasattr(self, 'bar'): self.bar = tqdm(total=self.epochs*self._images(), desc=self.title, unit=' images', smoothing=.05)
+        if not hasattr(self, 'bar'): self.bar = bar(self.epochs*self._images(), self.title, leave=True, smoothing=.05)
     def _images(self): dl = self.dls.train; return dl.n//dl.bs*dl.bs if dl.drop_last else dl.n
-    def leave(self): getattr(self, 'bar', tqdm(disable=True)).close()
+    def leave(self):
+        if hasattr(self, 'bar'): self.bar.close()
     def after_batch(self):
         if self.training: self.bar.update(len(self.learn.yb[0]))
     def after_epoch(self):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'need', 'set_seed', 'pick_device',
-           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'late']
+           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'bar', 'late']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -153,6 +153,18 @@ def prune(
     for _, size, p in sorted(files):
         if total <= most: return
         p.unlink(missing_ok=True); total -= size
+
+# %% ../nbs/00_core.ipynb #998aaae5
+def bar(
+    total:int|None=None, # How many there are, if that is known
+    what:str='', # Said in front
+    show:bool=True, # False shows nothing
+    **kwargs # As in `tqdm`
+): # tqdm bar, counting images
+    "A bar with images/s and time left; in a log file, where it cannot move, a line every half minute."
+    from tqdm.auto import tqdm
+    alive = 'ipykernel' in sys.modules or sys.stderr.isatty()
+    return tqdm(total=total, desc=what, unit=' images', disable=not show, **{'leave': False, 'mininterval': .1 if alive else 30, **kwargs})
 
 # %% ../nbs/00_core.ipynb #718ab15a
 def late(

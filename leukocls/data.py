@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm.auto import tqdm
 
 from .cards import DatasetCard, patients_of
-from .core import DataError, late, listed
+from .core import DataError, bar, late, listed
 from .images import IMAGE_SUFFIXES, open_cell, scan_folder
 from .memory import Remembered, content_hashes
 
@@ -28,7 +27,7 @@ from .memory import Remembered, content_hashes
 def _check_layout(root, found, tops, kinds, depth):
     "Refuse the folders that would silently be read as something else."
     loose = [p for p, parts in found if len(parts) <= depth]
-    if loose: raise DataError(f'{len(loose):,} images lie outside any class folder: {listed(loose, 3)}. Move each into the folder of its class.')
+    if loose: raise DataError(f'{len(loose):,} images lie outside any class folder: {listed(loose, 3)}. Move each into the folder of its class.{" Or did you mean the folder above, " + os.path.dirname(os.path.abspath(root)) + "?" if len(loose) == len(found) else ""}')
     sides = [t for t in tops if re.match(r'(train|valid|test)(ing|ation)?([ _.-]|$)', t, re.IGNORECASE)]
     if depth == 0 and (kinds - {None} or sides):
         raise DataError(f'{root} mixes split folders with others: {listed(sorted(tops), 10)}. Keep only train, valid and test there, or give the folder that holds the class folders.')
@@ -203,13 +202,13 @@ def check_images(
     try: hashes = content_hashes(table.path); new = ~whole.get(hashes)[1]
     except DataError: hashes, new = None, np.ones(len(table), bool) # a file is missing: opening it says so
     with ThreadPoolExecutor(workers or 2*(os.cpu_count() or 1)) as pool:
-        found = list(tqdm(pool.map(problem, table.path[new]), total=int(new.sum()), desc='checking', unit=' images', disable=new.sum() < 5000, leave=False))
+        found = list(bar(int(new.sum()), 'checking', new.sum() >= 5000, iterable=pool.map(problem, table.path[new])))
     said = np.full(len(table), None, object); said[new] = found; good = new & np.equal(said, None)
     if hashes is not None: whole.put(hashes[good], np.zeros((good.sum(), 0)))
     if not any(said): return table
     bad = [i for i, s in zip(table.index, said) if s]
     if on_error == 'skip': return _check_classes(_settle(table, [(said[table.index.get_loc(i)], [i]) for i in bad], 'skip'))
-    names = listed(f'{os.path.join(*Path(table.path[i]).parts[-2:])} ({said[table.index.get_loc(i)]})' for i in bad)
+    names = listed((f'{os.path.join(*Path(table.path[i]).parts[-2:])} ({said[table.index.get_loc(i)]})' for i in bad), 50)
     raise DataError(f'{len(bad):,} of {len(table):,} images cannot be read: {names}. Remove them, or pass on_error="skip".')
 
 # %% ../nbs/11_data.ipynb #2509a882

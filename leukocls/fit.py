@@ -183,7 +183,7 @@ def fit_network(
 )->Fitted: # The trained network; its learner is already saved
     "Train a network by fastai, and save it before anything else can go wrong."
     device = pick_device(str(device)); seed = info['seed']
-    set_seed(seed); learn, pretrained, info['notes'] = _prepare(recipe, table, device)
+    set_seed(seed); learn, pretrained, notes = _prepare(recipe, table, device); info['notes'] += notes
     check_space(folder, sum(v.numel()*v.element_size() for v in learn.model.state_dict().values()))
     info.update(device=str(device), precision=precision_of(recipe, device), model=_model_facts(learn, recipe))
     write_info(folder, info); write_csv(folder/'table.csv', table)

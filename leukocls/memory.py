@@ -33,7 +33,8 @@ def content_hashes(
     workers:int|None=None, # Threads; by default two per core
 )->np.ndarray: # (N, 32) uint8, SHA-256 of each file's bytes
     "The contents' names. A file that has not changed is read once per process."
-    with ThreadPoolExecutor(workers or 2*(os.cpu_count() or 1)) as pool: found = list(pool.map(_hash, paths, chunksize=32))
+    paths = list(paths); some = [paths[i:i + 64] for i in range(0, len(paths), 64)]
+    with ThreadPoolExecutor(workers or 2*(os.cpu_count() or 1)) as pool: found = list(pool.map(lambda part: b''.join(map(_hash, part)), some))
     return np.frombuffer(b''.join(found), 'uint8').reshape(-1, 32)
 
 # %% ../nbs/06_memory.ipynb #f14d4266

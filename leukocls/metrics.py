@@ -171,10 +171,11 @@ def _side(predictions):
 def _how(patient, resamples, classes, cm):
     "What the intervals are, in words."
     absent = [c for c, row in zip(classes, cm) if not row.sum()]
+    few = ' Fewer than 20 patients: these intervals are rough, and those of single classes more so.' if patient is not None and patient.nunique() < 20 else ''
     kind = (f'Bootstrap of {patient.nunique():,} whole patients, {resamples:,} resamples.' if patient is not None else
             f'Wilson for shares (accuracy; precision, recall, specificity per class), bootstrap of images for the rest, {resamples:,} resamples; patients unknown, so intervals may be too narrow.')
-    return dict(level=.95, unit='patient' if patient is not None else 'image', resamples=resamples, average='macro, one class against the rest',
-                note=kind + (f' No image of {listed(absent)}: averages go over the other classes.' if absent else ''))
+    return dict(level=.95, unit='patient' if patient is not None else 'image', patients=None if patient is None else int(patient.nunique()), resamples=resamples, average='macro, one class against the rest',
+                note=kind + few + (f' No image of {listed(absent)}: averages go over the other classes.' if absent else ''))
 
 # %% ../nbs/30_metrics.ipynb #c37cfd05
 def metrics_table(
@@ -190,7 +191,7 @@ def show_interval(
 )->str: # '97.5 % (96.2–98.4)'
     "A value with its interval, for people."
     if v['value'] is None: return 'not defined'
-    if name in ('log_loss', 'kappa', 'mcc', 'ece', 'auroc', 'average_precision'): return f"{v['value']:.3f} ({v['low']:.3f}–{v['high']:.3f})" if v['low'] is not None else f"{v['value']:.3f}"
+    if name not in SHARES: return f"{v['value']:.3f} ({v['low']:.3f}–{v['high']:.3f})" if v['low'] is not None else f"{v['value']:.3f}"
     return f"{100*v['value']:.1f} % ({100*v['low']:.1f}–{100*v['high']:.1f})"
 
 # %% ../nbs/30_metrics.ipynb #ced04349

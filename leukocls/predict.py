@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from tqdm.auto import tqdm
 
-from .core import DataError, ModelError, cache_folder, late, listed, need
+from .core import DataError, ModelError, bar, cache_folder, late, listed, need
 from .data import check_images, read_table
 from .engines import SAME, OnnxEngine, disagreement, machine_key, pick_engine, softmax, stream, versions_of
 from .images import open_cell, read_batches
@@ -145,8 +144,8 @@ def predict_images(
     paths = [str(p) for p in paths]
     if not paths: raise DataError('No images to predict. Name at least one file.')
     predictor = learn if isinstance(learn, Predictor) else Predictor(learn, engine, len(paths), tta); out = []
-    with tqdm(total=len(paths), desc='predicting', unit=' images', disable=not progress, leave=False) as bar:
-        for t in predictor.chunks(paths, on_error): out.append(t); bar.update(len(t))
+    with bar(len(paths), 'predicting', progress) as b:
+        for t in predictor.chunks(paths, on_error): out.append(t); b.update(len(t))
     return pd.concat(out, ignore_index=True)
 
 # %% ../nbs/18_predict.ipynb #990db4e1
@@ -163,8 +162,8 @@ def predict_to(
     try: out.parent.mkdir(parents=True, exist_ok=True); write = _writer(part, out.suffix); n = 0
     except OSError as e: raise DataError(f'Cannot write {out}: {e.strerror}. Choose another file.') from e
     try:
-        with tqdm(desc='predicting', unit=' images', disable=not progress, leave=False) as bar:
-            for t in predictor.chunks(paths, on_error): write(t); n += len(t); bar.update(len(t))
+        with bar(None, 'predicting', progress) as b:
+            for t in predictor.chunks(paths, on_error): write(t); n += len(t); b.update(len(t))
         if not n: raise DataError('No images to predict. Name at least one file.')
         write(None); os.replace(part, out)
     except OSError as e: raise DataError(f'Cannot write {out}: {e.strerror or e}. Free some space, or choose another file.') from e

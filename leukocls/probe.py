@@ -9,6 +9,9 @@ __all__ = ['GRIDS', 'weights_name', 'build_body', 'FrozenBody', 'Head', 'fit_hea
 import hashlib
 import json
 import os
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -16,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
 
-from .core import DataError, ModelError, RunError, cache_folder, late, listed, write_whole
+from .core import DataError, ModelError, RunError, bar, cache_folder, late, listed, write_whole
 from .engines import SAME, disagreement, machine_key, pick_engine, softmax, stream, versions_of
 from .images import Pixels, read_batches
 from .memory import Remembered, content_hashes
@@ -82,6 +87,13 @@ class FrozenBody:
             except RunError: pass
         return data
 
+    def _tell_rate(self, rate):
+        if folder := cache_folder('features'): write_whole(folder/f'{self.key}.rate', f'{rate:.1f}')
+    @property
+    def rate(self)->float: # Images/s when features were last computed here, decoding included; 0 if that is not known
+        try: return float((cache_folder('features')/f'{self.key}.rate').read_text())
+        except (OSError, TypeError, ValueError): return 0.
+
     @cached_property
     def facts(self)->dict: # Architecture, mean, std, …
         data = self._kept('.json', lambda: json.dumps(self.built[1]), lambda p: json.dumps(json.loads(p.read_text()))); return json.loads(data)
@@ -113,7 +125,6 @@ def __call__(self:FrozenBody,
     progress:bool=False, # Show a bar
 )->np.ndarray: # (views, N, D) float32
     "Features of images; known ones are not computed again."
-    from tqdm.auto import tqdm
     paths = [str(p) for p in paths]; hashes = content_hashes(paths); out = []
     stores = [Remembered('features', f'{self.key}-{v}') for v in range(views)]; known = [s.get(hashes) for s in stores]
     new = np.flatnonzero(~np.logical_and.reduce([there for _, there in known])); fresh = []
@@ -121,9 +132,11 @@ def __call__(self:FrozenBody,
         from leukocls.predict import eight_views
         self.engine = self.engine or self._choose(np.stack([self.pixels.read(paths[i]) for i in new[:16]]), len(new), device, engine)
         batches = ((len(p), eight_views(x, views)) for p, x, _ in read_batches([paths[i] for i in new], self.pixels, self.engine.bs))
-        with tqdm(total=len(new), desc='features', unit=' images', disable=not progress, leave=False) as bar:
-            for n, o in stream(self.engine, batches): fresh.append(o.reshape(views, n, -1)); bar.update(n)
+        began = time.perf_counter()
+        with bar(len(new), 'features', progress) as b:
+            for n, o in stream(self.engine, batches): fresh.append(o.reshape(views, n, -1)); b.update(n)
         fresh = np.concatenate(fresh, 1)
+        if len(new) >= 64: self._tell_rate(len(new)*views/(time.perf_counter() - began))
     for v, (rows, there) in enumerate(known):
         if rows is None: rows = np.zeros((len(paths), fresh.shape[-1]), 'float32')
         if len(new): rows[new] = fresh[v]; stores[v].put(hashes[new][~there[new]], fresh[v][~there[new]])
@@ -153,8 +166,7 @@ class Head:
         "Learn; features are standardised first, and those that never vary are left out."
         self.mean = X.mean(0); self.scale = np.where(X.std(0) > 1e-6, X.std(0), np.inf).astype('float32')
         self.model = LogisticRegression(C=self.strength, max_iter=500, tol=tol) if self.kind == 'linear' else self._model()
-        import warnings
-        with warnings.catch_warnings(): warnings.simplefilter('ignore'); self.model.fit(self._z(X), np.asarray(y, str))
+        self.model.fit(self._z(X), np.asarray(y, str))
         self.classes = [str(c) for c in self.model.classes_]; return self
 
     def _z(self, X): return (np.asarray(X, 'float32') - self.mean)/self.scale
@@ -185,18 +197,20 @@ def fit_head(
 )->tuple: # (`Head`, DataFrame of what was tried: head, strength, log_loss)
     "Choose a head and its strength by cross-validation, then learn from everything."
     if kind not in (*GRIDS, 'auto'): raise RunError(f'head={kind!r} is not known. Use one of: auto, {", ".join(GRIDS)}.')
-    y, groups = np.asarray(y, str), np.asarray(groups); kinds = list(GRIDS) if kind == 'auto' else [kind]
-    fewest = min(len(np.unique(groups[y == c])) for c in np.unique(y)); folds = min(folds, fewest); tried = []
+    y, groups, kinds = np.asarray(y, str), np.asarray(groups), list(GRIDS) if kind == 'auto' else [kind]
+    fewest = min(len(np.unique(groups[y == c])) for c in np.unique(y)); folds = min(folds, fewest)
     parts = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(X[0], y, groups)) if folds > 1 else []
     flat = lambda rows: X[:, rows].reshape(-1, X.shape[-1]); again = lambda rows: np.tile(y[rows], len(X))
-    for k in kinds:
-        for s in GRIDS[k]:
-            if k == 'knn' and s >= len(y)*len(X)*.6: continue
-            p = np.full((len(y), len(np.unique(y))), 1/len(np.unique(y)))
-            for fit, test in parts: h = Head(k, s, seed).fit(flat(fit), again(fit), 1e-2); p[np.ix_(test, np.searchsorted(np.unique(y), h.classes))] = h.probabilities(X[0][test])
-            tried.append(dict(head=k, strength=s, log_loss=_log_loss(p, y, np.unique(y)) if parts else np.nan))
-    best = min(tried, key=lambda t: (t['log_loss'], t['strength'])) if parts else dict(head=kinds[0], strength=GRIDS[kinds[0]][1])
-    return Head(best['head'], best['strength'], seed).fit(flat(np.arange(len(y))), again(np.arange(len(y)))), pd.DataFrame(tried)
+    jobs = [(k, s) for k in kinds for s in GRIDS[k] if k != 'knn' or s < len(y)*len(X)*.6]
+    def loss(job):
+        p = np.full((len(y), len(np.unique(y))), 1/len(np.unique(y)))
+        for fit, test in parts: h = Head(*job, seed).fit(flat(fit), again(fit), 1e-2); p[np.ix_(test, np.searchsorted(np.unique(y), h.classes))] = h.probabilities(X[0][test])
+        return _log_loss(p, y, np.unique(y)) if parts else np.nan
+    with threadpool_limits(1), warnings.catch_warnings(): # such narrow products are four times slower with several threads each
+        warnings.simplefilter('ignore', ConvergenceWarning)
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool: tried = pd.DataFrame([dict(head=k, strength=s, log_loss=v) for (k, s), v in zip(jobs, pool.map(loss, jobs))])
+        k, s = jobs[int(tried.log_loss.argmin())] if parts else (kinds[0], GRIDS[kinds[0]][1])
+        return Head(k, s, seed).fit(flat(np.arange(len(y))), again(np.arange(len(y)))), tried
 
 # %% ../nbs/23_probe.ipynb #1a9dc77b
 @patch
@@ -233,7 +247,7 @@ def fit_probe(
     X = frozen(table.path, device=device, views=recipe.views, progress=progress); train = (table.split == 'train').to_numpy()
     head, tried = fit_head(X[:, train], table.label[train], groups_of(table)[train], recipe.head, seed=info['seed'])
     values, shape = head.arrays(); f = frozen.facts; learned = sum(v.size for k, v in values.items() if head.kind != 'knn')
-    info.update(device=str(device), precision='fp32', status='finished', head_tried=tried.to_dict('records'), model=dict(arch=f['arch'], model_args=f['model_args'], classes=head.classes, mean=f['mean'], std=f['std'],
+    info.update(device=str(getattr(frozen.engine, 'device', 'cpu')) if frozen.engine else 'features from the cache', precision='fp32', status='finished', head_tried=tried.to_dict('records'), model=dict(arch=f['arch'], model_args=f['model_args'], classes=head.classes, mean=f['mean'], std=f['std'],
         timm=True, head=dict(kind=head.kind, strength=head.strength, shape=shape), total=f['parameters'] + learned, trainable=learned, frozen=f['parameters']))
     if len(info['model']['classes']) < table.label.nunique(): raise DataError(f'Class {listed(sorted(set(table.label) - set(head.classes)))} has no training image. Fill `split` with split_table(table).')
     write_info(folder, info); write_csv(folder/'table.csv', table); write_csv(folder/'history.csv', pd.DataFrame(columns=['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds']))
@@ -241,7 +255,7 @@ def fit_probe(
     def predict(paths):
         p = head.probabilities(X[0][[where[q] for q in paths]])
         return pd.DataFrame(p, columns=[f'p_{c}' for c in head.classes]).assign(pred=[head.classes[i] for i in p.argmax(1)])
-    return Fitted(predict, after=lambda: _learner(folder, table, predict, device))
+    return Fitted(predict, rate=frozen.rate, after=lambda: _learner(folder, table, predict, device))
 
 def _learner(folder, table, predict, device):
     "The fastai Learner of a probe, compared with it, and saved."

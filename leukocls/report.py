@@ -12,7 +12,6 @@ import base64
 import html
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from sklearn import metrics as skm
 
 from .core import RESEARCH_ONLY, DataError, write_whole
 from .images import open_cell
-from .metrics import METRICS, PER_CLASS, metrics_table, read_predictions, score, show_interval
+from .metrics import METRICS, PER_CLASS, read_predictions, show_interval
 
 # %% ../nbs/32_report.ipynb #2afa9a8a
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#999933']
@@ -61,7 +60,7 @@ def plot_lines(
     for i, (name, label) in enumerate(columns.items()):
         if name in history: ax.plot(history.epoch, history[name], marker='o', ms=3, label=label, **style_of(i))
     if kept: ax.axvline(kept, color='#999999', lw=1, label=f'kept: epoch {kept}')
-    ax.set(xlabel='epoch', title=title, ylim=ylim); ax.xaxis.get_major_locator().set_params(integer=True); ax.grid(alpha=.3); ax.legend(fontsize=8)
+    ax.set(xlabel='epoch', title=title, ylim=ylim, xlim=(.5, history.epoch.max() + .5)); ax.xaxis.get_major_locator().set_params(integer=True); ax.grid(alpha=.3); ax.legend(fontsize=8)
     return fig
 
 def plot_loss(
@@ -144,11 +143,11 @@ def plot_classes(
 )->Figure: # Bars: images per class and side
     "How many images of each class stand on each side."
     counts = table.groupby(['label', 'split']).size().unstack(fill_value=0); counts = counts[[s for s in ('train', 'valid', 'test') if s in counts]]
-    fig, axes = new_figure(width=6, height=.42*len(counts) + 1.2, stamp=stamp); ax = axes[0, 0]; left = np.zeros(len(counts))
+    fig, axes = new_figure(width=6, height=.42*len(counts) + 1.5, stamp=stamp); ax = axes[0, 0]; left = np.zeros(len(counts))
     for i, side in enumerate(counts):
         ax.barh(list(counts.index), counts[side], left=left, label=side, color=COLOURS[i], hatch=('', '//', '..')[i], edgecolor='white'); left += counts[side].to_numpy()
     for y, n in enumerate(left): ax.text(n, y, f' {int(n):,}', va='center', fontsize=8)
-    ax.set(xlabel='images', title='Images per class', xlim=(0, left.max()*1.12)); ax.invert_yaxis(); ax.legend(fontsize=8, loc='lower right')
+    ax.set(xlabel='images', title='Images per class', xlim=(0, left.max()*1.12)); ax.invert_yaxis(); ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(.5, -.22), ncols=3)
     return fig
 
 # %% ../nbs/32_report.ipynb #2da6743b
@@ -165,10 +164,13 @@ def plot_images(
     stamp:str='', # Small text below
 )->Figure: # A grid of pictures
     "A grid of pictures with a line of text each; a file that is gone is a grey square."
-    rows = max(1, -(-len(paths)//columns)); fig, axes = new_figure(columns, rows, 1.5, 1.75, stamp)
-    for ax in axes.flat: ax.axis('off')
-    for i, (ax, path) in enumerate(zip(axes.flat, paths)):
-        ax.imshow(_picture(path)); ax.set_title(titles[i], fontsize=7.5, color=colours[i] if colours else 'black')
+    rows = max(1, -(-len(paths)//columns)); side, gap, line = 96, 6, 17; high = side + gap + line*max([1, *(t.count('\n') + 1 for t in titles)])
+    fig, axes = new_figure(width=1.5*columns, height=1.5*rows*high/(side + gap), stamp=stamp); ax = axes[0, 0]; ax.axis('off')
+    sheet = np.full((rows*high, columns*(side + gap), 3), 255, 'uint8') # one picture of all: drawing sixteen axes takes a second
+    for i, path in enumerate(paths):
+        y, x = i//columns*high + high - side, i % columns*(side + gap); sheet[y:y + side, x:x + side] = _picture(path, side)
+        ax.text(x + side/2, y - 2, titles[i], ha='center', va='bottom', fontsize=8.5, color=colours[i] if colours else 'black')
+    ax.imshow(sheet)
     if title: fig.suptitle(title, fontsize=10)
     return fig
 
@@ -185,20 +187,20 @@ def plot_predictions(
     colours = ['#B00000' if a != b else '#00663f' for a, b in zip(worst.label, worst.pred)]
     return plot_images(list(worst.path), titles, colours, title=f'Worst first: true class → prediction ({wrong:,} of {len(predictions):,} wrong)', stamp=stamp)
 
-# %% ../nbs/32_report.ipynb #8bd51b58
-_CSS = '''body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:56rem;padding:1rem;color:#1a1a1a;background:#fff}
-h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}img{max-width:100%;height:auto}.plots{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}
+# %% ../nbs/32_report.ipynb #456fb4ad
+_CSS = '''body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:64rem;padding:1rem;color:#1a1a1a;background:#fff}
+h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}img{max-width:100%;height:auto}.plots img{flex:0 1 auto}@media(min-width:60rem){.plots img{max-width:calc(50% - .5rem)}.plots img:only-child{max-width:100%}}.plots{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}
 .verdict{background:#eef4fa;border-left:4px solid #0072B2;padding:.7rem 1rem}.warn{background:#fff4e0;border-left:4px solid #D55E00;padding:.7rem 1rem;margin:.7rem 0}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}td,th{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}td,th{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}.wide td{white-space:pre}.prose td{overflow-wrap:anywhere}.prose td:first-child{white-space:nowrap;overflow-wrap:normal}
 th{background:#f5f5f5}code,pre{font-size:.85rem;white-space:pre-wrap;overflow-wrap:anywhere}footer{margin-top:2rem;color:#555;font-size:.85rem}
 @media print{body{max-width:none}h2{break-after:avoid}img,table{break-inside:avoid}}'''
 
 def _png(fig):
     buffer = io.BytesIO(); fig.savefig(buffer, format='png'); return buffer.getvalue()
 
-def _table(rows, head):
+def _table(rows, head, kind='wide'):
     cell = lambda tag, v: f'<{tag}>{html.escape(str(v))}</{tag}>'
-    return '<div class="wide"><table><tr>' + ''.join(cell('th', h) for h in head) + '</tr>' + ''.join('<tr>' + ''.join(cell('td', v) for v in r) + '</tr>' for r in rows) + '</table></div>'
+    return f'<div class="{kind}"><table>' + ('<tr>' + ''.join(cell('th', h) for h in head) + '</tr>' if any(head) else '') + ''.join('<tr>' + ''.join(cell('td', v) for v in r) + '</tr>' for r in rows) + '</table></div>'
 
 # %% ../nbs/32_report.ipynb #fe967b44
 SHORT_SPLIT = dict(patient='split by patient', random='random split of images', given='split as given with the data')
@@ -215,11 +217,12 @@ def verdict(
     metrics:dict, # From metrics.json
 )->str: # A few sentences
     "What was measured on whom, and how far it can be trusted, in words."
-    whom = f" of {info['data']['patients']:,} patients in all" if info['data']['patients'] else ''
-    side = 'test images, which had no part in training' if metrics['split'] == 'test' else 'validation images'
+    patients = metrics['interval'].get('patients'); whom = f' of {patients:,} patients' if patients else ''
+    side = f'test images{whom}, which had no part in training' if metrics['split'] == 'test' else f'validation images{whom}'
     ranked = sorted((v['recall']['value'], c) for c, v in metrics['per_class'].items() if v['recall']['value'] is not None)
-    return (f"On {metrics['n']:,} {side}{whom}, {show_interval(metrics['accuracy'])} are classified correctly (95 % interval in brackets). "
-            f"The hardest class is {ranked[0][1]}: {100*ranked[0][0]:.0f} % of its images are found. {info['split'].get('note', '')}")
+    hardest = [c for v, c in ranked if v == ranked[0][0]]; named = f'The hardest class is {hardest[0]}' if len(hardest) == 1 else f'The hardest classes are {", ".join(hardest)}'
+    return (f"On {metrics['n']:,} {side}, {show_interval(metrics['accuracy'])} are classified correctly (95 % interval in brackets). "
+            f"{named}: {100*ranked[0][0]:.0f} % of {'its' if len(hardest) == 1 else 'their'} images are found. {info['split'].get('note', '')}")
 
 # %% ../nbs/32_report.ipynb #fa953ddd
 def _plots(folder, info, metrics, shown):
@@ -238,26 +241,29 @@ _SECTIONS = {'Confusion': ('confusion', 'confusion_shares'), 'ROC and precision-
 def _pictures(plots):
     "The plots by section; two stand side by side where there is room."
     picture = lambda k: f'<img alt="{k.replace("_", " ")}" src="data:image/png;base64,{base64.b64encode(plots[k]).decode()}">'
-    return ''.join(f'<h2>{title}</h2><div class="plots">{"".join(picture(k) for k in names if k in plots)}</div>' for title, names in _SECTIONS.items())
+    return ''.join(f'<h2>{title}</h2><div class="plots">{"".join(picture(k) for k in names if k in plots)}</div>' for title, names in _SECTIONS.items() if set(names) & set(plots))
 
 # %% ../nbs/32_report.ipynb #739b6a13
 def _page(info, metrics, plots):
     "The report as one HTML page."
     esc = html.escape; names = dict(f1='F1', f2='F2', mcc='Matthews correlation', auroc='AUROC', ece='calibration error', kappa="Cohen's kappa")
     overall = _table([[names.get(k, k.replace('_', ' ')), show_interval(metrics[k], k)] for k in METRICS], ['measure', 'value (95 % interval)'])
-    single = _table([[c, *(show_interval(v[k], k) for k in PER_CLASS), v['support']] for c, v in metrics['per_class'].items()], ['class', *(names.get(k, k.replace('_', ' ')) for k in PER_CLASS), 'images'])
-    recipe = {k: v for k, v in info['recipe'].items() if k not in ('published', 'filled') and v not in ('', None)}
+    single = _table([[c, *(show_interval(v[k], k).replace(' (', '\n(') for k in PER_CLASS), v['support']] for c, v in metrics['per_class'].items()], ['class', *(names.get(k, k.replace('_', ' ')) for k in PER_CLASS), 'images'])
+    probe = info['recipe'].get('kind') == 'probe'; shown = lambda k, v: v not in ('', None) and (k in ('name', 'arch', 'weights', 'size', 'head', 'views') if probe else k not in ('title', 'paper', 'published', 'filled', 'head', 'views'))
+    recipe = {k: Path(str(v)).name if k == 'weights' else v for k, v in info['recipe'].items() if shown(k, v)}
+    recipe |= {'lr, found by lr_find': f"{info['lr_found']:.2g}"} if 'lr_found' in info else {}
     facts = [['recipe', ', '.join(f'{k}={v}' for k, v in recipe.items())], ['seed', info['seed']], ['data', f"{info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}"],
              ['sides', ', '.join(f'{k} {v:,}' for k, v in info['data']['sides'].items())], ['parameters', f"{info['model']['total']:,}"], ['device', f"{info['device']}, {info['precision']}"],
-             ['seconds', ', '.join(f'{k} {v}' for k, v in info.get('seconds', {}).items())], ['versions', ', '.join(f'{k} {v}' for k, v in info['versions'].items() if v)]]
+             ['speed', f"{info['seconds']['train']:g} s to train" + (f", {info['seconds']['images_per_second']:,.0f} images/s predicted" if info['seconds'].get('images_per_second') else '')] if 'seconds' in info else ['speed', 'not measured'], ['versions', ', '.join(f'{k} {v}' for k, v in info['versions'].items() if v)]]
     published = info['recipe'].get('published') or {}
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{esc(info["name"])}</title><style>{_CSS}</style></head><body>'
             f'<h1>{esc(info["recipe"].get("title") or info["recipe"]["name"])}</h1><p>{esc(info["name"])}</p><p class="verdict">{esc(verdict(info, metrics))}</p>'
             + ''.join(f'<p class="warn">{esc(n)}</p>' for n in info.get('notes', [])) + f'<p><strong>{RESEARCH_ONLY}</strong></p>'
             f'<h2>Measures</h2>{overall}<p>{esc(metrics["interval"]["note"])} Averages: {esc(metrics["interval"]["average"])}.</p>'
             + (f'<p>Published for this system ({esc(info["recipe"]["paper"])}): {esc(", ".join(f"{k} {v} %" for k, v in published.items()))}, on its own split.</p>' if published else '')
-            + f'<h2>Each class</h2>{single}{_pictures(plots)}<h2>How it was made</h2>{_table(facts, ["", ""])}'
-            + (_table([[f] for f in info['recipe']['filled']], ['what the paper does not say, and what was taken']) if info['recipe'].get('filled') else '')
+            + f'<h2>Each class</h2>{single}{_pictures(plots)}<h2>How it was made</h2>{_table(facts, ["", ""], "prose")}'
+            + (_table([[t['head'], f"{t['strength']:g}", 'not tried' if t['log_loss'] is None or t['log_loss'] != t['log_loss'] else f"{t['log_loss']:.4f}"] for t in info['head_tried']], ['head', 'strength', 'log loss in cross-validation of the training images']) if info.get('head_tried') else '')
+            + (_table([[f] for f in info['recipe']['filled']], ['what the paper does not say, and what was taken'], 'prose') if info['recipe'].get('filled') else '')
             + f'<footer>{RESEARCH_ONLY} Made with leukocls.</footer></body></html>')
 
 # %% ../nbs/32_report.ipynb #f9ee423d

@@ -44,8 +44,9 @@ def start_run(
     folder = new_folder(out, f'{recipe.name}-seed{seed}')
     data = dict(n=len(table), classes=table.label.value_counts().sort_index().to_dict(), sides=table.split.value_counts().to_dict(),
                 patients=int(table.patient.nunique()), fingerprint=fingerprint(table), skipped=table.attrs.get('skipped', {}))
+    notes = ['These pictures are synthetic films of fictional patients: the figures say nothing about blood.'] if late('leukocls.smears:is_drawn')(table.path.iloc[0]) else []
     return folder, dict(name=folder.name, recipe=late('leukocls.recipes:as_dict')(recipe), seed=seed, versions=versions(), device=str(device),
-                        data=data, split=table.attrs.get('split', {}), notes=[], status='training')
+                        data=data, split=table.attrs.get('split', {}), notes=notes, status='training')
 
 def check_space(
     folder, # Where the run will be written
@@ -107,6 +108,7 @@ class Fitted:
     predict:object # Function of a list of image files; a DataFrame with `pred` and `p_<class>`
     learner:object = None # fastai Learner, if there is one in memory
     said:str|None = None # What went wrong, in words; the best weights so far are kept all the same
+    rate:float|None = None # Images/s in prediction, where `predict` only looks things up
     after:object = None # Function to call when the report stands: writes what is slow to make, may return the learner
 
 def finish_run(
@@ -120,7 +122,7 @@ def finish_run(
     trained = time.perf_counter(); held = table[table.split != 'train']; took = lambda: time.perf_counter() - trained
     p = fitted.predict(list(held.path))
     write_csv(folder/'predictions.csv', pd.concat([held[['path', 'label', 'patient', 'split']].reset_index(drop=True), p[[c for c in p if c != 'path']]], axis=1))
-    info['seconds'] = dict(train=round(trained - began, 2), predict=round(took(), 2), images_per_second=round(len(held)/max(took(), 1e-9), 1))
+    info['seconds'] = dict(train=round(trained - began, 2), predict=round(took(), 2), images_per_second=(round(fitted.rate, 1) or None) if fitted.rate is not None else round(len(held)/max(took(), 1e-9), 1))
     write_info(folder, info)
     for step in STEPS: late(step)(folder)
     return Run(folder, (fitted.after and fitted.after()) or fitted.learner)

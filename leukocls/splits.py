@@ -22,12 +22,12 @@ def identical_files(
 )->dict: # Content → list of row numbers, only where two or more rows share it
     "Rows whose files are the same to the byte; only files of equal size are read."
     if 'sha256' in table: groups = table.groupby('sha256').indices; return {k: list(v) for k, v in groups.items() if len(v) > 1}
-    by_size, same = defaultdict(list), defaultdict(list)
+    by_size, same, alike = defaultdict(list), defaultdict(list), []
     for i, p in enumerate(table.path):
         if os.path.exists(p): by_size[os.path.getsize(p)].append(i)
     for rows in by_size.values():
-        if len(rows) < 2: continue
-        for i, h in zip(rows, content_hashes(table.path.iloc[rows])): same[h.tobytes().hex()].append(i)
+        if len(rows) > 1: alike += rows
+    for i, h in zip(alike, content_hashes(table.path.iloc[alike])): same[h.tobytes().hex()].append(i)
     return {k: v for k, v in same.items() if len(v) > 1}
 
 # %% ../nbs/12_splits.ipynb #ef7900f1

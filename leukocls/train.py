@@ -69,12 +69,13 @@ def train_all(
     chosen = [get_recipe(r, **changes) for r in names]
     table = check_images(read_table(data, patient=patient, on_error=on_error), on_error)
     table = split_table(table, split, valid_pct, test_pct, seed)
-    runs, lost = Runs(), []
+    runs, lost = Runs(), {}
     for r in chosen:
         try: runs.append(train(r, table, out=out, seed=seed, device=device, progress=progress))
         except RunError as e:
-            lost.append(e); print(f'{r.name}: {e}', file=sys.stderr)
+            lost[r.name] = e
             if hasattr(e, 'run'): runs.append(e.run)
         if runs and runs[-1].info['status'] == 'interrupted': break
-    if len(lost) == len(chosen): raise lost[0]
+    if len(lost) == len(chosen): raise next(iter(lost.values()))
+    for name, e in lost.items(): print(f'{name}: {e}', file=sys.stderr)
     return runs
