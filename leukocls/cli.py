@@ -196,6 +196,7 @@ def bench(
     quick: Annotated[bool, typer.Option('--quick', help='Few images, one turn: a minute or two.')] = False,
     arch: Annotated[List[str], typer.Option(help='timm name; repeat it for several.')] = ['mobilenetv2_100'],
     weights: Annotated[Optional[str], typer.Option(help='timm local-dir folder for the first network; otherwise random weights.')] = None,
+    images: Annotated[Optional[int], typer.Option(help='How many images to use; by default all (quick: 128).', min=16)] = None,
     only: Annotated[Optional[List[str]], typer.Option(help='import, decode, train, features, probe, predict, latency; repeat it for several.')] = None,
     json_out: Annotated[Optional[Path], typer.Option('--json', help='Write the lines to this file.')] = None,
     out: Annotated[Optional[Path], typer.Option('--out', help='Folder for bench.csv, bench.md and bench.png.')] = None,
@@ -204,7 +205,7 @@ def bench(
     _check_target(json_out, overwrite=True)
     from leukocls.bench import LINES, bench as measure, bench_chart, bench_markdown
     from leukocls.core import write_whole
-    table = measure(data, arch, weights, quick, tuple(only or LINES), say=typer.echo)
+    table = measure(data, arch, weights, quick, tuple(only or LINES), images, say=typer.echo)
     if json_out: write_whole(json_out, json.dumps(json.loads(table.to_json(orient='records')), indent=1, ensure_ascii=False))
     if out:
         write_whole(out/'bench.csv', table.to_csv(index=False)); write_whole(out/'bench.md', bench_markdown(table) + '\n'); bench_chart(table).savefig(out/'bench.png'); typer.echo(f'Table and chart: {out}')
