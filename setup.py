@@ -12,6 +12,7 @@ statuses = {'3': '3 - Alpha', '4': '4 - Beta', '5': '5 - Production/Stable'}
 suffix = '_requirements'
 extras = {key[:-len(suffix)]: value.split() for key, value in cfg.items() if key.endswith(suffix)}
 extras['all'] = sorted({need for name, needs in extras.items() if name != 'dev' for need in needs})
+extras['dev'] += extras['all'] # every test runs there
 
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],

@@ -49,13 +49,17 @@ def row(
 # %% ../nbs/50_bench.ipynb #c9bb42ec
 def matrix_rate(
     bf16:bool=False, # In bfloat16 instead of float32
-    n:int=1024, # Side of the matrices
+    sides:tuple=(512, 1024, 2048), # Of the matrices, multiples of 16; the best of them counts
 )->float: # Operations per second
-    "What this processor reaches in its favourite work, a product of square matrices."
+    "What this processor reaches in its favourite work: a product of square matrices, by BLAS or as a 1×1 convolution, whichever library does it better."
     import torch
-    a = torch.randn(n, n).to(torch.bfloat16 if bf16 else torch.float32); a @ a; best = 1e9
-    for _ in range(5): began = time.perf_counter(); a @ a; best = min(best, time.perf_counter() - began)
-    return 2*n**3/best
+    def once(f, n): began = time.perf_counter(); f(); return 2*n**3/(time.perf_counter() - began)
+    dtype, best = torch.bfloat16 if bf16 else torch.float32, 0.
+    with torch.inference_mode():
+        for n in sides:
+            a = torch.randn(n, n).to(dtype); c = torch.nn.Conv2d(n, n, 1, bias=False).to(dtype); x = torch.randn(1, n, n//16, 16).to(dtype).contiguous(memory_format=torch.channels_last)
+            best = max([best, *(once(f, n) for f in (lambda: a @ a, lambda: c(x)) for _ in range(6))])
+    return best
 
 def operations(
     model, # nn.Module: normalised (N, 3, H, W) → anything
@@ -239,7 +243,7 @@ def bench(
         data = data or draw_films(f'{d}/films', patients=4, images=8, size=224); n = n or (128 if quick else 10**9)
         if wanted('import'): add(_import_line(times))
         for i, arch in enumerate(archs):
-            w = weights if weights and not i else random_weights(arch, f'{d}/{arch}'); sides = Sides(data, arch, w, n); few = Sides(data, arch, w, min(n, 40 if quick else 160))
+            w = weights if weights and not i else random_weights(arch, f'{d}/{arch}'); sides = Sides(data, arch, w, n); few = Sides(data, arch, w, min(n, 40 if quick else 96))
             if wanted('decode') and not i: add(_decode_line(sides, times))
             if not {'train', 'features', 'predict', 'latency'} & {o for o in LINES if wanted(o)} and not (wanted('probe') and not i): continue
             learn = sides.ours(); limits = dict(fp32=matrix_rate(), bf16=matrix_rate(True), operations=operations(learn.model, sides.size), decode=_decode_rate(sides))

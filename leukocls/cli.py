@@ -18,7 +18,7 @@ from typing import Annotated, List, Optional
 
 import typer
 
-from .core import RESEARCH_ONLY, LeukoError, RunError
+from .core import RESEARCH_ONLY, DataError, LeukoError, RunError, listed
 
 # %% ../nbs/42_cli.ipynb #dc28f12c
 app = typer.Typer(help=f'A folder of blood-smear images in, a classifier you can trust and deploy out.\n\n{RESEARCH_ONLY}', no_args_is_help=True,
@@ -120,7 +120,7 @@ def train(
     runs = train_all(data, recipe, out=str(out), split=split, patient=patient, valid_pct=valid_pct, test_pct=test_pct, seed=seed, device=device,
                      on_error=on_error, weights=weights, arch=arch, epochs=epochs, lr=lr, bs=bs, size=size)
     for run in runs: _say_run(run)
-    if len(runs) > 1: typer.echo(runs.leaderboard[['recipe', 'accuracy', 'f1', 'train_seconds']].to_string())
+    if len(runs) > 1: typer.echo(runs.leaderboard[['recipe', 'accuracy', 'f1', 'train_seconds']].to_string() + f'\n{runs.advice}')
 
 # %% ../nbs/42_cli.ipynb #1997433e
 def _open(model, trust):
@@ -136,7 +136,8 @@ def _images_of(paths):
     "Files as they are given; of a folder all images below it."
     from collections import Counter
     from leukocls.images import scan_folder
-    out = []
+    out, lost = [], [p for p in paths if not os.path.exists(p)]
+    if lost: raise DataError(f'{listed(lost)}: no such file. Check the name and the folder.')
     for p in paths: out += sorted(f for f, _ in scan_folder(p, Counter())) if os.path.isdir(p) else [str(p)]
     return out
 
@@ -167,6 +168,7 @@ def predict(
     else:
         table = predict_images(predictor, files, progress=True, on_error=on_error)
         if 'error' in table and not table.error.any(): table = table.drop(columns='error')
+        elif 'error' in table: typer.echo(f'{int((table.error != "").sum()):,} of {len(table):,} images could not be read: see the column `error`.', err=True)
         typer.echo(table.round(4).to_csv(index=False, sep='\t').rstrip())
     typer.echo(RESEARCH_ONLY, err=True)
 

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['precision_of', 'find_lr', 'probe_learner', 'rebuild', 'write_pickle', 'write_learner', 'fit_network']
 
-# %% ../nbs/25_fit.ipynb #257e9c57
+# %% ../nbs/25_fit.ipynb #348d5742
+import sys
 import tempfile
 from pathlib import Path
 
@@ -184,6 +185,7 @@ def fit_network(
     "Train a network by fastai, and save it before anything else can go wrong."
     device = pick_device(str(device)); seed = info['seed']
     set_seed(seed); learn, pretrained, notes = _prepare(recipe, table, device); info['notes'] += notes
+    if pretrained and device.type == 'cpu' and progress and len(table) > 500: print('On a CPU this takes a while; recipe "probe" gives a first answer in seconds.', file=sys.stderr)
     check_space(folder, sum(v.numel()*v.element_size() for v in learn.model.state_dict().values()))
     info.update(device=str(device), precision=precision_of(recipe, device), model=_model_facts(learn, recipe))
     write_info(folder, info); write_csv(folder/'table.csv', table)

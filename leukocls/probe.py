@@ -43,7 +43,7 @@ def weights_name(
     if str(weights) == 'imagenet' and not str(arch).startswith('local-dir:'): return f'{arch} of timm {metadata.version("timm")}'
     files = sorted(p for p in path.iterdir() if p.suffix in ('.safetensors', '.bin', '.pth', '.json')) if path.is_dir() else [path]
     if not files or not files[0].is_file(): raise ModelError(f'weights={str(weights)!r} is neither "imagenet" nor a file or folder of weights. Check the path.')
-    return f'{arch} {hashlib.sha256(content_hashes(files).tobytes()).hexdigest()}'
+    return f'{str(arch).split(":")[0]} {hashlib.sha256(content_hashes(files).tobytes()).hexdigest()}'
 
 def build_body(
     arch:str, # As in `weights_name`

@@ -97,7 +97,15 @@ class Runs(list):
         if not self: raise RunError('There are no runs to choose from. Train one with train_all(data).')
         def right(r): p = r.predictions; v = p[p.split == 'valid'] if (p.split == 'valid').any() else p; return (v.label == v.pred).mean()
         return max(self, key=right)
-    def _repr_html_(self): return self.leaderboard.to_html()
+    @property
+    def advice(self)->str: # A sentence, or nothing if there is nothing to compare
+        "Whether fine-tuning pays: only where a network lies above the interval of the probe, on the same images."
+        probes, networks = [[r for r in self if (r.info['recipe'].get('kind') == 'probe') == is_probe] for is_probe in (True, False)]
+        if not probes or not networks: return ''
+        show, best, top = late('leukocls.metrics:show_interval'), Runs(probes).best.metrics['accuracy'], max(networks, key=lambda r: r.metrics['accuracy']['value'])
+        pays = top.metrics['accuracy']['value'] > best['high']
+        return f"The probe is right in {show(best)}; {top.recipe.name}, at {show(top.metrics['accuracy'])}, lies {'above that interval: fine-tuning pays here' if pays else 'not above that interval: fine-tuning does not pay here'}."
+    def _repr_html_(self): return self.leaderboard.to_html() + f'<p>{self.advice}</p>'
 
 # %% ../nbs/19_runs.ipynb #158b886f
 STEPS = ['leukocls.metrics:score_run', 'leukocls.report:report_run'] # what is done with a finished run, in order

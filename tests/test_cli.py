@@ -35,6 +35,11 @@ def test_errors_are_short(tmp_path, run):
     failed(leukocls('predict', tmp_path, 'a.png'), 'no run folder')
     assert leukocls('train').returncode == 2 and leukocls('nonsense').returncode == 2
 
+def test_errors_speak_the_shells_words(films, tmp_path):
+    import shutil
+    copy = shutil.copytree(films, tmp_path/'f'); next(copy.rglob('*.png')).write_bytes(b''); done = leukocls('train', copy, '--recipe', 'small-cnn'); failed(done, 'add --on-error skip'); assert done.stderr.count('cannot be read') == 1 and 'on_error' not in done.stderr
+    failed(leukocls('train', copy/'Pro', '--recipe', 'small-cnn'), 'did you mean the folder above')
+
 def test_debug_shows_where(tmp_path): done = leukocls('--debug', 'train', tmp_path/'nowhere'); assert done.returncode == 1 and 'Traceback' in done.stderr
 
 def test_train_evaluate_predict(films, tmp_path):
@@ -43,10 +48,14 @@ def test_train_evaluate_predict(films, tmp_path):
     folder = tmp_path/'runs'/'small-cnn-seed42'; assert (folder/'report.html').exists() and 'report.html' in done.stdout and 'Not a medical device' in done.stdout and 'balanced accuracy' in done.stdout
     paths = sorted(films.rglob('*.png'))[:3]
     for model in ([folder], [folder/'learner.pkl', '--trust']):
-        done = leukocls('predict', model[0], *paths, *model[1:], '--csv', tmp_path/'p.csv'); assert done.returncode == 0, done.stderr
+        done = leukocls('predict', model[0], *paths, *model[1:], '--csv', tmp_path/'p.csv', '--overwrite'); assert done.returncode == 0, done.stderr
         p = pd.read_csv(tmp_path/'p.csv'); assert p.path.tolist() == [str(x) for x in paths] and p.filter(like='p_').sum(axis=1).round(4).eq(1).all()
     done = leukocls('predict', folder, films/'Pro'); assert done.returncode == 0 and len(done.stdout.strip().splitlines()) == 31
+    failed(leukocls('predict', folder, *paths, '--csv', tmp_path/'p.csv'), 'exists already'); failed(leukocls('predict', folder, *paths, '--csv', tmp_path), 'is a folder')
+    (tmp_path/'half.png').write_bytes(paths[0].read_bytes()[:500]); done = leukocls('predict', folder, tmp_path/'half.png', paths[0], '--tta'); assert done.returncode == 0 and '1 of 2 images could not be read' in done.stderr and 'truncated' in done.stdout
+    failed(leukocls('predict', folder, tmp_path/'half.png', '--on-error', 'raise'), 'truncated'); failed(leukocls('predict', folder, paths[0], '--engine', 'warp'), 'Use one of: auto')
     done = leukocls('evaluate', folder, films, '--json', tmp_path/'m.json'); assert done.returncode == 0, done.stderr
+    failed(leukocls('evaluate', folder, films, '--json', tmp_path), 'is a folder')
     assert json.loads((tmp_path/'m.json').read_text())['n'] == 120 and 'were trained on: figures are too good' in done.stdout
 
 def test_demo(tmp_path):

@@ -147,3 +147,15 @@ def test_spawned_workers_keep_our_loader(table):
     try: again = pickle.loads(pickle.dumps(load))
     finally: c.set_spawning_popen(None)
     assert type(again) is LoadCell and again.pixels.size == 16
+
+def test_remembered_on_disk_is_the_same(table, monkeypatch):
+    "Where memory is short, the prepared images lie in a temporary file, and nothing else changes."
+    import leukocls.loaders as loaders
+    t = split_table(table); torch.manual_seed(0); a = CellDataLoaders.from_table(t, size=24, bs=16, device='cpu'); monkeypatch.setattr(loaders, 'room_for', lambda *args: False); b = CellDataLoaders.from_table(t, size=24, bs=16, device='cpu')
+    for (x, y), (p, q) in zip(a.valid, b.valid): assert torch.equal(x, p) and torch.equal(y, q)
+    assert type(b.valid) is loaders.RememberDL and b.valid.x.shape[0] == len(b.valid_ds)
+    monkeypatch.setattr(loaders, 'disk_for', lambda *args: False); assert type(CellDataLoaders.from_table(t, size=24, bs=16, device='cpu').valid) is not loaders.RememberDL
+
+def test_a_damaged_image_stops_the_filling_with_its_name(table, tmp_path):
+    t = split_table(table); bad = tmp_path/'bad.png'; bad.write_bytes(open(t.path[0], 'rb').read()[:300]); t.loc[t.index[t.split == 'train'][5], 'path'] = str(bad)
+    with pytest.raises(DataError, match='bad.png'): next(iter(CellDataLoaders.from_table(t, size=24, device='cpu').train))

@@ -27,6 +27,7 @@ for recipe in a.recipes:
         if ((old.recipe == recipe) & (old.images == a.name) & (old.seed == seed)).any(): continue
         began = time.perf_counter(); changes = {} if recipe == 'modified-cnn' else dict(weights=a.weights)
         with tempfile.TemporaryDirectory() as d:
+            os.environ['LEUKOCLS_CACHE'] = f'{d}/cache' # nothing is known before
             run = train_all(a.data, recipe, out=d, split='random', valid_pct=.2, test_pct=0, seed=seed, keep='last', progress=False, **changes)[0]
             seconds = time.perf_counter() - began; m, i, h = run.metrics, run.info, run.history
         row = dict(recipe=recipe, images=a.name, seed=seed, split='random 80/20, patients unknown', train=i['data']['sides']['train'], held_out=m['n'],

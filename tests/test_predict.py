@@ -1,0 +1,147 @@
+"Every engine against fastai's own answer; files that are awkward, broken, many."
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from leukocls.core import DataError, ModelError
+from leukocls.engines import Engine, disagreement, pick_engine, softmax, stream
+from leukocls.images import Pixels, read_batches
+from leukocls.loaders import CellDataLoaders
+from leukocls.models import cell_learner
+from leukocls.networks import network_of, stage_body
+from leukocls.predict import Predictor, by_fastai, eight_views, open_pickle, predict_images, predict_to
+from leukocls.splits import split_table
+from PIL import Image
+
+ENGINES = ['torch', 'openvino', 'onnxruntime']
+
+@pytest.fixture(scope='module')
+def learn(table):
+    torch.manual_seed(0); learn = cell_learner(CellDataLoaders.from_table(split_table(table), size=40, device='cpu'), 'mobilenetv2_035', 'none')
+    for p in learn.model.parameters(): p.data += .02*torch.randn_like(p)
+    return learn
+
+@pytest.fixture(scope='module')
+def awkward(tmp_path_factory):
+    "Pictures as scanners, phones and web pages write them."
+    d = tmp_path_factory.mktemp('awkward'); rng = np.random.default_rng(0); a = rng.integers(0, 256, (60, 50, 3), dtype='uint8'); im = Image.fromarray(a)
+    im.save(d/'plain.jpg'); im.convert('CMYK').save(d/'cmyk.jpg'); im.convert('P').save(d/'palette.png'); im.convert('L').save(d/'grey.tif'); im.crop((0, 0, 1, 1)).save(d/'one.png')
+    Image.fromarray((a[..., 0].astype('uint16')*257)).save(d/'deep.png'); Image.fromarray(np.dstack([a, a[..., :1]])).save(d/'alpha.png'); im.resize((900, 20)).save(d/'wide.bmp')
+    exif = Image.Exif(); exif[0x112] = 6; im.save(d/'turned.jpg', exif=exif)
+    return sorted(map(str, d.iterdir()))
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_engines_say_what_fastai_says(learn, table, awkward, engine):
+    if engine != 'torch': pytest.importorskip(engine)
+    if engine == 'onnxruntime': pytest.importorskip('onnxscript')
+    paths = [*awkward, *table.path[:30]]; p = predict_images(learn, paths, engine=engine); want = by_fastai(learn, paths)
+    assert disagreement(p.filter(like='p_').to_numpy(), want) < 1e-4 and p.path.tolist() == paths
+    assert p.pred.tolist() == [learn.dls.vocab[i] for i in want.argmax(1)]
+
+def test_auto_is_fastai_too(learn, table): assert disagreement(predict_images(learn, table.path).filter(like='p_').to_numpy(), by_fastai(learn, table.path)) < 1e-4
+
+def test_one_image_is_as_many(learn, table):
+    p = predict_images(learn, table.path[:4]).filter(like='p_').to_numpy(); one = Predictor(learn)
+    for i in range(4): assert np.allclose(list(one(table.path[i]).values()), p[i], atol=1e-5)
+    assert np.allclose(list(one(Image.open(table.path[1])).values()), p[1], atol=1e-5)
+
+def test_exported_learner_is_read_off_as_well(learn, table, tmp_path):
+    learn.path = tmp_path; learn.export('x.pkl'); again = open_pickle(tmp_path/'x.pkl', trust=True); assert network_of(again) is not None
+    assert np.allclose(predict_images(again, table.path[:20]).filter(like='p_'), predict_images(learn, table.path[:20]).filter(like='p_'), atol=1e-4)
+
+@pytest.mark.parametrize('tfms', ['random resized crop', 'own function', 'multi-label'])
+def test_unknown_loaders_are_left_to_fastai(table, tmp_path, tfms):
+    "What cannot be read off exactly is not guessed: the answer is fastai's."
+    from fastai.vision.augment import RandomResizedCrop
+    kw = {'random resized crop': dict(item_tfms=RandomResizedCrop(32)), 'own function': dict(batch_tfms=[lambda x: 1 - x])}.get(tfms, {})
+    learn = cell_learner(CellDataLoaders.from_table(split_table(table), size=32, device='cpu', **kw), 'small-cnn')
+    if tfms == 'multi-label':
+        from fastai.losses import BCEWithLogitsLossFlat
+        learn.loss_func = BCEWithLogitsLossFlat(thresh=.5)
+    assert np.allclose(predict_images(learn, table.path[:6]).filter(like='p_').to_numpy(), by_fastai(learn, table.path[:6]), atol=1e-4)
+
+def test_trained_on_is_predicted_anew(learn, table):
+    "A Learner that learned more must not be answered from a converted network of before."
+    a = predict_images(learn, table.path[:70]).filter(like='p_').to_numpy()
+    for p in learn.model.parameters(): p.data += .05*torch.randn_like(p)
+    b = predict_images(learn, table.path[:70]).filter(like='p_').to_numpy(); assert disagreement(a, b) > 1e-3 and disagreement(b, by_fastai(learn, table.path[:70])) < 1e-4
+
+def test_training_goes_on_after_predicting(learn, table):
+    learn.model.train(); predict_images(learn, table.path[:3])
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-4)
+    assert np.allclose(predict_images(learn, table.path[:3]).filter(like='p_').to_numpy(), by_fastai(learn, table.path[:3]), atol=1e-4)
+
+def test_turning_the_picture_does_not_change_tta(learn, tmp_path):
+    a = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype='uint8'); Image.fromarray(a).save(tmp_path/'a.png'); Image.fromarray(np.rot90(a, 1).copy()).save(tmp_path/'b.png'); Image.fromarray(a[:, ::-1].copy()).save(tmp_path/'c.png')
+    p = predict_images(learn, [tmp_path/n for n in ('a.png', 'b.png', 'c.png')], tta=True).filter(like='p_').to_numpy(); assert np.allclose(p[0], p[1], atol=1e-5) and np.allclose(p[0], p[2], atol=1e-5)
+    plain = predict_images(learn, [tmp_path/'a.png', tmp_path/'b.png']).filter(like='p_').to_numpy(); assert disagreement(plain[:1], plain[1:]) > 1e-4
+
+def test_eight_views_are_eight():
+    x = np.arange(9*3).reshape(1, 3, 3, 3); assert len({v.tobytes() for v in eight_views(x)}) == 8 and np.array_equal(eight_views(x)[0], x[0]) and eight_views(x, 1) is x
+
+def test_broken_files_are_rows(learn, table, tmp_path):
+    (tmp_path/'empty.png').write_bytes(b''); (tmp_path/'text.jpg').write_text('hello'); paths = [table.path[0], tmp_path/'empty.png', table.path[1], tmp_path/'text.jpg', tmp_path/'gone.png']
+    p = predict_images(learn, paths, on_error='keep'); assert p.pred.eq('').tolist() == [False, True, False, True, True] and p.filter(like='p_').isna().all(axis=1).tolist() == [False, True, False, True, True]
+    assert 'zero bytes' in p.error[1] and 'not an image' in p.error[3] and 'no such file' in p.error[4]
+    with pytest.raises(DataError, match='zero bytes'): predict_images(learn, paths)
+    only = predict_images(learn, paths[3:], on_error='keep'); assert only.pred.tolist() == ['', '']
+
+@pytest.mark.parametrize('suffix', ['csv', 'parquet'])
+def test_files_are_whole_and_in_order(learn, table, tmp_path, suffix):
+    if suffix == 'parquet': pytest.importorskip('pyarrow')
+    paths = list(table.path)*6; out = tmp_path/f'deep/p.{suffix}'; assert predict_to(learn, iter(paths), out) == len(paths)
+    t = pd.read_csv(out, keep_default_na=False) if suffix == 'csv' else pd.read_parquet(out); assert t.path.tolist() == paths and list(out.parent.iterdir()) == [out]
+
+def test_nothing_half_remains(learn, table, tmp_path):
+    with pytest.raises(DataError, match='no such file'): predict_to(learn, [*table.path, 'gone.png'], tmp_path/'p.csv', on_error='raise')
+    assert list(tmp_path.iterdir()) == []
+
+def test_memory_does_not_grow_with_the_number(table, tmp_path):
+    "Peak memory for ten times the images within 20 %."
+    code = ("import sys, resource, itertools, torch; from leukocls.loaders import CellDataLoaders; from leukocls.models import cell_learner; from leukocls.predict import predict_to; from leukocls.data import read_table; from leukocls.splits import split_table\n"
+            "t = read_table(sys.argv[1]); torch.manual_seed(0); learn = cell_learner(CellDataLoaders.from_table(split_table(t), size=32, device='cpu'), 'small-cnn')\n"
+            "n = int(sys.argv[2]); predict_to(learn, itertools.islice(itertools.cycle(t.path), n), sys.argv[3], engine='torch'); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
+    peak = [int(subprocess.run([sys.executable, '-W', 'ignore', '-c', code, os.path.dirname(os.path.dirname(table.path[0])), str(n), str(tmp_path/f'{n}.csv')], capture_output=True, text=True, check=True).stdout) for n in (800, 8000)]
+    assert peak[1] < 1.2*peak[0], peak
+
+def test_read_batches_decodes_no_more_than_it_must(table):
+    "A reader that stops early leaves the other files alone."
+    seen = []
+    class Spy(Pixels):
+        def read(self, path): seen.append(path); return super().read(path)
+    b = read_batches(list(table.path), Spy(16), bs=4, workers=2); next(b); b.close(); assert len(seen) <= 4*5
+
+def test_wrong_names_are_said(learn, table):
+    with pytest.raises(ModelError, match='Use one of: auto, torch'): predict_images(learn, table.path[:2], engine='warp')
+
+def test_environment_overrides(learn, table, monkeypatch):
+    monkeypatch.setenv('LEUKOCLS_ENGINE', 'torch'); one = Predictor(learn); one(table.path[0]); assert one.engine.name == 'torch'
+
+def test_an_engine_that_lies_is_not_used():
+    class Honest(Engine):
+        name = 'honest'
+        def start(self, x): return np.stack([x.mean((1, 2, 3)), 255 - x.mean((1, 2, 3))], 1).astype('float32')
+    class Liar(Honest):
+        name = 'liar'
+        def start(self, x): return super().start(x)[:, ::-1]
+    class Nan(Honest):
+        name = 'nan'
+        def start(self, x): return super().start(x)*np.nan
+    x = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), dtype='uint8'); assert pick_engine({'honest': Honest, 'liar': Liar, 'nan': Nan}, x).name == 'honest'
+
+def test_stream_keeps_the_order():
+    class Two(Engine):
+        depth = 2
+        def start(self, x): return x
+    assert [t for t, _ in stream(Two(), ((i, np.zeros((1, 1))) for i in range(7)))] == list(range(7)); assert softmax(np.array([[1000., 0]])).tolist() == [[1, 0]]
+
+@pytest.mark.parametrize('arch,size', [('resnet18', 64), ('convnext_atto', 64), ('swin_tiny_patch4_window7_224', 224), ('vgg11', 64), ('resmlp_12_224', 224), ('mobilenetv3_small_050', 64)])
+def test_stage_bodies_of_many_kinds(arch, size):
+    "Channels first or last, with or without stages: one row of numbers per image, alike in a batch and alone."
+    body, _ = stage_body(arch, size); body.eval(); x = torch.randn(2, 3, size, size)
+    with torch.inference_mode(): a, b = body(x), body(x[1:])
+    assert a.ndim == 2 and torch.isfinite(a).all() and torch.allclose(a[1:], b, atol=1e-4)

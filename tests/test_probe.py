@@ -1,0 +1,117 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from leukocls.core import RunError
+from leukocls.probe import GRIDS, FrozenBody, Head, fit_head, probe_folds
+from leukocls.predict import by_fastai
+from leukocls.recipes import get_recipe
+from leukocls.runs import Run
+from leukocls.splits import groups_of, split_table
+from leukocls.train import train, train_all
+
+
+@pytest.fixture(scope='module')
+def recipe(local_weights): return get_recipe('probe', arch=f'local-dir:{local_weights}', size=48)
+
+@pytest.fixture(scope='module')
+def probe(recipe, table, tmp_path_factory): return train(recipe, split_table(table), out=tmp_path_factory.mktemp('probe'), progress=False, device='cpu')
+
+def test_a_probe_is_a_run_like_any_other(probe):
+    have = {p.name for p in probe.folder.iterdir()}; assert {'recipe.json', 'table.csv', 'history.csv', 'predictions.csv', 'metrics.json', 'report.html', 'plots', 'learner.pkl', 'model.safetensors'} <= have
+    assert probe.metrics['split'] == 'test' and probe.info['status'] == 'finished' and probe.info['model']['frozen'] > probe.info['model']['trainable'] > 0
+    page = (probe.folder/'report.html').read_text(); assert 'log loss in cross-validation' in page and '<h2>Training</h2>' not in page
+
+def test_learner_predicts_what_the_probe_predicts(probe):
+    p = probe.predictions; few = list(p.path[:10]); want = p.filter(like='p_').to_numpy()[:10]
+    for learn in (probe.learner, Run(probe.folder).learner): assert np.allclose(by_fastai(learn, few), want, atol=2e-3)
+
+def test_pickle_needs_no_leukocls(probe, tmp_path):
+    code = ("import sys; sys.modules['leukocls'] = None\nfrom fastai.vision.all import *\nl = load_learner(sys.argv[1]); print(*l.predict(sys.argv[2])[2].tolist())")
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(probe.folder/'learner.pkl'), probe.predictions.path[0]], capture_output=True, text=True, cwd=tmp_path); assert done.returncode == 0, done.stderr[-2000:]
+    assert np.allclose([float(v) for v in done.stdout.split()[-4:]], probe.predictions.filter(like='p_').to_numpy()[0], atol=2e-3)
+
+def test_fine_tuning_goes_on_from_the_probe(probe):
+    learn = probe.learner; before = {k: v.clone() for k, v in learn.model.state_dict().items()}; learn.unfreeze()
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-4)
+    assert any((before[k] != v).any() for k, v in learn.model.state_dict().items() if k.startswith('0.')) and all(torch.isfinite(p).all() for p in learn.model.parameters())
+
+def test_same_seed_same_figures_cached_or_not(recipe, table, tmp_path, monkeypatch):
+    t = split_table(table); runs = []
+    for cache in ('a', 'a', 'b', 'off'): monkeypatch.setenv('LEUKOCLS_CACHE', cache if cache == 'off' else str(tmp_path/cache)); runs.append(train(recipe, t, out=tmp_path/'runs', progress=False, device='cpu'))
+    p = [r.predictions.filter(like='p_').to_numpy() for r in runs]; assert np.array_equal(p[0], p[1]) and np.allclose(p[0], p[2], atol=1e-5) and np.allclose(p[0], p[3], atol=1e-5)
+
+def test_features_belong_to_content_weights_and_size(local_weights, table, tmp_path, monkeypatch):
+    import shutil
+    monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path/'cache')); arch = f'local-dir:{local_weights}'; a = FrozenBody(arch, size=48); a(table.path[:8]); copy = shutil.copy(table.path[2], tmp_path/'renamed.png')
+    b = FrozenBody(arch, size=48); assert np.array_equal(b([copy])[0, 0], a(table.path[:3])[0, 2]) and 'built' not in vars(b)
+    moved = shutil.copytree(local_weights, tmp_path/'moved'); assert FrozenBody(f'local-dir:{moved}', size=48).key == a.key != FrozenBody(arch, size=64).key
+    cfg = json.loads((moved/'config.json').read_text()); (moved/'config.json').write_text(json.dumps({**cfg, 'x': 1})); assert FrozenBody(f'local-dir:{moved}', size=48).key != a.key
+
+@pytest.mark.parametrize('kind', list(GRIDS))
+@pytest.mark.parametrize('classes', [2, 5])
+def test_heads_become_networks(kind, classes):
+    from leukocls.engines import softmax
+    from leukocls.networks import probe_head
+    rng = np.random.default_rng(0); y = np.repeat([f'c{i}' for i in range(classes)], 30); X = (rng.normal(size=(len(y), 12)) + np.repeat(np.arange(classes), 30)[:, None]*.5).astype('float32'); X[:, 3] = 7 # never varies
+    h = Head(kind, GRIDS[kind][1]).fit(X, y); values, shape = h.arrays(); net = probe_head(kind, shape); net.load_state_dict({k: torch.tensor(v) for k, v in values.items()})
+    new = rng.normal(size=(20, 12)).astype('float32')*2; p = h.probabilities(new); assert np.allclose(p.sum(1), 1, atol=1e-5) and np.isfinite(p).all()
+    assert np.allclose(softmax(net(torch.tensor(new)).detach().numpy()), p, atol=2e-4)
+
+def test_linear_head_is_scikit_learns():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    rng = np.random.default_rng(1); X = rng.normal(size=(200, 6)).astype('float32'); y = np.array(['a', 'b', 'c'])[(X[:, 0] + .3*rng.normal(size=200) > 0).astype(int) + (X[:, 1] > .5)]
+    want = make_pipeline(StandardScaler(), LogisticRegression(C=.1, max_iter=500)).fit(X, y).predict_proba(X); assert np.allclose(Head('linear', .1).fit(X, y, 1e-6).probabilities(X), want, atol=2e-3)
+
+def test_strength_is_chosen_inside_the_training_images():
+    "Noise that only says which group a row is of must not look like a good feature."
+    rng = np.random.default_rng(0); groups = np.repeat(np.arange(40), 10); y = np.where(groups % 2, 'a', 'b'); marks = rng.normal(size=(40, 30))[groups] + .01*rng.normal(size=(400, 30))
+    _, honest = fit_head(marks[None].astype('float32'), y, groups); _, naive = fit_head(marks[None].astype('float32'), y, np.arange(400))
+    assert naive.log_loss.min() < .2 < .6 < honest.log_loss.min()
+
+def test_few_groups_still_give_a_head():
+    X = np.random.default_rng(0).normal(size=(1, 8, 4)).astype('float32'); y = ['a']*4 + ['b']*4
+    head, tried = fit_head(X, y, [0]*4 + [1]*4); assert head.classes == ['a', 'b'] and tried.log_loss.isna().all()
+
+def test_views_are_learned_from(recipe, table, tmp_path):
+    run = train(recipe, split_table(table), out=tmp_path, progress=False, device='cpu', views=4, head='mlp'); assert run.info['model']['head']['kind'] == 'mlp' and np.allclose(by_fastai(run.learner, list(run.predictions.path[:4])), run.predictions.filter(like='p_').to_numpy()[:4], atol=2e-3)
+
+def test_out_of_fold_predictions_never_saw_the_patient(recipe, table):
+    p = probe_folds(table, recipe, folds=3); assert sorted(p.path) == sorted(table.path) and p.groupby('patient').fold.nunique().max() == 1 and p.path.is_unique
+    from leukocls.metrics import score
+    assert score(p, resamples=50)['n'] == len(table)
+
+def test_probe_and_network_in_one_table(films, local_weights, quick, tmp_path):
+    runs = train_all(films, [get_recipe('probe', arch=f'local-dir:{local_weights}', size=48), quick], out=tmp_path, progress=False, device='cpu')
+    board = runs.leaderboard; assert set(board.recipe) == {'probe', 'small-cnn'} and board.accuracy.str.contains('%').all(); assert runs[0].table.split.tolist() == runs[1].table.split.tolist()
+
+def test_random_weights_are_refused(table, tmp_path):
+    with pytest.raises(RunError, match='needs pretrained weights'): train('probe', split_table(table), out=tmp_path, progress=False, weights='none')
+    assert not any(tmp_path.iterdir())
+
+def test_known_features_need_neither_torch_nor_fastai(recipe, table, tmp_path):
+    "The second look at a folder waits for nothing heavy until the report stands."
+    csv = tmp_path/'t.csv'; split_table(table).to_csv(csv, index=False)
+    code = ("import sys, pandas as pd, leukocls.probe as p, leukocls.runs as r; from leukocls.train import train; from leukocls.recipes import get_recipe\n"
+            "p._learner = lambda *a: print('light' if not {'torch', 'fastai', 'timm'} & set(sys.modules) else 'heavy')\n"
+            f"train(get_recipe('probe', arch={recipe.arch!r}, size=48), pd.read_csv({str(csv)!r}, dtype=str), out={str(tmp_path/'runs')!r}, progress=False)")
+    say = [subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout.split()[-1] for _ in range(2)]; assert say[1] == 'light'
+
+@pytest.mark.data
+def test_real_cells(shared, tmp_path):
+    "Eight kinds of real cells, 800 images: far above chance and above the last map alone (87.7 %)."
+    from leukocls.data import read_table
+    p = probe_folds(read_table(shared/'data/pbc8_sample'), 'probe', weights=str(shared/'weights/mobilenetv2_100_imagenet')); assert (p.label == p.pred).mean() > .89
+
+@pytest.mark.parametrize('network,pays', [(.999, True), (.99, False), (.90, False)])
+def test_advice_goes_by_the_probes_interval(network, pays):
+    from types import SimpleNamespace
+    from leukocls.runs import Runs
+    def fake(kind, value): return SimpleNamespace(info={'recipe': {'kind': kind}}, recipe=SimpleNamespace(name=kind), metrics={'accuracy': dict(value=value, low=value - .01, high=min(1, value + .005))}, predictions=pd.DataFrame(dict(split=['test'], label=['a'], pred=['a'])))
+    said = Runs([fake('probe', .99), fake('network', network)]).advice; assert ('fine-tuning pays here' in said) == pays and '99.0 %' in said; assert Runs([fake('probe', .99)]).advice == ''
