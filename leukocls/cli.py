@@ -124,13 +124,13 @@ def train(
 
 # %% ../nbs/42_cli.ipynb #1997433e
 def _open(model, trust):
-    "The learner of a run folder, or of a pickle if the user says that it may run code; and the paths it was trained on, if known."
+    "A run, or the learner of a pickle if the user says that it may run code; and the paths it was trained on, if known."
     from leukocls.predict import open_pickle
     from leukocls.runs import Run
     if str(model).endswith('.pkl') and not os.path.isdir(model): return open_pickle(model, trust), ()
     if not os.path.isdir(model): raise RunError(f'{model} is neither a run folder nor a .pkl file. Runs lie in ./runs unless --out said otherwise.')
     run = Run(model)
-    return run.learner, run.table.path[run.table.split == 'train']
+    return run, run.table.path[run.table.split == 'train']
 
 def _images_of(paths):
     "Files as they are given; of a folder all images below it."
@@ -163,7 +163,7 @@ def predict(
     _check_target(csv, overwrite)
     if on_error not in ('keep', 'raise'): raise RunError(f'on_error={on_error!r} is not known. Use keep or raise.')
     from leukocls.predict import Predictor, predict_images, predict_to
-    files = _images_of(images); predictor = Predictor(_open(model, trust)[0], engine, len(files), tta)
+    source = _open(model, trust)[0]; files = _images_of(images); predictor = Predictor(source, engine, len(files), tta)
     if csv: n = predict_to(predictor, files, csv, progress=True, on_error=on_error); typer.echo(f'{n:,} predictions in {csv}', err=True)
     else:
         table = predict_images(predictor, files, progress=True, on_error=on_error)
@@ -185,7 +185,7 @@ def evaluate(
     from leukocls.core import write_whole
     from leukocls.predict import evaluate as judge
     _check_target(json_out, overwrite=True); learn, trained_on = _open(model, trust)
-    metrics = judge(learn, data, patient=patient, on_error=on_error, trained_on=trained_on)
+    metrics = judge(getattr(learn, 'learner', learn), data, patient=patient, on_error=on_error, trained_on=trained_on)
     typer.echo(f"{metrics['n']:,} images. {metrics['interval']['note']}")
     _say_metrics(metrics, metrics['notes'])
     if json_out: write_whole(json_out, json.dumps(metrics, indent=1, ensure_ascii=False)); typer.echo(f'Metrics: {json_out}')
@@ -205,12 +205,11 @@ def bench(
 ):
     "Measure leukocls against plain fastai on this machine, and against what the machine could do."
     _check_target(json_out, overwrite=True)
-    from leukocls.bench import LINES, bench as measure, bench_chart, bench_markdown
-    from leukocls.core import write_whole
-    table = measure(data, arch, weights, quick, tuple(only or LINES), images, say=typer.echo)
+    from leukocls.core import late, write_whole
+    table = late('leukocls.bench:bench')(data, arch, weights, quick, tuple(only or late('leukocls.bench:LINES')), images, say=typer.echo)
     if json_out: write_whole(json_out, json.dumps(json.loads(table.to_json(orient='records')), indent=1, ensure_ascii=False))
     if out:
-        write_whole(out/'bench.csv', table.to_csv(index=False)); write_whole(out/'bench.md', bench_markdown(table) + '\n'); bench_chart(table).savefig(out/'bench.png'); typer.echo(f'Table and chart: {out}')
+        write_whole(out/'bench.csv', table.to_csv(index=False)); write_whole(out/'bench.md', late('leukocls.bench:bench_markdown')(table) + '\n'); late('leukocls.bench:bench_chart')(table).savefig(out/'bench.png'); typer.echo(f'Table and chart: {out}')
 
 # %% ../nbs/42_cli.ipynb #ede0d2e3
 @app.command()
