@@ -41,10 +41,15 @@ class Predictor:
         n:int|None=None, # How many images are to come, if that is known: converting a network for a few does not pay
         tta:bool=False, # Average the probabilities over the eight flips and quarter turns
     ):
-        learn = getattr(learn, 'learner', learn); self.learn, self.tta, self.n, self.choose = learn, tta, n, engine
+        learn = getattr(learn, 'learner', learn); self.learn, self.tta, self.n, self.choose = learn, tta, n, os.environ.get('LEUKOCLS_ENGINE', 'auto') if engine == 'auto' else engine
         self.classes, found = [str(c) for c in learn.dls.vocab], network_of(learn)
         self.ready, self.pixels = found or (None, None); self.engine = None
-        if found is None and (tta or engine != 'auto'): raise ModelError('The loaders of this learner do something of their own, so only fastai can feed it: leave out tta and engine.')
+        if found is None: self._only_fastai()
+
+    def _only_fastai(self):
+        "What cannot be read off exactly is left to fastai, which knows neither views nor engines."
+        if self.tta or self.choose != 'auto': raise ModelError('This learner does something of its own before or after its network, so only fastai can feed it: leave out tta and engine.')
+        self.ready = None
 
 # %% ../nbs/18_predict.ipynb #93eb008e
 @patch
@@ -52,7 +57,7 @@ def _prepare(self:Predictor, x, paths):
     "Choose the engine on the first images; whatever differs from fastai's own answer is not used."
     learn, cpu = self.learn, self.learn.dls.device.type == 'cpu'
     first = TorchEngine(self.ready, self.learn.dls.device)
-    if self.choose == 'auto' and disagreement(softmax(first(x[:2])), by_fastai(learn, paths[:2])) > SAME: self.ready = None
+    if disagreement(softmax(first(x[:2])), by_fastai(learn, paths[:2])) > SAME: self._only_fastai()
     else:
         torch_only = not cpu or (self.n is not None and self.n < 64 and not self._kept())
         self.engine = first if torch_only and self.choose == 'auto' else pick_engine(self._builders(first), x[:16], '' if torch_only else machine_key(repr(self.ready), self.pixels), self.choose)
@@ -65,8 +70,7 @@ def _builders(self:Predictor, first):
     half = lambda d: lambda: TorchEngine(self.ready, self.learn.dls.device, d)
     out = {'torch': lambda: first}; asked = {'torch-bf16': half(torch.bfloat16), 'torch-fp16': half(torch.float16), 'openvino': lambda: openvino_engine(self.ready, self.pixels),
         'onnxruntime': lambda: OnnxEngine(onnx_bytes(self.ready, self.pixels)), 'openvino-bf16': lambda: openvino_engine(self.ready, self.pixels, 'bf16')}
-    wanted = os.environ.get('LEUKOCLS_ENGINE', 'auto') if self.choose == 'auto' else self.choose
-    names = list(asked) if wanted != 'auto' else [n for n, there in (('openvino', versions_of('openvino')), ('onnxruntime', versions_of('onnxruntime') and not versions_of('openvino'))) if there]
+    names = list(asked) if self.choose != 'auto' else [n for n, there in (('openvino', versions_of('openvino')), ('onnxruntime', versions_of('onnxruntime') and not versions_of('openvino'))) if there]
     return out | {n: asked[n] for n in names}
 
 # %% ../nbs/18_predict.ipynb #8d1c47ae

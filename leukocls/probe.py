@@ -250,8 +250,10 @@ def fit_probe(
     info.update(device=str(getattr(frozen.engine, 'device', 'cpu')) if frozen.engine else 'features from the cache', precision='fp32', status='finished', head_tried=tried.to_dict('records'), model=dict(arch=f['arch'], model_args=f['model_args'], classes=head.classes, mean=f['mean'], std=f['std'],
         timm=True, head=dict(kind=head.kind, strength=head.strength, shape=shape), total=f['parameters'] + learned, trainable=learned, frozen=f['parameters']))
     if len(info['model']['classes']) < table.label.nunique(): raise DataError(f'Class {listed(sorted(set(table.label) - set(head.classes)))} has no training image. Fill `split` with split_table(table).')
-    write_info(folder, info); write_csv(folder/'table.csv', table); write_csv(folder/'history.csv', pd.DataFrame(columns=['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds']))
-    write_whole(folder/'model.safetensors', save(_state(frozen, head))); where = {p: i for i, p in enumerate(table.path)}
+    write_info(folder, info); write_csv(folder/'table.csv', table)
+    write_whole(folder/'model.safetensors', save(_state(frozen, head)))
+    write_csv(folder/'history.csv', pd.DataFrame(columns=['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds'])) # last: a folder without it holds nothing learned
+    where = {p: i for i, p in enumerate(table.path)}
     def predict(paths):
         p = head.probabilities(X[0][[where[q] for q in paths]])
         return pd.DataFrame(p, columns=[f'p_{c}' for c in head.classes]).assign(pred=[head.classes[i] for i in p.argmax(1)])

@@ -19,8 +19,8 @@ from PIL import Image
 
 ENGINES = ['torch', 'openvino', 'onnxruntime']
 
-@pytest.fixture(scope='module')
-def learn(table):
+@pytest.fixture
+def learn(table): # anew for each test: some of them train it
     torch.manual_seed(0); learn = cell_learner(CellDataLoaders.from_table(split_table(table), size=40, device='cpu'), 'mobilenetv2_035', 'none')
     for p in learn.model.parameters(): p.data += .02*torch.randn_like(p)
     return learn
@@ -63,6 +63,13 @@ def test_unknown_loaders_are_left_to_fastai(table, tmp_path, tfms):
         from fastai.losses import BCEWithLogitsLossFlat
         learn.loss_func = BCEWithLogitsLossFlat(thresh=.5)
     assert np.allclose(predict_images(learn, table.path[:6]).filter(like='p_').to_numpy(), by_fastai(learn, table.path[:6]), atol=1e-4)
+
+@pytest.mark.parametrize('how', [dict(tta=True), dict(engine='torch')])
+def test_what_fastai_alone_can_do_is_not_done_half(table, how):
+    "Views or an engine for a learner whose answer is not a softmax: said, not silently left out."
+    from fastai.losses import BCEWithLogitsLossFlat
+    learn = cell_learner(CellDataLoaders.from_table(split_table(table), size=32, device='cpu'), 'small-cnn'); learn.loss_func = BCEWithLogitsLossFlat(thresh=.5)
+    with pytest.raises(ModelError, match='leave out tta and engine'): predict_images(learn, table.path[:3], **how)
 
 def test_trained_on_is_predicted_anew(learn, table):
     "A Learner that learned more must not be answered from a converted network of before."
@@ -119,7 +126,8 @@ def test_wrong_names_are_said(learn, table):
     with pytest.raises(ModelError, match='Use one of: auto, torch'): predict_images(learn, table.path[:2], engine='warp')
 
 def test_environment_overrides(learn, table, monkeypatch):
-    monkeypatch.setenv('LEUKOCLS_ENGINE', 'torch'); one = Predictor(learn); one(table.path[0]); assert one.engine.name == 'torch'
+    monkeypatch.setenv('LEUKOCLS_ENGINE', 'torch-bf16')
+    for n in (None, 3): one = Predictor(learn, n=n); one(table.path[0]); assert one.engine.name == 'torch-bfloat16'
 
 def test_an_engine_that_lies_is_not_used():
     class Honest(Engine):

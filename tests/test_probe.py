@@ -91,6 +91,15 @@ def test_probe_and_network_in_one_table(films, local_weights, quick, tmp_path):
     runs = train_all(films, [get_recipe('probe', arch=f'local-dir:{local_weights}', size=48), quick], out=tmp_path, progress=False, device='cpu')
     board = runs.leaderboard; assert set(board.recipe) == {'probe', 'small-cnn'} and board.accuracy.str.contains('%').all(); assert runs[0].table.split.tolist() == runs[1].table.split.tolist()
 
+def test_a_full_disk_leaves_no_half_run(recipe, table, tmp_path, monkeypatch):
+    import leukocls.probe as probe
+    def full(path, data):
+        if path.name == 'model.safetensors': raise RunError('No space left')
+        return write(path, data)
+    write = probe.write_whole; monkeypatch.setattr(probe, 'write_whole', full)
+    with pytest.raises(RunError, match='No space left'): train(recipe, split_table(table), out=tmp_path, progress=False, device='cpu')
+    assert not any(tmp_path.iterdir())
+
 def test_random_weights_are_refused(table, tmp_path):
     with pytest.raises(RunError, match='needs pretrained weights'): train('probe', split_table(table), out=tmp_path, progress=False, weights='none')
     assert not any(tmp_path.iterdir())
