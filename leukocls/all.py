@@ -1,18 +1,25 @@
 """Everything a notebook needs after `from leukocls.all import *`: leukocls, and fastai's vision names beneath it."""
 from fastai.vision.all import *
 
+from leukocls.align import same_picture
+from leukocls.audit import *
 from leukocls.augment import *
+from leukocls.calibrate import *
 from leukocls.cards import *
+from leukocls.compare import *
 from leukocls.core import *
 from leukocls.data import *
+from leukocls.duplicates import *
 from leukocls.engines import *
 from leukocls.fit import *
 from leukocls.images import *
 from leukocls.loaders import *
+from leukocls.looks import *
 from leukocls.memory import *
 from leukocls.metrics import *
 from leukocls.models import *
 from leukocls.networks import *
+from leukocls.plots import *
 from leukocls.predict import *
 from leukocls.probe import *
 from leukocls.recipes import *

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Out', 'Seed', 'Device', 'Trust', 'PatientOption', 'OnError', 'in_shell_words', 'main', 'demo', 'train',
-           'predict', 'evaluate', 'bench', 'recipes']
+           'audit', 'predict', 'evaluate', 'bench', 'recipes']
 
 # %% ../nbs/42_cli.ipynb #20e2713b
 import json
@@ -103,7 +103,7 @@ def train(
     data: Annotated[str, typer.Argument(help='Folder of class folders (or of train/valid/test above them), or CSV file.')],
     recipe: Annotated[List[str], typer.Option(help='Name of a recipe (see leukocls recipes); repeat it to compare several.')] = ['effb3'],
     out: Out = Path('runs'),
-    split: Annotated[str, typer.Option(help='auto (given, else by patient, else random), patient, random, given.')] = 'auto',
+    split: Annotated[str, typer.Option(help='auto (given, else by patient, else near-duplicates together), patient, group (near-duplicates together), random (as the papers), given.')] = 'auto',
     patient: PatientOption = None,
     valid_pct: Annotated[float, typer.Option(help='Share of images to choose the epoch on.')] = .16,
     test_pct: Annotated[float, typer.Option(help='Share of images to report on; 0 reports on the validation images.')] = .2,
@@ -121,6 +121,31 @@ def train(
                      on_error=on_error, weights=weights, arch=arch, epochs=epochs, lr=lr, bs=bs, size=size)
     for run in runs: _say_run(run)
     if len(runs) > 1: typer.echo(runs.leaderboard[['recipe', 'accuracy', 'f1', 'train_seconds']].to_string() + f'\n{runs.advice}')
+
+# %% ../nbs/42_cli.ipynb #84c95ac9
+@app.command()
+def audit(
+    data: Annotated[str, typer.Argument(help='Folder of class folders, CSV file, or a manifest with a column sha256 (no pixels needed).')],
+    patient: PatientOption = None,
+    json_out: Annotated[Optional[Path], typer.Option('--json', help='Write everything that was found to this file.')] = None,
+    csv: Annotated[Optional[Path], typer.Option(help='Write the table with its findings and near-duplicate groups to this file.')] = None,
+    page: Annotated[Optional[Path], typer.Option('--html', help='Write a page to look at to this file.')] = None,
+    labels: Annotated[Optional[Path], typer.Option(help='Look for label errors too, and write the suspicious images to this CSV (needs the extra labels, and pretrained weights).')] = None,
+    arch: Annotated[Optional[str], typer.Option(help='For --labels: timm backbone whose features are used.')] = None,
+    weights: Annotated[Optional[str], typer.Option(help='For --labels: imagenet, a timm local-dir folder, or a weights file.')] = None,
+    similarity: Annotated[float, typer.Option(help='From which correlation of fine detail two images count as one picture.', min=.5, max=1.)] = .75,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace files that exist.')] = False,
+):
+    "Look for duplicates, leaks, shortcuts and odd files; nothing is changed."
+    for path in (json_out, csv, page, labels): _check_target(path, overwrite)
+    from leukocls.audit import audit as look
+    found = look(data, patient, similarity); typer.echo(str(found))
+    if labels:
+        from leukocls.labels import label_errors
+        doubtful = label_errors(found.table, **{k: v for k, v in dict(arch=arch, weights=weights).items() if v}); doubtful.to_csv(labels)
+        typer.echo(f'{len(doubtful.table):,} labels to look at: {labels}')
+    for path, save in ((json_out, found.to_json), (csv, found.to_csv), (page, found.to_html)):
+        if path: save(path); typer.echo(f'Written: {path}')
 
 # %% ../nbs/42_cli.ipynb #1997433e
 def _open(model, trust):
@@ -172,7 +197,7 @@ def predict(
         typer.echo(table.round(4).to_csv(index=False, sep='\t').rstrip())
     typer.echo(RESEARCH_ONLY, err=True)
 
-# %% ../nbs/42_cli.ipynb #84c95ac9
+# %% ../nbs/42_cli.ipynb #78173b93
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(metavar='RUN_OR_PKL', help='Run folder, or .pkl file (needs --trust).')],
@@ -191,7 +216,7 @@ def evaluate(
     if json_out: write_whole(json_out, json.dumps(metrics, indent=1, ensure_ascii=False)); typer.echo(f'Metrics: {json_out}')
     typer.echo(RESEARCH_ONLY)
 
-# %% ../nbs/42_cli.ipynb #78173b93
+# %% ../nbs/42_cli.ipynb #ede0d2e3
 @app.command()
 def bench(
     data: Annotated[Optional[str], typer.Argument(help='Folder of class folders; without it, synthetic films are drawn.')] = None,
@@ -211,7 +236,7 @@ def bench(
     if out:
         write_whole(out/'bench.csv', table.to_csv(index=False)); write_whole(out/'bench.md', late('leukocls.bench:bench_markdown')(table) + '\n'); late('leukocls.bench:bench_chart')(table).savefig(out/'bench.png'); typer.echo(f'Table and chart: {out}')
 
-# %% ../nbs/42_cli.ipynb #ede0d2e3
+# %% ../nbs/42_cli.ipynb #5019955e
 @app.command()
 def recipes(
     as_json: Annotated[bool, typer.Option('--json', help='Everything about every recipe, as JSON.')] = False,

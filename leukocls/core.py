@@ -164,7 +164,7 @@ def bar(
     "A bar with images/s and time left; in a log file, where it cannot move, a line every half minute."
     from tqdm.auto import tqdm
     alive = 'ipykernel' in sys.modules or sys.stderr.isatty()
-    return tqdm(total=total, desc=what, unit=' images', disable=not show, **{'leave': False, 'mininterval': .1 if alive else 30, **kwargs})
+    return tqdm(total=total, desc=what, disable=not show, **{'unit': ' images', 'leave': False, 'mininterval': .1 if alive else 30, **kwargs})
 
 # %% ../nbs/00_core.ipynb #718ab15a
 def late(

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .cards import DatasetCard, patients_of
+from .cards import DatasetCard, names_of_card, patients_of
 from .core import DataError, bar, late, listed
 from .images import IMAGE_SUFFIXES, open_cell, scan_folder
 from .memory import Remembered, content_hashes
@@ -99,7 +99,9 @@ def _as_text(column):
 
 # %% ../nbs/11_data.ipynb #f7a44bda
 def _fill_patients(table, patient, on_error):
-    "Fill the column `patient` from a card, a column or a pattern."
+    "Fill the column `patient` from a card, a column or a pattern; from the names by itself, if all are a known data set's."
+    if patient is None and table.patient.isna().all() and (known := names_of_card(table.path.dropna(), 1)):
+        patient = known; print(f'Patients are read from the names, as in {known.title}.', file=sys.stderr)
     pattern = patient.pattern if isinstance(patient, DatasetCard) else patient
     if pattern in table: table['patient'] = _as_text(table[pattern]); return table
     if pattern is None: return table

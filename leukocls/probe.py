@@ -30,7 +30,7 @@ from .images import Pixels, read_batches
 from .memory import Remembered, content_hashes
 from .recipes import Recipe, get_recipe
 from .runs import Fitted, Run, check_space, write_csv, write_info
-from .splits import fold_tables, groups_of
+from .splits import fold_tables, groups_of, near_groups
 
 # %% ../nbs/23_probe.ipynb #f3da188f
 def weights_name(
@@ -276,7 +276,7 @@ def probe_folds(
     **changes # Fields of the recipe to change
 )->pd.DataFrame: # Predictions of every image by a probe that has not seen its group; column `fold` says which
     "Out-of-fold predictions of the whole table: the features are shared, so k folds cost hardly more than one."
-    recipe = get_recipe(recipe, **changes); X = FrozenBody(recipe.arch, recipe.weights, recipe.size)(table.path, views=recipe.views); groups, out = groups_of(table), []
+    recipe = get_recipe(recipe, **changes); table = near_groups(table) if method != 'patient' and not (method == 'auto' and table.patient.notna().all()) else table; X = FrozenBody(recipe.arch, recipe.weights, recipe.size)(table.path, views=recipe.views); groups, out = groups_of(table), []
     for k, t in enumerate(fold_tables(table, folds, method, seed=seed)):
         fit = (t.split == 'train').to_numpy(); head = fit_head(X[:, fit], t.label[fit], groups[fit], recipe.head, seed=seed)[0]; p = head.probabilities(X[0][~fit])
         part = t.loc[~fit, ['path', 'label', 'patient', 'split']].assign(fold=k, pred=[head.classes[i] for i in p.argmax(1)])

@@ -5,8 +5,11 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from leukocls.core import DataError
-from leukocls.metrics import METRICS, PER_CLASS, calibration_error, draw_weights, from_confusion, metrics_table, score, show_interval, weighted_auc, wilson
+from leukocls.metrics import (METRICS, PER_CLASS, calibration_error, clustered_share, design_interval, draw_weights, from_confusion, metrics_table, score, score_run,
+                              show_interval, weighted_auc, wilson)
 from sklearn import metrics as skm
 
 
@@ -93,3 +96,84 @@ def test_same_seed_same_interval(): assert score(cells()) == score(cells())
                                          (lambda t: t.assign(label='zebra'), 'zebra'), (lambda t: t.assign(p_a=np.nan), 'no number')])
 def test_bad_tables(change, said):
     with pytest.raises(DataError, match=said): score(change(cells()))
+
+def people(k, accuracy, icc, rng):
+    "(right, images) of k patients of 5 to 60 images, beta-binomial."
+    n = rng.integers(5, 61, k); t = 1/icc - 1; return rng.binomial(n, rng.beta(accuracy*t, (1 - accuracy)*t, k)), n
+
+def covered(interval, truth, found): return np.mean([low - 1e-12 <= truth <= high + 1e-12 for low, high in (interval(x, n) for x, n in found)])
+
+@pytest.mark.parametrize('k,accuracy,icc', [(15, .7, .15), (15, .97, .4), (20, .93, .4), (30, .85, .05), (60, .97, .15)])
+def test_clustered_interval_covers_where_the_naive_one_does_not(k, accuracy, icc):
+    "Of 300 simulated tests with correlated patients; the settings of tests/bench/coverage.py with the most and the least trouble."
+    rng = np.random.default_rng(k); found = [people(k, accuracy, icc, rng) for _ in range(300)]
+    ours, naive = covered(clustered_share, accuracy, found), covered(lambda x, n: wilson(x.sum(), n.sum()), accuracy, found)
+    assert ours >= .91, ours
+    assert naive < min(.85, ours - .1), naive
+
+def test_clustered_interval_is_not_just_wide():
+    "Without correlation it is at most a third wider than the interval of independent images."
+    rng = np.random.default_rng(0); wide = []
+    for _ in range(40):
+        n = rng.integers(5, 61, 30); x = rng.binomial(n, .85); low, high = clustered_share(x, n); a, b = wilson(x.sum(), n.sum()); wide.append((high - low)/(b - a))
+    assert 1 < np.mean(wide) < 1.34, np.mean(wide)
+
+def test_macro_measures_cover():
+    "Errors go to either other class and classes are as frequent as each other: macro F1 and balanced accuracy are the accuracy."
+    rng = np.random.default_rng(0); hit, naive, k = dict(balanced_accuracy=0, f1=0), 0, 15
+    for s in range(100):
+        x, n = people(k, .95, .3, rng); who = np.repeat(np.arange(k), n); right = np.concatenate([np.arange(m) < h for h, m in zip(x, n)]); y = rng.integers(0, 3, len(who))
+        pred = np.where(right, y, (y + rng.integers(1, 3, len(who))) % 3); p = np.full((len(who), 3), .1); p[np.arange(len(who)), pred] = .8
+        t = pd.DataFrame(p, columns=['p_a', 'p_b', 'p_c']).assign(label=np.array(list('abc'))[y], pred=np.array(list('abc'))[pred], patient=who.astype(str)); m = score(t, resamples=200, seed=s)
+        for c in hit: hit[c] += m[c]['low'] <= .95 <= m[c]['high']
+        b = score(t.drop(columns='patient'), resamples=200, seed=s)['f1']; naive += b['low'] <= .95 <= b['high']
+    assert min(hit.values())/100 >= .9 and naive/100 < .6, (hit, naive)
+
+@pytest.mark.parametrize('seed', range(3))
+def test_clustered_share_against_integration(seed):
+    "The grid against a plain double loop over a fine grid of the same posterior."
+    from scipy.stats import betabinom
+    rng = np.random.default_rng(seed); x, n = people(12, .8, .2, rng); share, rho = np.linspace(.3, .995, 400), ((np.arange(120) + .5)/120)**2
+    weight = np.zeros(len(share))
+    for r in rho:
+        s = 1/r - 1; weight += np.exp(sum(betabinom.logpmf(a, b, share*s, (1 - share)*s) for a, b in zip(x, n)))*(1 - r)**2*r**.5*(share*(1 - share))**-.5
+    total = np.cumsum(weight)/weight.sum(); low, high = np.interp([.025, .975], total - weight/weight.sum()/2, share)
+    got = clustered_share(x, n); assert got[1] == pytest.approx(high, abs=.004) and got[0] == pytest.approx(min(low, design_interval(x, n)[0]), abs=.004)
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.floats(0, 1)), min_size=1, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_clustered_share_on_any_counts(patients):
+    n = np.array([a for a, _ in patients]); x = np.array([round(a*f) for a, f in patients]); low, high = clustered_share(x, n)
+    assert 0 <= low <= x.sum()/n.sum() <= high <= 1 and high - low > .9*np.subtract(*wilson(x.sum(), n.sum())[::-1])*(len(n) > 1)
+    order = np.random.default_rng(0).permutation(len(n)); assert clustered_share(x[order], n[order]) == pytest.approx((low, high))
+
+def test_few_patients_are_told(): assert 'Fewer than 20 patients' in score(cells(patients=8), resamples=50)['interval']['note'] and 'Fewer' not in score(cells(400, patients=30), resamples=50)['interval']['note']
+
+def test_copies_are_drawn_together():
+    "A test in which every picture stands four times knows no more than the pictures once; integer and text groups, gaps included."
+    t = cells(100).drop(columns='patient'); once = score(t); width = lambda m, k: m[k]['high'] - m[k]['low']
+    for group in (list(range(100)), [f'g{i}' for i in range(100)]):
+        four = score(pd.concat([t.assign(group=group)]*4)); i = four['interval']
+        assert (i['unit'], i['groups'], i['patients']) == ('group', 100, None) and i['note'].startswith('Bootstrap of 100 near-duplicate groups') and 'patients unknown, so intervals may be too narrow' in i['note']
+        for k in ('accuracy', 'f1', 'kappa', 'auroc'): assert .85 < width(four, k)/width(once, k) < 1.4, k
+        assert width(score(pd.concat([t]*4)), 'accuracy') < .6*width(once, 'accuracy')
+    gaps = score(t.assign(group=[1, 1, *[None]*98])); assert gaps['interval']['groups'] == 99
+
+@pytest.mark.parametrize('group', [range(100), [None]*100, [7]*100])
+def test_groups_without_copies_change_nothing(group):
+    t = cells(100).drop(columns='patient'); assert score(t.assign(group=list(group)), resamples=50) == score(t, resamples=50)
+
+def test_patients_count_before_groups(): assert score(cells(100, patients=10).assign(group=[i//2 for i in range(100)]), resamples=50)['interval']['unit'] == 'patient'
+
+@pytest.mark.parametrize('known', [None, 3])
+def test_patients_unknown_or_partly_known(known):
+    "A patient here and there does not make the others independent people."
+    t = cells(60); t['patient'] = [str(i % 5) if known and i % known else None for i in range(60)]; i = score(t, resamples=50)['interval']; assert i['unit'] == 'image' and i['groups'] is None
+    assert score(t)['accuracy']['low'] == pytest.approx(float(wilson((t.label == t.pred).sum(), 60)[0]))
+
+def test_score_run_takes_groups_from_the_table(tmp_path):
+    t = cells(80, patients=0).assign(path=[f'{i}.png' for i in range(80)], patient=''); t.to_csv(tmp_path/'predictions.csv', index=False)
+    assert score_run(tmp_path)['interval']['unit'] == 'image' # a folder without table.csv
+    t[['path', 'label']].assign(group=[str(i//4) if i < 40 else '' for i in range(80)]).sample(frac=1, random_state=0).to_csv(tmp_path/'table.csv', index=False)
+    m = score_run(tmp_path); assert m['interval']['groups'] == 50 and json.loads((tmp_path/'metrics.json').read_text()) == m
+    t[['path', 'label']].to_csv(tmp_path/'table.csv', index=False); assert score_run(tmp_path)['interval']['unit'] == 'image'
