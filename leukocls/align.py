@@ -37,9 +37,15 @@ def standard(
     else: d = (x - (x*m).sum((1, 2), keepdims=True)/np.maximum(m.sum((1, 2), keepdims=True), 1))*m
     return d/(np.sqrt((d*d).mean((1, 2), keepdims=True)) + 4)
 
-# %% ../nbs/04_align.ipynb #5ae79028
-def bilinear(flat, index, fy, fx, width):
-    "Values between four neighbours; `index` is the upper left one in the flattened pictures."
+# %% ../nbs/04_align.ipynb #04d2f4c6
+def bilinear(
+    flat:np.ndarray, # Pictures, flattened
+    index:np.ndarray, # Upper left of four neighbours
+    fy:np.ndarray, # Part of a row below it, 0 to 1
+    fx:np.ndarray, # Part of a column right of it, 0 to 1
+    width:int, # Of a picture, in pixels
+)->np.ndarray: # As `index`
+    "Values between four neighbours."
     top = flat.take(index)*(1 - fx) + flat.take(index + 1)*fx
     return top*(1 - fy) + (flat.take(index + width)*(1 - fx) + flat.take(index + width + 1)*fx)*fy
 

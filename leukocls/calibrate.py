@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from scipy import optimize, special, stats
 
 from .core import DataError, RunError, listed, write_whole
-from .metrics import _unpack, calibration_error, clustered_share, draw_weights, read_predictions, show_interval, wilson
+from .metrics import _unpack, calibration_error, clustered_share, draw_weights, read_predictions, show_interval, wilson, with_groups
+from .plots import new_figure
 
 # %% ../nbs/31_calibrate.ipynb #2f4fccc9
 def _probabilities(predictions):
@@ -248,9 +249,7 @@ def calibration_page(
 # %% ../nbs/31_calibrate.ipynb #a10c085e
 def _panel(title, stamp, **axis):
     "One small panel without global state, readable on a phone."
-    fig = Figure(figsize=(4.2, 3.6), dpi=110, layout='constrained'); ax = fig.subplots(); ax.set(title=title, **axis); ax.grid(alpha=.3)
-    if stamp: fig.supxlabel(stamp, fontsize=7, color='#555555')
-    return fig, ax
+    fig, axes = new_figure(width=4.2, height=3.3, stamp=stamp); ax = axes[0, 0]; ax.set(title=title, **axis); ax.grid(alpha=.3); return fig, ax
 
 def plot_reliability(
     tables:dict, # Label → predictions, three at most, such as before and after
@@ -292,7 +291,7 @@ def calibrate_run(
     "Fit on a run's validation images, count on its test images, and write calibration.json."
     folder = Path(folder); lost = [n for n in ('predictions.csv', 'metrics.json') if not (folder/n).exists()]
     if lost: raise RunError(f'{folder} has no {listed(lost)}. Name the folder of a finished run.')
-    predictions = read_predictions(folder/'predictions.csv'); valid, test = (predictions[predictions.split == s].reset_index(drop=True) for s in ('valid', 'test'))
+    predictions = with_groups(read_predictions(folder/'predictions.csv'), folder); valid, test = (predictions[predictions.split == s].reset_index(drop=True) for s in ('valid', 'test'))
     apart = json.loads((folder/'metrics.json').read_text(encoding='utf8'))['split'] == 'test' and len(valid)
     out = calibrate(valid, test) if apart else dict(note='Not calibrated: temperature, sets and thresholds need images that were neither trained on nor scored, and this run has none. Train with valid_pct above 0 and test_pct above 0.')
     write_whole(folder/'calibration.json', json.dumps(out, indent=1, ensure_ascii=False, allow_nan=False))

@@ -30,7 +30,7 @@ def wilson(
     with np.errstate(invalid='ignore', divide='ignore'):
         p = hits/n; middle = (p + z*z/(2*n))/(1 + z*z/n)
         half = z*np.sqrt(p*(1 - p)/n + z*z/(4*n*n))/(1 + z*z/n)
-    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
+    return np.clip(np.minimum(middle - half, p), 0, 1), np.clip(np.maximum(middle + half, p), 0, 1) # rounding must not leave the share outside
 
 # %% ../nbs/30_metrics.ipynb #2e753c6f
 def design_interval(

@@ -7,7 +7,9 @@ __all__ = ['COLOURS', 'DASHES', 'new_figure', 'style_of', 'plot_lines', 'plot_lo
            'plot_confusion', 'plot_roc', 'plot_precision_recall', 'plot_classes', 'plot_images', 'plot_predictions',
            'plot_patients']
 
-# %% ../nbs/29_plots.ipynb #12793706
+# %% ../nbs/29_plots.ipynb #a507e137
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -32,7 +34,7 @@ def new_figure(
     fig = Figure(figsize=(columns*width, rows*height + .3), dpi=110, layout='constrained')
     axes = fig.subplots(rows, columns, squeeze=False)
     leak = 'LEAK' in stamp
-    if stamp: fig.supxlabel(stamp, fontsize=8 if leak else 7, color='#B00000' if leak else '#555555', weight='bold' if leak else 'normal')
+    if stamp: fig.supxlabel(textwrap.fill(stamp, int(15*columns*width)), fontsize=8 if leak else 7, color='#B00000' if leak else '#555555', weight='bold' if leak else 'normal')
     if leak: fig.text(.5, .5, 'LEAK', fontsize=60, color='#B00000', alpha=.12, ha='center', va='center', rotation=25, zorder=10)
     return fig, axes
 

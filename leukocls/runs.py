@@ -44,6 +44,7 @@ def start_run(
     folder = new_folder(out, f'{recipe.name}-seed{seed}')
     data = dict(n=len(table), classes=table.label.value_counts().sort_index().to_dict(), sides=table.split.value_counts().to_dict(),
                 patients=int(table.patient.nunique()), fingerprint=fingerprint(table), skipped=table.attrs.get('skipped', {}))
+    if 'group' in table: copies = table.group.duplicated(keep=False); data |= dict(near_duplicate_groups=int(table.group[copies].nunique()), near_duplicates=int(copies.sum()))
     notes = ['These pictures are synthetic films of fictional patients: the figures say nothing about blood.'] if late('leukocls.smears:is_drawn')(table.path.iloc[0]) else []
     return folder, dict(name=folder.name, recipe=late('leukocls.recipes:as_dict')(recipe), seed=seed, versions=versions(), device=str(device),
                         data=data, split=table.attrs.get('split', {}), notes=notes, status='training')

@@ -39,8 +39,10 @@ def groups_of(
     by_group:bool=True, # Keep near-duplicate groups together; False keeps only identical files together
 )->np.ndarray: # (N,) group numbers; rows with the same number belong on the same side
     "What must not be divided: a patient's images, and copies of an image, also where they join two patients."
-    table = table.reset_index(drop=True); columns = [c for c, wanted in (('patient', by_patient), ('group', by_group and 'group' in table)) if wanted]
-    return joined(len(table), [*identical_files(table).values(), *(v for c in columns for v in table.groupby(c).indices.values())])
+    table = table.reset_index(drop=True); sets = list(identical_files(table).values())
+    if by_patient: sets += table.groupby(table.patient.astype('string').str.casefold()).indices.values() # H12 and h12 are one person
+    if by_group and 'group' in table: sets += table.groupby('group').indices.values()
+    return joined(len(table), sets)
 
 # %% ../nbs/12_splits.ipynb #da38319c
 def merge_patients(

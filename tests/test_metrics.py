@@ -177,3 +177,8 @@ def test_score_run_takes_groups_from_the_table(tmp_path):
     t[['path', 'label']].assign(group=[str(i//4) if i < 40 else '' for i in range(80)]).sample(frac=1, random_state=0).to_csv(tmp_path/'table.csv', index=False)
     m = score_run(tmp_path); assert m['interval']['groups'] == 50 and json.loads((tmp_path/'metrics.json').read_text()) == m
     t[['path', 'label']].to_csv(tmp_path/'table.csv', index=False); assert score_run(tmp_path)['interval']['unit'] == 'image'
+
+def test_wilson_holds_the_share_in_spite_of_rounding():
+    n = np.arange(1, 5000); k = np.random.default_rng(0).integers(0, n + 1)
+    for hits in (np.zeros_like(n), n, k):
+        low, high = wilson(hits, n); assert (low <= hits/n).all() and (high >= hits/n).all()
