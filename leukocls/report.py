@@ -18,6 +18,7 @@ import pandas as pd
 
 from .core import RESEARCH_ONLY, write_whole
 from .calibrate import calibration_page, calibration_plots
+from .gate import gate_page
 from .metrics import METRICS, PER_CLASS, read_predictions, show_interval, wilson
 from .plots import (COLOURS, plot_accuracy, plot_classes, plot_confusion, plot_images, plot_loss, plot_lr_find, plot_patients, plot_precision_recall,
                             plot_predictions, plot_roc)
@@ -122,11 +123,12 @@ def _pictures(plots):
     picture = lambda k: f'<img alt="{k.replace("_", " ")}" src="data:image/png;base64,{base64.b64encode(plots[k]).decode()}">'
     return ''.join(f'<h2>{title}</h2><div class="plots">{"".join(picture(k) for k in names if k in plots)}</div>' for title, names in _SECTIONS.items() if set(names) & set(plots))
 
-# %% ../nbs/32_report.ipynb #d87cb91f
-def _trust(metrics, shortcuts, calibration):
+# %% ../nbs/32_report.ipynb #719ff51e
+def _trust(metrics, shortcuts, calibration, gate):
     "What it must beat, and how sure it is."
     names = dict(majority='always the most frequent class'); rows = [['this model', f"{show_interval(metrics['accuracy'])}"], *([s['what'], f"{100*s['accuracy']:.1f} %"] for s in sorted(shortcuts.values(), key=lambda s: -s['accuracy']))]
     said = [calibration['note']] if 'note' in calibration else calibration_page(calibration) if calibration else []
+    said = said + (gate_page(gate) if gate else [])
     return ((f'<h2>What it must beat</h2><p>Five nearest neighbours in numbers that no cell is needed for, learned from the same training images, judged on the same images.</p>{_table(rows, ["told by", "right"], "plain")}' if shortcuts else '')
             + (f'<h2>How sure it is</h2><ul>{"".join(f"<li>{html.escape(t)}</li>" for t in said)}</ul>' if said else ''))
 
@@ -139,7 +141,7 @@ def repeat(
     return (f"from leukocls.data import read_table\nfrom leukocls.train import train\n\ntable = read_table('table.csv')  # this run's own, with its split\nrun = train({words})\n"
             f"# data: {info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}")
 
-def _page(info, metrics, plots, shown, shortcuts, calibration):
+def _page(info, metrics, plots, shown, shortcuts, calibration, gate):
     "The report as one HTML page."
     esc = html.escape; names = dict(f1='F1', f2='F2', mcc='Matthews correlation', auroc='AUROC', ece='calibration error', kappa="Cohen's kappa")
     overall = _table([[names.get(k, k.replace('_', ' ')), show_interval(metrics[k], k)] for k in METRICS], ['measure', 'value (95 % interval)'])
@@ -156,7 +158,7 @@ def _page(info, metrics, plots, shown, shortcuts, calibration):
             + (f'<p class="warn"><strong>LEAK.</strong> {esc(leaks_of(info))} stand on two sides. Every figure and plot of this page is too good.</p>' if leaks_of(info) else '') + ''.join(f'<p class="warn">{esc(n)}</p>' for n in info.get('notes', [])) + f'<p><strong>{RESEARCH_ONLY}</strong></p>'
             f'<h2>Measures</h2>{overall}<p>{esc(metrics["interval"]["note"])} Averages: {esc(metrics["interval"]["average"])}.</p>'
             + (f'<p>Published for this system ({esc(info["recipe"]["paper"])}): {esc(", ".join(f"{k} {v} %" for k, v in published.items()))}, on its own split.</p>' if published else '')
-            + f'<h2>Each class</h2>{single}{_trust(metrics, shortcuts, calibration)}{_pictures(plots)}<h2>Map</h2><p>Images that get like probabilities lie together; a red ring is a wrong answer. Rest on a mark to see which image it is.</p>{map_svg(shown)}<h2>How it was made</h2>{_table(facts, ["", ""], "prose")}<h2>How to repeat it</h2><pre>{esc(repeat(info))}</pre>'
+            + f'<h2>Each class</h2>{single}{_trust(metrics, shortcuts, calibration, gate)}{_pictures(plots)}<h2>Map</h2><p>Images that get like probabilities lie together; a red ring is a wrong answer. Rest on a mark to see which image it is.</p>{map_svg(shown)}<h2>How it was made</h2>{_table(facts, ["", ""], "prose")}<h2>How to repeat it</h2><pre>{esc(repeat(info))}</pre>'
             + (_table([[t['head'], f"{t['strength']:g}", 'not tried' if t['log_loss'] is None or t['log_loss'] != t['log_loss'] else f"{t['log_loss']:.4f}"] for t in info['head_tried']], ['head', 'strength', 'log loss in cross-validation of the training images']) if info.get('head_tried') else '')
             + (_table([[f] for f in info['recipe']['filled']], ['what the paper does not say, and what was taken'], 'prose') if info['recipe'].get('filled') else '')
             + f'<footer>{RESEARCH_ONLY} Made with leukocls.</footer></body></html>')
@@ -170,7 +172,7 @@ def report_run(
     read = lambda name: json.loads((folder/name).read_text())
     info, metrics, predictions = read('recipe.json'), read('metrics.json'), read_predictions(folder/'predictions.csv')
     shown = predictions[predictions.split == metrics['split']].reset_index(drop=True)
-    extra = {k: read(f'{k}.json') if (folder/f'{k}.json').exists() else {} for k in ('shortcuts', 'calibration')}
+    extra = {k: read(f'{k}.json') if (folder/f'{k}.json').exists() else {} for k in ('shortcuts', 'calibration', 'gate')}
     plots = {k: _png(f) for k, f in _plots(folder, info, metrics, shown).items()}
     for name, data in plots.items(): write_whole(folder/'plots'/f'{name}.png', data)
     return write_whole(folder/'report.html', _page(info, metrics, plots, shown, **extra))

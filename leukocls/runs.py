@@ -108,8 +108,8 @@ class Runs(list):
         return f"The probe is right in {show(best)}; {top.recipe.name}, at {show(top.metrics['accuracy'])}, lies {'above that interval: fine-tuning pays here' if pays else 'not above that interval: fine-tuning does not pay here'}."
     def _repr_html_(self): return self.leaderboard.to_html() + f'<p>{self.advice}</p>'
 
-# %% ../nbs/19_runs.ipynb #476c0d5c
-STEPS = ['leukocls.metrics:score_run', 'leukocls.calibrate:calibrate_run', 'leukocls.audit:shortcut_run', 'leukocls.report:report_run'] # what is done with a finished run, in order
+# %% ../nbs/19_runs.ipynb #b2b9318e
+STEPS = ['leukocls.metrics:score_run', 'leukocls.calibrate:calibrate_run', 'leukocls.audit:shortcut_run', 'leukocls.gate:gate_run', 'leukocls.report:report_run', 'leukocls.modelcard:card_run'] # what is done with a finished run, in order
 
 @dataclass
 class Fitted:
