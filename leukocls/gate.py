@@ -217,6 +217,6 @@ def gate_page(
     "What the gate does, promises and did, in words that need no statistics."
     if not gate_json: return []
     r = gate_json['refused']; share = f"{100*r['value']:.1f} % ({100*r['low']:.1f}–{100*r['high']:.1f} %)"
-    return ['Before the model answers, a gate compares light, colours and structure of the image with the training images, and refuses what is unlike them.',
+    return ['A gate (gate.json) compares light, colours and structure of an image with the training images, and refuses what is unlike them; predictions of this run do not go through it by themselves.',
             f"Of {r['n']:,} genuine images that it was not fitted on, it refuses {share} by mistake.", gate_json['promise'], gate_json['note'],
             'It knows images, not cells: an image that looks like the training images passes, whatever it shows, and a mild change of stain or magnification may pass too.']

@@ -148,7 +148,7 @@ def from_data(cls:CellDataLoaders,
     data, # Whatever `read_table` takes
     valid_pct:float=.2, # Share of images held out
     seed:int=42, # Same seed, same split
-    split:str='auto', # As in `split_table`: 'auto', 'patient', 'random', 'given'
+    split:str='auto', # As in `split_table`: 'auto', 'patient', 'group', 'random', 'given'
     patient=None, # As in `read_table`: column, pattern or card
     root=None, # Folder that relative paths start from
     on_error:str='raise', # 'raise' or 'skip'

@@ -31,7 +31,7 @@ def new_figure(
     stamp:str='', # Written small below everything
 ): # (figure, (rows, columns) axes)
     "A figure without global state, with the stamp that says how far it may be trusted."
-    fig = Figure(figsize=(columns*width, rows*height + .3), dpi=110, layout='constrained')
+    fig = Figure(figsize=(columns*width, round(rows*height + .3, 3)), dpi=110, layout='constrained')
     axes = fig.subplots(rows, columns, squeeze=False)
     leak = 'LEAK' in stamp
     if stamp: fig.supxlabel(textwrap.fill(stamp, int(15*columns*width)), fontsize=8 if leak else 7, color='#B00000' if leak else '#555555', weight='bold' if leak else 'normal')

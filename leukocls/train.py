@@ -53,7 +53,7 @@ def train_all(
     data, # Folder, CSV file or DataFrame, as in `read_table`
     recipes='effb3', # Name of a recipe, a recipe, or a list of either
     out:str='runs', # Folder of all runs
-    split:str='auto', # 'auto' (given, else by patient, else random), 'patient', 'random', 'given'
+    split:str='auto', # 'auto' (given, else by patient, else near-duplicates together), 'patient', 'group', 'random', 'given'
     patient=None, # Column, pattern or card that tells the patient, as in `read_table`
     valid_pct:float=.16, # Share of images to choose the epoch on
     test_pct:float=.2, # Share of images to report on; 0 reports on the validation images, as the papers do
