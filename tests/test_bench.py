@@ -32,3 +32,9 @@ def test_bench_from_the_shell(films, local_weights, tmp_path):
     lines = json.loads((tmp_path/'b.json').read_text()); assert [l['name'] for l in lines] == ['import', 'decode', *(f'{k}/mobilenetv2_035' for k in ('train', 'features', 'predict', 'latency')), 'probe', 'probe-cached']
     assert all(set(l) == {'name', 'ours', 'fastai', 'unit', 'ratio', 'limit', 'bound_by'} and l['ours'] > 0 and l['fastai'] > 0 and l['bound_by'] for l in lines)
     assert (tmp_path/'out/bench.png').stat().st_size > 5000 and len(pd.read_csv(tmp_path/'out/bench.csv')) == len(lines) and (tmp_path/'out/bench.md').read_text().count('|\n') == len(lines) + 2
+
+def test_the_chart_is_drawn_from_the_committed_table(root):
+    "What `leukocls bench --out` draws; the import lies inside the function, so only a call shows that it works."
+    import pandas as pd
+    from leukocls.bench import bench_chart
+    table = pd.read_csv(root/'results/bench-2cores.csv'); fig = bench_chart(table); assert fig.axes and len(fig.axes[0].patches) >= table.ratio.notna().sum()
