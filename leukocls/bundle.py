@@ -239,7 +239,7 @@ def _examples(examples, engines, onnx, pixels, k, classes):
 # %% ../nbs/40_bundle.ipynb #833228a4
 def _chosen(table, n, seed=0):
     "(path, label) of n training images that are still there, as many of each class as can be."
-    t = table[(table.split == 'train') & [os.path.exists(p) for p in table.path]]; t = t.sample(frac=1, random_state=seed); t = t.assign(_k=t.groupby('label').cumcount()).sort_values('_k', kind='stable').head(n)
+    t = table[(table.split == 'train') & table.path.map(os.path.exists).astype(bool)]; t = t.sample(frac=1, random_state=seed); t = t.assign(_k=t.groupby('label').cumcount()).sort_values('_k', kind='stable').head(n)
     return list(zip(t.path, t.label))
 
 def run_facts(
