@@ -34,7 +34,7 @@ def in_sets(
 
 # %% ../nbs/03_decide.ipynb #f1a807c6
 UNSURE, SEVERAL, NONE, OTHER, TOO_FEW = ('less sure than this model must be to answer alone', 'more than one class is possible', 'no class fits as it should',
-    'another class fits better than the most probable one', 'too few images were kept apart to promise anything, so an expert should look at every image')
+    'another class fits better than the most probable one', 'too few images were kept apart to promise anything about any image')
 
 def decide(
     p:np.ndarray, # (N, C) probabilities as the network gives them
