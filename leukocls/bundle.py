@@ -67,7 +67,7 @@ def _is(kind, low=-np.inf, high=np.inf): return lambda v: isinstance(v, kind) an
 _NUMBER = (int, float)
 _FIELDS = {'format': lambda v: v == FORMAT, 'name': _is(str), 'classes': lambda v: _is(list)(v) and 1 < len(v) <= 1000 and all(_is(str)(c) and c for c in v) and len(set(v)) == len(v), 'pixels.size': _is(int, 8, 4096), 'pixels.grey': _is(bool),
            'pixels.median': _is(int, 0, 63), 'features': _is(int, 0, 1 << 20), 'calibration': lambda v: v is None or _is(dict)(v)}
-_CALIBRATION = {'temperature': _is(_NUMBER, 1e-3, 1e3), 'conformal.thresholds': _is(dict), 'refer.threshold': lambda v: v is None or _is(_NUMBER, 0, 1.01)}
+_CALIBRATION = {'conformal': _is(dict), 'refer': _is(dict), 'temperature': _is(_NUMBER, 1e-3, 1e3), 'conformal.thresholds': _is(dict), 'refer.threshold': lambda v: v is None or _is(_NUMBER, 0, 1.01)}
 
 def _at(d, path):
     for k in path.split('.'): d = d.get(k) if isinstance(d, dict) else None
@@ -272,10 +272,11 @@ def export_bundle(
     return write_bundle(out, learn.model.cpu(), pixels, [str(c) for c in learn.dls.vocab], facts, lambda paths: by_fastai(learn, paths), held, files, _chosen(run.table, examples) if examples else (), overwrite)
 
 def _card(run, facts):
-    "The run's model card, and how to use what lies beside it."
+    "The run's model card, with how to use what lies beside it."
     card = (run.folder/'model_card.md').read_text(encoding='utf8') if (run.folder/'model_card.md').exists() else f'# {facts["name"]}\n\n{RESEARCH_ONLY}\n'
-    return (card.rstrip() + '\n\n## Using this folder\n\n```python\nfrom leukocls.classify import Classifier   # pip install "leukocls[serve]"; needs neither PyTorch nor fastai\n\nclf = Classifier.load("this/folder")       # every byte is checked first\nclf("cell.jpg")\n```\n\n'
-            '`config.json` says how pictures are prepared, `model.onnx` takes them as `uint8 (N, height, width, channels)`, `SHA256SUMS` is checked by `sha256sum --check SHA256SUMS`.\n').encode()
+    how = ('```python\nfrom leukocls.classify import Classifier   # pip install "leukocls[serve]"; needs neither PyTorch nor fastai\n\nclf = Classifier.load("this/folder")       # every byte is checked first\nclf("cell.jpg")\n```\n\n'
+            '`config.json` says how pictures are prepared, `model.onnx` takes them as `uint8 (N, height, width, channels)`, `SHA256SUMS` is checked by `sha256sum --check SHA256SUMS`.')
+    old = late('leukocls.modelcard:HOW_TO_RUN').strip(); return (card.replace(old, how) if old in card else f'{card.rstrip()}\n\n## How to use\n\n{how}\n').encode()
 
 # %% ../nbs/40_bundle.ipynb #2f2e5d33
 def bundle_html(
