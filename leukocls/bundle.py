@@ -184,13 +184,14 @@ def write_bundle(
     files:dict|None=None, # More files, name → bytes: gate.json, model_card.md
     examples:tuple=(), # (path, label) of known images whose pictures go with the bundle
     overwrite:bool=False, # Replace a bundle that exists
+    described:tuple|None=None, # From `describe_network`, where that is known already
 )->Bundle: # The bundle, read back and checked
     "Write a bundle, whole or not at all."
     from safetensors.torch import save
     folder, facts = Path(folder), dict(facts); arch, args, mean, std = (facts.pop(k, None) for k in ('arch', 'model_args', 'mean', 'std'))
     if folder.exists() and not overwrite: raise RunError(f'{folder} exists already. Choose another folder, or say overwrite=True.')
     describe, build, two = (late(f'leukocls.portable:{n}') for n in ('describe_network', 'build_network', 'WithFeatures')); ready_of, onnx_of = late('leukocls.networks:Ready'), late('leukocls.networks:onnx_bytes')
-    described, body, head = describe(model.eval(), arch, args, pixels.size, 1 if pixels.grey else 3); ready = ready_of(build(described, body, head) if described else model, mean, std).eval(); x, real = some_pictures(pixels, paths)
+    described, body, head = described or describe(model.eval(), arch, args, pixels.size, 1 if pixels.grey else 3); ready = ready_of(build(described, body, head) if described else model, mean, std).eval(); x, real = some_pictures(pixels, paths)
     both = two(ready_of(model, mean, std)).eval(); width = _width(both, x[:2]); onnx = onnx_of(both if width else ready_of(model, mean, std), pixels, ('outputs', 'features')[:1 + (width > 0)])
     engines = _engines(ready, onnx, len(classes)); good = [p for p in list(paths)[:8] if os.path.exists(p)]; differences = parity(engines, x)
     if reference is not None and good: differences['learner'] = _against(reference, engines['torch'], pixels, good)

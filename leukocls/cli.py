@@ -255,14 +255,19 @@ def _classify(bundle, images, csv, engine, tta, on_error, overwrite):
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(metavar='RUN', help='Run folder.')],
+    model: Annotated[str, typer.Argument(metavar='MODEL', help='Run folder, or a .pkl file that fastai exported (needs --trust; it is read without running it, then opened to compare).')],
     out: Annotated[Optional[Path], typer.Option('--out', help='Folder to write; by default `bundle` in the run folder.')] = None,
     examples: Annotated[int, typer.Option(help='Small pictures of so many training images go with the bundle, to be shown as the nearest known cells; mind whose images they are.', min=0, max=5000)] = 0,
     licence: Annotated[str, typer.Option(help='Licence of the weights.')] = 'to be chosen by the author',
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')] = False,
+    trust: Trust = False,
 ):
     "Write a bundle: plain files, checked byte by byte, that predict without PyTorch and without running foreign code."
-    bundle = late('leukocls.bundle:export_bundle')(run, out, examples, licence, overwrite); typer.echo(f'{bundle}\nBundle: {bundle.folder}')
+    if model.endswith('.pkl') and not os.path.isdir(model):
+        if not trust: raise LeukoError(f'{model} is a pickle. It is read without running what it holds, but to compare bundle and learner it has to be opened: add --trust if you made it or trust who did. In Python, convert_pickle("x.pkl", "folder") writes a bundle that is not compared.')
+        bundle = late('leukocls.convert:convert_pickle')(model, out or Path(model).with_suffix(''), True, licence, overwrite)
+    else: bundle = late('leukocls.bundle:export_bundle')(model, out, examples, licence, overwrite)
+    typer.echo(f'{bundle}\nBundle: {bundle.folder}')
     for name, d in bundle.config['parity']['largest_difference'].items(): typer.echo(f'  {name:12} differs by at most {d:.1g}')
     typer.echo(RESEARCH_ONLY)
 
