@@ -81,7 +81,7 @@ def _weights_of(module, prefix=''):
     import torch
     f, out = _facts(module), {}
     for k, v in {**(f.get('_parameters') or {}), **(f.get('_buffers') or {})}.items():
-        if isinstance(v, torch.Tensor) and k not in (f.get('_non_persistent_buffers_set') or ()): out[prefix + k] = v.detach()
+        if isinstance(v, torch.Tensor) and k not in (f.get('_non_persistent_buffers_set') or ()): out[prefix + k] = v.detach().contiguous()
     for k, v in (f.get('_modules') or {}).items(): out |= _weights_of(v, f'{prefix}{k}.')
     return out
 
