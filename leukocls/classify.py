@@ -119,6 +119,7 @@ def _see(source, name, pixels):
     w, h = im.size; told = [f'only {w}×{h} pixels, and the model looks at {pixels.size}×{pixels.size}'] if 2*min(w, h) < pixels.size else []
     return name, pixels.array(im), (six_colours(im), thumbnail(im)), told + ([f'{w}×{h} pixels is far from square, and the picture is squeezed'] if max(w, h) > 1.5*min(w, h) else [])
 
+# %% ../nbs/41_classify.ipynb #5b165f0a
 def _answers(clf, seen, z):
     "Predictions of a batch; z are the outputs for those that could be read."
     out, good = [Prediction(n, error=e) if x is None else Prediction(n, warnings=e) for n, x, _, e in seen], [i for i, s in enumerate(seen) if s[1] is not None]
@@ -130,6 +131,7 @@ def _answers(clf, seen, z):
         o.refer = bool(o.why); o.warnings = o.warnings + clf.warnings
     return out
 
+# %% ../nbs/41_classify.ipynb #115d2c32
 def stream_of(
     clf:Classifier, # A classifier
     images, # Paths, bytes or Pillow pictures; any iterable
@@ -222,7 +224,9 @@ def part_ends_line(
     "Whether what was read so far is a whole line."
     at = f.tell(); f.seek(end - 1); last = f.read(1); f.seek(at); return last == b'\n'
 
-# %% ../nbs/41_classify.ipynb #3f59cd68
+# %% ../nbs/41_classify.ipynb #06721c13
+def _line(cells): s = io.StringIO(newline=''); csv.writer(s, lineterminator='\n').writerow(cells); return s.getvalue().encode('utf8', 'surrogateescape')
+
 def _locked(f, out):
     "Only one process at a time writes a table; the lock goes when the process does."
     try: import fcntl
@@ -230,6 +234,7 @@ def _locked(f, out):
     try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError: raise RunError(f'Another process is writing {out} at this moment. Wait for it, or choose another file.') from None
 
+# %% ../nbs/41_classify.ipynb #fc1b4a0f
 def write_table(
     clf:Classifier, # A classifier
     paths, # Image files, in the order of the table
@@ -256,8 +261,7 @@ def write_table(
     except OSError as e: raise RunError(f'Cannot write {out}: {e.strerror or e}. Free some space, or choose another file; rows written so far are kept.') from e
     return len(paths)
 
-def _line(cells): s = io.StringIO(newline=''); csv.writer(s, lineterminator='\n').writerow(cells); return s.getvalue().encode('utf8', 'surrogateescape')
-
+# %% ../nbs/41_classify.ipynb #62c129d1
 def classify_folder(
     clf:Classifier, # A classifier
     path, # Folder of images, with all folders below it
@@ -273,6 +277,7 @@ def classify_folder(
 
 Classifier.folder = classify_folder
 
+# %% ../nbs/41_classify.ipynb #ec712016
 def evaluate_bundle(
     clf:Classifier, # A classifier
     data, # Labelled images it has not seen: folder of class folders, CSV file or DataFrame
