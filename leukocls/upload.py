@@ -100,7 +100,7 @@ class Form:
         parser = need('python_multipart', 'app', 'the web page'); kind, options = parser.multipart.parse_options_header(content_type)
         if kind != b'multipart/form-data': raise Refused(415, 'Send the images as multipart/form-data, as a form with files does.')
         if not (boundary := options.get(b'boundary')) or len(boundary) > 70: raise Refused(400, 'The form names no boundary between its parts, or one of more than 70 characters.')
-        self.files, self.fields, self.most, self.options, self.error, self.whole = [], {}, limits.files, parser.multipart.parse_options_header, parser.exceptions.FormParserError, False
+        self.files, self.fields, self.parts, self.most, self.options, self.error, self.whole = [], {}, 0, limits.files, parser.multipart.parse_options_header, parser.exceptions.FormParserError, False
         calls = {f'on_{k}': getattr(self, f'_{k}') for k in ('part_begin', 'part_data', 'part_end', 'header_field', 'header_value', 'header_end', 'headers_finished', 'end')}
         self.parser = parser.MultipartParser(boundary, calls, max_header_count=8, max_header_size=1024)
 
@@ -112,8 +112,10 @@ class Form:
         if not self.whole: raise Refused(400, 'The form is not whole: its end is missing.')
         return self
 
-# %% ../nbs/37_upload.ipynb #03b4729c
-def _part_begin(self): self.head, self.key, self.value = {}, b'', b''
+# %% ../nbs/37_upload.ipynb #7c0965f4
+def _part_begin(self):
+    self.head, self.key, self.value, self.parts = {}, b'', b'', self.parts + 1
+    if self.parts > self.most + 16: raise Refused(413, f'More than {self.most} images in one request. Send them in several.')
 def _header_field(self, d, a, b): self.key += d[a:b]
 def _header_value(self, d, a, b): self.value += d[a:b]
 def _header_end(self): self.head[self.key.lower()] = self.value; self.key, self.value = b'', b''
