@@ -4,17 +4,13 @@
 
 # %% auto #0
 __all__ = ['FIELDS', 'page_files', 'fill_page', 'describe', 'name_models', 'predict_work', 'heat_rows', 'Room', 'read_form',
-           'Desk', 'docs_page', 'make_app', 'Server']
+           'Desk', 'docs_page', 'make_app', 'show']
 
 # %% ../nbs/43_app.ipynb #f299655a
 import asyncio
 import base64
 import json
 import re
-import socket
-import threading
-import time
-from dataclasses import replace
 from html import escape
 from importlib import resources
 from urllib.parse import parse_qs
@@ -23,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from .core import RESEARCH_ONLY, DataError, LeukoError, late, need
-from .guard import Guard, Token, error_answer, page_of, patient_protocol, wants_html
+from .guard import Guard, Token, error_answer, page_of, wants_html
 from .upload import Form, Limits, Refused, open_upload
 from .worker import Worker
 
@@ -247,39 +243,10 @@ def make_app(
     app = S.Starlette(routes=[route(path, entry(f)[0], methods=entry(f)[1]) for path, f in routes.items()], exception_handlers={http_error: refused, Refused: refused, Exception: refused}); app.router.redirect_slashes = False
     guarded = Guard(app, token, log=log, **guard); guarded.desk = desk; return guarded
 
-# %% ../nbs/43_app.ipynb #b1b52971
-class Server:
-    "An application that listens."
-    def __init__(self,
-        app, # From `make_app`
-        host:str='127.0.0.1', # Address to listen on
-        port:int=0, # 0 picks a free one
-        limits:Limits=Limits(), # Deadlines and number of connections
-        cert:str|None=None, # File with a TLS certificate
-        key:str|None=None, # File with its key
-    ):
-        self.uvicorn = need('uvicorn', 'app', 'the web page'); self.app, self.host = app, host
-        try: self.socket = socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET, backlog=limits.connections)
-        except (OSError, OverflowError) as e: raise LeukoError(f'Cannot listen on {host}, port {port} ({getattr(e, "strerror", None) or e}). Another program may use it: take another port (port 0 picks a free one), and for host an address of this machine.') from None
-        self.port = self.socket.getsockname()[1]; self.scheme = 'https' if cert else 'http'; shown = {'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host); self.url = f'{self.scheme}://{f"[{shown}]" if ":" in shown else shown}:{self.port}/'
-        config = dict(http=patient_protocol(limits), ws='none', lifespan='off', log_config=None, log_level='critical', access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=5, timeout_graceful_shutdown=5, h11_max_incomplete_event_size=16_384)
-        try: self.config = self.uvicorn.Config(app, ssl_certfile=cert, ssl_keyfile=key, **config); self.config.load()
-        except OSError as e: self.socket.close(); raise LeukoError(f'The certificate or its key cannot be used ({e.strerror or e}). Both are PEM files.') from None
-        self.server, self.thread = self.uvicorn.Server(self.config), None
-
-    def run(self): # Until interrupted
-        try: self.server.run(sockets=[self.socket])
-        finally: self.app.desk.worker.close()
-
-    def start(self)->'Server': # In a thread; comes back when it listens
-        self.thread = threading.Thread(target=self.run, name='leukocls-server', daemon=True); self.thread.start()
-        while not self.server.started and self.thread.is_alive(): time.sleep(.01)
-        return self
-
-    def stop(self):
-        self.server.should_exit = True
-        if self.thread: self.thread.join(10)
-
-    def __enter__(self): return self.start()
-    def __exit__(self, *_): self.stop()
-    def _repr_html_(self): return f'<p>leukocls listens at <a href="{self.url}" target="_blank">{self.url}</a>. {RESEARCH_ONLY}</p>'
+# %% ../nbs/43_app.ipynb #b8a7c103
+def show(
+    what, # Run, bundle folder, Classifier, or a list of them
+    **kwargs # As in `leukocls.serve.show`: height, images
+): # What a notebook shows
+    "The web page in a notebook."
+    return late('leukocls.serve:show')(what, **kwargs)
