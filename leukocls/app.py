@@ -19,9 +19,8 @@ import numpy as np
 from PIL import Image
 
 from .core import RESEARCH_ONLY, DataError, LeukoError, late, need
-from .guard import Guard, Token, error_answer, page_of, wants_html
+from .guard import Guard, Token, Worker, error_answer, page_of, wants_html
 from .upload import Form, Limits, Refused, open_upload
-from .worker import Worker
 
 # %% ../nbs/43_app.ipynb #6fcc4b26
 def _static(name): return resources.files('leukocls').joinpath('static', name).read_bytes()
