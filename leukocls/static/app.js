@@ -12,7 +12,7 @@ const lines = 2, batch = 4, tries = 20; // requests at the same time, pictures i
 const settled = c => c.kind !== 'wait';
 
 function percent(p) {
-  const shown = p >= .9995 && p < 1 ? '>99.9' : p > 0 && p < .0005 ? '<0.1' : new Intl.NumberFormat(T.lang, {minimumFractionDigits: 1, maximumFractionDigits: 1}).format(100*p);
+  const shown = p >= .9995 && p < 1 ? '>99.9' : p > 0 && p < .0005 ? '<0.1' : new Intl.NumberFormat(T.locale, {minimumFractionDigits: 1, maximumFractionDigits: 1}).format(100*p);
   return fill(T.percent, {n: shown});
 }
 
@@ -49,14 +49,14 @@ async function patiently(todo, tell, still) { // tries again when the server say
 function interval(m) {
   const a = m.accuracy;
   if (!a) return T.model_accuracy_none;
-  const words = {value: percent(a.value), low: percent(a.low), high: percent(a.high), n: m.n && new Intl.NumberFormat(T.lang).format(m.n), split: m.split || ''};
+  const words = {value: percent(a.value), low: percent(a.low), high: percent(a.high), n: m.n && new Intl.NumberFormat(T.locale).format(m.n), split: m.split || ''};
   return fill(m.n ? T.model_accuracy_value : T.model_accuracy_plain, words);
 }
 
 function showModels() {
   $('models').replaceChildren(...models.map((m, i) => {
     const facts = el('dl'), fact = (k, v) => facts.append(el('dt', {textContent: k}), el('dd', {textContent: v || T.model_unknown}));
-    fact(T.model_data, m.data); fact(T.model_accuracy, interval(m)); fact(T.model_classes, m.classes.join(', ')); fact(T.model_created, m.created && new Date(m.created).toLocaleDateString(T.lang, {dateStyle: 'long'}));
+    fact(T.model_data, m.data); fact(T.model_accuracy, interval(m)); fact(T.model_classes, m.classes.join(', ')); fact(T.model_created, m.created && new Date(m.created).toLocaleDateString(T.locale, {dateStyle: 'long'}));
     if (m.licence) fact(T.model_licence, m.licence);
     const input = el('input', {type: 'radio', name: 'model', value: m.id, checked: i === 0});
     input.setAttribute('aria-label', m.name);
@@ -88,17 +88,17 @@ function newCard(file) {
   c.img.addEventListener('error', () => { c.blank = true; c.img.replaceWith(el('p', {className: 'none', textContent: T.no_preview})); });
   c.img.src = c.url;
   c.picture = el('figure', {className: 'picture'}, c.img);
-  c.body = el('div', {className: 'body'}); c.more = el('div', {hidden: true});
+  c.body = el('div', {className: 'body'}); c.foot = el('div', {className: 'foot'}); c.more = el('div', {className: 'more', hidden: true});
   const remove = el('button', {type: 'button', className: 'remove', textContent: '×'});
   remove.setAttribute('aria-label', fill(T.remove, {name: file.name}));
   remove.addEventListener('click', () => { const i = cards.indexOf(c), next = cards[i + 1] || cards[i - 1]; drop(c); show(); (next ? next.el.querySelector('.remove') : $('results')).focus(); });
-  c.el = el('li', {className: 'card wait'}, el('div', {className: 'head'}, el('h3', {textContent: file.name}), remove), c.picture, c.body, c.more);
+  c.el = el('li', {className: 'card wait'}, el('div', {className: 'head'}, el('h3', {textContent: file.name}), remove), c.picture, c.body, c.foot, c.more);
   return c;
 }
 
 function drop(c) { cards = cards.filter(o => o !== c); queue = queue.filter(o => o !== c); URL.revokeObjectURL(c.url); (c.urls || []).forEach(u => URL.revokeObjectURL(u)); c.el.remove(); }
 
-function set(c, kind, ...kids) { c.kind = kind; c.el.className = `card ${kind}`; c.body.replaceChildren(...kids); }
+function set(c, kind, ...kids) { c.kind = kind; c.el.className = `card ${kind}`; c.foot.replaceChildren(); c.body.replaceChildren(...kids.filter(Boolean)); }
 const verdict = text => el('p', {className: 'verdict', textContent: text});
 
 function wait(c) {
@@ -136,7 +136,7 @@ async function send(some, mine) {
 function failed(c, why) {
   const again = el('button', {type: 'button', textContent: T.again});
   again.addEventListener('click', () => { wait(c); show(); work(); });
-  set(c, 'failed', verdict(T.failed), el('p', {className: 'why', textContent: why}), el('p', {className: 'buttons'}, again));
+  set(c, 'failed', verdict(T.failed), el('p', {className: 'why', textContent: why})); c.foot.append(el('p', {className: 'buttons'}, again));
 }
 
 // --- results
@@ -164,7 +164,8 @@ function result(c, r) {
   if (r.why && kind !== 'broken') why.push(r.why);
   if (kind === 'foreign') why.push(T.foreign_more);
   const notes = r.warnings.length ? el('ul', {className: 'warnings'}, ...r.warnings.map(w => el('li', {textContent: w}))) : null;
-  set(c, kind, verdict(wordsOf(r)), ...why.map(w => el('p', {className: 'why', textContent: w})), notes, kind === 'sure' || kind === 'unsure' ? bars(r) : null, kind === 'broken' ? null : buttons(c));
+  set(c, kind, verdict(wordsOf(r)), ...why.map(w => el('p', {className: 'why', textContent: w})), notes, kind === 'sure' || kind === 'unsure' ? bars(r) : null);
+  if (kind === 'sure' || kind === 'unsure') c.foot.append(buttons(c));
 }
 
 function buttons(c) {
@@ -225,7 +226,7 @@ async function toggleNearest(c, button) {
     const said = await fetched(c, button, T.nearest_wait, 'api/nearest');
     if (!said || !cards.includes(c)) return;
     c.urls = [];
-    c.more.className = 'more'; c.more.replaceChildren(el('ul', {className: 'nearest'}, ...said.nearest.map(n => {
+    c.more.replaceChildren(el('ul', {className: 'nearest'}, ...said.nearest.map(n => {
       const url = URL.createObjectURL(new Blob([Uint8Array.from(atob(n.jpeg), b => b.charCodeAt(0))], {type: 'image/jpeg'})), words = fill(T.nearest_of, {label: n.label, percent: percent(n.similarity)});
       c.urls.push(url); return el('li', {}, el('img', {src: url, alt: ''}), words);
     })));
@@ -268,7 +269,7 @@ function listen() {
   for (const id of ['files', 'camera']) $(id).addEventListener('change', e => { add(e.target.files); e.target.value = ''; });
   $('csv').addEventListener('click', csv); $('print').addEventListener('click', () => window.print());
   $('clear').addEventListener('click', () => { [...cards].forEach(drop); say(''); show(); $('files').focus(); });
-  window.addEventListener('beforeprint', () => { $('printed').textContent = fill(T.printed, {date: new Date().toLocaleString(T.lang), model: `${model.name} (${interval(model)})`}); document.querySelectorAll('img[loading]').forEach(i => { i.loading = 'eager'; }); });
+  window.addEventListener('beforeprint', () => { $('printed').textContent = fill(T.printed, {date: new Date().toLocaleString(T.locale), model: `${model.name} (${interval(model)})`}); document.querySelectorAll('img[loading]').forEach(i => { i.loading = 'eager'; }); });
   const over = on => e => { if ([...e.dataTransfer.types].includes('Files')) { e.preventDefault(); $('drop').classList.toggle('over', on); } };
   for (const kind of ['dragenter', 'dragover']) window.addEventListener(kind, over(true));
   window.addEventListener('dragleave', e => { if (!e.relatedTarget) $('drop').classList.remove('over'); });
