@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 import webbrowser
 from base64 import b64encode
 from html import escape
@@ -111,7 +112,7 @@ def serve(
     urls = _addresses(server, token)
     for line in (f'Models: {", ".join(m["name"] for m in app.desk.about["models"])}', *(f'Open {u}' for u in urls), *([f'Token: {token.token}'] if token else []), *(['Anybody in the network can read what is sent: add --cert and --key, or a proxy with TLS.'] if token and not cert and not is_here(host) else []), RESEARCH_ONLY, 'Stop with Ctrl+C.'): say(line)
     if open_page: threading.Timer(.5, webbrowser.open, [urls[0]]).start()
-    if run: server.run()
+    if run: warnings.filterwarnings('ignore', module='PIL'); server.run() # a strange file makes Pillow warn thousands of times; here nobody reads that
     return server
 
 # %% ../nbs/44_serve.ipynb #4914eafe

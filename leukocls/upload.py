@@ -9,7 +9,6 @@ __all__ = ['Limits', 'Refused', 'kind_of', 'open_upload', 'clean_name', 'Form']
 from dataclasses import dataclass
 from io import BytesIO
 
-import numpy as np
 from PIL import Image
 
 from .core import DataError, LeukoError, need
@@ -65,6 +64,18 @@ def _why(e):
     if isinstance(e, Image.DecompressionBombError): return 'more pixels than can be meant'
     return 'truncated: a part of the file is missing' if 'truncated' in str(e).lower() or isinstance(e, EOFError) else 'damaged'
 
+# %% ../nbs/37_upload.ipynb #c8d1ec02
+class _Pieces(BytesIO):
+    "A file that gives up when it is read in too many pieces, or over and over."
+    def __init__(self, data): super().__init__(data); self.pieces, self.bytes = 200_000, 4*len(data) + 1_000_000
+    def read(self, n=-1):
+        out = super().read(n); self.pieces -= 1; self.bytes -= len(out)
+        if self.pieces < 0 or self.bytes < 0: raise DataError('made of more pieces than a picture needs')
+        return out
+
+def _check_passes(data, w, h, limits):
+    if data.count(b'\xff\xda')*w*h > 50*limits.pixels: raise DataError('made of more passes than a picture needs')
+
 # %% ../nbs/37_upload.ipynb #986f923b
 def open_upload(
     data:bytes, # A file of any kind
@@ -75,12 +86,16 @@ def open_upload(
     if not (kind := kind_of(data)): raise DataError('not an image of a known type: JPEG, PNG, BMP, TIFF or WebP')
     try:
         if kind == 'WEBP': _check_size(*_webp_size(data), limits)
-        with Image.open(BytesIO(data), formats=[kind]) as im:
+        with Image.open(_Pieces(data), formats=[kind]) as im:
             _check_size(*im.size, limits, im.mode[0] in 'IF'); several = kind != 'JPEG' and getattr(im, 'is_animated', False)
-            im.load(); rgb = np.asarray(to_rgb(im))
+            if kind == 'JPEG': _check_passes(data, *im.size, limits)
+            im.load()
+            if len(im.info.get('exif', b'')) > 65_535: del im.info['exif'] # more than a camera writes: only its way up is wanted, and reading it costs memory
+            rgb = to_rgb(im)
     except DataError: raise
     except Exception as e: raise DataError(_why(e)) from None
-    return Image.fromarray(rgb), ['This file holds several pictures. Only the first was looked at.']*bool(several)
+    im = None; plain = Image.new('RGB', rgb.size); plain.paste(rgb) # a fresh image has pixels only
+    return plain, ['This file holds several pictures. Only the first was looked at.']*bool(several)
 
 # %% ../nbs/37_upload.ipynb #9856f2a9
 def clean_name(

@@ -23,7 +23,7 @@ class Fake:
 
     def __call__(self, image, name=''):
         assert isinstance(image, Image.Image) and image.mode == 'RGB' and not image.info
-        self.seen += 1; time.sleep(self.seconds); r, g, b = np.asarray(image, float).reshape(-1, 3).mean(0)/255
+        self.seen += 1; time.sleep(self.seconds); r, g, b = (v/255 for v in image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))
         foreign, unsure = self.gate and r > .6 and g < .4 and b < .4, g > .6 and r < .5 and b < .5
         p = dict(zip(CLASSES, (.004, .31, .326, .36) if unsure or foreign else (.0001, .012, .0159, .972)))
         said = dict(name=name, label='Pro', probabilities=p, classes=None if not self.calibrated else [] if foreign else ['Pre', 'Pro'] if unsure else ['Pro'], refer=bool(foreign or unsure), why='Its colours lie far from those of the training images.' if foreign else 'Two classes cannot be told apart here.' if unsure else '',
