@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHORTCUTS', 'shortcut_accuracy', 'shortcuts', 'shortcut_run', 'intra_patient_correlation', 'about_patients',
-           'table_to_audit', 'leaks_between', 'Audit', 'audit']
+           'table_to_audit', 'leaks_between', 'Audit', 'audit', 'thumbnail_html']
 
 # %% ../nbs/13_audit.ipynb #47eb1708
 import base64
@@ -25,7 +25,7 @@ from fastcore.basics import patch
 
 from .core import RESEARCH_ONLY, DataError, listed, write_whole
 from .cards import names_of_card, patients_of
-from .data import read_table
+from .data import COLUMN_NAMES, read_table, read_text_table
 from .duplicates import groups_in, joined, near_duplicates
 from .looks import COLOURS, Looks, look, shortcuts_of
 from .splits import groups_of, identical_files, merge_patients
@@ -103,10 +103,11 @@ def about_patients(
 # %% ../nbs/13_audit.ipynb #8ed22bbd
 def _lenient(frame, patient):
     "A manifest as a table: labels and sides may be missing or odd."
-    t = frame.copy().reset_index(drop=True); low = {str(c).casefold(): c for c in t.columns}; get = lambda *names: next((t[low[n]] for n in names if n in low), pd.Series([pd.NA]*len(t)))
-    path, split, subject = get('path', 'file', 'filename', 'name', 'image'), get('split', 'fold', 'set'), get('patient', 'patient_id', 'subject', 'subject_id')
+    t = frame.copy().reset_index(drop=True); low = {str(c).strip().casefold(): c for c in t.columns}; more = dict(path=['name'], split=['fold'])
+    get = lambda ours: next((t[low[n]] for n in COLUMN_NAMES[ours] + more.get(ours, []) if n in low), pd.Series([pd.NA]*len(t)))
+    path, split = get('path'), get('split')
     if path.isna().any(): raise DataError('The manifest has no column `path`, `file` or `name` that names every image. Rename yours.')
-    out = pd.DataFrame(dict(path=path.astype(str), label=get('label', 'labels', 'class', 'diagnosis'), patient=subject, source=get('source', 'site'), split=split)).astype('string')
+    out = pd.DataFrame(dict(path=path.astype(str), label=get('label'), patient=get('patient'), source=get('source'), split=split)).astype('string')
     if out.path.duplicated().any() and split.notna().all(): out['path'] = out.split + '/' + out.path
     if isinstance(patient, str) and patient in t: out['patient'] = t[patient].astype('string')
     elif patient is not None: out['patient'] = patients_of(out.path, getattr(patient, 'pattern', patient))
@@ -119,8 +120,8 @@ def table_to_audit(
 )->pd.DataFrame: # path, label, patient, source, split, and sha256 if it came with the data
     "Read what is to be audited; a manifest need not have labels or usable sides."
     if isinstance(data, pd.DataFrame): head = data
-    else: head = pd.read_csv(data, dtype=str) if os.path.isfile(data) and str(data).lower().endswith('.csv') else pd.DataFrame()
-    if 'sha256' in {str(c).casefold() for c in head.columns}: t = _lenient(head, patient)
+    else: head = read_text_table(data) if os.path.isfile(data) else pd.DataFrame()
+    if 'sha256' in {str(c).strip().casefold() for c in head.columns}: t = _lenient(head, patient)
     else: t = read_table(data, patient=patient, on_error='skip')
     if patient is None and t.patient.isna().all() and (card := names_of_card(t.path)): t['patient'] = patients_of(t.path, card.pattern); t.attrs['patients_from'] = card.name
     return t
@@ -228,8 +229,12 @@ def _about_shortcuts(d):
         if s[k]['accuracy'] > base + .5*(1 - base): out.append(_finding('warning', 'shortcut', f"{100*s[k]['accuracy']:.1f} % of the images are classified by {s[k]['what']} ({100*s[k]['random']:.1f} % with random folds; always guessing the most frequent class: {100*base:.1f} %).", 'A model must do clearly better than that. Compare grey or segmented images, and images of another source.'))
     return out
 
-# %% ../nbs/13_audit.ipynb #c071ac94
-def _thumbnail(path, side=72):
+# %% ../nbs/13_audit.ipynb #0a5f4e6c
+def thumbnail_html(
+    path, # Image file
+    side:int=72, # Longer side in pixels
+)->str: # An `img` element that holds the picture; nothing where it cannot be read
+    "A small picture for a page."
     try:
         with Image.open(path) as im: im.draft('RGB', (2*side, 2*side)); im = im.convert('RGB'); im.thumbnail((side, side)); b = io.BytesIO(); im.save(b, 'JPEG', quality=80)
     except (OSError, ValueError, Image.DecompressionBombError): return ''
@@ -240,6 +245,6 @@ def _repr_html_(self:Audit):
     colour = dict(leak='#B00000', error='#B00000', warning='#B35900', note='#00528C'); d = self.data; esc = html.escape; show = lambda v: f'{100*v:.1f} %'
     rows = ''.join(f'<tr><td style="color:{colour[f["level"]]}"><b>{f["level"]}</b></td><td style="text-align:left">{esc(f["what"])}<br><small>{esc(f["remedy"])}</small></td></tr>' for f in d['findings'])
     short = ''.join(f'<tr><td style="text-align:left">{esc(v["what"])}</td><td>{show(v["accuracy"])}</td><td>{show(v["random"])}</td></tr>' for v in d['shortcuts'].values())
-    groups = ''.join(f'<div>{"".join(map(_thumbnail, g[:6]))}</div>' for g in d['near_duplicates'][:6])
+    groups = ''.join(f'<div>{"".join(map(thumbnail_html, g[:6]))}</div>' for g in d['near_duplicates'][:6])
     return (f'<p><b>{d["n"]:,} images audited</b> in {d["seconds"]:.0f} s</p><table>{rows or "<tr><td>Nothing found.</td></tr>"}</table>'
             + (f'<table><tr><th>told by</th><th>honest folds</th><th>random folds</th></tr>{short}</table>' if short else '') + (f'<p>The first near-duplicate groups:</p>{groups}' if groups else '') + f'<p>{RESEARCH_ONLY}</p>')

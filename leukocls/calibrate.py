@@ -19,14 +19,15 @@ from matplotlib.figure import Figure
 from scipy import optimize, special, stats
 
 from .core import DataError, RunError, listed, write_whole
-from .metrics import _unpack, calibration_error, clustered_share, draw_weights, read_predictions, show_interval, wilson, with_groups
+from .decide import LEAST, in_sets, tempered
+from .metrics import unpacked, calibration_error, clustered_share, draw_weights, read_predictions, show_interval, wilson, with_groups
 from .plots import new_figure
 
 # %% ../nbs/31_calibrate.ipynb #2f4fccc9
 def _probabilities(predictions):
     "(classes, probabilities (N, C)) of a table that may lack labels."
     first = next((c[2:] for c in predictions.columns if c.startswith('p_')), '')
-    return _unpack(predictions.assign(label=first, pred=first))[::3]
+    return unpacked(predictions.assign(label=first, pred=first))[::3]
 
 def _cluster(predictions):
     "((N,) ids or None, unit): what counts as one observation: the patient where all are known, else the `group`, else the image."
@@ -47,8 +48,8 @@ def _judge(predictions):
         there = np.bincount(who[over]) > 0; return _between(hits/n, *clustered_share(np.bincount(who[over], hit[over])[there], np.bincount(who[over])[there]))
     return share
 
-# %% ../nbs/31_calibrate.ipynb #06301135
-T_RANGE, _LEAST = (.05, 20.), 1e-12 # no temperature outside is looked for; a probability of 0 would have no logarithm
+# %% ../nbs/31_calibrate.ipynb #064304ae
+T_RANGE = (.05, 20.) # no temperature outside is looked for
 
 def apply_temperature(
     predictions:pd.DataFrame, # With `p_<class>`…
@@ -56,16 +57,16 @@ def apply_temperature(
 )->pd.DataFrame: # A copy; `pred` is as before, and the order of the classes in each row
     "Probabilities at another temperature."
     if not (isfinite(T) and T > 0): raise DataError(f'T={T} is no temperature. Use a number above 0, such as fit_temperature gives.')
-    classes, p = _probabilities(predictions); z = np.log(np.clip(p, _LEAST, 1))/T; q = p if T == 1 else np.exp(z - special.logsumexp(z, axis=1, keepdims=True))
+    classes, p = _probabilities(predictions); q = tempered(p, T)
     return predictions.assign(**{f'p_{c}': q[:, i] for i, c in enumerate(classes)})
 
 def fit_temperature(
     predictions:pd.DataFrame, # Images that were not trained on, with `label`, `pred`, `p_<class>`…
 )->float: # T, within `T_RANGE`
     "The temperature with the least log loss; where all are right there is none, and the lower end of `T_RANGE` comes back."
-    _, y, _, p = _unpack(predictions); own = np.arange(len(y)), y
+    _, y, _, p = unpacked(predictions); own = np.arange(len(y)), y
     if (p[own] >= p.max(1)).all(): return T_RANGE[0]
-    z = np.log(np.clip(p, _LEAST, 1)); loss = lambda t: (special.logsumexp(z/np.exp(t), axis=1) - z[own]/np.exp(t)).mean()
+    z = np.log(np.clip(p, LEAST, 1)); loss = lambda t: (special.logsumexp(z/np.exp(t), axis=1) - z[own]/np.exp(t)).mean()
     return float(np.exp(optimize.minimize_scalar(loss, bounds=np.log(T_RANGE), method='bounded', options=dict(xatol=1e-6)).x))
 
 # %% ../nbs/31_calibrate.ipynb #d039fa65
@@ -76,7 +77,7 @@ def reliability(
 )->pd.DataFrame: # A row per bin with images: confidence, accuracy, n, low, high
     "How often the model is right where it is about so sure, with Wilson's intervals."
     if equal not in ('width', 'mass') or bins < 1: raise DataError(f'bins={bins}, equal={equal!r}: use at least 1 bin, of equal "width" or "mass".')
-    _, y, pred, p = _unpack(predictions); sure = p.max(1)
+    _, y, pred, p = unpacked(predictions); sure = p.max(1)
     if equal == 'width': where = np.clip(np.ceil(sure*bins), 1, bins)
     else: where = np.searchsorted(np.unique(np.quantile(sure, np.linspace(0, 1, bins + 1)))[1:-1], sure)
     t = pd.DataFrame(dict(confidence=sure, accuracy=pred == y, n=1)).groupby(where).agg(dict(confidence='mean', accuracy='mean', n='sum'))
@@ -87,7 +88,7 @@ def calibration_scores(
     seed:int=0, # Same seed, same intervals
 )->dict: # `ece` and `brier`, each with `value`, `low`, `high`
     "Calibration error (Guo et al. 2017) and Brier score (Brier 1950: squared error summed over the classes, 0 to 2)."
-    _, y, pred, p = _unpack(predictions); hit, sure = pred == y, p.max(1); off = ((p - np.eye(p.shape[1])[y])**2).sum(1)
+    _, y, pred, p = unpacked(predictions); hit, sure = pred == y, p.max(1); off = ((p - np.eye(p.shape[1])[y])**2).sum(1)
     w = draw_weights(len(y), 1000, seed, _cluster(predictions)[0])
     return dict(ece=_spread(calibration_error(hit, sure), calibration_error(hit, sure, w)), brier=_spread(off.mean(), (w @ off)/w.sum(1)))
 
@@ -98,7 +99,7 @@ def fit_conformal(
 )->dict: # `alpha`; per class `thresholds` (None: always in the set) and `n`; `note`
     "Per class the most that 1 − p may be: the ⌈(n+1)(1−α)⌉-th smallest among its images (Vovk et al. 2005, Angelopoulos and Bates 2021)."
     if not 0 < alpha < 1: raise DataError(f'alpha={alpha} must lie between 0 and 1, such as .05 for sets that hold the true class in 95 %.')
-    classes, y, _, p = _unpack(predictions); own = {c: np.sort(1 - p[y == i, i]) for i, c in enumerate(classes)}
+    classes, y, _, p = unpacked(predictions); own = {c: np.sort(1 - p[y == i, i]) for i, c in enumerate(classes)}
     rank = {c: ceil((len(s) + 1)*(1 - alpha) - 1e-9) for c, s in own.items()}; few = [c for c, s in own.items() if rank[c] > len(s)]
     note = f'{listed(few)}: fewer than {ceil(1/alpha - 1 - 1e-9)} calibration images, so always in the set.' if few else ''
     return dict(alpha=alpha, thresholds={c: None if c in few else float(s[rank[c] - 1]) for c, s in own.items()}, n={c: len(s) for c, s in own.items()}, note=note)
@@ -108,10 +109,8 @@ def conformal_sets(
     conformal:dict, # From `fit_conformal`, or read from calibration.json
 )->pd.DataFrame: # (N, C) booleans, a column per class: True where the class is in the image's set
     "The set of classes of each image; refer the image to an expert unless exactly one is in it."
-    classes, p = _probabilities(predictions); lines = conformal['thresholds']
-    if set(lines) != set(classes): raise DataError(f'Thresholds are for {listed(lines, 20)}, probabilities for {listed(classes, 20)}. Use what was fitted for this model.')
-    top = np.array([np.inf if lines[c] is None else lines[c] for c in classes])
-    return pd.DataFrame(1 - p <= top, columns=classes, index=predictions.index)
+    classes, p = _probabilities(predictions)
+    return pd.DataFrame(in_sets(p, conformal['thresholds'], classes), columns=classes, index=predictions.index)
 
 # %% ../nbs/31_calibrate.ipynb #02eb2ca1
 def coverage(
@@ -120,7 +119,7 @@ def coverage(
     alpha:float=.05, # What the sets were fitted with
 )->pd.DataFrame: # promised, found, low, high, n, mean size, shares of single and empty sets
     "How often the set held the true class: over every image, over each class, and the share of patients for whom it was less than promised."
-    classes, y, _, _ = _unpack(predictions); s = sets[classes].to_numpy(bool); inside, size, share = s[np.arange(len(y)), y], s.sum(1), _judge(predictions)
+    classes, y, _, _ = unpacked(predictions); s = sets[classes].to_numpy(bool); inside, size, share = s[np.arange(len(y)), y], s.sum(1), _judge(predictions)
     sides = {'every image': np.full(len(y), True)} | {c: y == i for i, c in enumerate(classes)}
     mean = lambda o, over: o[over].mean() if over.any() else np.nan
     rows = {k: share(inside, o) | dict(promised=1 - alpha, n=int(o.sum()), size=mean(size, o), single=mean(size == 1, o), empty=mean(size == 0, o)) for k, o in sides.items()}
@@ -132,14 +131,14 @@ def risk_coverage(
     predictions:pd.DataFrame, # With `label`, `pred`, `p_<class>`…
 )->pd.DataFrame: # A row per confidence: confidence, answered, wrong, coverage, error, low, high
     "The error among the images that the model is at least so sure of (El-Yaniv and Wiener 2010), with Wilson's intervals."
-    _, y, pred, p = _unpack(predictions)
+    _, y, pred, p = unpacked(predictions)
     t = pd.DataFrame(dict(confidence=p.max(1), answered=1, wrong=pred != y)).groupby('confidence').sum().iloc[::-1].cumsum().reset_index()
     return t.assign(coverage=t.answered/len(y), error=t.wrong/t.answered, **dict(zip(('low', 'high'), wilson(t.wrong, t.answered))))
 
 def _curve(predictions, most=200):
     "The curve thinned to `most` points, and the area under it (AURC) with an interval: the error, averaged over how many images are answered; ties are answered together."
     t = risk_coverage(predictions); t = t.iloc[np.unique(np.linspace(0, len(t) - 1, min(most, len(t))).round().astype(int))]
-    _, y, pred, p = _unpack(predictions); order = np.argsort(-p.max(1), kind='stable'); wrong, s = (pred != y)[order], -p.max(1)[order]; end = np.searchsorted(s, s, side='right') - 1
+    _, y, pred, p = unpacked(predictions); order = np.argsort(-p.max(1), kind='stable'); wrong, s = (pred != y)[order], -p.max(1)[order]; end = np.searchsorted(s, s, side='right') - 1
     def area(w): w = w[:, order]; return (w*np.cumsum(w*wrong, 1)[:, end]/np.maximum(np.cumsum(w, 1)[:, end], 1)).sum(1)/w.sum(1)
     return dict(aurc=_spread(area(np.ones((1, len(y))))[0], area(draw_weights(len(y), 1000, 0, _cluster(predictions)[0]))), points=t[['coverage', 'error', 'low', 'high', 'confidence']].round(5).to_dict('list'))
 
@@ -166,7 +165,7 @@ def referral(
     threshold:float|None, # From `refer_below`; None refers all
 )->dict: # `n`, `answered`, `wrong`; `coverage` and `error` with intervals
     "What becomes of a threshold on images that had no part in choosing it."
-    _, y, pred, p = _unpack(predictions); share = _judge(predictions); told = p.max(1) >= (np.inf if threshold is None else threshold); wrong = pred != y
+    _, y, pred, p = unpacked(predictions); share = _judge(predictions); told = p.max(1) >= (np.inf if threshold is None else threshold); wrong = pred != y
     return dict(n=len(y), answered=int(told.sum()), wrong=int((wrong & told).sum()), coverage=share(told), error=share(wrong, told))
 
 # %% ../nbs/31_calibrate.ipynb #6a3087c8
@@ -185,7 +184,7 @@ def operating_points(
     sensitivities=(.99, .995, .999), # Wanted shares of malignant images that are found
 )->list: # One dict per wanted sensitivity: `threshold`, what it is based on, what was found
     "Thresholds on the summed probability of the malignant classes, and the sensitivity and specificity they reach."
-    classes, positive = _unpack(calibration)[0], list(positive); _unpack(scored, classes)
+    classes, positive = unpacked(calibration)[0], list(positive); unpacked(scored, classes)
     if not positive or set(positive) - set(classes) or set(positive) == set(classes): raise DataError(f'positive={positive}: name some, not all, of the classes {listed(classes, 20)}.')
     total = lambda t: t[[f'p_{c}' for c in positive]].sum(axis=1).to_numpy()
     own = np.sort(total(calibration)[calibration.label.isin(positive)]); n = len(own)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Out', 'Seed', 'Device', 'Trust', 'PatientOption', 'OnError', 'in_shell_words', 'main', 'demo', 'train',
-           'audit', 'predict', 'evaluate', 'bench', 'serve', 'recipes']
+           'audit', 'predict', 'evaluate', 'bench', 'export', 'serve', 'recipes']
 
 # %% ../nbs/42_cli.ipynb #20e2713b
 import json
@@ -18,7 +18,7 @@ from typing import Annotated, List, Optional
 
 import typer
 
-from .core import RESEARCH_ONLY, DataError, LeukoError, RunError, listed
+from .core import RESEARCH_ONLY, DataError, LeukoError, RunError, late, listed, missing
 
 # %% ../nbs/42_cli.ipynb #dc28f12c
 app = typer.Typer(help=f'A folder of blood-smear images in, a classifier you can trust and deploy out.\n\n{RESEARCH_ONLY}', no_args_is_help=True,
@@ -56,6 +56,9 @@ def main(
     except LeukoError as e:
         if _DEBUG['on']: raise
         typer.echo(f'Error: {in_shell_words(str(e))}', err=True); sys.exit(2)
+    except ModuleNotFoundError as e:
+        if _DEBUG['on'] or missing(e) is e: raise
+        typer.echo(f'Error: {missing(e)}', err=True); sys.exit(2)
     except KeyboardInterrupt: typer.echo('Interrupted.', err=True); sys.exit(130)
 
 # %% ../nbs/42_cli.ipynb #6d3e177f
@@ -150,10 +153,9 @@ def audit(
 # %% ../nbs/42_cli.ipynb #1997433e
 def _open(model, trust):
     "A run, or the learner of a pickle if the user says that it may run code; and the paths it was trained on, if known."
-    from leukocls.predict import open_pickle
     from leukocls.runs import Run
-    if str(model).endswith('.pkl') and not os.path.isdir(model): return open_pickle(model, trust), ()
-    if not os.path.isdir(model): raise RunError(f'{model} is neither a run folder nor a .pkl file. Runs lie in ./runs unless --out said otherwise.')
+    if str(model).endswith('.pkl') and not os.path.isdir(model): return late('leukocls.predict:open_pickle')(model, trust), ()
+    if not os.path.isdir(model): raise RunError(f'{model} is neither a bundle, nor a run folder, nor a .pkl file. Runs lie in ./runs unless --out said otherwise.')
     run = Run(model)
     return run, run.table.path[run.table.split == 'train']
 
@@ -175,7 +177,7 @@ def _check_target(path, overwrite=False):
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar='RUN_OR_PKL', help='Run folder, or .pkl file (needs --trust).')],
+    model: Annotated[str, typer.Argument(metavar='MODEL', help='Bundle (needs neither PyTorch nor fastai), run folder, or .pkl file (needs --trust).')],
     images: Annotated[List[str], typer.Argument(help='Image files, or folders of images.')],
     csv: Annotated[Optional[Path], typer.Option(help='Write the table to this file (.csv or .parquet) instead of showing it.')] = None,
     engine: Annotated[str, typer.Option(help='auto (the fastest that agrees with PyTorch), torch, openvino, onnxruntime, or the less exact openvino-bf16, torch-bf16, torch-fp16.')] = 'auto',
@@ -187,6 +189,7 @@ def predict(
     "Predict the class of images, with a probability for each class."
     _check_target(csv, overwrite)
     if on_error not in ('keep', 'raise'): raise RunError(f'on_error={on_error!r} is not known. Use keep or raise.')
+    if _is_bundle(model): _classify(model, images, csv, engine, tta, on_error, overwrite); return
     from leukocls.predict import Predictor, predict_images, predict_to
     source = _open(model, trust)[0]; files = _images_of(images); predictor = Predictor(source, engine, len(files), tta)
     if csv: n = predict_to(predictor, files, csv, progress=True, on_error=on_error); typer.echo(f'{n:,} predictions in {csv}', err=True)
@@ -200,7 +203,7 @@ def predict(
 # %% ../nbs/42_cli.ipynb #78173b93
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar='RUN_OR_PKL', help='Run folder, or .pkl file (needs --trust).')],
+    model: Annotated[str, typer.Argument(metavar='MODEL', help='Bundle, run folder, or .pkl file (needs --trust).')],
     data: Annotated[str, typer.Argument(help='Labelled images that the model has not seen: folder of class folders, or CSV file.')],
     patient: PatientOption = None,
     json_out: Annotated[Optional[Path], typer.Option('--json', help='Write the metrics to this file.')] = None,
@@ -208,11 +211,12 @@ def evaluate(
 ):
     "Judge a trained model on labelled images: every measure with its interval."
     from leukocls.core import write_whole
-    from leukocls.predict import evaluate as judge
-    _check_target(json_out, overwrite=True); learn, trained_on = _open(model, trust)
-    metrics = judge(getattr(learn, 'learner', learn), data, patient=patient, on_error=on_error, trained_on=trained_on)
+    _check_target(json_out, overwrite=True)
+    if _is_bundle(model): metrics = late('leukocls.classify:Classifier').load(model).evaluate(data, patient=patient, on_error=on_error)
+    else: learn, trained_on = _open(model, trust); metrics = late('leukocls.predict:evaluate')(getattr(learn, 'learner', learn), data, patient=patient, on_error=on_error, trained_on=trained_on)
     typer.echo(f"{metrics['n']:,} images. {metrics['interval']['note']}")
     _say_metrics(metrics, metrics['notes'])
+    if 'refer' in metrics: typer.echo(f"  {'to an expert':18} {100*metrics['refer']:.1f} %; wrong without being referred: {100*metrics['wrong_unreferred']:.1f} %; like the training images: {100*metrics['in_domain']:.1f} %")
     if json_out: write_whole(json_out, json.dumps(metrics, indent=1, ensure_ascii=False)); typer.echo(f'Metrics: {json_out}')
     typer.echo(RESEARCH_ONLY)
 
@@ -235,6 +239,32 @@ def bench(
     if json_out: write_whole(json_out, json.dumps(json.loads(table.to_json(orient='records')), indent=1, ensure_ascii=False))
     if out:
         write_whole(out/'bench.csv', table.to_csv(index=False)); write_whole(out/'bench.md', late('leukocls.bench:bench_markdown')(table) + '\n'); late('leukocls.bench:bench_chart')(table).savefig(out/'bench.png'); typer.echo(f'Table and chart: {out}')
+
+# %% ../nbs/42_cli.ipynb #7ad7ac09
+def _is_bundle(path): return os.path.isfile(os.path.join(path, 'SHA256SUMS'))
+
+def _classify(bundle, images, csv, engine, tta, on_error, overwrite):
+    "`predict` with a bundle."
+    if tta: raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
+    clf = late('leukocls.classify:Classifier').load(bundle, engine); files = _images_of(images)
+    if csv: n = late('leukocls.classify:write_table')(clf, files, csv, overwrite); typer.echo(f'{n:,} predictions in {csv}', err=True)
+    for p in [] if csv else clf.stream(files):
+        if p.error and on_error == 'raise': raise DataError(f'{p.name}: {p.error}')
+        typer.echo(str(p))
+    typer.echo(RESEARCH_ONLY, err=True)
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(metavar='RUN', help='Run folder.')],
+    out: Annotated[Optional[Path], typer.Option('--out', help='Folder to write; by default `bundle` in the run folder.')] = None,
+    examples: Annotated[int, typer.Option(help='Small pictures of so many training images go with the bundle, to be shown as the nearest known cells; mind whose images they are.', min=0, max=5000)] = 0,
+    licence: Annotated[str, typer.Option(help='Licence of the weights.')] = 'to be chosen by the author',
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')] = False,
+):
+    "Write a bundle: plain files, checked byte by byte, that predict without PyTorch and without running foreign code."
+    bundle = late('leukocls.bundle:export_bundle')(run, out, examples, licence, overwrite); typer.echo(f'{bundle}\nBundle: {bundle.folder}')
+    for name, d in bundle.config['parity']['largest_difference'].items(): typer.echo(f'  {name:12} differs by at most {d:.1g}')
+    typer.echo(RESEARCH_ONLY)
 
 # %% ../nbs/42_cli.ipynb #5019955e
 @app.command()

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from scipy.special import bdtr, stdtrit
 
 from .core import DataError, RunError, listed
-from .metrics import METRICS, SHARES, _resampled, _units, _unpack, draw_weights, from_confusion, read_predictions, with_groups
+from .metrics import METRICS, SHARES, _resampled, _units, unpacked, draw_weights, from_confusion, read_predictions, with_groups
 from .plots import COLOURS, new_figure
 
 # %% ../nbs/34_compare.ipynb #d4bdf885
@@ -62,10 +62,10 @@ def _same(a, b, names, sides):
 def _pair(run_a, run_b, side=None):
     "Both runs on the same images, and what must be drawn as a whole: patients, groups of copies, or images."
     (name_a, side_a, a), (name_b, side_b, b) = _judged(run_a, side, 'a'), _judged(run_b, side, 'b'); names = name_a, name_b
-    b = _same(a, b, names, (side_a, side_b)); classes = _unpack(a)[0]
-    other = set(classes) ^ set(_unpack(b)[0])
+    b = _same(a, b, names, (side_a, side_b)); classes = unpacked(a)[0]
+    other = set(classes) ^ set(unpacked(b)[0])
     if other: raise DataError(f'{name_a} and {name_b} do not know the same classes: {listed(sorted(other))} only in one of them. Compare runs trained on the same classes.')
-    parts = [_unpack(t, classes) for t in (a, b)]; both = a[['path']].copy()
+    parts = [unpacked(t, classes) for t in (a, b)]; both = a[['path']].copy()
     for c in ('patient', 'group'):
         known = [t[c].astype(object) for t in (a, b) if c in t]
         if known: both[c] = known[0] if len(known) == 1 else known[0].where(known[0].notna(), known[1])

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'need', 'set_seed', 'pick_device',
-           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'bar', 'late']
+           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'bar', 'PackageError',
+           'missing', 'late']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -166,10 +167,24 @@ def bar(
     alive = 'ipykernel' in sys.modules or sys.stderr.isatty()
     return tqdm(total=total, desc=what, disable=not show, **{'unit': ' images', 'leave': False, 'mininterval': .1 if alive else 30, **kwargs})
 
+# %% ../nbs/00_core.ipynb #d69ee8f9
+_EXTRA = {'torch': 'train', 'torchvision': 'train', 'timm': 'train', 'fastai': 'train', 'onnxruntime': 'serve', 'openvino': 'serve', 'starlette': 'app', 'uvicorn': 'app'}
+
+class PackageError(LeukoError, ImportError):
+    "A package is missing that an extra of leukocls brings."
+
+def missing(
+    e:ModuleNotFoundError, # What Python said
+)->Exception: # `PackageError` that says what to install, or the same error if the package is none of ours
+    "Turn 'No module named torch' into what to do about it."
+    name = (e.name or '').split('.')[0]
+    return PackageError(f'`{name}` is not installed. Install it with: pip install "leukocls[{_EXTRA[name]}]"') if name in _EXTRA else e
+
 # %% ../nbs/00_core.ipynb #718ab15a
 def late(
     name:str, # 'module:function'
 ): # The function
     "Look a function of a later module up when it is called, not when its module is imported."
     module, function = name.split(':')
-    return getattr(importlib.import_module(module), function)
+    try: return getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as e: raise missing(e) from e

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import eigh
 
-from .core import DataError, RunError, bar, cache_folder, prune, write_whole
+from .core import DataError, bar
 from .align import SIDE, Prepared, maps, polar_grid, same_picture, something, spectrum, standard, warp
 from .images import Pixels, read_batches
 from .looks import Looks, look
-from .memory import content_hashes
+from .memory import content_hashes, kept
 
 # %% ../nbs/08_duplicates.ipynb #9eca0cc3
 _GRID = polar_grid(SIDE, 2, 24, 16, 32); _RANKS = (np.linspace(.02, .98, 9)*(SIDE*SIDE/4 - 1)).astype(int)
@@ -143,23 +143,13 @@ def near_duplicates(
     if not .5 <= similarity <= 1: raise DataError(f'similarity={similarity} lies outside 0.5 … 1. Choose a number in that range, such as {SAME_PICTURE}.')
     paths = [str(p) for p in paths]; looks = looks if looks is not None else look(paths, progress=progress)
     good = np.flatnonzero(looks.facts.error == ''); names, first, member = np.unique(looks.facts.pixels.to_numpy(str)[good], return_index=True, return_inverse=True); rows = good[first]
-    key = hashlib.sha256(f'duplicates 1 {k} {"".join(names)}'.encode()).hexdigest()[:24]; found = _kept(key, lambda: _find([paths[i] for i in rows], looks[rows], k, progress))
+    key = hashlib.sha256(f'duplicates 1 {k} {"".join(names)}'.encode()).hexdigest()[:24]; found = kept('duplicates', f'{key}.npy', lambda: _bytes(_find([paths[i] for i in rows], looks[rows], k, progress)), lambda p: np.load(p, allow_pickle=False).reshape(-1, 4))
     found = found[found[:, 2] >= similarity]; i, j = rows[found[:, 0].astype(int)], rows[found[:, 1].astype(int)]
     equal = good[np.flatnonzero(rows[member] != good)], rows[member][rows[member] != good]
     out = pd.DataFrame(dict(i=np.r_[np.minimum(i, j), equal[1]].astype(int), j=np.r_[np.maximum(i, j), equal[0]].astype(int), similarity=np.r_[found[:, 2], np.ones(len(equal[0]))], overlap=np.r_[found[:, 3], np.ones(len(equal[0]))]))
     return out.sort_values(['i', 'j'], ignore_index=True)
 
-def _kept(key, make):
-    "An array of the cache folder, or made and kept there."
-    folder = cache_folder('duplicates'); path = folder and folder/f'{key}.npy'
-    try:
-        if path and path.exists(): return np.load(path, allow_pickle=False).reshape(-1, 4)
-    except (OSError, ValueError): pass
-    found = make(); whole = io.BytesIO(); np.save(whole, found)
-    try:
-        if path: write_whole(path, whole.getvalue()); prune(folder)
-    except RunError: pass
-    return found
+def _bytes(found): whole = io.BytesIO(); np.save(whole, found); return whole.getvalue()
 
 # %% ../nbs/08_duplicates.ipynb #68fab7c7
 def joined(

@@ -43,35 +43,39 @@ class OpenVinoEngine(Engine):
     "Intel's OpenVINO on the CPU (other makers' too): one small batch per stream, all cores busy."
     name, bs = 'openvino', 4
     def __init__(self,
-        model, # .xml or .onnx file, or an openvino.Model
+        model, # .xml or .onnx file, the bytes of an .onnx file, or an openvino.Model
         precision:str='f32', # 'f32', or 'bf16', which is faster and less exact
+        parts:int=1, # Outputs of the network to fetch, one beside the other: (N, K + D)
     ):
-        ov = need('openvino', 'export', 'the OpenVINO engine')
+        ov = need('openvino', 'export', 'the OpenVINO engine'); self.parts = range(parts)
         self.compile = lambda hint: ov.Core().compile_model(model, 'CPU', {'PERFORMANCE_HINT': hint, 'INFERENCE_PRECISION_HINT': precision})
-        try: self.compiled, self.alone = self.compile('THROUGHPUT'), None
+        try:
+            if isinstance(model, bytes): model = ov.Core().read_model(model)
+            self.compiled, self.alone = self.compile('THROUGHPUT'), None
         except RuntimeError as e: raise ModelError(f'OpenVINO cannot use {model if isinstance(model, (str, Path)) else "this network"}: {str(e)[:200]}. Use engine="torch".') from e
         self.depth = max(1, int(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS')))
         self.free = deque(self.compiled.create_infer_request() for _ in range(self.depth))
         if precision != 'f32': self.name = f'openvino-{precision}'
     def start(self, x): request = self.free.popleft(); request.start_async({0: x}); return request
     def finish(self, job):
-        try: job.wait(); return np.array(job.get_output_tensor(0).data, 'float32')
+        try: job.wait(); return np.concatenate([np.array(job.get_output_tensor(i).data, 'float32') for i in self.parts], 1)
         finally: self.free.append(job)
     def __call__(self, x):
         if len(x) > 1: return super().__call__(x)
         self.alone = self.alone or self.compile('LATENCY').create_infer_request() # all cores on one picture
-        return np.array(self.alone.infer({0: x})[0], 'float32')
+        found = self.alone.infer({0: x}); return np.concatenate([np.array(found[i], 'float32') for i in self.parts], 1)
 
 class OnnxEngine(Engine):
     "Microsoft's ONNX Runtime on the CPU."
     name, bs = 'onnxruntime', 16
     def __init__(self,
         model, # .onnx file, or its bytes
+        parts:int=1, # Outputs of the network to fetch, one beside the other: (N, K + D)
     ):
         ort = need('onnxruntime', 'export', 'the ONNX Runtime engine')
         self.session = ort.InferenceSession(model if isinstance(model, bytes) else str(model), providers=['CPUExecutionProvider'])
-        self.input = self.session.get_inputs()[0].name
-    def start(self, x): return self.session.run(None, {self.input: np.ascontiguousarray(x)})[0].astype('float32')
+        self.input, self.parts = self.session.get_inputs()[0].name, parts
+    def start(self, x): return np.concatenate(self.session.run(None, {self.input: np.ascontiguousarray(x)})[:self.parts], 1).astype('float32')
 
 # %% ../nbs/09_engines.ipynb #6c669e8a
 def softmax(

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'to_rgb', 'open_cell', 'scan_folder', 'Pixels', 'read_batches', 'room_for']
 
-# %% ../nbs/05_images.ipynb #26c18d1f
+# %% ../nbs/05_images.ipynb #0a1a2cea
+import io
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -40,17 +41,19 @@ def to_rgb(
 
 # %% ../nbs/05_images.ipynb #33ea4637
 def open_cell(
-    path:str|os.PathLike, # JPEG, PNG, BMP or TIFF; the type is found from the content
+    path:str|os.PathLike|bytes, # JPEG, PNG, BMP or TIFF file, or its bytes; the type is found from the content
+    name:str='', # What to call it in messages; by default its path
 )->Image.Image: # Mode RGB
-    "Read one image file as 8-bit RGB; what cannot be read is a `DataError` that names the file."
+    "Read one image as 8-bit RGB; what cannot be read is a `DataError` that names the file."
+    source, name = (io.BytesIO(path), name or 'The image') if isinstance(path, bytes) else (path, name or path)
     try:
-        with Image.open(path) as im: im.load(); return to_rgb(im)
-    except FileNotFoundError: raise DataError(f'{path}: no such file. Check the name and the folder.') from None
-    except Exception as e: raise DataError(f'{path}: {_why(path, e)}. Remove it, or replace it with a whole copy.') from None
+        with Image.open(source) as im: im.load(); return to_rgb(im)
+    except FileNotFoundError: raise DataError(f'{name}: no such file. Check the name and the folder.') from None
+    except Exception as e: raise DataError(f'{name}: {_why(path, e)}. Remove it, or replace it with a whole copy.') from None
 
 def _why(path, e):
     "What is wrong with an image, in a word or two."
-    try: head = open(path, 'rb').read(16)
+    try: head = path[:16] if isinstance(path, bytes) else open(path, 'rb').read(16)
     except OSError as err: return err.strerror or str(err)
     if not head: return 'zero bytes'
     if isinstance(e, Image.DecompressionBombError): return 'more pixels than can be meant'
@@ -91,10 +94,14 @@ class Pixels:
         if self.median: im = im.filter(ImageFilter.MedianFilter(self.median))
         return im.resize((self.size, self.size), Image.Resampling.BILINEAR) if self.size and im.size != (self.size,)*2 else im
 
+    def array(self, im:Image.Image)->np.ndarray: # (H, W, 3), or (H, W, 1) if grey; uint8
+        "Prepare a picture."
+        a = np.asarray(self(im))
+        return a[..., None] if a.ndim == 2 else a
+
     def read(self, path)->np.ndarray: # (H, W, 3), or (H, W, 1) if grey; uint8
         "Open a file and prepare it."
-        a = np.asarray(self(open_cell(path)))
-        return a[..., None] if a.ndim == 2 else a
+        return self.array(open_cell(path))
 
 # %% ../nbs/05_images.ipynb #977f3ac0
 def read_batches(

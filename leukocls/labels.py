@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from .core import RESEARCH_ONLY, DataError, late, need, write_whole
-from .audit import _thumbnail
-from .data import read_table
+from .audit import thumbnail_html
+from .data import read_table, read_text_table
 
 # %% ../nbs/26_labels.ipynb #8e1c3018
 @dataclass
@@ -26,7 +26,7 @@ class DoubtfulLabels:
     def to_csv(self, path): return write_whole(path, self.table.to_csv(index=False, lineterminator='\n')) # File to write: correct its column `label` and give it to `corrected`
     def __str__(self): return f'{len(self.table):,} of {self.n:,} labels are doubtful.\n' + self.table.head(20).to_string(index=False, max_colwidth=40)
     def _repr_html_(self):
-        cells = ''.join(f'<figure style="display:inline-block;margin:4px;text-align:center">{_thumbnail(r.path, 96)}<figcaption><small>{html.escape(str(r.label))} → <b>{html.escape(str(r.suggested))}</b><br>{100*r.p_suggested:.0f} % against {100*r.p_own:.0f} %</small></figcaption></figure>' for r in self.table.head(24).itertuples())
+        cells = ''.join(f'<figure style="display:inline-block;margin:4px;text-align:center">{thumbnail_html(r.path, 96)}<figcaption><small>{html.escape(str(r.label))} → <b>{html.escape(str(r.suggested))}</b><br>{100*r.p_suggested:.0f} % against {100*r.p_own:.0f} %</small></figcaption></figure>' for r in self.table.head(24).itertuples())
         return f'<p><b>{len(self.table):,} of {self.n:,} labels are doubtful</b>, the most doubtful first.</p>{cells}<p>{RESEARCH_ONLY}</p>'
 
 def doubtful(
@@ -56,7 +56,7 @@ def corrected(
     corrections, # CSV file or DataFrame with `path` and a corrected `label`; an empty label or `remove` leaves the image out
 )->pd.DataFrame: # A copy with the new labels
     "The table with corrected labels; nothing is changed on the disk."
-    new = corrections if isinstance(corrections, pd.DataFrame) else pd.read_csv(corrections, dtype=str, keep_default_na=False)
+    new = corrections if isinstance(corrections, pd.DataFrame) else read_text_table(corrections)
     if not {'path', 'label'} <= set(new): raise DataError(f'Corrections need the columns `path` and `label`, not only: {", ".join(map(str, new.columns))}.')
     label = new.set_index('path').label.astype('string').str.strip(); strange = [p for p in label.index if p not in set(table.path)]
     if strange: raise DataError(f'{len(strange):,} corrections are for images that the table does not hold, such as {strange[0]}. Make the CSV from the same table.')

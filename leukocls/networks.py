@@ -162,11 +162,12 @@ def _keep(ov, model, kept):
 def onnx_bytes(
     ready:nn.Module, # A `Ready` network on the CPU
     pixels:Pixels, # How pictures are prepared
+    outputs:tuple=('outputs',), # Names of what the network gives
 )->bytes: # An ONNX file: input `pictures` uint8 (N, H, W, C), output `outputs` float32 (N, K)
     "The network as ONNX, its weights inside; any number of pictures at once."
     need('onnxscript', 'export', 'writing ONNX')
     with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        try: torch.onnx.export(ready.eval(), (_example(pixels),), f'{d}/m.onnx', dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},), input_names=['pictures'], output_names=['outputs'], verbose=False, external_data=False)
+        try: torch.onnx.export(ready.eval(), (_example(pixels),), f'{d}/m.onnx', dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},), input_names=['pictures'], output_names=list(outputs), verbose=False, external_data=False)
         except Exception as e: raise ModelError(f'This network cannot be written as ONNX ({type(e).__name__}: {str(e)[:150]}). Use engine="torch".') from e
         return Path(f'{d}/m.onnx').read_bytes()

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 
-from .core import DataError, ModelError, bar, cache_folder, late, listed, need
+from .core import DataError, ModelError, bar, cache_folder, late, need
 from .data import check_images, read_table
 from .engines import SAME, OnnxEngine, disagreement, machine_key, pick_engine, softmax, stream, versions_of
 from .images import open_cell, read_batches
@@ -211,10 +211,5 @@ def evaluate(
     trained_on=(), # Paths it was trained on, to say so if they are among the data
 )->dict: # As in metrics.json, plus `notes`
     "Judge a learner on new labelled images."
-    table = check_images(read_table(data, patient=patient, on_error=on_error), on_error); known = [str(c) for c in learn.dls.vocab]
-    new = sorted(set(table.label) - set(known))
-    if new: raise DataError(f'The model does not know {listed(f"`{c}`" for c in new)}. It knows: {listed(known, 20)}. Rename the classes, or remove them.')
-    predictions = pd.concat([table[['label', 'patient']], predict_images(learn, table.path)], axis=1)
-    seen = int(table.path.isin(set(trained_on)).sum())
-    notes = [f'{seen:,} of {len(table):,} images were trained on: figures are too good. Judge on images that the model has not seen.'] if seen else []
-    return late('leukocls.metrics:score')(predictions) | dict(notes=notes)
+    table = check_images(read_table(data, patient=patient, on_error=on_error), on_error)
+    return late('leukocls.judge:judge')(table, learn.dls.vocab, lambda paths: predict_images(learn, paths), trained_on)

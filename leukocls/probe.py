@@ -27,10 +27,10 @@ from threadpoolctl import threadpool_limits
 from .core import DataError, ModelError, RunError, bar, cache_folder, late, listed, write_whole
 from .engines import SAME, disagreement, machine_key, pick_engine, softmax, stream, versions_of
 from .images import Pixels, read_batches
-from .memory import Remembered, content_hashes
+from .memory import Remembered, content_hashes, kept
 from .recipes import Recipe, get_recipe
 from .runs import Fitted, Run, check_space, write_csv, write_info
-from .splits import fold_tables, groups_of, near_groups
+from .splits import fold_tables, groups_of
 
 # %% ../nbs/23_probe.ipynb #f3da188f
 def weights_name(
@@ -75,18 +75,6 @@ class FrozenBody:
     @cached_property
     def built(self): return build_body(self.arch, self.weights, self.pixels.size)
 
-    def _kept(self, name, make, load):
-        "Read a file of the cache folder, or make it."
-        folder = cache_folder('features'); path = folder and folder/f'{self.key}{name}'
-        try:
-            if path and path.exists(): return load(path)
-        except Exception: pass # a damaged file is made again
-        data = make()
-        if path:
-            try: write_whole(path, data)
-            except RunError: pass
-        return data
-
     def _tell_rate(self, rate):
         if folder := cache_folder('features'): write_whole(folder/f'{self.key}.rate', f'{rate:.1f}')
     @property
@@ -96,13 +84,12 @@ class FrozenBody:
 
     @cached_property
     def facts(self)->dict: # Architecture, mean, std, …
-        data = self._kept('.json', lambda: json.dumps(self.built[1]), lambda p: json.dumps(json.loads(p.read_text()))); return json.loads(data)
+        return kept('features', f'{self.key}.json', lambda: json.dumps(self.built[1]), lambda p: json.loads(p.read_text()))
 
     @cached_property
     def state(self)->dict: # Name → array
-        from safetensors.numpy import load, load_file, save
-        data = self._kept('.safetensors', lambda: save({k: v.numpy() for k, v in self.built[0].state_dict().items()}), load_file)
-        return load(data) if isinstance(data, bytes) else data
+        from safetensors.numpy import load_file, save
+        return kept('features', f'{self.key}.safetensors', lambda: save({k: v.numpy() for k, v in self.built[0].state_dict().items()}), load_file)
 
 # %% ../nbs/23_probe.ipynb #ca5904c6
 @patch
@@ -276,8 +263,8 @@ def probe_folds(
     **changes # Fields of the recipe to change
 )->pd.DataFrame: # Predictions of every image by a probe that has not seen its group; column `fold` says which
     "Out-of-fold predictions of the whole table: the features are shared, so k folds cost hardly more than one."
-    recipe = get_recipe(recipe, **changes); table = near_groups(table) if method != 'patient' and not (method == 'auto' and table.patient.notna().all()) else table; X = FrozenBody(recipe.arch, recipe.weights, recipe.size)(table.path, views=recipe.views); groups, out = groups_of(table), []
-    for k, t in enumerate(fold_tables(table, folds, method, seed=seed)):
+    recipe = get_recipe(recipe, **changes); parts = fold_tables(table, folds, method, seed=seed); X = FrozenBody(recipe.arch, recipe.weights, recipe.size)(table.path, views=recipe.views); groups, out = groups_of(parts[0]), []
+    for k, t in enumerate(parts):
         fit = (t.split == 'train').to_numpy(); head = fit_head(X[:, fit], t.label[fit], groups[fit], recipe.head, seed=seed)[0]; p = head.probabilities(X[0][~fit])
         part = t.loc[~fit, ['path', 'label', 'patient', 'split']].assign(fold=k, pred=[head.classes[i] for i in p.argmax(1)])
         out.append(pd.concat([part.reset_index(drop=True), pd.DataFrame(p, columns=[f'p_{c}' for c in head.classes])], axis=1))

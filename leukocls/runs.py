@@ -81,6 +81,7 @@ class Run:
     def learner(self): # The fastai Learner; rebuilt from recipe and weights if needed, without unpickling anything
         if self._learner is None: self._learner = late('leukocls.fit:rebuild')(self)
         return self._learner
+    def export_bundle(self, out=None, **kwargs): return late('leukocls.bundle:export_bundle')(self, out, **kwargs) # As in `leukocls.bundle.export_bundle`: a folder of plain files for others to use
     def _repr_html_(self): return Runs([self]).leaderboard.to_html() + f'<p>{self.folder/"report.html"}</p>'
 
 # %% ../nbs/19_runs.ipynb #755103ef
