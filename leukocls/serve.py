@@ -162,7 +162,7 @@ def _classifiers(what):
     "Classifiers from whatever `show` is given; a run is exported if it was not."
     if isinstance(what, (list, tuple)): return [c for o in what for c in _classifiers(o)]
     if hasattr(what, 'many'): return [what]
-    if hasattr(what, 'export_bundle'): folder = Path(what.folder)/'bundle'; return load_bundles([folder if folder.is_dir() else what.export_bundle()])
+    if hasattr(what, 'export_bundle'): folder = Path(what.folder)/'bundle'; return load_bundles([folder if folder.is_dir() else what.export_bundle().folder])
     return load_bundles([what])
 
 _running = {} # one server a notebook: running the cell again replaces it

@@ -139,7 +139,7 @@ def _end(self): self.whole = True
 def _headers_finished(self):
     kind, words = self.options(self.head.get(b'content-disposition', b'').decode('latin-1')); word = lambda k: words[k].decode('utf8', 'replace')
     if kind != b'form-data' or b'name' not in words: raise Refused(400, 'A part of the form has no name.')
-    self.part, self.name, self.file = bytearray(), word(b'name'), clean_name(word(b'filename')) if b'filename' in words else None
+    self.part, self.name, self.file = bytearray(), word(b'name'), clean_name(word(b'filename')) if b'filename' in words else None; self.chosen = bool(words.get(b'filename'))
     if self.file is not None and len(self.files) >= self.most: raise Refused(413, f'More than {self.most} images in one request. Send them in several.')
     if self.file is None and (len(self.fields) >= 8 or self.name in self.fields): raise Refused(400, 'The form has more fields than it needs, or one of them twice.')
 
@@ -149,6 +149,6 @@ def _part_data(self, d, a, b):
 
 def _part_end(self):
     if self.file is None: self.fields[self.name] = self.part.decode('utf8', 'replace')
-    elif self.part or self.file: self.files.append((self.name, self.file, self.part)) # a browser sends an empty part where no file was chosen
+    elif self.part or self.chosen: self.files.append((self.name, self.file, self.part)) # a browser sends an empty part where no file was chosen
 
 for _f in (_part_begin, _header_field, _header_value, _header_end, _end, _headers_finished, _part_data, _part_end): setattr(Form, _f.__name__, _f)

@@ -11,6 +11,8 @@ let cards = [], queue = [], busy = 0, lastSaid = 0;
 const lines = 2, batch = 4, tries = 20; // requests at the same time, pictures in each, how often to try again when the server is busy
 const settled = c => c.kind !== 'wait';
 
+const sentence = s => s && s[0].toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? '' : '.'); // what the library says in passing, as a sentence of its own
+
 function percent(p) {
   const shown = p >= .9995 && p < 1 ? '>99.9' : p > 0 && p < .0005 ? '<0.1' : new Intl.NumberFormat(T.locale, {minimumFractionDigits: 1, maximumFractionDigits: 1}).format(100*p);
   return fill(T.percent, {n: shown});
@@ -46,6 +48,7 @@ async function patiently(todo, tell, still) { // tries again when the server say
 
 // --- models
 
+const titleOf = m => m.title && m.title !== m.name ? `${m.title} (${m.name})` : m.name;
 function interval(m) {
   const a = m.accuracy;
   if (!a) return T.model_accuracy_none;
@@ -59,10 +62,10 @@ function showModels() {
     fact(T.model_data, m.data); fact(T.model_accuracy, interval(m)); fact(T.model_classes, m.classes.join(', ')); fact(T.model_created, m.created && new Date(m.created).toLocaleDateString(T.locale, {dateStyle: 'long'}));
     if (m.licence) fact(T.model_licence, m.licence);
     const input = el('input', {type: 'radio', name: 'model', value: m.id, checked: i === 0});
-    input.setAttribute('aria-label', m.name);
+    input.setAttribute('aria-label', titleOf(m));
     input.addEventListener('change', () => choose(m));
     const notes = [...(m.notes || []), ...(m.gate ? [] : [T.model_gate_no]), ...(m.calibrated ? [] : [T.calibrated_no])];
-    return el('label', {className: 'model'}, input, el('span', {className: 'name', textContent: m.name}), facts, ...notes.map(n => el('p', {className: 'note', textContent: n})));
+    return el('label', {className: 'model'}, input, el('span', {className: 'name', textContent: titleOf(m)}), facts, ...notes.map(n => el('p', {className: 'note', textContent: n})));
   }));
   choose(models[0]);
 }
@@ -159,11 +162,11 @@ function bars(r) {
 function result(c, r) {
   c.result = r; c.model = model;
   const kind = kindOf(r), why = [];
-  if (kind === 'broken') why.push(r.error);
+  if (kind === 'broken') why.push(sentence(r.error));
   if (kind === 'unsure') why.push(r.classes && r.classes.length > 1 ? fill(T.unsure_could, {classes: r.classes.join(', ')}) : r.classes && !r.classes.length ? T.unsure_none : fill(T.unsure_best, {label: r.label, percent: percent(r.probabilities[r.label])}));
-  if (r.why && kind !== 'broken') why.push(r.why);
+  if (r.why && kind !== 'broken') why.push(sentence(r.why));
   if (kind === 'foreign') why.push(T.foreign_more);
-  const notes = r.warnings.length ? el('ul', {className: 'warnings'}, ...r.warnings.map(w => el('li', {textContent: w}))) : null;
+  const notes = r.warnings.length ? el('ul', {className: 'warnings'}, ...r.warnings.map(w => el('li', {textContent: sentence(w)}))) : null;
   set(c, kind, verdict(wordsOf(r)), ...why.map(w => el('p', {className: 'why', textContent: w})), notes, kind === 'sure' || kind === 'unsure' ? bars(r) : null);
   if (kind === 'sure' || kind === 'unsure') c.foot.append(buttons(c));
 }
@@ -269,7 +272,7 @@ function listen() {
   for (const id of ['files', 'camera']) $(id).addEventListener('change', e => { add(e.target.files); e.target.value = ''; });
   $('csv').addEventListener('click', csv); $('print').addEventListener('click', () => window.print());
   $('clear').addEventListener('click', () => { [...cards].forEach(drop); say(''); show(); $('files').focus(); });
-  window.addEventListener('beforeprint', () => { $('printed').textContent = fill(T.printed, {date: new Date().toLocaleString(T.locale), model: `${model.name} (${interval(model)})`}); document.querySelectorAll('img[loading]').forEach(i => { i.loading = 'eager'; }); });
+  window.addEventListener('beforeprint', () => { $('printed').textContent = fill(T.printed, {date: new Date().toLocaleString(T.locale), model: `${titleOf(model)}, ${interval(model)}`}); document.querySelectorAll('img[loading]').forEach(i => { i.loading = 'eager'; }); });
   const over = on => e => { if ([...e.dataTransfer.types].includes('Files')) { e.preventDefault(); $('drop').classList.toggle('over', on); } };
   for (const kind of ['dragenter', 'dragover']) window.addEventListener(kind, over(true));
   window.addEventListener('dragleave', e => { if (!e.relatedTarget) $('drop').classList.remove('over'); });
