@@ -11,7 +11,6 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 from fake_model import CLASSES, Fake, blob, plain
 from leukocls.app import make_app
@@ -20,6 +19,8 @@ from leukocls.guard import Token
 from leukocls.serve import Server, serve
 from leukocls.upload import Limits
 from PIL import Image
+
+httpx, _ = pytest.importorskip('httpx'), pytest.importorskip('starlette')
 
 SECRET = 'a-token-of-some-length'
 CELL = blob(plain(60, 60, 240))
@@ -253,6 +254,16 @@ def test_ports_and_tokens(server):
     with pytest.raises(LeukoError, match='Cannot listen'): Server(server.app, '203.0.113.7')
     with pytest.raises(LeukoError, match='16 or more'): serve([Fake()], token='short', run=False)
     said = []; s = serve([Fake()], host='0.0.0.0', port=0, say=said.append, run=False); s.start(); assert any('Token: ' in l for l in said) and httpx.get(s.url + 'api/models', trust_env=False).status_code == 401; s.stop()
+
+def test_command_line_serves_until_interrupted(run, tmp_path):
+    pytest.importorskip('onnxscript'); import signal; from leukocls.bundle import export_bundle
+    bundle = export_bundle(run, tmp_path/'bundle').folder
+    with subprocess.Popen([sys.executable, '-W', 'ignore', '-u', '-m', 'leukocls', 'serve', bundle, '--port', '0', '--no-open'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parent.parent) as server:
+        lines = [server.stdout.readline()]
+        while 'Open ' not in lines[-1]: lines.append(server.stdout.readline()); assert lines[-1], lines
+        url = lines[-1].split('Open ')[1].strip(); r = httpx.post(f'{url}api/predict', files=[('images', ('cell.png', CELL))], trust_env=False); assert r.status_code == 200 and r.json()['results'][0]['probabilities'] and '#' not in url
+        taken = subprocess.run([sys.executable, '-W', 'ignore', '-m', 'leukocls', 'serve', bundle, '--port', url.split(':')[2].strip('/'), '--no-open'], capture_output=True, text=True, cwd=Path(__file__).parent.parent); assert taken.returncode == 2 and 'take another port' in taken.stderr
+        server.send_signal(signal.SIGINT); out = server.stdout.read(); assert server.wait(15) in (0, 130) and 'Traceback' not in out and 'Research use only' in out and 'cell.png' not in out, out
 
 def test_command_line(tmp_path):
     def leukocls(*words): return subprocess.run([sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, words)], capture_output=True, text=True, cwd=Path(__file__).parent.parent)

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip('starlette'); pytest.importorskip('websockets') # noqa
 from chrome import CHROMIUM, Chrome
 from fake_model import CLASSES, Fake, blob, plain
 from leukocls.app import make_app
@@ -163,16 +165,17 @@ def test_a_real_bundle_of_synthetic_films(chrome, run, films, tmp_path_factory, 
         page_models = chrome.js('document.querySelector(".model").innerText'); assert clf.name in page_models and all(c in page_models for c in clf.classes) and not chrome.trouble
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_real_cells_and_the_cat(chrome, shared, tmp_path_factory):
     "A probe on Taleqani's images: 20 of them in under three seconds, most of them right; the cat is refused."
     pytest.importorskip('onnxscript'); from leukocls.bundle import export_bundle; from leukocls.classify import Classifier; from leukocls.train import train_all
-    T = time.time(); data, found = shared/'data'/'taleqani'/'Original', {}
+    data, found = shared/'data'/'taleqani'/'Original', {}
     for f in sorted(data.glob('*/*.jpg')): found.setdefault(f.parent.name, []).append(f)
     few = tmp_path_factory.mktemp('few')
     for k, v in found.items():
         (few/k).mkdir()
         for f in v[::max(1, len(v)//80)][:80]: (few/k/f.name).symlink_to(f)
-    run = train_all(few, 'probe', out=tmp_path_factory.mktemp('runs'), weights=str(shared/'weights'/'mobilenetv2_100_imagenet'), device='cpu', seed=0)[0]; print('trained', time.time() - T); clf = Classifier.load(export_bundle(run, tmp_path_factory.mktemp('b')/'b', examples=40).folder); print('exported', time.time() - T)
+    run = train_all(few, 'probe', out=tmp_path_factory.mktemp('runs'), weights=str(shared/'weights'/'mobilenetv2_100_imagenet'), device='cpu', seed=0)[0]; clf = Classifier.load(export_bundle(run, tmp_path_factory.mktemp('b')/'b', examples=40).folder)
     test = run.predictions[run.predictions.split == 'test']; rows = test.sample(20, random_state=0)
     with Server(make_app([clf, Fake('second')])) as s:
         chrome.look(); chrome.trouble.clear(); chrome.open(s.url); chrome.until('document.querySelectorAll(".model").length === 2'); chrome.click('.model input')

@@ -8,11 +8,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 from hostile import CELL, files, form, post, requests
 from leukocls.upload import Limits
 
+httpx, _ = pytest.importorskip('httpx'), pytest.importorskip('starlette')
 HERE = Path(__file__).parent
 LIMITS = Limits(header_seconds=1., upload_seconds=1.5, seconds=20.)
 SERVER = f'''

@@ -1,7 +1,6 @@
 "What the description of the interface says is what the server does: schemathesis makes requests from it, right ones and wrong ones."
 import os
 
-import httpx
 import pytest
 from fake_model import Fake, blob, plain
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 from leukocls.app import describe_interface, make_app, name_models
 from leukocls.serve import Server
 
-schemathesis = pytest.importorskip('schemathesis')
+schemathesis, httpx, _ = (pytest.importorskip(n) for n in ('schemathesis', 'httpx', 'starlette'))
 RejectedPositive = pytest.importorskip('schemathesis.specs.openapi.checks').positive_data_acceptance
 EXAMPLES = int(os.environ.get('LEUKOCLS_EXAMPLES', 25)) # more for a night: LEUKOCLS_EXAMPLES=2000
 QUIET = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
