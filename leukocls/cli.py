@@ -289,29 +289,6 @@ def serve(
 
 # %% ../nbs/42_cli.ipynb #9710e31a
 @app.command()
-def serve(
-    bundles: Annotated[List[str], typer.Argument(metavar='BUNDLE...', help='Folders of bundles (see leukocls export), or run folders that hold one.')],
-    host: Annotated[str, typer.Option(help='Address to listen on; 0.0.0.0 lets the whole network in, and then a token is needed.')] = '127.0.0.1',
-    port: Annotated[int, typer.Option(help='0 picks a free one.', min=0, max=65535)] = 8000,
-    token: Annotated[Optional[str], typer.Option(envvar='LEUKOCLS_TOKEN', show_envvar=True, help='What everybody must know, 16 letters or more; made and printed where one is needed and none is given.')] = None,
-    max_mb: Annotated[float, typer.Option('--max-mb', help='Megabytes of one request.')] = 64,
-    name: Annotated[Optional[List[str]], typer.Option(help='Host name the server is known by, for instance behind a proxy; repeat it for several.')] = None,
-    engine: Annotated[str, typer.Option(help='auto, or the name of one that the bundle brings.')] = 'auto',
-    lang: Annotated[str, typer.Option(help='Language of the page.')] = 'en',
-    cert: Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')] = None,
-    key: Annotated[Optional[Path], typer.Option(help='Its key (PEM).')] = None,
-    open_page: Annotated[bool, typer.Option('--open/--no-open', help='Open the page in a browser.')] = True,
-):
-    "Serve the web page: choose a model, drop pictures, read what they are. Images stay in memory, nothing is stored."
-    from leukocls.core import late
-    for f in (cert, key):
-        if f and not f.is_file(): raise RunError(f'{f}: no such file. Pass a certificate and its key, both as PEM files.')
-    if bool(cert) != bool(key): raise RunError('A certificate needs its key, and a key its certificate: pass --cert and --key.')
-    seen = sys.stdout.isatty() and (sys.platform in ('win32', 'darwin') or bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')))
-    late('leukocls.serve:serve')(late('leukocls.serve:load_bundles')(bundles, engine), host, port, token, max_mb, tuple(name or ()), lang, open_page and seen, cert and str(cert), key and str(key), say=typer.echo)
-
-# %% ../nbs/42_cli.ipynb #382ab7bd
-@app.command()
 def recipes(
     as_json: Annotated[bool, typer.Option('--json', help='Everything about every recipe, as JSON.')] = False,
 ):
