@@ -4,6 +4,7 @@ from fastai.vision.all import *
 from leukocls.align import same_picture
 from leukocls.audit import *
 from leukocls.augment import *
+from leukocls.baselines import *
 from leukocls.calibrate import *
 from leukocls.cards import *
 from leukocls.checklists import *

@@ -21,6 +21,7 @@ from fastai.vision.core import PILImage
 from fastai.vision.learner import default_split
 
 from .augment import augmentation
+from .baselines import classical_learner
 from .callbacks import Bf16OnCpu, History, KeepWeights, Progress, StopOnNaN
 from .core import RunError, cpu_has_bf16, pick_device, set_seed, write_whole
 from .loaders import CellDataLoaders
@@ -109,7 +110,8 @@ def rebuild(
         t = pd.DataFrame(_stand_ins(d, facts['classes'])) if table is None else table
         dls = CellDataLoaders.from_table(t, size=recipe.size, grey=recipe.grey, median=recipe.median, bs=recipe.bs, remember=None if table is not None else False, device='cpu')
         stats = (facts['mean'], facts['std']) if facts['mean'] else None
-        learn = probe_learner(dls, facts, recipe.size) if 'head' in facts else cell_learner(dls, facts['arch'], 'none', stats=stats, model_args=facts['model_args'])
+        if 'system' in facts: learn = classical_learner(dls, facts, recipe)
+        else: learn = probe_learner(dls, facts, recipe.size) if 'head' in facts else cell_learner(dls, facts['arch'], 'none', stats=stats, model_args=facts['model_args'])
     weights = load_file(run.folder/'model.safetensors')
     try: learn.model.load_state_dict(weights)
     except RuntimeError as e: raise RunError(f'{run.folder}: model.safetensors does not fit recipe.json ({str(e)[:200]}). The folder was changed; use an untouched copy.') from None

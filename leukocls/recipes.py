@@ -23,7 +23,7 @@ class Recipe:
     arch:str # timm name, or one of `leukocls.models.NETWORKS`
     title:str = '' # What it is, in a few words
     paper:str = '' # Where it comes from
-    kind:str = 'network' # 'network' (trained by fastai) or 'probe' (frozen features and a small head)
+    kind:str = 'network' # 'network' (trained by fastai), 'probe' (frozen features and a small head) or 'classical' (scikit-learn on two features)
     weights:str = 'imagenet' # 'imagenet', 'none', a folder or a file
     size:int = 224 # Side of the square input, in pixels
     grey:bool = False # One channel
@@ -47,7 +47,7 @@ class Recipe:
 
 # %% ../nbs/21_recipes.ipynb #fe17162d
 _CHOICES = dict(schedule=('one-cycle', 'flat'), opt=('adam', 'sgd'), precision=('auto', 'fp16', 'bf16', 'fp32'),
-                keep=('best', 'last'), augment=tuple(AUGMENTATIONS), kind=('network', 'probe'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)))
+                keep=('best', 'last'), augment=tuple(AUGMENTATIONS), kind=('network', 'probe', 'classical'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)))
 
 def change(
     recipe:Recipe, # Any recipe
