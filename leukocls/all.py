@@ -2,6 +2,7 @@
 from fastai.vision.all import *
 
 from leukocls.align import same_picture
+from leukocls.architectures import *
 from leukocls.audit import *
 from leukocls.augment import *
 from leukocls.baselines import *
@@ -25,6 +26,7 @@ from leukocls.metrics import *
 from leukocls.modelcard import *
 from leukocls.models import *
 from leukocls.networks import *
+from leukocls.papers import *
 from leukocls.plots import *
 from leukocls.predict import *
 from leukocls.probe import *

@@ -118,8 +118,9 @@ def from_spec(
 
 # %% ../nbs/24_baselines.ipynb #97bfeb65
 class Scaled(Arrays):
-    "Standardised features (N, D) into its one part; out come logarithms of probabilities (N, C)."
-    def forward(self, f): return self.parts[0]((f.double() - self.mean)/self.scale).clamp_min(1e-7).log().float()
+    "Standardised features (N, D) into its one part; out come logarithms of probabilities (N, C), divided by a temperature, the one number that fastai could train."
+    def __init__(self, *args, **kwargs): super().__init__(*args, **kwargs); self.temperature = nn.Parameter(torch.ones(()))
+    def forward(self, f): return self.parts[0]((f.double() - self.mean)/self.scale).clamp_min(1e-7).log().float()/self.temperature
 
 class Mean(Arrays):
     "Mean of its parts' probabilities."
@@ -191,7 +192,7 @@ def classical_learner(
     dls, # fastai DataLoaders
     facts:dict, # `model` of the run's recipe.json
     recipe:Recipe, # Its recipe
-): # fastai Learner; there is nothing in it to train
+): # fastai Learner
     "The Learner of a classical system, without its numbers: the two features, then what decides."
     from fastai.learner import Learner
     from fastai.losses import CrossEntropyLossFlat
