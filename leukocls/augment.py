@@ -66,36 +66,38 @@ def blurred(
 def moved(
     x, # (N, C, H, W) tensor
     drawn:dict, # `affine` of `draw_p2`
+    flip=None, # (N,) tensor, True where left and right change places first
 ): # The same shape; black where it was outside
-    "Scale, shear, turn and shift each image about its middle, bilinear."
+    "Scale, shear, turn and shift each image about its middle, bilinear; a flip costs nothing on the way."
     import torch
     t, h, (sx, sy) = drawn['rotate'].deg2rad(), drawn['shear'].deg2rad(), drawn['scale'].T
     a, b, c, d = t.cos()*sx, -(t + h).sin()*sy, t.sin()*sx, (t + h).cos()*sy # where the picture's axes go
-    det = a*d - b*c; inverse = torch.stack([torch.stack([d, -b], 1), torch.stack([-c, a], 1)], 1)/det[:, None, None] # grid_sample asks where each pixel comes from
-    theta = torch.cat([inverse, -(inverse @ (2*drawn['translate'])[:, :, None])], 2).to(x.dtype)
-    return torch.nn.functional.grid_sample(x, torch.nn.functional.affine_grid(theta, list(x.shape), align_corners=False), align_corners=False)
+    inverse = torch.stack([torch.stack([d, -c], 1), torch.stack([-b, a], 1)], 1)/(a*d - b*c)[:, None, None] # its rows: what a step to the right, a step down means in the picture that is read
+    if flip is not None: inverse = inverse*torch.stack([1 - 2*flip.to(t.dtype), torch.ones_like(t)], 1)[:, None]
+    start, (right, down), ends = -(2*drawn['translate'][:, None] @ inverse), inverse.unbind(1), lambda n: torch.linspace(1/n - 1, 1 - 1/n, n, device=x.device)[:, None]
+    grid = (right[:, None]*ends(x.shape[3]))[:, None] + (down[:, None]*ends(x.shape[2]) + start)[:, :, None]
+    return torch.nn.functional.grid_sample(x, grid.to(x.dtype), align_corners=False)
 
-# %% ../nbs/14_augment.ipynb #a81bf86b
-def _noise(x, scale, own):
-    "Add noise, in place; only images whose channels get noise of their own need three times as much of it."
-    import torch
-    n, c, h, w = x.shape; rows = [own.nonzero()[:, 0], (~own).nonzero()[:, 0]]
-    for at, channels in zip(rows, (c, 1)): x[at] += torch.randn(len(at), channels, h, w, dtype=x.dtype, device=x.device)*scale[at, None, None, None]
-    return x
-
+# %% ../nbs/14_augment.ipynb #807902ae
 def augment_p2(
     x, # (N, C, H, W) tensor, 0 to 1
     drawn:dict|None=None, # From `draw_p2`; by default it is drawn now. Operations that are absent are not made
 ): # The same shape, 0 to 1
     "P2's six operations on a batch."
     import torch
-    d = draw_p2(len(x), x.shape[1], x.device) if drawn is None else drawn; column = lambda v: v.reshape(len(x), -1, 1, 1).to(x.dtype); x = x.clone()
-    if 'flip' in d: x = torch.where(column(d['flip']).bool(), x.flip(3), x)
+    d = draw_p2(len(x), x.shape[1], x.device) if drawn is None else drawn; column = lambda v: v.reshape(len(v), -1, 1, 1).to(x.dtype)
+    order = torch.argsort(d['noise']['own'].to(torch.uint8), descending=True, stable=True) if 'noise' in d else torch.arange(len(x), device=x.device) # those whose channels get noise of their own first: two slices, no copies
+    x = x.index_select(0, order); d = {k: {i: w[order] for i, w in v.items()} if isinstance(v, dict) else v[order] for k, v in d.items()}
+    if 'flip' in d and 'affine' not in d: x[d['flip']] = x[d['flip']].flip(3)
     if 'blur' in d and len(at := (d['blur'] > 0).nonzero()[:, 0]): x[at] = blurred(x[at], d['blur'][at])
     if 'contrast' in d: x.sub_(127/255).mul_(column(d['contrast'])).add_(127/255).clamp_(0, 1)
-    if 'noise' in d: _noise(x, d['noise']['scale'], d['noise']['own']).clamp_(0, 1)
+    if 'noise' in d:
+        k = int(d['noise']['own'].sum())
+        for part, scale, channels in ((x[:k], d['noise']['scale'][:k], x.shape[1]), (x[k:], d['noise']['scale'][k:], 1)): part.addcmul_(torch.randn(len(part), channels, *x.shape[2:], dtype=x.dtype, device=x.device), column(scale))
+        x.clamp_(0, 1)
     if 'multiply' in d: x.mul_(column(d['multiply'])).clamp_(0, 1)
-    return moved(x, d['affine']) if 'affine' in d else x
+    if 'affine' in d: x = moved(x, d['affine'], d.get('flip'))
+    return x[torch.argsort(order)]
 
 @functools.cache
 def _p2_transform():

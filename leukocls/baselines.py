@@ -138,12 +138,12 @@ class Dense(Arrays):
 
 class Nearest(Arrays):
     "Shares of the nearest training images' classes."
-    def forward(self, z): return self.votes[torch.cdist(z, self.points, compute_mode='donot_use_mm_for_euclid_dist').topk(self.settings['k'], largest=False).indices].mean(1)
+    def forward(self, z): return self.votes[(self.points.square().sum(1) - 2*z @ self.points.T).topk(self.settings['k'], largest=False).indices].mean(1) # the distance, but for what is the same for all points
 
 class Trees(Arrays):
     "Decision trees, walked all at once; a leaf leads to itself."
     def forward(self, z):
-        z, tree = z.float(), torch.arange(len(self.feature), device=z.device); node = torch.zeros(len(z), len(tree), dtype=torch.int64, device=z.device)
+        z, tree = z.float(), torch.arange(len(self.feature), device=z.device); node = torch.zeros_like(z[:, :1], dtype=torch.int64) + torch.zeros_like(tree) # of any number of pictures, in an exported network too
         for _ in range(self.settings['depth']): node = torch.where(z.gather(1, self.feature[tree, node]) <= self.threshold[tree, node], self.left[tree, node], self.right[tree, node])
         return self.value[tree, node].mean(1)
 
@@ -224,7 +224,7 @@ def fit_classical(
     write_info(folder, info); write_csv(folder/'table.csv', table); write_whole(folder/'model.safetensors', save({f'1.{k}': v for k, v in layer.state_dict().items()}))
     write_csv(folder/'history.csv', pd.DataFrame(columns=['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds'])) # last: a folder without it holds nothing learned
     p = fitted.predict_proba(X); _same(layer, X, p); where = {q: i for i, q in enumerate(table.path)}
-    def predict(paths): q = p[[where[o] for o in paths]]; return pd.DataFrame(q, columns=[f'p_{c}' for c in classes]).assign(pred=[classes[i] for i in q.argmax(1)])
+    def predict(paths): q = p[[where[o] for o in paths]]; return pd.DataFrame({'pred': [classes[i] for i in q.argmax(1)], **{f'p_{c}': q[:, i] for i, c in enumerate(classes)}})
     return Fitted(predict, rate=_rate(fitted, list(table.path[~train][:64]), pixels), after=lambda: _learner(folder, table))
 
 def _same(layer, X, p):
