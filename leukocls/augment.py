@@ -85,7 +85,7 @@ def augment_p2(
 ): # The same shape, 0 to 1
     "P2's six operations on a batch."
     import torch
-    d = draw_p2(len(x), x.shape[1], x.device) if drawn is None else drawn; column = lambda v: v.reshape(len(v), -1, 1, 1).to(x.dtype)
+    d = draw_p2(len(x), x.shape[1], x.device) if drawn is None else drawn; column = lambda v: v.reshape(len(v), *v.shape[1:] or (1,), 1, 1).to(x.dtype)
     order = torch.argsort(d['noise']['own'].to(torch.uint8), descending=True, stable=True) if 'noise' in d else torch.arange(len(x), device=x.device) # those whose channels get noise of their own first: two slices, no copies
     x = x.index_select(0, order); d = {k: {i: w[order] for i, w in v.items()} if isinstance(v, dict) else v[order] for k, v in d.items()}
     if 'flip' in d and 'affine' not in d: x[d['flip']] = x[d['flip']].flip(3)

@@ -104,3 +104,8 @@ def test_a_run_with_it_is_predicted_as_it_was(table, tmp_path):
 @pytest.mark.cuda
 def test_on_a_gpu():
     x = torch.rand(64, 3, 64, 64, device='cuda'); torch.manual_seed(0); a = augment_p2(x); torch.manual_seed(0); b = augment_p2(x); assert a.device == x.device and torch.equal(a, b)
+
+@pytest.mark.parametrize('n', [1, 2, 3])
+def test_a_batch_of_one(n):
+    "Nobody, or everybody, has noise of their own, is blurred, is flipped."
+    for seed in range(12): torch.manual_seed(seed); assert augment_p2(torch.rand(n, 3, 16, 16)).shape == (n, 3, 16, 16)
