@@ -2,8 +2,10 @@
 from fastai.vision.all import *
 
 from leukocls.align import same_picture
+from leukocls.architectures import *
 from leukocls.audit import *
 from leukocls.augment import *
+from leukocls.baselines import *
 from leukocls.bundle import *
 from leukocls.calibrate import *
 from leukocls.cards import *
@@ -30,6 +32,7 @@ from leukocls.metrics import *
 from leukocls.modelcard import *
 from leukocls.models import *
 from leukocls.networks import *
+from leukocls.papers import *
 from leukocls.plots import *
 from leukocls.portable import *
 from leukocls.predict import *

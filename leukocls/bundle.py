@@ -154,7 +154,7 @@ def _engines(ready, onnx, k):
 
 def _timm_config(described, mean, std):
     "The part of config.json that timm reads."
-    if not described or described['kind'] == 'own': return {}
+    if not described or described['kind'] in ('own', 'beside'): return {}
     import timm
     arch, args = described['arch'], described['model_args'] | ({'features_only': True} if described['kind'] == 'stages' else {}); cfg = timm.get_pretrained_cfg(arch, allow_unregistered=True); own = cfg.to_dict() if cfg else {}
     keep = {k: v for k, v in own.items() if k in ('interpolation', 'crop_pct', 'first_conv', 'classifier', 'pool_size') and v is not None}

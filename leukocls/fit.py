@@ -20,11 +20,13 @@ from fastai.optimizer import SGD, Adam
 from fastai.vision.core import PILImage
 from fastai.vision.learner import default_split
 
+from .architectures import NETWORKS
 from .augment import augmentation
+from .baselines import classical_learner
 from .callbacks import Bf16OnCpu, History, KeepWeights, Progress, StopOnNaN
 from .core import RunError, cpu_has_bf16, pick_device, set_seed, write_whole
 from .loaders import CellDataLoaders
-from .models import NETWORKS, cell_learner, count_parameters, normalise
+from .models import cell_learner, count_parameters, normalise
 from .networks import probe_head, stage_body
 from .predict import predict_images
 from .recipes import Recipe, get_recipe
@@ -76,10 +78,9 @@ def find_lr(
 def _model_facts(learn, recipe):
     "What is needed to build the same network again."
     norm = next((t for t in learn.dls.after_batch.fs if hasattr(t, 'mean')), None)
-    body = getattr(learn.model[0], 'model', None)
     flat = lambda t: [float(v) for v in t.flatten()]
     return dict(arch=learn.arch, model_args=getattr(learn, 'model_args', {}), classes=[str(c) for c in learn.dls.vocab],
-                mean=flat(norm.mean) if norm else None, std=flat(norm.std) if norm else None, timm=body is not None, **count_parameters(learn.model))
+                mean=flat(norm.mean) if norm else None, std=flat(norm.std) if norm else None, timm=any(hasattr(m, 'pretrained_cfg') for m in learn.model.modules()), **count_parameters(learn.model))
 
 def _stand_ins(folder, classes):
     "A table of two tiny pictures per class, where the images are not needed."
@@ -109,7 +110,8 @@ def rebuild(
         t = pd.DataFrame(_stand_ins(d, facts['classes'])) if table is None else table
         dls = CellDataLoaders.from_table(t, size=recipe.size, grey=recipe.grey, median=recipe.median, bs=recipe.bs, remember=None if table is not None else False, device='cpu')
         stats = (facts['mean'], facts['std']) if facts['mean'] else None
-        learn = probe_learner(dls, facts, recipe.size) if 'head' in facts else cell_learner(dls, facts['arch'], 'none', stats=stats, model_args=facts['model_args'])
+        if 'system' in facts: learn = classical_learner(dls, facts, recipe)
+        else: learn = probe_learner(dls, facts, recipe.size) if 'head' in facts else cell_learner(dls, facts['arch'], 'none', stats=stats, model_args=facts['model_args'], top=recipe.top)
     weights = load_file(run.folder/'model.safetensors')
     try: learn.model.load_state_dict(weights)
     except RuntimeError as e: raise RunError(f'{run.folder}: model.safetensors does not fit recipe.json ({str(e)[:200]}). The folder was changed; use an untouched copy.') from None
@@ -142,7 +144,7 @@ def _prepare(recipe, table, device):
     dls = CellDataLoaders.from_table(table, size=recipe.size, bs=recipe.bs, grey=recipe.grey, median=recipe.median, device=device,
                                      batch_tfms=augmentation(recipe.augment))
     opt = {'adam': Adam, 'sgd': SGD}[recipe.opt]
-    learn = cell_learner(dls, recipe.arch, recipe.weights, opt_func=opt, wd=recipe.wd, fp16=False)
+    learn = cell_learner(dls, recipe.arch, recipe.weights, opt_func=opt, wd=recipe.wd, fp16=False, top=recipe.top)
     pretrained = recipe.arch not in NETWORKS and str(recipe.weights) != 'none'
     sides, notes = set(table.split), []
     if recipe.freeze and not pretrained: notes.append('The recipe freezes the body, but it starts from random weights: everything was trained.')

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'DASHES', 'new_figure', 'style_of', 'plot_lines', 'plot_loss', 'plot_accuracy', 'plot_lr_find',
-           'plot_confusion', 'plot_roc', 'plot_precision_recall', 'plot_classes', 'plot_images', 'plot_predictions',
-           'plot_patients']
+           'plot_confusion', 'plot_roc', 'plot_precision_recall', 'plot_classes', 'plot_images', 'plot_augmented',
+           'plot_predictions', 'plot_patients']
 
-# %% ../nbs/29_plots.ipynb #a507e137
+# %% ../nbs/29_plots.ipynb #438659f2
+import random
 import textwrap
 
 import numpy as np
@@ -149,11 +150,11 @@ def plot_classes(
 
 # %% ../nbs/29_plots.ipynb #69cbc8c3
 def _picture(path, side=96):
-    try: return np.asarray(open_cell(path).resize((side, side), Image.Resampling.BILINEAR))
+    try: return np.asarray((Image.fromarray(path) if isinstance(path, np.ndarray) else open_cell(path)).resize((side, side), Image.Resampling.BILINEAR))
     except DataError: return np.full((side, side, 3), 200, 'uint8')
 
 def plot_images(
-    paths, # Image files
+    paths, # Image files, or uint8 arrays (H, W, 3)
     titles, # One text per image
     colours=None, # One colour per title
     columns:int=4, # Pictures in a row
@@ -170,6 +171,25 @@ def plot_images(
     ax.imshow(sheet)
     if title: fig.suptitle(title, fontsize=10)
     return fig
+
+# %% ../nbs/29_plots.ipynb #511bfca1
+def plot_augmented(
+    paths, # Image files, a few
+    labels, # One text per image
+    augment:str='p2', # One of `leukocls.augment.AUGMENTATIONS`
+    copies:int=5, # How often each is augmented
+    size:int=128, # Side in pixels at which it is done
+    seed:int=0, # Same seed, same pictures
+    stamp:str='', # Small text below
+)->Figure: # A row per image: as it is, then as training may see it
+    "Pictures before and after augmentation, as P2 shows them."
+    import torch # here, so that drawing the other plots does not wait for it
+    from fastai.vision.core import TensorImage
+    from leukocls.augment import augmentation
+    before = np.stack([_picture(p, size) for p in paths]); kinds = augmentation(augment); torch.manual_seed(seed); random.seed(seed); x = TensorImage(torch.from_numpy(np.repeat(before, copies, 0)).permute(0, 3, 1, 2)/255)
+    for t in kinds: x = t(x, split_idx=0)
+    after = (x.as_subclass(torch.Tensor).clamp(0, 1)*255).round().byte().permute(0, 2, 3, 1).numpy(); rows = [(b, *after[i*copies:(i + 1)*copies]) for i, b in enumerate(before)]
+    return plot_images([a for r in rows for a in r], [t for l in labels for t in (l, *[''] * copies)], columns=copies + 1, title=f'As it is, and {copies} times by `{augment}`', stamp=stamp)
 
 # %% ../nbs/29_plots.ipynb #b4e28f0f
 def plot_predictions(

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from .core import ModelError
-from .models import NETWORKS
+from .architectures import NETWORKS
+from .models import Beside
 from .networks import NearestHead, Ready, stage_body
 
 # %% ../nbs/38_portable.ipynb #72f140ce
@@ -56,13 +57,13 @@ def describe_network(
     size:int=224, # Side of the input in pixels
     channels:int=3, # 1 for grey, 3 for RGB
 )->tuple: # (description or None, body weights by timm's names, head weights)
-    "What is needed to build a network again: `kind` is timm (a backbone and a head), stages (a probe), own (one of `NETWORKS`)."
+    "What is needed to build a network again: `kind` is timm (a backbone and a head), beside (several backbones), stages (a probe), own (one of `NETWORKS`)."
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}; facts = dict(arch=arch, model_args=model_args or {}, size=size, channels=channels); part = lambda p: {k[len(p):]: v for k, v in state.items() if k.startswith(p)}
     if arch in NETWORKS: return facts | dict(kind='own', classes=_width(model)), state, {}
     if not isinstance(model, nn.Sequential) or len(model) != 2: return None, state, {}
-    head, kind = describe_layers(model[1]), 'timm' if hasattr(model[0], 'needs_pool') else 'stages' if isinstance(model[0], nn.Sequential) else None
+    head, kind = describe_layers(model[1]), 'timm' if hasattr(model[0], 'needs_pool') else 'beside' if isinstance(model[0], Beside) else 'stages' if isinstance(model[0], nn.Sequential) else None
     if head is None or kind is None: return None, state, {}
-    prefix = '0.model.' if kind == 'timm' else '0.0.'
+    prefix = dict(timm='0.model.', beside='0.', stages='0.0.')[kind]
     return facts | dict(kind=kind, head=head, maps=bool(getattr(model[0], 'needs_pool', False))), part(prefix), part('1.')
 
 def _width(model): return next(m.out_features for m in reversed(list(model.modules())) if isinstance(m, nn.Linear))
@@ -83,9 +84,12 @@ def build_network(
         if kind == 'own': net = NETWORKS[arch](described['classes'], described['channels']); net.load_state_dict(body); return net.eval()
         top = build_layers(described['head']); top.load_state_dict(head)
         if kind == 'stages': whole, model = stage_body(arch, described['size'], **described['model_args']); model.load_state_dict(body); return nn.Sequential(whole, top).eval()
-        model = timm.create_model(arch, num_classes=0, in_chans=described['channels'], **described['model_args']); model.load_state_dict(body)
+        made = [timm.create_model(a, num_classes=0, in_chans=described['channels'], **k) for a, k in (zip(arch.split('+'), described['model_args']) if kind == 'beside' else [(arch, described['model_args'])])]
+        for m in made:
+            if hasattr(m, 'pre_logits') and not any('pre_logits.' in k for k in body): m.pre_logits = nn.Identity() # the head replaces VGG's own dense layers
+        model = Beside(made) if kind == 'beside' else made[0]; model.load_state_dict(body)
         return TimmAndHead(model, top, described['maps']).eval()
-    except (KeyError, RuntimeError, TypeError, AttributeError) as e: raise ModelError(f'The network cannot be built from its description: {str(e)[:200]}. The files do not belong together, or this version of timm is too old.') from e
+    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as e: raise ModelError(f'The network cannot be built from its description: {str(e)[:200]}. The files do not belong together, or this version of timm is too old.') from e
 
 # %% ../nbs/38_portable.ipynb #8eda0af1
 def split_last(

@@ -102,7 +102,7 @@ class Runs(list):
     @property
     def advice(self)->str: # A sentence, or nothing if there is nothing to compare
         "Whether fine-tuning pays: only where a network lies above the interval of the probe, on the same images."
-        probes, networks = [[r for r in self if (r.info['recipe'].get('kind') == 'probe') == is_probe] for is_probe in (True, False)]
+        probes, networks = [[r for r in self if r.info['recipe'].get('kind', 'network') == kind] for kind in ('probe', 'network')]
         if not probes or not networks: return ''
         show, best, top = late('leukocls.metrics:show_interval'), Runs(probes).best.metrics['accuracy'], max(networks, key=lambda r: r.metrics['accuracy']['value'])
         pays = top.metrics['accuracy']['value'] > best['high']

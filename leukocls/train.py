@@ -24,8 +24,8 @@ def _told(table):
     facts = table.attrs.get('split')
     return table if facts and facts['shared_patients'] == len(shared_patients(table)) else split_table(table, 'given', valid_pct=0)
 
-# %% ../nbs/22_train.ipynb #4fc53085
-KINDS = {'network': 'leukocls.fit:fit_network', 'probe': 'leukocls.probe:fit_probe'} # what trains each kind of recipe
+# %% ../nbs/22_train.ipynb #269c2a6d
+KINDS = {'network': 'leukocls.fit:fit_network', 'probe': 'leukocls.probe:fit_probe', 'classical': 'leukocls.baselines:fit_classical'} # what trains each kind of recipe
 
 def train(
     recipe:str|Recipe, # Name of a recipe, or a recipe

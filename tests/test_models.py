@@ -7,7 +7,8 @@ import timm
 import torch
 from leukocls.core import ModelError
 from leukocls.data import CellDataLoaders
-from leukocls.models import NETWORKS, _can_download, cell_learner, count_parameters, modified_cnn, weights_source
+from leukocls.architectures import NETWORKS, modified_cnn
+from leukocls.models import _can_download, cell_learner, count_parameters, weights_source
 from leukocls.splits import split_table
 from safetensors.torch import save_file
 

@@ -19,7 +19,7 @@ def test_p3_to_the_letter():
 def test_round_trip(name): r = get_recipe(name); assert from_dict(json.loads(json.dumps(as_dict(r)))) == r
 
 @pytest.mark.parametrize('name', [n for n in recipes().index if get_recipe(n).paper.startswith('P')])
-def test_gaps_are_named(name): assert get_recipe(name).published and get_recipe(name).filled
+def test_gaps_are_named(name): assert get_recipe(name).filled and (get_recipe(name).published or any('no figure' in f for f in get_recipe(name).filled))
 
 def test_later_fields_are_passed_over(): assert from_dict(dict(name='a', arch='b', of_the_future=1)) == Recipe('a', 'b')
 

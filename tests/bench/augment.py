@@ -1,0 +1,51 @@
+"""P2's augmentation, in batches on tensors against the same operations image by image (NumPy and SciPy, as imgaug works; and the batch code itself with one image at a time).
+
+    python tests/bench/augment.py --out results/augment.csv
+
+Pictures are noise of 224×224 pixels: what is in them does not matter for the time. Each way runs for some seconds, after a turn to warm up; the median of five turns counts.
+"""
+import argparse
+import os
+import statistics
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from leukocls.augment import P2_OPERATIONS as O
+from leukocls.augment import augment_p2
+from leukocls.core import versions
+from scipy import ndimage
+
+ap = argparse.ArgumentParser(); ap.add_argument('--out', required=True); ap.add_argument('--bs', type=int, default=32); ap.add_argument('--size', type=int, default=224); ap.add_argument('--device', default='cpu'); a = ap.parse_args()
+rng = np.random.default_rng(0); between = lambda r, *s: rng.uniform(*r, *s) if s else rng.uniform(*r)
+
+def one(x):
+    "The six operations on one picture (H, W, 3), values 0 to 1, as a loop over images would do them."
+    if rng.random() < O['flip']['p']: x = x[:, ::-1]
+    if rng.random() < O['blur']['p']: s = between(O['blur']['sigma']); x = ndimage.gaussian_filter(x, (s, s, 0), mode='mirror')
+    x = np.clip((x - 127/255)*np.float32(between(O['contrast']['factor'])) + 127/255, 0, 1)
+    own = rng.random() < O['noise']['per_channel']; x = np.clip(x + np.float32(between(O['noise']['scale']))*rng.standard_normal((*x.shape[:2], 3 if own else 1), dtype='float32'), 0, 1)
+    own = rng.random() < O['multiply']['per_channel']; x = np.clip(x*rng.uniform(*O['multiply']['factor'], 3 if own else 1).astype('float32'), 0, 1)
+    f = O['affine']; t, h = np.deg2rad(between(f['rotate'])), np.deg2rad(between(f['shear'])); m = np.linalg.inv(np.array([[np.cos(t), -np.sin(t + h)], [np.sin(t), np.cos(t + h)]]) @ np.diag(rng.uniform(*f['scale'], 2)))[::-1, ::-1]
+    middle = (np.array(x.shape[:2]) - 1)/2; shift = middle - m @ (middle + rng.uniform(*f['translate'], 2)*x.shape[:2])
+    return np.stack([ndimage.affine_transform(x[..., c], m, shift, order=1) for c in range(3)], -1)
+
+def rate(work, n, turns=5, seconds=2.):
+    "Images/s, the median of some turns."
+    work(); found = []
+    for _ in range(turns):
+        done, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds: work(); done += n
+        if a.device != 'cpu': torch.cuda.synchronize()
+        found.append(done/(time.perf_counter() - began))
+    return statistics.median(found)
+
+x = torch.rand(a.bs, 3, a.size, a.size, device=a.device); pictures = [np.ascontiguousarray(p) for p in x.cpu().permute(0, 2, 3, 1).numpy()]
+def batch():
+    augment_p2(x)
+    if a.device != 'cpu': torch.cuda.synchronize()
+ways = {'a batch on tensors': (batch, a.bs), 'image by image, NumPy and SciPy': (lambda: [one(p) for p in pictures], a.bs), 'image by image, the same tensor code': (lambda: [augment_p2(p[None]) for p in x], a.bs)}
+rates = {k: rate(*w) for k, w in ways.items()}; rows = [dict(way=k, images_per_second=round(v, 1), batch_is_faster=round(rates['a batch on tensors']/v, 2), bs=a.bs, size=a.size, device=a.device if a.device == 'cpu' else torch.cuda.get_device_name(), cores=os.cpu_count(), threads=torch.get_num_threads(), torch=versions()['torch'],
+    command=f'python tests/bench/augment.py --out {a.out}' + (f' --device {a.device}' if a.device != 'cpu' else '')) for k, v in rates.items()]
+pd.DataFrame(rows).to_csv(a.out, index=False, lineterminator='\n'); print(pd.DataFrame(rows).iloc[:, :3].to_string())
