@@ -61,7 +61,7 @@ def describe_network(
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}; facts = dict(arch=arch, model_args=model_args or {}, size=size, channels=channels); part = lambda p: {k[len(p):]: v for k, v in state.items() if k.startswith(p)}
     if arch in NETWORKS: return facts | dict(kind='own', classes=_width(model)), state, {}
     if not isinstance(model, nn.Sequential) or len(model) != 2: return None, state, {}
-    head, kind = describe_layers(model[1]), 'timm' if hasattr(model[0], 'needs_pool') else 'beside' if isinstance(model[0], Beside) else 'stages' if isinstance(model[0], nn.Sequential) else None
+    head, kind = describe_layers(model[1]), 'beside' if isinstance(model[0], Beside) else 'timm' if hasattr(model[0], 'needs_pool') else 'stages' if isinstance(model[0], nn.Sequential) else None
     if head is None or kind is None: return None, state, {}
     prefix = dict(timm='0.model.', beside='0.', stages='0.0.')[kind]
     return facts | dict(kind=kind, head=head, maps=bool(getattr(model[0], 'needs_pool', False))), part(prefix), part('1.')

@@ -103,16 +103,16 @@ def test_no_path_travels(small_bundle, run):
     for p in small_bundle.iterdir():
         for secret in (str(run.folder.parent), os.path.expanduser('~') + '/', str(run.table.path[0])): assert secret.encode() not in p.read_bytes(), (p.name, secret)
 
-@pytest.mark.parametrize('name, changes', [('mobilenetv2', dict(arch='mobilenetv2_035')), ('mobilenetv2', dict(arch='vit_tiny_patch16_224', size=32, model_args=None)), ('modified-cnn', dict(size=50)), ('p1-cnn', {}), ('probe', dict(head='knn')), ('probe', dict(head='mlp'))])
+@pytest.mark.parametrize('name, changes', [('mobilenetv2', dict(arch='mobilenetv2_035')), ('mobilenetv2', dict(arch='vit_tiny_patch16_224', size=32, model_args=None)), ('modified-cnn', dict(size=50)), ('p2-cml1', dict(size=64)), ('p3-hybrid', dict(arch='mobilenetv2_035+resnet10t', weights='none', size=64)), pytest.param('p3-vgg16', dict(arch='vgg11', weights='none', size=32, top='linear'), marks=pytest.mark.slow), ('probe', dict(head='knn')), ('probe', dict(head='mlp'))])
 def test_every_kind_of_network(table, local_weights, tmp_path, name, changes):
     "Learner = PyTorch without fastai = ONNX Runtime = OpenVINO; timm alone loads the body."
     changes = {k: v for k, v in changes.items() if v is not None}; probe = name == 'probe'
     if changes.get('arch', '').startswith('vit'):
         m = timm.create_model('vit_tiny_patch16_224', img_size=32, depth=2, num_classes=0); from safetensors.torch import save_file; d = tmp_path/'vit'; d.mkdir(); save_file(m.state_dict(), d/'model.safetensors')
         (d/'config.json').write_text(json.dumps(dict(architecture='vit_tiny_patch16_224', num_classes=0, model_args=dict(img_size=32, depth=2), pretrained_cfg=dict(input_size=[3, 32, 32], mean=[.5]*3, std=[.5]*3, num_classes=0)))); changes['weights'] = str(d)
-    elif name != 'modified-cnn' and name != 'p1-cnn': changes['weights'] = str(local_weights); changes.setdefault('size', 64)
+    elif name in ('mobilenetv2', 'probe'): changes['weights'] = str(local_weights); changes.setdefault('size', 64)
     if probe: changes['arch'] = 'mobilenetv2_035'
-    own = {} if probe else dict(epochs=1, lr=1e-3) | ({'head_epochs': 0} if name == 'mobilenetv2' else {})
+    own = {} if probe else dict(epochs=1, lr=1e-3, patience=0) | ({'head_epochs': 0} if name == 'mobilenetv2' else {})
     r = train(get_recipe(name, **changes, **own), split_table(table), out=tmp_path/'runs', progress=False, device='cpu'); b = export_bundle(r, tmp_path/'b'); c = b.config
     assert c['parity']['images'] > 0 and {'learner', 'onnxruntime', 'openvino'} <= set(c['parity']['largest_difference']) and max(c['parity']['largest_difference'].values()) < 1e-3
     clf = Classifier.load(tmp_path/'b', 'onnxruntime'); held = r.predictions[r.predictions.split == 'test']; p = np.array([list(map(float, softmax(clf.engine(clf.pixels.read(f)[None])[:, :clf.k])[0])) for f in held.path])
