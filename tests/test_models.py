@@ -29,7 +29,7 @@ def test_same_network_as_vision_learner(dls):
 
 def test_p3_network():
     m = modified_cnn(); kinds = [type(l).__name__ for l in m]
-    assert kinds == ['Conv2d', 'ReLU', 'MaxPool2d']*3 + ['Flatten', 'Linear', 'ReLU', 'Linear', 'ReLU', 'Linear']
+    assert kinds == ['Conv2d', 'ReLU', 'MaxPool2d']*3 + ['FlattenTo', 'Linear', 'ReLU', 'Linear', 'ReLU', 'Linear']
     assert [l.out_channels for l in m if hasattr(l, 'out_channels')] == [32, 64, 64] and [l.out_features for l in m if hasattr(l, 'out_features')] == [128, 128, 4]
     assert all(l.kernel_size == (3, 3) for l in m if hasattr(l, 'out_channels'))
 
