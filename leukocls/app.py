@@ -54,7 +54,7 @@ def describe(
     grey = Image.new('RGB', (64, 64), (128,)*3); said = clf.many([grey])[0]; leaks = (c.get('audit') or {}).get('leaks')
     return dict(id=key, name=str(clf.name), title=str(c.get('title') or clf.name), classes=[str(k) for k in clf.classes], data=_data_words(data), created=str(c.get('created') or ''), licence=str(c.get('licence') or ''), n=m.get('n'), split=str(m.get('split') or ''),
                 accuracy=accuracy and {k: float(accuracy[k]) for k in ('value', 'low', 'high')}, calibrated=said.classes is not None, gate=said.in_domain is not None, nearest=bool(clf.nearest(grey, 1)),
-                notes=[n for n in (str(split.get('note') or ''), f'The figures of this model are too good: {leaks} stood on two sides.' if leaks else '') if n])
+                how=str(split.get('note') or ''), notes=[f'The figures of this model are too good: {leaks} stood on two sides.'] if leaks else [])
 
 def _data_words(data):
     "What a model learned from, in words."

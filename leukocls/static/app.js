@@ -59,7 +59,7 @@ function interval(m) {
 function showModels() {
   $('models').replaceChildren(...models.map((m, i) => {
     const facts = el('dl'), fact = (k, v) => facts.append(el('dt', {textContent: k}), el('dd', {textContent: v || T.model_unknown}));
-    fact(T.model_data, m.data); fact(T.model_accuracy, interval(m)); fact(T.model_classes, m.classes.join(', ')); fact(T.model_created, m.created && new Date(m.created).toLocaleDateString(T.locale, {dateStyle: 'long'}));
+    fact(T.model_data, m.data); fact(T.model_accuracy, interval(m)); if (m.how) fact(T.model_how, m.how); fact(T.model_classes, m.classes.join(', ')); fact(T.model_created, m.created && new Date(m.created).toLocaleDateString(T.locale, {dateStyle: 'long'}));
     if (m.licence) fact(T.model_licence, m.licence);
     const input = el('input', {type: 'radio', name: 'model', value: m.id, checked: i === 0});
     input.setAttribute('aria-label', titleOf(m));
