@@ -10,6 +10,7 @@ from leukocls.cards import *
 from leukocls.checklists import *
 from leukocls.classify import *
 from leukocls.compare import *
+from leukocls.convert import *
 from leukocls.core import *
 from leukocls.data import *
 from leukocls.decide import *

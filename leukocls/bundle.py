@@ -67,7 +67,7 @@ def _is(kind, low=-np.inf, high=np.inf): return lambda v: isinstance(v, kind) an
 _NUMBER = (int, float)
 _FIELDS = {'format': lambda v: v == FORMAT, 'name': _is(str), 'classes': lambda v: _is(list)(v) and 1 < len(v) <= 1000 and all(_is(str)(c) and c for c in v) and len(set(v)) == len(v), 'pixels.size': _is(int, 8, 4096), 'pixels.grey': _is(bool),
            'pixels.median': _is(int, 0, 63), 'features': _is(int, 0, 1 << 20), 'calibration': lambda v: v is None or _is(dict)(v)}
-_CALIBRATION = {'temperature': _is(_NUMBER, 1e-3, 1e3), 'conformal.thresholds': _is(dict), 'refer.threshold': lambda v: v is None or _is(_NUMBER, 0, 1.01)}
+_CALIBRATION = {'conformal': _is(dict), 'refer': _is(dict), 'temperature': _is(_NUMBER, 1e-3, 1e3), 'conformal.thresholds': _is(dict), 'refer.threshold': lambda v: v is None or _is(_NUMBER, 0, 1.01)}
 
 def _at(d, path):
     for k in path.split('.'): d = d.get(k) if isinstance(d, dict) else None
@@ -184,13 +184,14 @@ def write_bundle(
     files:dict|None=None, # More files, name → bytes: gate.json, model_card.md
     examples:tuple=(), # (path, label) of known images whose pictures go with the bundle
     overwrite:bool=False, # Replace a bundle that exists
+    described:tuple|None=None, # From `describe_network`, where that is known already
 )->Bundle: # The bundle, read back and checked
     "Write a bundle, whole or not at all."
     from safetensors.torch import save
     folder, facts = Path(folder), dict(facts); arch, args, mean, std = (facts.pop(k, None) for k in ('arch', 'model_args', 'mean', 'std'))
     if folder.exists() and not overwrite: raise RunError(f'{folder} exists already. Choose another folder, or say overwrite=True.')
     describe, build, two = (late(f'leukocls.portable:{n}') for n in ('describe_network', 'build_network', 'WithFeatures')); ready_of, onnx_of = late('leukocls.networks:Ready'), late('leukocls.networks:onnx_bytes')
-    described, body, head = describe(model.eval(), arch, args, pixels.size, 1 if pixels.grey else 3); ready = ready_of(build(described, body, head) if described else model, mean, std).eval(); x, real = some_pictures(pixels, paths)
+    described, body, head = described or describe(model.eval(), arch, args, pixels.size, 1 if pixels.grey else 3); ready = ready_of(build(described, body, head) if described else model, mean, std).eval(); x, real = some_pictures(pixels, paths)
     both = two(ready_of(model, mean, std)).eval(); width = _width(both, x[:2]); onnx = onnx_of(both if width else ready_of(model, mean, std), pixels, ('outputs', 'features')[:1 + (width > 0)])
     engines = _engines(ready, onnx, len(classes)); good = [p for p in list(paths)[:8] if os.path.exists(p)]; differences = parity(engines, x)
     if reference is not None and good: differences['learner'] = _against(reference, engines['torch'], pixels, good)
@@ -272,10 +273,11 @@ def export_bundle(
     return write_bundle(out, learn.model.cpu(), pixels, [str(c) for c in learn.dls.vocab], facts, lambda paths: by_fastai(learn, paths), held, files, _chosen(run.table, examples) if examples else (), overwrite)
 
 def _card(run, facts):
-    "The run's model card, and how to use what lies beside it."
+    "The run's model card, with how to use what lies beside it."
     card = (run.folder/'model_card.md').read_text(encoding='utf8') if (run.folder/'model_card.md').exists() else f'# {facts["name"]}\n\n{RESEARCH_ONLY}\n'
-    return (card.rstrip() + '\n\n## Using this folder\n\n```python\nfrom leukocls.classify import Classifier   # pip install "leukocls[serve]"; needs neither PyTorch nor fastai\n\nclf = Classifier.load("this/folder")       # every byte is checked first\nclf("cell.jpg")\n```\n\n'
-            '`config.json` says how pictures are prepared, `model.onnx` takes them as `uint8 (N, height, width, channels)`, `SHA256SUMS` is checked by `sha256sum --check SHA256SUMS`.\n').encode()
+    how = ('```python\nfrom leukocls.classify import Classifier   # pip install "leukocls[serve]"; needs neither PyTorch nor fastai\n\nclf = Classifier.load("this/folder")       # every byte is checked first\nclf("cell.jpg")\n```\n\n'
+            '`config.json` says how pictures are prepared, `model.onnx` takes them as `uint8 (N, height, width, channels)`, `SHA256SUMS` is checked by `sha256sum --check SHA256SUMS`.')
+    old = late('leukocls.modelcard:HOW_TO_RUN').strip(); return (card.replace(old, how) if old in card else f'{card.rstrip()}\n\n## How to use\n\n{how}\n').encode()
 
 # %% ../nbs/40_bundle.ipynb #2f2e5d33
 def bundle_html(

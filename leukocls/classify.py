@@ -32,7 +32,6 @@ from .engines import OnnxEngine, OpenVinoEngine, machine_key, pick_engine, softm
 from .explain import nearest_known, occlusion_map
 from .gate import Gate
 from .images import IMAGE_SUFFIXES, open_cell, scan_folder, to_rgb
-from .judge import judge
 from .looks import Looks, six_colours, thumbnail
 
 # %% ../nbs/41_classify.ipynb #6a72280d
@@ -57,6 +56,7 @@ class Prediction:
 
 def _said(p):
     if p.error: return f'{p.name or "image"}: {p.error}'
+    if p.in_domain is False: return f"{p.name + ': ' if p.name else ''}{p.why}; what the network says of it, {p.label}, is not to be relied on" + ''.join(f' ({w})' for w in p.warnings)
     return f"{p.name + ': ' if p.name else ''}{p.label} {100*p.probabilities[p.label]:.1f} %" + (f' – an expert should look: {p.why}' if p.refer else '') + ''.join(f' ({w})' for w in p.warnings)
 
 def _card(p):
@@ -94,8 +94,10 @@ def _engine(bundle, choose):
         if not versions_of('torch'): raise LeukoError('Nothing is here to run a network: install ONNX Runtime and OpenVINO with: pip install "leukocls[serve]"')
         made['torch'] = lambda: late('leukocls.networks:TorchEngine')(bundle.network())
     p = bundle.pixels; x = np.random.default_rng(0).integers(0, 256, (16, p.size, p.size, 1 if p.grey else 3), dtype=np.uint8)
-    engine = pick_engine(made, x, machine_key('bundle', hashlib.sha256(onnx).hexdigest()), choose, lambda z: softmax(z[:, :k]))
-    if (width := engine(x[:1]).shape[1]) not in (k, k + bundle.config['features']): raise ModelError(f'{bundle.folder}: the network gives {width} numbers for {k} classes. config.json and model.onnx do not belong together.')
+    try: engine = pick_engine(made, x, machine_key('bundle', hashlib.sha256(onnx).hexdigest()), choose, lambda z: softmax(z[:, :k])); width = engine(x[:1]).shape[1]
+    except LeukoError: raise
+    except Exception as e: raise ModelError(f'{bundle.folder}: the network cannot be run ({type(e).__name__}: {str(e)[:150]}). config.json and model.onnx do not belong together, or this engine is too old.') from e
+    if width not in (k, k + bundle.config['features']): raise ModelError(f'{bundle.folder}: the network gives {width} numbers for {k} classes. config.json and model.onnx do not belong together.')
     return engine
 
 def _about(c):
@@ -117,6 +119,7 @@ def _see(source, name, pixels):
     w, h = im.size; told = [f'only {w}×{h} pixels, and the model looks at {pixels.size}×{pixels.size}'] if 2*min(w, h) < pixels.size else []
     return name, pixels.array(im), (six_colours(im), thumbnail(im)), told + ([f'{w}×{h} pixels is far from square, and the picture is squeezed'] if max(w, h) > 1.5*min(w, h) else [])
 
+# %% ../nbs/41_classify.ipynb #5b165f0a
 def _answers(clf, seen, z):
     "Predictions of a batch; z are the outputs for those that could be read."
     out, good = [Prediction(n, error=e) if x is None else Prediction(n, warnings=e) for n, x, _, e in seen], [i for i, s in enumerate(seen) if s[1] is not None]
@@ -124,10 +127,11 @@ def _answers(clf, seen, z):
     p, sets, why = decide(softmax(z[:, :clf.k]), clf.classes, clf.config['calibration']); asked = clf.gate(Looks.of([seen[i][2][0] for i in good], np.stack([seen[i][2][1] for i in good]))) if clf.gate else None
     for j, i in enumerate(good):
         o = out[i]; o.probabilities, o.label, o.classes, o.why = dict(zip(clf.classes, map(float, p[j]))), clf.classes[int(z[j, :clf.k].argmax())], sets[j], why[j]; o.features = z[j, clf.k:] if z.shape[1] > clf.k else None
-        if asked is not None: o.in_domain = bool(asked.in_domain[j]); o.why = o.why if o.in_domain else f'unlike the training images: {asked.reason[j]}'
+        if asked is not None: o.in_domain = bool(asked.in_domain[j]); o.why = o.why if o.in_domain else f"no image like those it learned from ({asked.reason[j].replace(' unlike the training images', '')})"
         o.refer = bool(o.why); o.warnings = o.warnings + clf.warnings
     return out
 
+# %% ../nbs/41_classify.ipynb #115d2c32
 def stream_of(
     clf:Classifier, # A classifier
     images, # Paths, bytes or Pillow pictures; any iterable
@@ -220,7 +224,9 @@ def part_ends_line(
     "Whether what was read so far is a whole line."
     at = f.tell(); f.seek(end - 1); last = f.read(1); f.seek(at); return last == b'\n'
 
-# %% ../nbs/41_classify.ipynb #3f59cd68
+# %% ../nbs/41_classify.ipynb #06721c13
+def _line(cells): s = io.StringIO(newline=''); csv.writer(s, lineterminator='\n').writerow(cells); return s.getvalue().encode('utf8', 'surrogateescape')
+
 def _locked(f, out):
     "Only one process at a time writes a table; the lock goes when the process does."
     try: import fcntl
@@ -228,6 +234,7 @@ def _locked(f, out):
     try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError: raise RunError(f'Another process is writing {out} at this moment. Wait for it, or choose another file.') from None
 
+# %% ../nbs/41_classify.ipynb #fc1b4a0f
 def write_table(
     clf:Classifier, # A classifier
     paths, # Image files, in the order of the table
@@ -254,8 +261,7 @@ def write_table(
     except OSError as e: raise RunError(f'Cannot write {out}: {e.strerror or e}. Free some space, or choose another file; rows written so far are kept.') from e
     return len(paths)
 
-def _line(cells): s = io.StringIO(newline=''); csv.writer(s, lineterminator='\n').writerow(cells); return s.getvalue().encode('utf8', 'surrogateescape')
-
+# %% ../nbs/41_classify.ipynb #62c129d1
 def classify_folder(
     clf:Classifier, # A classifier
     path, # Folder of images, with all folders below it
@@ -271,6 +277,7 @@ def classify_folder(
 
 Classifier.folder = classify_folder
 
+# %% ../nbs/41_classify.ipynb #ec712016
 def evaluate_bundle(
     clf:Classifier, # A classifier
     data, # Labelled images it has not seen: folder of class folders, CSV file or DataFrame
@@ -280,7 +287,7 @@ def evaluate_bundle(
     "Judge a bundle on new labelled images: the first thing to do in another laboratory."
     table = check_images(read_table(data, patient=patient, on_error=on_error), on_error); told = []
     def predict(paths): told.extend(clf.many(paths)); return pd.DataFrame([dict(pred=p.label, **{f'p_{c}': v for c, v in p.probabilities.items()}) for p in told])
-    out = judge(table, clf.classes, predict); share = lambda v: float(np.mean(v))
+    out = late('leukocls.judge:judge')(table, clf.classes, predict); share = lambda v: float(np.mean(v))
     return out | dict(refer=share([p.refer for p in told]), in_domain=share([p.in_domain is not False for p in told]), wrong_unreferred=share([not p.refer and p.label != y for p, y in zip(told, table.label)]))
 
 Classifier.evaluate = evaluate_bundle

@@ -69,6 +69,12 @@ Trust = Annotated[bool, typer.Option('--trust', help='Open a .pkl file, which ca
 PatientOption = Annotated[Optional[str], typer.Option('--patient', help='Column, or regular expression with one group, that tells the patient, such as "UID_(H?\\d+)_".')]
 OnError = Annotated[str, typer.Option('--on-error', help='raise: name every bad image and stop; skip: leave them out.')]
 
+def _check_target(path, overwrite=False):
+    "Say before the work, not after it, that a file cannot be written."
+    if path is None: return
+    if path.is_dir(): raise RunError(f'{path} is a folder. Name a file in it, such as {path/"result.csv"}.')
+    if path.exists() and not overwrite: raise RunError(f'{path} exists already. Choose another name, or add --overwrite.')
+
 def _say_metrics(metrics, notes):
     from leukocls.metrics import METRICS, show_interval
     for k in METRICS: typer.echo(f"  {k.replace('_', ' '):18} {show_interval(metrics[k], k)}")
@@ -87,8 +93,7 @@ def _say_run(run):
 @app.command()
 def demo(
     out: Out = Path('runs'),
-    seed: Seed = 42,
-    patients: Annotated[int, typer.Option(help='Fictional patients per class.', min=4)] = 12,
+    seed: Seed = 42, patients: Annotated[int, typer.Option(help='Fictional patients per class.', min=4)] = 12,
     images: Annotated[int, typer.Option(help='Pictures per patient.', min=2)] = 12,
 ):
     "Draw synthetic blood films, train on them, report: no data, no network, under two minutes."
@@ -113,10 +118,8 @@ def train(
     seed: Seed = 42, device: Device = 'auto', on_error: OnError = 'raise',
     weights: Annotated[Optional[str], typer.Option(help='imagenet, none, a timm local-dir folder, or a weights file.')] = None,
     arch: Annotated[Optional[str], typer.Option(help='Another timm backbone for the recipe.')] = None,
-    epochs: Annotated[Optional[int], typer.Option(help='Another number of epochs.')] = None,
-    lr: Annotated[Optional[float], typer.Option(help='Another highest learning rate.')] = None,
-    bs: Annotated[Optional[int], typer.Option(help='Another batch size.')] = None,
-    size: Annotated[Optional[int], typer.Option(help='Another input size in pixels.')] = None,
+    epochs: Annotated[Optional[int], typer.Option(help='Another number of epochs.')] = None, lr: Annotated[Optional[float], typer.Option(help='Another highest learning rate.')] = None,
+    bs: Annotated[Optional[int], typer.Option(help='Another batch size.')] = None, size: Annotated[Optional[int], typer.Option(help='Another input size in pixels.')] = None,
 ):
     "Train one recipe or several on your images, on one split, and report."
     from leukocls.train import train_all
@@ -150,7 +153,19 @@ def audit(
     for path, save in ((json_out, found.to_json), (csv, found.to_csv), (page, found.to_html)):
         if path: save(path); typer.echo(f'Written: {path}')
 
-# %% ../nbs/42_cli.ipynb #1997433e
+# %% ../nbs/42_cli.ipynb #7ad7ac09
+def _is_bundle(path): return os.path.isfile(os.path.join(path, 'SHA256SUMS'))
+
+def _classify(bundle, images, csv, engine, tta, on_error, overwrite):
+    "`predict` with a bundle."
+    if tta: raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
+    clf = late('leukocls.classify:Classifier').load(bundle, engine); files = _images_of(images)
+    if csv: n = late('leukocls.classify:write_table')(clf, files, csv, overwrite); typer.echo(f'{n:,} predictions in {csv}', err=True)
+    for p in [] if csv else clf.stream(files):
+        if p.error and on_error == 'raise': raise DataError(f'{p.name}: {p.error}')
+        typer.echo(str(p))
+    typer.echo(RESEARCH_ONLY, err=True)
+
 def _open(model, trust):
     "A run, or the learner of a pickle if the user says that it may run code; and the paths it was trained on, if known."
     from leukocls.runs import Run
@@ -168,13 +183,7 @@ def _images_of(paths):
     for p in paths: out += sorted(f for f, _ in scan_folder(p, Counter())) if os.path.isdir(p) else [str(p)]
     return out
 
-# %% ../nbs/42_cli.ipynb #59177e4a
-def _check_target(path, overwrite=False):
-    "Say before the work, not after it, that a file cannot be written."
-    if path is None: return
-    if path.is_dir(): raise RunError(f'{path} is a folder. Name a file in it, such as {path/"result.csv"}.')
-    if path.exists() and not overwrite: raise RunError(f'{path} exists already. Choose another name, or add --overwrite.')
-
+# %% ../nbs/42_cli.ipynb #78173b93
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(metavar='MODEL', help='Bundle (needs neither PyTorch nor fastai), run folder, or .pkl file (needs --trust).')],
@@ -183,8 +192,7 @@ def predict(
     engine: Annotated[str, typer.Option(help='auto (the fastest that agrees with PyTorch), torch, openvino, onnxruntime, or the less exact openvino-bf16, torch-bf16, torch-fp16.')] = 'auto',
     tta: Annotated[bool, typer.Option('--tta', help='Average over the eight flips and quarter turns of each image.')] = False,
     on_error: Annotated[str, typer.Option('--on-error', help='keep: an image that cannot be read is a row with its error; raise: stop.')] = 'keep',
-    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the file if it exists.')] = False,
-    trust: Trust = False,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the file if it exists.')] = False, trust: Trust = False,
 ):
     "Predict the class of images, with a probability for each class."
     _check_target(csv, overwrite)
@@ -192,7 +200,7 @@ def predict(
     if _is_bundle(model): _classify(model, images, csv, engine, tta, on_error, overwrite); return
     from leukocls.predict import Predictor, predict_images, predict_to
     source = _open(model, trust)[0]; files = _images_of(images); predictor = Predictor(source, engine, len(files), tta)
-    if csv: n = predict_to(predictor, files, csv, progress=True, on_error=on_error); typer.echo(f'{n:,} predictions in {csv}', err=True)
+    if csv: typer.echo(f'{predict_to(predictor, files, csv, progress=True, on_error=on_error):,} predictions in {csv}', err=True)
     else:
         table = predict_images(predictor, files, progress=True, on_error=on_error)
         if 'error' in table and not table.error.any(): table = table.drop(columns='error')
@@ -200,7 +208,7 @@ def predict(
         typer.echo(table.round(4).to_csv(index=False, sep='\t').rstrip())
     typer.echo(RESEARCH_ONLY, err=True)
 
-# %% ../nbs/42_cli.ipynb #78173b93
+# %% ../nbs/42_cli.ipynb #ede0d2e3
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(metavar='MODEL', help='Bundle, run folder, or .pkl file (needs --trust).')],
@@ -220,7 +228,7 @@ def evaluate(
     if json_out: write_whole(json_out, json.dumps(metrics, indent=1, ensure_ascii=False)); typer.echo(f'Metrics: {json_out}')
     typer.echo(RESEARCH_ONLY)
 
-# %% ../nbs/42_cli.ipynb #ede0d2e3
+# %% ../nbs/42_cli.ipynb #5019955e
 @app.command()
 def bench(
     data: Annotated[Optional[str], typer.Argument(help='Folder of class folders; without it, synthetic films are drawn.')] = None,
@@ -240,33 +248,25 @@ def bench(
     if out:
         write_whole(out/'bench.csv', table.to_csv(index=False)); write_whole(out/'bench.md', late('leukocls.bench:bench_markdown')(table) + '\n'); late('leukocls.bench:bench_chart')(table).savefig(out/'bench.png'); typer.echo(f'Table and chart: {out}')
 
-# %% ../nbs/42_cli.ipynb #7ad7ac09
-def _is_bundle(path): return os.path.isfile(os.path.join(path, 'SHA256SUMS'))
-
-def _classify(bundle, images, csv, engine, tta, on_error, overwrite):
-    "`predict` with a bundle."
-    if tta: raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
-    clf = late('leukocls.classify:Classifier').load(bundle, engine); files = _images_of(images)
-    if csv: n = late('leukocls.classify:write_table')(clf, files, csv, overwrite); typer.echo(f'{n:,} predictions in {csv}', err=True)
-    for p in [] if csv else clf.stream(files):
-        if p.error and on_error == 'raise': raise DataError(f'{p.name}: {p.error}')
-        typer.echo(str(p))
-    typer.echo(RESEARCH_ONLY, err=True)
-
+# %% ../nbs/42_cli.ipynb #382ab7bd
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(metavar='RUN', help='Run folder.')],
+    model: Annotated[str, typer.Argument(metavar='MODEL', help='Run folder, or a .pkl file that fastai exported (needs --trust; it is read without running it, then opened to compare).')],
     out: Annotated[Optional[Path], typer.Option('--out', help='Folder to write; by default `bundle` in the run folder.')] = None,
     examples: Annotated[int, typer.Option(help='Small pictures of so many training images go with the bundle, to be shown as the nearest known cells; mind whose images they are.', min=0, max=5000)] = 0,
     licence: Annotated[str, typer.Option(help='Licence of the weights.')] = 'to be chosen by the author',
-    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')] = False,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')] = False, trust: Trust = False,
 ):
     "Write a bundle: plain files, checked byte by byte, that predict without PyTorch and without running foreign code."
-    bundle = late('leukocls.bundle:export_bundle')(run, out, examples, licence, overwrite); typer.echo(f'{bundle}\nBundle: {bundle.folder}')
+    if model.endswith('.pkl') and not os.path.isdir(model):
+        if not trust: raise LeukoError(f'{model} is a pickle. It is read without running what it holds, but to compare bundle and learner it has to be opened: add --trust if you made it or trust who did. In Python, convert_pickle("x.pkl", "folder") writes a bundle that is not compared.')
+        bundle = late('leukocls.convert:convert_pickle')(model, out or Path(model).with_suffix(''), True, licence, overwrite)
+    else: bundle = late('leukocls.bundle:export_bundle')(model, out, examples, licence, overwrite)
+    typer.echo(f'{bundle}\nBundle: {bundle.folder}')
     for name, d in bundle.config['parity']['largest_difference'].items(): typer.echo(f'  {name:12} differs by at most {d:.1g}')
     typer.echo(RESEARCH_ONLY)
 
-# %% ../nbs/42_cli.ipynb #5019955e
+# %% ../nbs/42_cli.ipynb #211ea266
 @app.command()
 def serve(
     bundles: Annotated[List[str], typer.Argument(metavar='BUNDLE...', help='Folders of bundles (see leukocls export), or run folders that hold one.')],
@@ -277,19 +277,17 @@ def serve(
     name: Annotated[Optional[List[str]], typer.Option(help='Host name the server is known by, for instance behind a proxy; repeat it for several.')] = None,
     engine: Annotated[str, typer.Option(help='auto, or the name of one that the bundle brings.')] = 'auto',
     lang: Annotated[str, typer.Option(help='Language of the page.')] = 'en',
-    cert: Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')] = None,
-    key: Annotated[Optional[Path], typer.Option(help='Its key (PEM).')] = None,
+    cert: Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')] = None, key: Annotated[Optional[Path], typer.Option(help='Its key (PEM).')] = None,
     open_page: Annotated[bool, typer.Option('--open/--no-open', help='Open the page in a browser.')] = True,
 ):
     "Serve the web page: choose a model, drop pictures, read what they are. Images stay in memory, nothing is stored."
-    from leukocls.core import late
     for f in (cert, key):
         if f and not f.is_file(): raise RunError(f'{f}: no such file. Pass a certificate and its key, both as PEM files.')
     if bool(cert) != bool(key): raise RunError('A certificate needs its key, and a key its certificate: pass --cert and --key.')
     seen = sys.stdout.isatty() and (sys.platform in ('win32', 'darwin') or bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')))
     late('leukocls.serve:serve')(late('leukocls.serve:load_bundles')(bundles, engine), host, port, token, max_mb, tuple(name or ()), lang, open_page and seen, cert and str(cert), key and str(key), say=typer.echo)
 
-# %% ../nbs/42_cli.ipynb #382ab7bd
+# %% ../nbs/42_cli.ipynb #9710e31a
 @app.command()
 def recipes(
     as_json: Annotated[bool, typer.Option('--json', help='Everything about every recipe, as JSON.')] = False,

@@ -73,7 +73,8 @@ class OnnxEngine(Engine):
         parts:int=1, # Outputs of the network to fetch, one beside the other: (N, K + D)
     ):
         ort = need('onnxruntime', 'export', 'the ONNX Runtime engine')
-        self.session = ort.InferenceSession(model if isinstance(model, bytes) else str(model), providers=['CPUExecutionProvider'])
+        try: self.session = ort.InferenceSession(model if isinstance(model, bytes) else str(model), providers=['CPUExecutionProvider'])
+        except Exception as e: raise ModelError(f'ONNX Runtime cannot use {"this network" if isinstance(model, bytes) else model}: {str(e)[:200]}. Use another engine, or make the file again.') from e
         self.input, self.parts = self.session.get_inputs()[0].name, parts
     def start(self, x): return np.concatenate(self.session.run(None, {self.input: np.ascontiguousarray(x)})[:self.parts], 1).astype('float32')
 

@@ -65,3 +65,9 @@ def local_weights(tmp_path_factory):
     cfg = dict(input_size=[3, 64, 64], mean=[.4]*3, std=[.3]*3, num_classes=10, pool_size=[2, 2], first_conv='conv_stem', classifier='classifier')
     (d/'config.json').write_text(json.dumps(dict(architecture='mobilenetv2_035', num_classes=10, pretrained_cfg=cfg)))
     return d
+
+@pytest.fixture(scope='session')
+def small_bundle(run, tmp_path_factory):
+    "A bundle with everything in it; copy it before you change it."
+    from leukocls.bundle import export_bundle
+    return export_bundle(run, tmp_path_factory.mktemp('bundles')/'small', examples=10).folder

@@ -1,0 +1,73 @@
+"Old pickles become bundles; nothing of them runs unless the user says so."
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from leukocls.bundle import Bundle
+from leukocls.classify import Classifier
+from leukocls.convert import convert_pickle, read_learner, read_pickle
+from leukocls.core import LeukoError, ModelError
+
+
+class Runs:
+    "Would leave a file if anything of it ran."
+    def __init__(self, func, *args): self.func, self.args = func, args
+    def __reduce__(self): return self.func, self.args
+
+@pytest.mark.parametrize('what', [lambda f: Runs(os.system, f'touch {f}'), lambda f: Runs(exec, f'open({str(f)!r}, "w")'), lambda f: Runs(subprocess.check_call, ['touch', str(f)]), lambda f: Runs(eval, f'open({str(f)!r}, "w")'),
+    lambda f: Runs(os.makedirs, str(f)), lambda f: {'model': [Runs(getattr, 'x', 'upper')], 'x': Runs(open, str(f), 'w')}, lambda f: torch.nn.Sequential(torch.nn.Linear(1, 1), type('M', (torch.nn.Module,), {'__reduce__': lambda self: (os.system, (f'touch {f}',))})())])
+def test_nothing_runs(tmp_path, what):
+    made = tmp_path/'made'; f = tmp_path/'x.pkl'
+    try: torch.save(what(made), f)
+    except (pickle.PicklingError, TypeError, AttributeError) as e: pytest.fail(f'the attack cannot be written: {e}')
+    with pytest.raises(ModelError): convert_pickle(f, tmp_path/'b')
+    assert not made.exists() and not (tmp_path/'b').exists()
+    held, named = read_pickle(f); assert not made.exists() and any(n.split('.')[-1] in ('system', 'exec', 'eval', 'check_call', 'makedirs', 'open', 'getattr') for n in named)
+
+@pytest.mark.parametrize('data', [b'', b'x', b'PK\x03\x04', b'\x80\x04.', b'cos\nsystem\n(S"true"\ntR.', b'\x00'*1000])
+def test_damaged(tmp_path, data):
+    (tmp_path/'x.pkl').write_bytes(data)
+    with pytest.raises(ModelError): convert_pickle(tmp_path/'x.pkl', tmp_path/'b')
+
+def test_damaged_inside(run, tmp_path):
+    with zipfile.ZipFile(run.folder/'learner.pkl') as z: names = {n: z.read(n) for n in z.namelist()}
+    rng = np.random.default_rng(0); stream = next(n for n in names if n.endswith('data.pkl'))
+    for k in range(25):
+        data = bytearray(names[stream]); i = int(rng.integers(len(data))); data[i] ^= 1 << int(rng.integers(8)); cut = bytes(data)[:int(rng.integers(len(data)))] if k % 5 == 0 else bytes(data)
+        with zipfile.ZipFile(tmp_path/'x.pkl', 'w') as z:
+            for n, b in names.items(): z.writestr(n, cut if n == stream else b)
+        try: read_learner(tmp_path/'x.pkl') # what is not damaged beyond reading is read
+        except LeukoError: pass
+
+def test_a_run_and_its_pickle_agree(run, small_bundle, tmp_path):
+    b = convert_pickle(run.folder/'learner.pkl', tmp_path/'b', trust=True); a, b = Classifier.load(small_bundle, 'onnxruntime'), Classifier.load(tmp_path/'b', 'onnxruntime'); assert a.classes == b.classes and a.pixels == b.pixels
+    x = np.stack([a.pixels.read(p) for p in run.table.path[:8]]); assert np.abs(a.engine(x)[:, :a.k] - b.engine(x)[:, :b.k]).max() < 1e-5; p = b(run.table.path[0]); assert p.classes is None and p.in_domain is None and any('never calibrated' in w for w in p.warnings)
+
+@pytest.mark.parametrize('arch', ['mobilenetv2_035', 'resnet10t'])
+def test_plain_fastai(films, tmp_path, arch):
+    "As people export it who never heard of leukocls."
+    from fastai.vision.all import ImageDataLoaders, Resize, aug_transforms, vision_learner
+    dls = ImageDataLoaders.from_folder(films, valid_pct=.3, item_tfms=Resize(64, method='squish'), batch_tfms=aug_transforms(), bs=4, num_workers=0); learn = vision_learner(dls, arch, pretrained=False); learn.export(tmp_path/'x.pkl')
+    b = convert_pickle(tmp_path/'x.pkl', tmp_path/'b', trust=True); assert b.config['parity']['largest_difference']['learner'] < 1e-3 and b.config['timm'] and b.config['network']['arch'] == arch
+    image = next(str(p) for p in films.rglob('*.png')); want = dict(zip(learn.dls.vocab, map(float, learn.predict(image)[2]))); got = Classifier.load(tmp_path/'b')(image).probabilities; assert got.keys() == want.keys() and max(abs(got[c] - want[c]) for c in want) < 1e-3
+
+@pytest.mark.parametrize('how, said', [('crop', 'Resize to .* by crop'), ('tv', 'only timm backbones'), ('open', 'a transform .* of images')])
+def test_what_cannot_be_said(films, tmp_path, how, said):
+    from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, Resize, TransformBlock, get_image_files, parent_label, resnet18, vision_learner
+    from fastai.vision.core import PILImage
+    block = DataBlock((TransformBlock(type_tfms=[PILImage.create, upside_down]) if how == 'open' else ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label, item_tfms=Resize(32, method='crop' if how == 'crop' else 'squish'))
+    learn = vision_learner(block.dataloaders(films, bs=4, num_workers=0), resnet18 if how == 'tv' else 'resnet10t', pretrained=False); learn.export(tmp_path/'x.pkl')
+    with pytest.raises(ModelError, match=said): convert_pickle(tmp_path/'x.pkl', tmp_path/'b')
+
+def upside_down(im): return im.rotate(180)
+
+def test_cli(run, tmp_path):
+    words = lambda *w: subprocess.run([sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, w)], capture_output=True, text=True)
+    done = words('export', run.folder/'learner.pkl', '--out', tmp_path/'b'); assert done.returncode == 2 and '--trust' in done.stderr and 'Traceback' not in done.stderr
+    done = words('export', run.folder/'learner.pkl', '--out', tmp_path/'b', '--trust'); assert done.returncode == 0, done.stderr; Bundle(tmp_path/'b')
