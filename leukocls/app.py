@@ -146,8 +146,8 @@ async def read_form(
     if declared.isdigit() and int(declared) > limits.body: raise too_much
     async def read():
         async for piece in request.stream():
+            if sum(keep) + len(piece) > limits.body: raise too_much
             room.take(len(piece)); keep.append(len(piece))
-            if sum(keep) > limits.body: raise too_much
             if piece: form.feed(piece)
     try: await asyncio.wait_for(read(), limits.upload_seconds)
     except asyncio.TimeoutError: raise Refused(408, f'The images did not arrive within {limits.upload_seconds:g} seconds. Send fewer at a time.') from None

@@ -163,11 +163,11 @@ function result(c, r) {
   c.result = r; c.model = model;
   const kind = kindOf(r), why = [];
   if (kind === 'broken') why.push(sentence(r.error));
-  if (kind === 'unsure') why.push(r.classes && r.classes.length > 1 ? fill(T.unsure_could, {classes: r.classes.join(', ')}) : r.classes && !r.classes.length ? T.unsure_none : fill(T.unsure_best, {label: r.label, percent: percent(r.probabilities[r.label])}));
+  if (kind === 'unsure') why.push(r.classes && r.classes.length > 1 ? fill(T.unsure_could, {classes: r.classes.join(', ')}) : r.classes && !r.classes.length ? (r.why ? '' : T.unsure_none) : fill(T.unsure_best, {label: r.label, percent: percent(r.probabilities[r.label])}));
   if (r.why && kind !== 'broken') why.push(sentence(r.why));
   if (kind === 'foreign') why.push(T.foreign_more);
   const notes = r.warnings.length ? el('ul', {className: 'warnings'}, ...r.warnings.map(w => el('li', {textContent: sentence(w)}))) : null;
-  set(c, kind, verdict(wordsOf(r)), ...why.map(w => el('p', {className: 'why', textContent: w})), notes, kind === 'sure' || kind === 'unsure' ? bars(r) : null);
+  set(c, kind, verdict(wordsOf(r)), ...why.filter(Boolean).map(w => el('p', {className: 'why', textContent: w})), notes, kind === 'sure' || kind === 'unsure' ? bars(r) : null);
   if (kind === 'sure' || kind === 'unsure') c.foot.append(buttons(c));
 }
 
