@@ -54,8 +54,9 @@ def describe(
     grey = Image.new('RGB', (64, 64), (128,)*3); said = clf.many([grey])[0]; leaks = (c.get('audit') or {}).get('leaks')
     return dict(id=key, name=str(clf.name), title=str(c.get('title') or clf.name), classes=[str(k) for k in clf.classes], data=_data_words(data), created=str(c.get('created') or ''), licence=str(c.get('licence') or ''), n=m.get('n'), split=str(m.get('split') or ''),
                 accuracy=accuracy and {k: float(accuracy[k]) for k in ('value', 'low', 'high')}, calibrated=said.classes is not None, gate=said.in_domain is not None, nearest=bool(clf.nearest(grey, 1)),
-                notes=[n for n in (str(split.get('note') or ''), f'The figures of this model are too good: {leaks} stood on two sides.' if leaks else '') if n])
+                how=str(split.get('note') or ''), notes=[f'The figures of this model are too good: {leaks} stood on two sides.'] if leaks else [])
 
+# %% ../nbs/43_app.ipynb #f67bbea2
 def _data_words(data):
     "What a model learned from, in words."
     if isinstance(data, str) or data.get('name'): return data if isinstance(data, str) else str(data['name'])
@@ -109,6 +110,7 @@ def predict_work(
         flush(); return out
     return work
 
+# %% ../nbs/43_app.ipynb #3eea3afc
 def _one(clf, file, limits, then):
     "The work on a single image, which must be readable."
     def work(alive):
@@ -146,8 +148,8 @@ async def read_form(
     if declared.isdigit() and int(declared) > limits.body: raise too_much
     async def read():
         async for piece in request.stream():
+            if sum(keep) + len(piece) > limits.body: raise too_much
             room.take(len(piece)); keep.append(len(piece))
-            if sum(keep) > limits.body: raise too_much
             if piece: form.feed(piece)
     try: await asyncio.wait_for(read(), limits.upload_seconds)
     except asyncio.TimeoutError: raise Refused(408, f'The images did not arrive within {limits.upload_seconds:g} seconds. Send fewer at a time.') from None
@@ -183,6 +185,7 @@ class Desk:
         if key not in self.models: raise Refused(422, f'There is no model {key[:60]!r}. Known: {", ".join(self.models)}.')
         return self.models[key]
 
+# %% ../nbs/43_app.ipynb #b8f696a0
 async def _left(request):
     "Comes back when the client has gone."
     while (await request.receive())['type'] != 'http.disconnect': pass
@@ -213,6 +216,7 @@ def _routes(desk, token):
         return reply(await desk.ask(request, lambda clf, form: _one(clf, form.files[0], desk.limits, then(clf)), single=True))
     return {'/': page, '/static/{name}': static, '/api/models': models, '/api/docs': docs, '/healthz': health, '/api/predict': (predict, 'POST'), '/api/heat': (heat, 'POST'), '/api/nearest': (nearest, 'POST'), **(_login_routes(desk, token, R) if token else {})}
 
+# %% ../nbs/43_app.ipynb #c82b0f3f
 def _login_routes(desk, token, R):
     "The form for the token, and what becomes of it."
     form = lambda wrong='': fill_page('login.html', desk.texts, research=RESEARCH_ONLY, wrong_html=wrong and f'<p class="alert" role="alert">{escape(desk.texts["login_wrong"])}</p>')

@@ -148,6 +148,7 @@ class Guard:
         await strict({'type': 'http.response.start', 'status': 303 if go else status, 'headers': [(b'content-type', kind.encode()), (b'content-length', str(len(body)).encode()), *((k.lower().encode(), v.encode()) for k, v in more.items())]})
         await strict({'type': 'http.response.body', 'body': b'' if scope['method'] == 'HEAD' else body})
 
+# %% ../nbs/39_guard.ipynb #76643a72
 def _place(e):
     "File and line where an error came from."
     t = e.__traceback__

@@ -79,6 +79,7 @@ def is_here(
     try: return host == 'localhost' or ip_address(host).is_loopback
     except ValueError: return False
 
+# %% ../nbs/44_serve.ipynb #260b7274
 def _addresses(server, token):
     "What to open: the server's address, and from other machines the one they see."
     urls = [server.url]
@@ -183,6 +184,7 @@ def show(
     if hub: return frame(f'{os.environ["JUPYTERHUB_SERVICE_PREFIX"]}proxy/{server.port}/login#{token.token}', '100%', height)
     return frame(server.url, '100%', height) if place else server
 
+# %% ../nbs/44_serve.ipynb #5b694a56
 def _without_server(clf, images):
     html = late('IPython.display:HTML')
     if images: return html(results_html(clf, [(Path(p).name, Path(p).read_bytes()) for p in images]))

@@ -1,5 +1,6 @@
 "A headless Chromium, driven over its DevTools protocol: what the tests of the page need, and no more."
 import base64
+import contextlib
 import itertools
 import json
 import shutil
@@ -25,7 +26,7 @@ class Chrome:
             if time.time() > end or self.process.poll() is not None: self.close(); raise RuntimeError('Chromium does not start')
             time.sleep(.05)
         pages = json.load(urllib.request.urlopen(f'http://127.0.0.1:{port.read_text().split()[0]}/json')); target = next(p for p in pages if p['type'] == 'page')
-        self.ws, self.ids, self.trouble, self.asked = connect(target['webSocketDebuggerUrl'], max_size=None), itertools.count(1), [], []
+        self.open_things = contextlib.ExitStack(); self.ws, self.ids, self.trouble, self.asked = self.open_things.enter_context(connect(target['webSocketDebuggerUrl'], max_size=None)), itertools.count(1), [], []
         for domain in ('Page', 'Runtime', 'Log', 'Network', 'DOM'): self.do(f'{domain}.enable')
         self.do('Browser.setDownloadBehavior', behavior='allow', downloadPath=str(self.downloads))
 
@@ -84,6 +85,7 @@ class Chrome:
     def close(self):
         try: self.do('Browser.close')
         except Exception: pass
+        if hasattr(self, 'open_things'): self.open_things.close()
         try: self.process.wait(10)
         except subprocess.TimeoutExpired: self.process.kill(); self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -59,7 +59,7 @@ function interval(m) {
 function showModels() {
   $('models').replaceChildren(...models.map((m, i) => {
     const facts = el('dl'), fact = (k, v) => facts.append(el('dt', {textContent: k}), el('dd', {textContent: v || T.model_unknown}));
-    fact(T.model_data, m.data); fact(T.model_accuracy, interval(m)); fact(T.model_classes, m.classes.join(', ')); fact(T.model_created, m.created && new Date(m.created).toLocaleDateString(T.locale, {dateStyle: 'long'}));
+    fact(T.model_data, m.data); fact(T.model_accuracy, interval(m)); if (m.how) fact(T.model_how, m.how); fact(T.model_classes, m.classes.join(', ')); fact(T.model_created, m.created && new Date(m.created).toLocaleDateString(T.locale, {dateStyle: 'long'}));
     if (m.licence) fact(T.model_licence, m.licence);
     const input = el('input', {type: 'radio', name: 'model', value: m.id, checked: i === 0});
     input.setAttribute('aria-label', titleOf(m));
@@ -163,11 +163,11 @@ function result(c, r) {
   c.result = r; c.model = model;
   const kind = kindOf(r), why = [];
   if (kind === 'broken') why.push(sentence(r.error));
-  if (kind === 'unsure') why.push(r.classes && r.classes.length > 1 ? fill(T.unsure_could, {classes: r.classes.join(', ')}) : r.classes && !r.classes.length ? T.unsure_none : fill(T.unsure_best, {label: r.label, percent: percent(r.probabilities[r.label])}));
+  if (kind === 'unsure') why.push(r.classes && r.classes.length > 1 ? fill(T.unsure_could, {classes: r.classes.join(', ')}) : r.classes && !r.classes.length ? (r.why ? '' : T.unsure_none) : fill(T.unsure_best, {label: r.label, percent: percent(r.probabilities[r.label])}));
   if (r.why && kind !== 'broken') why.push(sentence(r.why));
   if (kind === 'foreign') why.push(T.foreign_more);
   const notes = r.warnings.length ? el('ul', {className: 'warnings'}, ...r.warnings.map(w => el('li', {textContent: sentence(w)}))) : null;
-  set(c, kind, verdict(wordsOf(r)), ...why.map(w => el('p', {className: 'why', textContent: w})), notes, kind === 'sure' || kind === 'unsure' ? bars(r) : null);
+  set(c, kind, verdict(wordsOf(r)), ...why.filter(Boolean).map(w => el('p', {className: 'why', textContent: w})), notes, kind === 'sure' || kind === 'unsure' ? bars(r) : null);
   if (kind === 'sure' || kind === 'unsure') c.foot.append(buttons(c));
 }
 
