@@ -79,6 +79,11 @@ def test_all_at_once_is_each_after_the_other():
     got = augment_p2(x, {k: d[k] for k in ('flip', 'blur', 'contrast', 'multiply', 'affine')}); assert torch.allclose(got, moved(want, d['affine']), atol=1e-4)
     quiet = {**d, 'noise': dict(scale=torch.zeros(24), own=d['noise']['own'])}; assert torch.allclose(augment_p2(x, quiet), got, atol=1e-5)
 
+def test_parts_of_a_batch_are_the_batch(monkeypatch):
+    "On a CPU a large batch is worked on part by part; with nothing drawn on the way, the same comes out."
+    import leukocls.augment as a
+    x, d = torch.rand(11, 3, 20, 20), draw_p2(11); d.pop('noise'); whole = augment_p2(x, d); monkeypatch.setattr(a, 'P2_CACHED', 3*4*3*20*20); assert torch.allclose(augment_p2(x, d), whole, atol=1e-6)
+
 def test_same_seed_same_pictures():
     x = torch.rand(8, 3, 32, 32); runs = []
     for s in (1, 1, 2): torch.manual_seed(s); runs.append(augment_p2(x))

@@ -115,15 +115,20 @@ def test_round_trip_classical(name, few, tmp_path):
 @pytest.mark.parametrize('name,size', [('p1-cnn', 48), ('p2-cml1', 48), ('modified-cnn', 64), ('p3-hybrid', 64)])
 def test_other_sizes(name, size, few, tmp_path): assert fitted(name, few, tmp_path, weights='none', size=size)[1]['status'] == 'finished'
 
-def test_p1s_rate_barely_moves_its_network(table, tmp_path):
-    "15 epochs of plain SGD with 1e-5 leave the weights and the loss where they were; the same network learns with settings that converge."
+def test_p1s_rate_barely_moves_its_network(tmp_path):
+    "Two classes that differ in colour: 15 epochs of plain SGD with 1e-5 leave weights and loss where they were; with settings that converge the same network tells them apart."
+    import pandas as pd
     from leukocls.core import set_seed
-    loss, moved, t = {}, {}, split_table(table)
+    from PIL import Image
+    loss, moved, rng, rows = {}, {}, np.random.default_rng(0), []
+    for i in range(64): p = tmp_path/f'{i}.png'; Image.fromarray((rng.normal([150, 90, 160] if i % 2 else [150, 150, 160], 30, (32, 32, 3))).clip(0, 255).astype('uint8')).save(p); rows.append(dict(path=str(p), label='ab'[i % 2], split='train' if i < 48 else 'valid'))
+    t = split_table(read_table(pd.DataFrame(rows)), 'given')
     for name in ('p1-cnn', 'p1-cnn-converges'):
-        r = get_recipe(name, size=48, bs=4); folder, info = start_run(r, t, tmp_path, seed=1); fit = fit_network(r, t, folder, info, 'cpu', progress=False); h = Run(folder).history.train_loss; loss[name] = h.iloc[0] - h.iloc[-1]
-        set_seed(1); start = cell_learner(CellDataLoaders.from_table(t, size=48, bs=4, device='cpu'), r.arch, 'none').model
+        r = get_recipe(name, size=32, bs=8); folder, info = start_run(r, t, tmp_path/'runs', seed=1); fit = fit_network(r, t, folder, info, 'cpu', progress=False); h = Run(folder).history; loss[name] = abs(h.valid_loss.iloc[0] - h.valid_loss.iloc[-1])
+        set_seed(1); start = cell_learner(CellDataLoaders.from_table(t, size=32, bs=8, device='cpu'), r.arch, 'none').model
         far = torch.cat([(p - q).flatten() for p, q in zip(fit.learner.model.parameters(), start.parameters())]).norm(); moved[name] = float(far/torch.cat([q.flatten() for q in start.parameters()]).norm())
-    assert abs(loss['p1-cnn']) < .01 and moved['p1-cnn'] < 1e-3 and loss['p1-cnn-converges'] > .1 > 5*abs(loss['p1-cnn']) and moved['p1-cnn-converges'] > .1, (loss, moved)
+        if name != 'p1-cnn': assert h.accuracy.iloc[-1] > .9
+    assert loss['p1-cnn'] < .01 and moved['p1-cnn'] < 1e-3 and loss['p1-cnn-converges'] > .3 and moved['p1-cnn-converges'] > .1, (loss, moved)
 
 
 # Backbones from elsewhere
