@@ -146,7 +146,8 @@ def _page(info, metrics, plots, shown, shortcuts, calibration, gate):
     esc = html.escape; names = dict(f1='F1', f2='F2', mcc='Matthews correlation', auroc='AUROC', ece='calibration error', kappa="Cohen's kappa")
     overall = _table([[names.get(k, k.replace('_', ' ')), show_interval(metrics[k], k)] for k in METRICS], ['measure', 'value (95 % interval)'])
     single = _table([[c, *(show_interval(v[k], k).replace(' (', '\n(') for k in PER_CLASS), v['support']] for c, v in metrics['per_class'].items()], ['class', *(names.get(k, k.replace('_', ' ')) for k in PER_CLASS), 'images'])
-    probe = info['recipe'].get('kind') == 'probe'; told = lambda k, v: v not in ('', None) and (k in ('name', 'arch', 'weights', 'size', 'head', 'views') if probe else k not in ('title', 'paper', 'published', 'filled', 'head', 'views'))
+    only = dict(probe=('name', 'arch', 'weights', 'size', 'head', 'views'), classical=('name', 'arch', 'size', 'grey', 'median')).get(info['recipe'].get('kind'))
+    told = lambda k, v: v not in ('', None) and (k in only if only else k not in ('title', 'paper', 'published', 'filled', 'head', 'views'))
     recipe = {k: Path(str(v)).name if k == 'weights' else v for k, v in info['recipe'].items() if told(k, v)}
     recipe |= {'lr, found by lr_find': f"{info['lr_found']:.2g}"} if 'lr_found' in info else {}
     facts = [['recipe', ', '.join(f'{k}={v}' for k, v in recipe.items())], ['seed', info['seed']], ['data', f"{info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}"],
