@@ -275,8 +275,7 @@ def serve(
     token: Annotated[Optional[str], typer.Option(envvar='LEUKOCLS_TOKEN', show_envvar=True, help='What everybody must know, 16 letters or more; made and printed where one is needed and none is given.')] = None,
     max_mb: Annotated[float, typer.Option('--max-mb', help='Megabytes of one request.')] = 64,
     name: Annotated[Optional[List[str]], typer.Option(help='Host name the server is known by, for instance behind a proxy; repeat it for several.')] = None,
-    engine: Annotated[str, typer.Option(help='auto, or the name of one that the bundle brings.')] = 'auto',
-    lang: Annotated[str, typer.Option(help='Language of the page.')] = 'en',
+    engine: Annotated[str, typer.Option(help='auto, onnxruntime, openvino or torch.')] = 'auto', lang: Annotated[str, typer.Option(help='Language of the page.')] = 'en',
     cert: Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')] = None, key: Annotated[Optional[Path], typer.Option(help='Its key (PEM).')] = None,
     open_page: Annotated[bool, typer.Option('--open/--no-open', help='Open the page in a browser.')] = True,
 ):
