@@ -28,7 +28,7 @@ from .cards import names_of_card, patients_of
 from .data import COLUMN_NAMES, read_table, read_text_table
 from .duplicates import groups_in, joined, near_duplicates
 from .looks import COLOURS, Looks, look, shortcuts_of
-from .splits import groups_of, identical_files, merge_patients
+from .splits import grouped_folds, groups_of, identical_files, merge_patients
 
 # %% ../nbs/13_audit.ipynb #ae94f7fb
 SHORTCUTS = dict(majority='always the most frequent class', colour='six numbers: mean and scatter of red, green and blue', brightness='one number: mean brightness',
@@ -56,11 +56,11 @@ def shortcuts(
     folds:int=5, # Folds, fewer where a class has fewer groups
 )->dict: # Name → `accuracy` in honest folds, `random` in random ones, `what` in words
     "How far each shortcut gets, beside always guessing the most frequent class."
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold
     y, groups = np.asarray(y, str), np.asarray(groups); n, top = len(y), pd.Series(y).value_counts(normalize=True).iloc[0]
     most = [min(pd.Series(unit).groupby(y).nunique().min(), folds) for unit in (groups, np.arange(n))]; out = dict(majority=dict(accuracy=float(top), random=float(top), what=SHORTCUTS['majority']))
     if most[0] < 2: return out
-    honest = list(StratifiedGroupKFold(most[0], shuffle=True, random_state=seed).split(np.zeros(n), y, groups)); random = list(StratifiedKFold(most[1], shuffle=True, random_state=seed).split(np.zeros(n), y))
+    honest = grouped_folds(y, groups, most[0], seed); random = list(StratifiedKFold(most[1], shuffle=True, random_state=seed).split(np.zeros(n), y))
     return out | {k: dict(accuracy=shortcut_accuracy(X, y, honest), random=shortcut_accuracy(X, y, random), what=SHORTCUTS[k]) for k, X in shortcuts_of(looks).items()}
 
 # %% ../nbs/13_audit.ipynb #4404716b

@@ -6,7 +6,9 @@
 __all__ = ['GROUPS', 'UNREADABLE', 'BLANK', 'gate_numbers', 'Gate', 'fit_gate', 'conformal_p', 'gate_promise', 'gate_run',
            'gate_page']
 
-# %% ../nbs/28_gate.ipynb #156912fc
+# %% ../nbs/28_gate.ipynb #2af2cb39
+import hashlib
+import io
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ import pandas as pd
 from .core import DataError, late, listed, write_whole
 from .align import SIDE
 from .looks import Looks, look
+from .memory import kept
 
 # %% ../nbs/28_gate.ipynb #1ba09a7f
 _rank = lambda *share: np.round(np.array(share)*(SIDE**2//4 - 1)).astype(int)
@@ -84,6 +87,15 @@ def gate_numbers(
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool: list(pool.map(take, np.array_split(good, -(-len(good)//64)) if len(good) else []))
     return out
 
+# %% ../nbs/28_gate.ipynb #01d2e781
+def _remembered(looks, light=None):
+    "As `gate_numbers`, for many images; what was computed of the same thumbnails once is read."
+    if len(looks) < 256: return gate_numbers(looks, light)
+    name = hashlib.sha256(f'1 {np.__version__} {len(looks)}'.encode())
+    for part in (looks.thumbs, looks.facts[['std_r', 'std_g', 'std_b']].to_numpy(float), (looks.facts.error == '').to_numpy(), np.ones(0) if light is None else np.asarray(light, float)): name.update(np.ascontiguousarray(part))
+    def numbers(): whole = io.BytesIO(); np.save(whole, gate_numbers(looks, light)); return whole.getvalue()
+    return kept('gates', f'{name.hexdigest()[:32]}.npy', numbers, lambda path: np.load(path, allow_pickle=False).reshape(len(looks), -1))
+
 # %% ../nbs/28_gate.ipynb #49d54262
 @dataclass(repr=False)
 class Gate:
@@ -136,8 +148,8 @@ def fit_gate(
     train, held = [l[np.flatnonzero((l.facts.error == '').to_numpy())] for l in (train_looks, held_looks)]
     if len(train) < 5 or not len(held): raise DataError(f'{len(train)} training and {len(held)} held images can be read; a gate needs 5 and 1, and for a promise of {100*alpha:g} % {ceil(1/alpha - 1 - 1e-9):,} held ones. Give it more images.')
     rng = np.random.default_rng(seed); some = train[np.sort(rng.permutation(len(train))[:_FITTED_ON])]; again = some[np.sort(rng.permutation(len(some))[:max(len(some)//2, 5)])]
-    gate = Gate(**_fit(np.concatenate([gate_numbers(some), gate_numbers(again, rng.uniform(.85, 1.15, len(again)))]), seed), usual=np.zeros(len(GROUPS)), held=np.zeros(0), alpha=alpha, n=len(train))
-    held = held[np.sort(rng.permutation(len(held))[:_FITTED_ON])]; d, off = gate.away(gate_numbers(held)); gate.usual, gate.held = _short(np.median(_parts(gate, off), 0)), np.sort(_short(d + _ROUNDING)); return gate
+    gate = Gate(**_fit(np.concatenate([_remembered(some), _remembered(again, rng.uniform(.85, 1.15, len(again)))]), seed), usual=np.zeros(len(GROUPS)), held=np.zeros(0), alpha=alpha, n=len(train))
+    held = held[np.sort(rng.permutation(len(held))[:_FITTED_ON])]; d, off = gate.away(_remembered(held)); gate.usual, gate.held = _short(np.median(_parts(gate, off), 0)), np.sort(_short(d + _ROUNDING)); return gate
 
 def _parts(gate, off):
     "(N, G): what each group of numbers adds to the squared distance."
@@ -164,8 +176,8 @@ def _reasons(gate, off):
 
 def _level(gate): return max(gate.alpha, 1/(len(gate.held) + 1)) # what can be promised
 
-def _ask(gate, looks):
-    good = (looks.facts.error == '').to_numpy(); d, off = gate.away(gate_numbers(looks)); p = conformal_p(d, gate.held); inside = good & ~(p <= _level(gate) + 1e-12)
+def _ask(gate, looks, numbers=gate_numbers):
+    good = (looks.facts.error == '').to_numpy(); d, off = gate.away(numbers(looks)); p = conformal_p(d, gate.held); inside = good & ~(p <= _level(gate) + 1e-12)
     reason = np.where(good, '', UNREADABLE).astype(object); out = np.flatnonzero(good & ~inside); reason[out] = _reasons(gate, off[out]) if len(out) else []
     return pd.DataFrame(dict(in_domain=inside, p=p, distance=d, reason=reason))
 
@@ -206,7 +218,7 @@ def gate_run(
     folder = Path(folder); t = pd.read_csv(folder/'table.csv', dtype='string', keep_default_na=False, na_values={'patient': ['']}); scored = json.loads((folder/'metrics.json').read_text(encoding='utf8'))['split']
     fit, hold, note = _sides(t, scored); count = np.flatnonzero(t.split == scored); looks = look(t.path); good = (looks.facts.error == '').to_numpy()
     if good[fit].sum() < 5 or not good[hold].any() or not good[count].any(): return {}
-    gate = fit_gate(looks[fit], looks[hold], alpha); inside = gate(looks[count[good[count]]]).in_domain.to_numpy(); k, n = int((~inside).sum()), len(inside); low, high = late('leukocls.metrics:wilson')(k, n)
+    gate = fit_gate(looks[fit], looks[hold], alpha); inside = _ask(gate, looks[count[good[count]]], _remembered).in_domain.to_numpy(); k, n = int((~inside).sum()), len(inside); low, high = late('leukocls.metrics:wilson')(k, n)
     out = dict(refused=dict(value=k/n, low=float(low), high=float(high), n=n), promise=gate_promise(gate), note=f'{note} Refused are counted on {n:,} {scored} images.', gate=gate.to_dict())
     write_whole(folder/'gate.json', json.dumps(out, ensure_ascii=False, allow_nan=False)); return out
 

@@ -60,8 +60,8 @@ def check_space(
 # %% ../nbs/19_runs.ipynb #26c079a0
 class Run:
     "A training run: its folder, and what lies in it."
-    def __init__(self, folder, learner=None): # An existing run folder; the learner, if it is still in memory
-        self.folder, self._learner = Path(folder), learner
+    def __init__(self, folder, learner=None, make=None): # An existing run folder; the learner, if it is still in memory, or a function that makes it when it is asked for
+        self.folder, self._learner, self._make = Path(folder), learner, make
         if not (self.folder/'recipe.json').exists(): raise RunError(f'{folder} is no run folder: it has no recipe.json. Runs lie in ./runs unless --out said otherwise.')
     @property
     def name(self): return self.folder.name
@@ -79,7 +79,7 @@ class Run:
     def recipe(self): return late('leukocls.recipes:from_dict')(self.info['recipe'])
     @property
     def learner(self): # The fastai Learner; rebuilt from recipe and weights if needed, without unpickling anything
-        if self._learner is None: self._learner = late('leukocls.fit:rebuild')(self)
+        if self._learner is None: self._learner = self._make() if self._make else late('leukocls.fit:rebuild')(self)
         return self._learner
     def export_bundle(self, out=None, **kwargs): return late('leukocls.bundle:export_bundle')(self, out, **kwargs) # As in `leukocls.bundle.export_bundle`: a folder of plain files for others to use
     def _repr_html_(self): return Runs([self]).leaderboard.to_html() + f'<p>{self.folder/"report.html"}</p>'
@@ -120,6 +120,7 @@ class Fitted:
     said:str|None = None # What went wrong, in words; the best weights so far are kept all the same
     rate:float|None = None # Images/s in prediction, where `predict` only looks things up
     after:object = None # Function to call when the report stands: writes what is slow to make, may return the learner
+    make:object = None # Function that makes the learner, with the loaders it was trained with, for whoever asks for it
 
 def finish_run(
     folder, # A run folder
@@ -135,4 +136,4 @@ def finish_run(
     info['seconds'] = dict(train=round(trained - began, 2), predict=round(took(), 2), images_per_second=(round(fitted.rate, 1) or None) if fitted.rate is not None else round(len(held)/max(took(), 1e-9), 1))
     write_info(folder, info)
     for step in STEPS: late(step)(folder)
-    return Run(folder, (fitted.after and fitted.after()) or fitted.learner)
+    return Run(folder, (fitted.after and fitted.after()) or fitted.learner, fitted.make)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'identical_files', 'groups_of', 'merge_patients', 'near_groups', 'shared_patients', 'shared_files',
-           'shared_groups', 'split_table', 'fold_tables', 'source_tables']
+           'shared_groups', 'grouped_folds', 'split_table', 'fold_tables', 'source_tables']
 
 # %% ../nbs/12_splits.ipynb #91f34cd9
 import os
@@ -90,6 +90,25 @@ def shared_groups(
     if 'group' not in table: return []
     sides = table.groupby('group').split.nunique(); return sides.index[sides > 1].tolist()
 
+# %% ../nbs/12_splits.ipynb #c47f496c
+class _Folds(StratifiedGroupKFold):
+    "Scikit-learn's grouped folds; only the search for the best fold of a group is another, with the same outcome."
+    def _find_best_fold(self, y_counts_per_fold, y_cnt, group_y_counts):
+        n = self.n_splits; tried = np.repeat(y_counts_per_fold[None]/y_cnt, n, 0); tried[range(n), range(n)] = (y_counts_per_fold + group_y_counts)/y_cnt
+        best, least, fewest = None, np.inf, np.inf
+        for i, (off, size) in enumerate(zip(tried.std(1).mean(1).tolist(), y_counts_per_fold.sum(1).tolist())):
+            if off < least or (abs(off - least) <= 1e-8 + 1e-5*least and size < fewest): best, least, fewest = i, off, size # about equal: the emptier fold
+        return best
+
+def grouped_folds(
+    labels, # (N,) class of each row
+    groups, # (N,) rows of one group are tested together
+    folds:int=5, # Number of folds, 2 or more
+    seed:int=42, # Same seed, same folds
+)->list: # Pairs of (rows to learn from, rows to test)
+    "Folds of whole groups with like class shares: those of scikit-learn's `StratifiedGroupKFold(folds, shuffle=True, random_state=seed)`."
+    return list(_Folds(folds, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels, groups))
+
 # %% ../nbs/12_splits.ipynb #0478d934
 def _hold_out(labels, groups, share, seed):
     "Row numbers of about `share` of the rows, whole groups, class shares kept; by scikit-learn's grouped folds."
@@ -98,7 +117,7 @@ def _hold_out(labels, groups, share, seed):
     folds = max(2, min(round(1/share), len(np.unique(groups))))
     if abs(1/share - folds) > .01 or pd.Series(labels).value_counts().min() < folds: return _draw(labels, groups, share, seed)
     if whole: return next(StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros(n), labels))[1]
-    options = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(np.zeros(n), labels, groups)
+    options = grouped_folds(labels, groups, folds, seed)
     return min((test for _, test in options), key=lambda test: _off(labels, test, share))
 
 def _off(labels, rows, share):
@@ -200,8 +219,8 @@ def fold_tables(
     groups = groups_of(table, method == 'patient', method != 'random'); labels = table.label.to_numpy(dtype=object)
     fewest = min(len(np.unique(groups[labels == c])) for c in np.unique(labels))
     if not 2 <= folds <= fewest: raise DataError(f'folds={folds}: the smallest class has {fewest} {"patients" if method == "patient" else "images"}. Use 2 to {fewest} folds.')
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed); out = []
-    for _, test in splitter.split(np.zeros(len(table)), labels, groups):
+    out = []
+    for _, test in grouped_folds(labels, groups, folds, seed):
         t = table.reset_index(drop=True).copy(); side = np.full(len(t), 'train', dtype=object); side[test] = 'test'
         rest = np.flatnonzero(side == 'train')
         if valid_pct: side[rest[_hold_out(labels[rest], groups[rest], valid_pct*folds/(folds - 1), seed)]] = 'valid'
