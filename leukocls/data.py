@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from .cards import DatasetCard, names_of_card, patients_of
 from .core import DataError, bar, late, listed
 from .images import IMAGE_SUFFIXES, open_cell, scan_folder
-from .memory import Remembered, content_hashes
+from .looks import readable_images
+from .memory import content_hashes
 
 # %% ../nbs/11_data.ipynb #be8cf825
 def _check_layout(root, found, tops, kinds, depth):
@@ -202,7 +202,7 @@ def check_images(
     def problem(path):
         try: open_cell(path)
         except DataError as e: return str(e).removeprefix(f'{path}: ').split('. ')[0]
-    whole = Remembered('images', f'readable-{Image.__version__}')
+    whole = readable_images()
     try: hashes = content_hashes(table.path); new = ~whole.get(hashes)[1]
     except DataError: hashes, new = None, np.ones(len(table), bool) # a file is missing: opening it says so
     with ThreadPoolExecutor(workers or 2*(os.cpu_count() or 1)) as pool:

@@ -94,6 +94,7 @@ def probe_learner(
     size:int, # Side of the input in pixels
 ): # fastai Learner; its body is frozen
     "The Learner of a probe, without its weights: timm's stages, their means and spreads, the head."
+    from fastai.callback import progress as _progress, schedule as _schedule # their methods join Learner when imported
     body, _ = stage_body(facts['arch'], size, **facts['model_args']); head = facts['head']
     normalise(dls, facts['mean'], facts['std'], 3)
     learn = Learner(dls, torch.nn.Sequential(body, probe_head(head['kind'], head['shape'])).to(memory_format=torch.channels_last), metrics=[accuracy, error_rate], splitter=default_split)

@@ -126,6 +126,11 @@ class Gate:
 # %% ../nbs/28_gate.ipynb #b5264823
 _FITTED_ON, _LEAST, _ROUNDING = 1500, .02, 1e-4 # images at most; the smallest scatter of a number that counts; more than a distance changes when an image comes in other company
 
+def _narrow():
+    "For products of 69 columns: several threads would mostly wait for each other."
+    from threadpoolctl import threadpool_limits
+    return threadpool_limits(1)
+
 def _short(a): return np.array([float(f'{v:.9g}') for v in np.ravel(a)]).reshape(np.shape(a)) # as it will be written down
 
 def _fit(X, seed):
@@ -148,8 +153,10 @@ def fit_gate(
     train, held = [l[np.flatnonzero((l.facts.error == '').to_numpy())] for l in (train_looks, held_looks)]
     if len(train) < 5 or not len(held): raise DataError(f'{len(train)} training and {len(held)} held images can be read; a gate needs 5 and 1, and for a promise of {100*alpha:g} % {ceil(1/alpha - 1 - 1e-9):,} held ones. Give it more images.')
     rng = np.random.default_rng(seed); some = train[np.sort(rng.permutation(len(train))[:_FITTED_ON])]; again = some[np.sort(rng.permutation(len(some))[:max(len(some)//2, 5)])]
-    gate = Gate(**_fit(np.concatenate([_remembered(some), _remembered(again, rng.uniform(.85, 1.15, len(again)))]), seed), usual=np.zeros(len(GROUPS)), held=np.zeros(0), alpha=alpha, n=len(train))
-    held = held[np.sort(rng.permutation(len(held))[:_FITTED_ON])]; d, off = gate.away(_remembered(held)); gate.usual, gate.held = _short(np.median(_parts(gate, off), 0)), np.sort(_short(d + _ROUNDING)); return gate
+    X = np.concatenate([_remembered(some), _remembered(again, rng.uniform(.85, 1.15, len(again)))]); H = _remembered(held[np.sort(rng.permutation(len(held))[:_FITTED_ON])])
+    with _narrow():
+        gate = Gate(**_fit(X, seed), usual=np.zeros(len(GROUPS)), held=np.zeros(0), alpha=alpha, n=len(train)); d, off = gate.away(H)
+        gate.usual, gate.held = _short(np.median(_parts(gate, off), 0)), np.sort(_short(d + _ROUNDING)); return gate
 
 def _parts(gate, off):
     "(N, G): what each group of numbers adds to the squared distance."
@@ -176,8 +183,8 @@ def _reasons(gate, off):
 
 def _level(gate): return max(gate.alpha, 1/(len(gate.held) + 1)) # what can be promised
 
-def _ask(gate, looks, numbers=gate_numbers):
-    good = (looks.facts.error == '').to_numpy(); d, off = gate.away(numbers(looks)); p = conformal_p(d, gate.held); inside = good & ~(p <= _level(gate) + 1e-12)
+def _ask(gate, looks, X=None):
+    good = (looks.facts.error == '').to_numpy(); d, off = gate.away(gate_numbers(looks) if X is None else X); p = conformal_p(d, gate.held); inside = good & ~(p <= _level(gate) + 1e-12)
     reason = np.where(good, '', UNREADABLE).astype(object); out = np.flatnonzero(good & ~inside); reason[out] = _reasons(gate, off[out]) if len(out) else []
     return pd.DataFrame(dict(in_domain=inside, p=p, distance=d, reason=reason))
 
@@ -218,7 +225,9 @@ def gate_run(
     folder = Path(folder); t = pd.read_csv(folder/'table.csv', dtype='string', keep_default_na=False, na_values={'patient': ['']}); scored = json.loads((folder/'metrics.json').read_text(encoding='utf8'))['split']
     fit, hold, note = _sides(t, scored); count = np.flatnonzero(t.split == scored); looks = look(t.path); good = (looks.facts.error == '').to_numpy()
     if good[fit].sum() < 5 or not good[hold].any() or not good[count].any(): return {}
-    gate = fit_gate(looks[fit], looks[hold], alpha); inside = _ask(gate, looks[count[good[count]]], _remembered).in_domain.to_numpy(); k, n = int((~inside).sum()), len(inside); low, high = late('leukocls.metrics:wilson')(k, n)
+    gate, some = fit_gate(looks[fit], looks[hold], alpha), looks[count[good[count]]]; X = _remembered(some)
+    with _narrow(): inside = _ask(gate, some, X).in_domain.to_numpy()
+    k, n = int((~inside).sum()), len(inside); low, high = late('leukocls.metrics:wilson')(k, n)
     out = dict(refused=dict(value=k/n, low=float(low), high=float(high), n=n), promise=gate_promise(gate), note=f'{note} Refused are counted on {n:,} {scored} images.', gate=gate.to_dict())
     write_whole(folder/'gate.json', json.dumps(out, ensure_ascii=False, allow_nan=False)); return out
 

@@ -11,10 +11,13 @@ import html
 import io
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import imsave
 
 from .core import RESEARCH_ONLY, write_whole
 from .calibrate import calibration_page, calibration_plots
@@ -31,8 +34,11 @@ h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;bord
 th{background:#f5f5f5}code,pre{font-size:.85rem;white-space:pre-wrap;overflow-wrap:anywhere}footer{margin-top:2rem;color:#555;font-size:.85rem}
 @media print{body{max-width:none}h2{break-after:avoid}img,table{break-inside:avoid}}'''
 
-def _png(fig):
-    buffer = io.BytesIO(); fig.savefig(buffer, format='png'); return buffer.getvalue()
+def _drawn(fig): canvas = FigureCanvasAgg(fig); canvas.draw(); return canvas
+
+def _packed(canvas):
+    "The PNG file that `savefig` would write."
+    whole = io.BytesIO(); imsave(whole, canvas.buffer_rgba(), format='png', origin='upper', dpi=canvas.figure.dpi); return whole.getvalue()
 
 def _table(rows, head, kind='wide'):
     cell = lambda tag, v: f'<{tag}>{html.escape(str(v))}</{tag}>'
@@ -164,6 +170,13 @@ def _page(info, metrics, plots, shown, shortcuts, calibration, gate):
             + (_table([[f] for f in info['recipe']['filled']], ['what the paper does not say, and what was taken'], 'prose') if info['recipe'].get('filled') else '')
             + f'<footer>{RESEARCH_ONLY} Made with leukocls.</footer></body></html>')
 
+# %% ../nbs/32_report.ipynb #a4deac03
+def _written(folder, figures):
+    "Figures as files of a folder: name → PNG."
+    def write(name, canvas): data = _packed(canvas); write_whole(folder/f'{name}.png', data); return data
+    with ThreadPoolExecutor(1) as pool: jobs = {k: pool.submit(write, k, _drawn(figures[k])) for k in sorted(figures, key=lambda k: k not in ('predictions', 'batch'))} # those with pictures first
+    return {k: jobs[k].result() for k in figures}
+
 # %% ../nbs/32_report.ipynb #f9ee423d
 def report_run(
     folder, # A run folder with recipe.json, table.csv, history.csv, predictions.csv, metrics.json
@@ -174,6 +187,5 @@ def report_run(
     info, metrics, predictions = read('recipe.json'), read('metrics.json'), read_predictions(folder/'predictions.csv')
     shown = predictions[predictions.split == metrics['split']].reset_index(drop=True)
     extra = {k: read(f'{k}.json') if (folder/f'{k}.json').exists() else {} for k in ('shortcuts', 'calibration', 'gate')}
-    plots = {k: _png(f) for k, f in _plots(folder, info, metrics, shown).items()}
-    for name, data in plots.items(): write_whole(folder/'plots'/f'{name}.png', data)
+    plots = _written(folder/'plots', _plots(folder, info, metrics, shown))
     return write_whole(folder/'report.html', _page(info, metrics, plots, shown, **extra))

@@ -9,6 +9,7 @@ __all__ = ['STEPS', 'write_csv', 'write_info', 'start_run', 'check_space', 'Run'
 import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,8 +110,8 @@ class Runs(list):
         return f"The probe is right in {show(best)}; {top.recipe.name}, at {show(top.metrics['accuracy'])}, lies {'above that interval: fine-tuning pays here' if pays else 'not above that interval: fine-tuning does not pay here'}."
     def _repr_html_(self): return self.leaderboard.to_html() + f'<p>{self.advice}</p>'
 
-# %% ../nbs/19_runs.ipynb #b2b9318e
-STEPS = ['leukocls.metrics:score_run', 'leukocls.calibrate:calibrate_run', 'leukocls.audit:shortcut_run', 'leukocls.gate:gate_run', 'leukocls.report:report_run', 'leukocls.modelcard:card_run'] # what is done with a finished run, in order
+# %% ../nbs/19_runs.ipynb #f5055ead
+STEPS = [['leukocls.metrics:score_run'], ['leukocls.calibrate:calibrate_run', 'leukocls.audit:shortcut_run', 'leukocls.gate:gate_run'], ['leukocls.report:report_run'], ['leukocls.modelcard:card_run']] # what is done with a finished run, in order; steps of one list do not need each other
 
 @dataclass
 class Fitted:
@@ -135,5 +136,7 @@ def finish_run(
     write_csv(folder/'predictions.csv', pd.concat([held[['path', 'label', 'patient', 'split']].reset_index(drop=True), p[[c for c in p if c != 'path']]], axis=1))
     info['seconds'] = dict(train=round(trained - began, 2), predict=round(took(), 2), images_per_second=(round(fitted.rate, 1) or None) if fitted.rate is not None else round(len(held)/max(took(), 1e-9), 1))
     write_info(folder, info)
-    for step in STEPS: late(step)(folder)
+    for first, *others in STEPS:
+        with ThreadPoolExecutor(1) as aside: jobs = [aside.submit(late(step), folder) for step in others]; late(first)(folder)
+        for j in jobs: j.result()
     return Run(folder, (fitted.after and fitted.after()) or fitted.learner, fitted.make)

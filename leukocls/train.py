@@ -14,6 +14,7 @@ import pandas as pd
 
 from .core import RunError, late
 from .data import check_images, read_table
+from .looks import look
 from .recipes import Recipe, get_recipe
 from .runs import STEPS, Fitted, Run, Runs, finish_run, start_run
 from .splits import shared_patients, split_table
@@ -67,7 +68,8 @@ def train_all(
     names = [recipes] if isinstance(recipes, (str, Recipe)) else list(recipes)
     if not names: raise RunError('recipes is empty. Name at least one, such as "effb3".')
     chosen = [get_recipe(r, **changes) for r in names]
-    table = check_images(read_table(data, patient=patient, on_error=on_error), on_error)
+    table = read_table(data, patient=patient, on_error=on_error); look(table.path, progress=progress and len(table) >= 5000) # one decoding for the check, the copies, the shortcuts and the gate
+    table = check_images(table, on_error)
     table = split_table(table, split, valid_pct, test_pct, seed)
     runs, lost = Runs(), {}
     for r in chosen:

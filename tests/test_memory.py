@@ -1,13 +1,16 @@
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 from leukocls.core import DataError, cache_folder, prune
 from leukocls.data import check_images, read_table
-from leukocls.memory import Remembered, content_hashes
+from leukocls.memory import Remembered, content_hashes, only_ours
+from PIL import Image
 
 
 @pytest.fixture
@@ -21,6 +24,27 @@ def test_round_trip_whatever_the_order(cache):
 
 def test_same_content_twice_gets_its_row_twice(cache):
     h = np.zeros((3, 32), 'uint8'); h[1] = 1; store = Remembered('features', 'k'); store.put(h[:2], np.array([[1.], [2.]])); assert store.get(h)[0].ravel().tolist() == [1, 2, 1]
+
+def test_files_about_other_images_are_not_read(cache, monkeypatch):
+    "Only the names are looked at; a file whose rows are wanted is marked as used."
+    store = Remembered('looks', 'k'); rng = np.random.default_rng(0); hashes = rng.integers(0, 256, (9, 32), dtype='uint8')
+    for i in range(3): store.put(hashes[3*i:3*i + 3], np.full((3, 2), float(i)))
+    for p in store.folder.iterdir(): os.utime(p, (1, 1))
+    read = []; old = np.lib.npyio.NpzFile.__getitem__; monkeypatch.setattr(np.lib.npyio.NpzFile, '__getitem__', lambda self, k: (read.append(k), old(self, k))[1])
+    rows, there = store.get(hashes[[4, 5]]); assert there.all() and rows.tolist() == [[1, 1]]*2 and read.count('rows') == 1 and read.count('hashes') == 3 and sum(p.stat().st_mtime > 1 for p in store.folder.iterdir()) == 1
+
+def test_rows_with_named_fields(cache):
+    h = np.random.default_rng(0).integers(0, 256, (4, 32), dtype='uint8'); rows = np.zeros(4, [('word', 'U8'), ('n', 'i8'), ('picture', 'u1', (2, 2))]); rows['word'] = list('abcd'); rows['n'] = range(4); rows['picture'][2] = 7
+    store = Remembered('looks', 'k'); store.put(h[:3], rows[:3]); got, there = store.get(h[::-1]); assert there.tolist() == [False, True, True, True] and (got[1:] == rows[:3][::-1]).all()
+
+@pytest.mark.skipif(os.name == 'nt', reason='no owners and modes there')
+@pytest.mark.parametrize('file,folder,mine', [(0o644, 0o755, True), (0o600, 0o700, True), (0o664, 0o755, False), (0o646, 0o755, False), (0o644, 0o775, False), (0o644, 0o757, False)])
+def test_code_is_taken_only_from_files_that_nobody_else_can_write(tmp_path, file, folder, mine):
+    d = tmp_path/'d'; d.mkdir(); p = d/'a.pkl'; p.write_bytes(b'code'); p.chmod(file); d.chmod(folder); assert only_ours(p) == mine and not only_ours(d/'none.pkl')
+
+@pytest.mark.skipif(os.name == 'nt', reason='no owners there')
+def test_another_owners_file_is_not_taken(tmp_path, monkeypatch):
+    p = tmp_path/'a.pkl'; p.write_bytes(b'code'); p.chmod(0o644); tmp_path.chmod(0o700); assert only_ours(p); monkeypatch.setattr(os, 'getuid', lambda: p.stat().st_uid + 1); assert not only_ours(p)
 
 def test_writers_at_once(cache):
     def write(i): Remembered('features', 'k').put(np.full((1, 32), i, 'uint8'), np.array([[float(i)]]))
@@ -69,3 +93,35 @@ def test_known_images_are_not_opened_again(films, cache, monkeypatch):
     import leukocls.data as data
     t = read_table(films); check_images(t); opened = []
     monkeypatch.setattr(data, 'open_cell', lambda p: opened.append(p)); check_images(t); assert opened == []
+
+
+# Looks
+
+def decoded(monkeypatch):
+    "Files that are decoded from now on."
+    import leukocls.data as data, leukocls.looks as looks
+    seen = []; a, b = looks.look_at, data.open_cell; looks._LAST.clear()
+    monkeypatch.setattr(looks, 'look_at', lambda p: (seen.append(str(p)), a(p))[1]); monkeypatch.setattr(data, 'open_cell', lambda p: (seen.append(str(p)), b(p))[1]); return seen
+
+def test_what_was_looked_at_is_not_decoded_again(films, cache, tmp_path, monkeypatch):
+    "In another process, under other names, in another order; a new image among known ones is."
+    import leukocls.looks as looks
+    paths = sorted(map(str, films.glob('*/*')))[:20]; Image.new('L', (9, 7), 3).save(tmp_path/'grey.tif'); Image.new('RGB', (40, 30), (9, 8, 7)).save(tmp_path/'a.jpg', quality=33); paths += [str(tmp_path/'grey.tif'), str(tmp_path/'a.jpg')]
+    seen = decoded(monkeypatch); first = looks.look(paths); assert len(seen) == 22; seen.clear(); looks._LAST.clear()
+    copies = [shutil.copy(p, tmp_path/f'copy{i}') for i, p in enumerate(paths)]; again = looks.look(copies[::-1]); assert not seen
+    pd.testing.assert_frame_equal(again.facts[::-1].reset_index(drop=True), first.facts, check_exact=True); assert np.array_equal(again.thumbs[::-1], first.thumbs) and again.facts.quality.notna().sum() == 1
+    Image.new('RGB', (5, 5)).save(tmp_path/'new.png'); more = looks.look([*paths, tmp_path/'new.png']); assert seen == [str(tmp_path/'new.png')] and more.facts.width.iloc[-1] == 5
+    pd.testing.assert_frame_equal(more.facts[:-1], first.facts, check_exact=True)
+
+def test_unreadable_images_are_looked_at_again(films, cache, tmp_path, monkeypatch):
+    "They may be mended; and a changed byte is another image."
+    import leukocls.looks as looks
+    p = tmp_path/'a.png'; p.write_bytes(b'no image'); good = str(next(films.glob('*/*'))); seen = decoded(monkeypatch)
+    for _ in range(2): assert looks.look([good, p]).facts.error.tolist() == ['', 'not an image']; looks._LAST.clear()
+    assert seen == [good, str(p), str(p)]; shutil.copy(good, p); assert looks.look([good, p]).facts.error.tolist() == ['', '']
+
+def test_one_decoding_serves_check_split_and_steps(films, cache, tmp_path, quick, monkeypatch):
+    "From folder to report no image is decoded for anything but the network and the pictures of the report; the second time, nothing else is."
+    from leukocls.train import train_all
+    seen = decoded(monkeypatch); train_all(films, quick, out=tmp_path/'runs', epochs=1, progress=False, device='cpu'); assert sorted(seen) == sorted(map(str, films.glob('*/*')))
+    seen.clear(); decoded(monkeypatch); train_all(films, quick, out=tmp_path/'runs', epochs=1, progress=False, device='cpu'); assert not seen

@@ -112,6 +112,32 @@ def test_known_features_need_neither_torch_nor_fastai(recipe, table, tmp_path):
             f"train(get_recipe('probe', arch={recipe.arch!r}, size=48), pd.read_csv({str(csv)!r}, dtype=str), out={str(tmp_path/'runs')!r}, progress=False)")
     say = [subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout.split()[-1] for _ in range(2)]; assert say[1] == 'light'
 
+@pytest.fixture
+def twice(recipe, table, tmp_path, monkeypatch):
+    "The same run again and again, with a cache folder of its own."
+    monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path/'cache')); t = split_table(table)
+    return lambda seed=42, **kw: train(recipe, t, out=tmp_path/'runs', seed=seed, progress=False, device='cpu', **kw)
+
+def test_a_repeated_run_copies_a_proven_learner(twice, tmp_path, monkeypatch):
+    import leukocls.fit as fit
+    first = twice(); built = []; old = fit.rebuild; monkeypatch.setattr(fit, 'rebuild', lambda *a: (built.append(1), old(*a))[1]); again = twice()
+    assert not built and (again.folder/'learner.pkl').read_bytes() == (first.folder/'learner.pkl').read_bytes(); assert {p.name for p in first.folder.iterdir()} == {p.name for p in again.folder.iterdir()}
+    learn = again.learner; assert built and learn is again.learner and len(learn.dls.train_ds) == (again.table.split == 'train').sum(); few = list(again.predictions.path[:4]); assert np.allclose(by_fastai(learn, few), again.predictions.filter(like='p_').to_numpy()[:4], atol=2e-3)
+    other = twice(seed=3, head='knn'); assert len(built) == 2 and other._learner is not None and len(list((tmp_path/'cache'/'learners').iterdir())) == 2
+
+@pytest.mark.parametrize('spoil', [lambda p: p.write_bytes(b'half'), lambda p: p.write_bytes(p.read_bytes()[:-300]), lambda p: p.write_bytes(p.read_bytes().replace(b'fastai', b'fastbi', 1)), lambda p: p.chmod(0o666), lambda p: p.parent.chmod(0o777), lambda p: p.unlink()])
+def test_a_kept_learner_that_is_damaged_or_not_only_ours_is_made_again(twice, tmp_path, spoil):
+    first = twice(); old, = (tmp_path/'cache'/'learners').iterdir(); spoil(old); again = twice(); assert again._learner is not None
+    third = twice(); assert third._learner is None and (third.folder/'learner.pkl').read_bytes() == (again.folder/'learner.pkl').read_bytes()
+
+def test_without_a_cache_the_learner_is_made_each_time(twice, monkeypatch): monkeypatch.setenv('LEUKOCLS_CACHE', 'off'); assert twice()._learner is not None and twice()._learner is not None
+
+def test_a_network_that_disagrees_is_never_kept(twice, tmp_path, monkeypatch):
+    import leukocls.predict as predict
+    old = predict.by_fastai; monkeypatch.setattr(predict, 'by_fastai', lambda *a: 1 - old(*a))
+    with pytest.raises(RunError, match='gives other probabilities than the probe'): twice()
+    assert not list((tmp_path/'cache'/'learners').iterdir())
+
 @pytest.mark.data
 def test_real_cells(shared, tmp_path):
     "Eight kinds of real cells, 800 images: far above chance and above the last map alone (87.7 %)."

@@ -1,10 +1,12 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leukocls.core import DataError
-from leukocls.splits import fold_tables, groups_of, identical_files, shared_files, shared_patients, split_table
+from leukocls.splits import fold_tables, grouped_folds, groups_of, identical_files, shared_files, shared_patients, split_table
 
 
 def make(rng, classes, patients, most, mixed=False):
@@ -85,3 +87,19 @@ def test_cnmc_folds_share_files(shared):
     found = pd.Series(patients_of(train.name, card('c-nmc').pattern), index=train.index)
     assert len(train) == 10661 and found.notna().all() and found.nunique() <= card('c-nmc').patients
     assert card('c-nmc').check(pd.DataFrame(dict(label=train.label.map(lambda s: {'1': 'all', '0': 'hem'}.get(s, s)), patient=found))) == []
+
+@pytest.mark.parametrize('seed', range(60))
+def test_grouped_folds_are_scikit_learns(seed):
+    "The same rows in the same folds, and the same refusal, whatever the classes, the groups and the number of folds."
+    import warnings
+    from sklearn.model_selection import StratifiedGroupKFold
+    rng = np.random.default_rng(seed); n = int(rng.integers(20, 400)); folds = int(rng.integers(2, 12)); y = rng.integers(0, int(rng.integers(2, 12)), n)**(1 + seed % 2)
+    groups = rng.integers(0, int(rng.integers(10, n + 1)), n) if seed % 3 else np.arange(n)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try: want = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(y, y, groups))
+        except ValueError as e:
+            with pytest.raises(ValueError, match=re.escape(str(e))): grouped_folds(y, groups, folds, seed)
+            return
+        got = grouped_folds(y, groups, folds, seed)
+    assert len(got) == len(want) and all(np.array_equal(a, c) and np.array_equal(b, d) for (a, b), (c, d) in zip(got, want))
