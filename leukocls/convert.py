@@ -9,6 +9,7 @@ __all__ = ['StandIn', 'read_pickle', 'read_learner', 'convert_pickle', 'write_co
 import hashlib
 import os
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -47,6 +48,17 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module, name):
         self.named.add(f'{module}.{name}'); made = _real().get((module, name)); return made or type(name.split('.')[-1], (StandIn,), {'where': f'{module}.{name}'})
 
+_MOST = 64_000_000 # bytes of a stream; that of a fastai learner has some hundred thousand
+
+def _check_stream(path):
+    "Refuse what would fill the memory before anything is read: packed entries, and places in the reader's memory that no stream of this length can need."
+    with zipfile.ZipFile(path) as z:
+        entries = z.infolist(); stream = [e for e in entries if e.filename.rsplit('/', 1)[-1] == 'data.pkl']
+        if sum(e.file_size for e in entries) > 2*os.path.getsize(path) + 1_000_000 or len(stream) != 1 or stream[0].file_size > _MOST: raise ModelError(f'{path} is packed as no file of torch.save is. Export the learner again with learn.export().')
+        data = z.read(stream[0])
+    for op, arg, at in pickletools.genops(data):
+        if op.name in ('PUT', 'BINPUT', 'LONG_BINPUT') and not 0 <= arg <= len(data): raise ModelError(f'{path} is damaged at byte {at:,} of its stream. Export the learner again with learn.export().')
+
 def read_pickle(
     path, # A .pkl file of `learn.export`, or any file of `torch.save`
 )->tuple: # (what it holds, with stand-ins; names that it wanted to import)
@@ -55,7 +67,7 @@ def read_pickle(
     named = set(); reader = type('Reader', (_Reader,), dict(named=named)); module = type('reader', (), dict(Unpickler=reader, load=staticmethod(lambda f, **k: reader(f, **k).load()), __name__='reader'))
     try:
         if not zipfile.is_zipfile(path): raise ModelError(f'{path} is no file of torch.save (PyTorch 1.6 or later). Export the learner again with learn.export().')
-        return torch.load(path, map_location='cpu', pickle_module=module, weights_only=False), named
+        _check_stream(path); return torch.load(path, map_location='cpu', pickle_module=module, weights_only=False), named
     except (OSError, MemoryError) as e: raise ModelError(f'{path} cannot be read: {getattr(e, "strerror", None) or e}.') from e
     except ModelError: raise
     except Exception as e: raise ModelError(f'{path} is damaged, or no export of fastai ({type(e).__name__}: {str(e)[:150]}). Export the learner again with learn.export().') from e

@@ -45,6 +45,18 @@ def test_damaged_inside(run, tmp_path):
         try: read_learner(tmp_path/'x.pkl') # what is not damaged beyond reading is read
         except LeukoError: pass
 
+def test_memory_is_not_filled(run, tmp_path):
+    "A place in the reader's memory with a number of ten digits would cost it sixteen gigabytes; an entry of zeros packs well."
+    with zipfile.ZipFile(run.folder/'learner.pkl') as z: names = {n: z.read(n) for n in z.namelist()}
+    stream = next(n for n in names if n.endswith('data.pkl')); data = names[stream]; at = 2; bad = data[:at] + b'Nr' + (2**31 - 1).to_bytes(4, 'little') + b'0' + data[at:]
+    def packed(content, how):
+        with zipfile.ZipFile(tmp_path/'x.pkl', 'w', how) as z:
+            for n, b in names.items(): z.writestr(n, content if n == stream else b)
+        return tmp_path/'x.pkl'
+    with pytest.raises(ModelError, match='is damaged at byte'): read_learner(packed(bad, zipfile.ZIP_STORED))
+    with pytest.raises(ModelError, match='is packed as no file'): read_learner(packed(bytes(50_000_000), zipfile.ZIP_DEFLATED))
+    read_learner(packed(data, zipfile.ZIP_STORED))
+
 def test_a_run_and_its_pickle_agree(run, small_bundle, tmp_path):
     b = convert_pickle(run.folder/'learner.pkl', tmp_path/'b', trust=True); a, b = Classifier.load(small_bundle, 'onnxruntime'), Classifier.load(tmp_path/'b', 'onnxruntime'); assert a.classes == b.classes and a.pixels == b.pixels
     x = np.stack([a.pixels.read(p) for p in run.table.path[:8]]); assert np.abs(a.engine(x)[:, :a.k] - b.engine(x)[:, :b.k]).max() < 1e-5; p = b(run.table.path[0]); assert p.classes is None and p.in_domain is None and any('never calibrated' in w for w in p.warnings)
