@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['PAGE', 'security_headers', 'wants_html', 'page_of', 'error_answer', 'Token', 'known_host', 'same_site', 'Guard',
-           'patient_protocol', 'Job', 'Worker']
+           'patient_protocol', 'Job', 'give_back', 'Worker']
 
 # %% ../nbs/39_guard.ipynb #69d49e4c
 import asyncio
+import ctypes
 import hmac
 import json
 import math
@@ -202,7 +203,13 @@ class Job:
         try: self.loop.call_soon_threadsafe(now)
         except RuntimeError: pass # the server has stopped meanwhile
 
-# %% ../nbs/39_guard.ipynb #0c28cb30
+# %% ../nbs/39_guard.ipynb #539b2fcb
+def give_back(
+)->None:
+    "Hand freed memory back to the system: after a large picture, Linux' C library keeps hundreds of megabytes for itself."
+    try: ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError): pass # other systems do it by themselves
+
 class Worker:
     "One thread, two short queues."
     def __init__(self,
@@ -219,6 +226,7 @@ class Worker:
                 if job.alive(): job.tell('set_result', job.work(job.alive)); self.usual += .1*(time.monotonic() - self.began - self.usual)
             except BaseException as e: job.tell('set_exception', e)
             finally: self.now = job = None
+            if not any(self.queues): give_back()
 
     def waiting(self, client=None): # Requests in the queues and in work, of one client or of all
         return sum(client in (None, j.client) for j in (*self.queues[0], *self.queues[1], *([self.now] if self.now else [])))

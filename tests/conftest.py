@@ -6,7 +6,6 @@ import matplotlib
 import pytest
 
 matplotlib.use('Agg')
-if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS', '1') # several processes share the cores
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get('LEUKOCLS_SHARED', ROOT.parent/'shared'))
 
