@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.linalg import eigh
 
 from .core import DataError, bar
-from .align import SIDE, Prepared, maps, polar_grid, same_picture, something, spectrum, standard, warp
+from .align import SIDE, Prepared, grey_of, maps, polar_grid, same_picture, something, spectrum, standard, warp
 from .images import Pixels, read_batches
 from .looks import Looks, look
 from .memory import content_hashes, kept
@@ -38,7 +38,7 @@ def describe(
     x:np.ndarray, # (N, 64, 64, 3) uint8
 )->np.ndarray: # (N, 190) float32
     "Numbers that copying hardly changes."
-    G = standard(x); return np.concatenate([_rings(G.mean(-1)), _rings(G[..., 0] - G[..., 2]), .5*_colours(G)], 1).astype('float32')
+    G = standard(x); return np.concatenate([_rings(grey_of(G)), _rings(G[..., 0] - G[..., 2]), .5*_colours(G)], 1).astype('float32')
 
 # %% ../nbs/08_duplicates.ipynb #74db45c8
 def alter(
@@ -52,11 +52,11 @@ def alter(
     "Random copies: turned, scaled, shifted and sheared, as augmentation does."
     n = len(x); A = maps(np.deg2rad(rng.uniform(-turn, turn, n)), rng.uniform(1 - scale, 1 + scale, n)); A[:, :, 2] = rng.uniform(-shift, shift, (n, 2))*SIDE
     A[:, :, 1] += np.tan(np.deg2rad(rng.uniform(-5, 5, n)*(turn > 0)))[:, None]*A[:, :, 0]
-    y = np.stack([seen*inside for seen, inside in (warp(x[..., c], A) for c in range(3))], -1)
+    y, inside = warp(x, A); y *= inside[..., None]
     if light:
-        u = lambda low, high, *s: rng.uniform(low, high, (n, 1, 1, *(s or (1,)))).astype('float32'); there = y.max(-1, keepdims=True) > 0
+        u = lambda low, high, *s: rng.uniform(low, high, (n, 1, 1, *(s or (1,)))).astype('float32'); there = ((y[..., 0] > 0) | (y[..., 1] > 0) | (y[..., 2] > 0))[..., None]
         y = (((y - 128)*u(.8, 1.3) + 128 + u(-15, 15))*u(.85, 1.15, 3)*u(.8, 1.2) + rng.normal(0, 10, y.shape).astype('float32'))*there
-    return np.clip(y, 0, 255).reshape(n, SIDE, 2, SIDE, 2, 3).mean((2, 4)).astype('uint8')
+    y = np.clip(y, 0, 255); return ((y[:, ::2, ::2] + y[:, ::2, 1::2] + y[:, 1::2, ::2] + y[:, 1::2, 1::2])/4).astype('uint8')
 
 COPIES = ({}, dict(light=True), dict(turn=0, scale=0, shift=0, light=True), dict(turn=0, scale=0), dict(turn=0, shift=.02)) # what is learned from
 
@@ -109,7 +109,7 @@ def _parts(f, *arrays, size=256, progress=False, what=''):
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool: return list(bar(len(starts), what, progress and len(starts) > 8, unit=f' × {size}', iterable=pool.map(lambda s: f(*(a[s:s + size] for a in arrays)), starts)))
 
 def _zoomed(x, by=.87):
-    A = maps(np.zeros(len(x)), np.full(len(x), by)); return np.stack([warp(x[..., c], A)[0] for c in range(3)], -1).astype('uint8')
+    return warp(x, maps(np.zeros(len(x)), np.full(len(x), by)))[0].astype('uint8')
 
 def candidates(
     looks:Looks, # Images, each content once
