@@ -8,7 +8,6 @@ __all__ = ['GROUPS', 'UNREADABLE', 'BLANK', 'gate_numbers', 'Gate', 'fit_gate', 
 
 # %% ../nbs/28_gate.ipynb #2af2cb39
 import hashlib
-import io
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -87,15 +86,6 @@ def gate_numbers(
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool: list(pool.map(take, np.array_split(good, -(-len(good)//64)) if len(good) else []))
     return out
 
-# %% ../nbs/28_gate.ipynb #01d2e781
-def _remembered(looks, light=None):
-    "As `gate_numbers`, for many images; what was computed of the same thumbnails once is read."
-    if len(looks) < 256: return gate_numbers(looks, light)
-    name = hashlib.sha256(f'1 {np.__version__} {len(looks)}'.encode())
-    for part in (looks.thumbs, looks.facts[['std_r', 'std_g', 'std_b']].to_numpy(float), (looks.facts.error == '').to_numpy(), np.ones(0) if light is None else np.asarray(light, float)): name.update(np.ascontiguousarray(part))
-    def numbers(): whole = io.BytesIO(); np.save(whole, gate_numbers(looks, light)); return whole.getvalue()
-    return kept('gates', f'{name.hexdigest()[:32]}.npy', numbers, lambda path: np.load(path, allow_pickle=False).reshape(len(looks), -1))
-
 # %% ../nbs/28_gate.ipynb #49d54262
 @dataclass(repr=False)
 class Gate:
@@ -153,7 +143,7 @@ def fit_gate(
     train, held = [l[np.flatnonzero((l.facts.error == '').to_numpy())] for l in (train_looks, held_looks)]
     if len(train) < 5 or not len(held): raise DataError(f'{len(train)} training and {len(held)} held images can be read; a gate needs 5 and 1, and for a promise of {100*alpha:g} % {ceil(1/alpha - 1 - 1e-9):,} held ones. Give it more images.')
     rng = np.random.default_rng(seed); some = train[np.sort(rng.permutation(len(train))[:_FITTED_ON])]; again = some[np.sort(rng.permutation(len(some))[:max(len(some)//2, 5)])]
-    X = np.concatenate([_remembered(some), _remembered(again, rng.uniform(.85, 1.15, len(again)))]); H = _remembered(held[np.sort(rng.permutation(len(held))[:_FITTED_ON])])
+    X = np.concatenate([gate_numbers(some), gate_numbers(again, rng.uniform(.85, 1.15, len(again)))]); H = gate_numbers(held[np.sort(rng.permutation(len(held))[:_FITTED_ON])])
     with _narrow():
         gate = Gate(**_fit(X, seed), usual=np.zeros(len(GROUPS)), held=np.zeros(0), alpha=alpha, n=len(train)); d, off = gate.away(H)
         gate.usual, gate.held = _short(np.median(_parts(gate, off), 0)), np.sort(_short(d + _ROUNDING)); return gate
@@ -216,6 +206,21 @@ def _sides(t, scored):
     seen = np.cumsum(np.bincount(group)[names]) <= .2*len(train); seen[:1] |= len(names) > 1; back = np.isin(group, names[seen])
     return train[~back], train[back], f"The threshold comes from a fifth of the training images{', whole patients' if u.patient.notna().all() else ', copies kept together'}."
 
+# %% ../nbs/28_gate.ipynb #d7df3b35
+def _gate_and_count(fit, hold, count, alpha):
+    "The gate, and which images of `count` it lets pass."
+    gate, X = fit_gate(fit, hold, alpha), gate_numbers(count)
+    with _narrow(): return dict(gate=gate.to_dict(), inside=_ask(gate, count, X).in_domain.tolist())
+
+def _known_gate(*looks, alpha):
+    "`_gate_and_count`, or what it gave for the same images before."
+    from sklearn import __version__ as sklearn
+    name = hashlib.sha256(f'1 {alpha} {np.__version__} {sklearn} {[len(l) for l in looks]}'.encode())
+    for l in looks:
+        for part in (l.thumbs, l.facts[['std_r', 'std_g', 'std_b']].to_numpy(float), (l.facts.error == '').to_numpy()): name.update(np.ascontiguousarray(part))
+    def read(path): d = json.loads(path.read_text()); return Gate.from_dict(d['gate']), np.array(d['inside'], bool)
+    return kept('gates', f'{name.hexdigest()[:32]}.json', lambda: json.dumps(_gate_and_count(*looks, alpha), allow_nan=False), read)
+
 # %% ../nbs/28_gate.ipynb #229a95c3
 def gate_run(
     folder, # A run folder with table.csv and metrics.json
@@ -225,9 +230,7 @@ def gate_run(
     folder = Path(folder); t = pd.read_csv(folder/'table.csv', dtype='string', keep_default_na=False, na_values={'patient': ['']}); scored = json.loads((folder/'metrics.json').read_text(encoding='utf8'))['split']
     fit, hold, note = _sides(t, scored); count = np.flatnonzero(t.split == scored); looks = look(t.path); good = (looks.facts.error == '').to_numpy()
     if good[fit].sum() < 5 or not good[hold].any() or not good[count].any(): return {}
-    gate, some = fit_gate(looks[fit], looks[hold], alpha), looks[count[good[count]]]; X = _remembered(some)
-    with _narrow(): inside = _ask(gate, some, X).in_domain.to_numpy()
-    k, n = int((~inside).sum()), len(inside); low, high = late('leukocls.metrics:wilson')(k, n)
+    gate, inside = _known_gate(looks[fit], looks[hold], looks[count[good[count]]], alpha=alpha); k, n = int((~inside).sum()), len(inside); low, high = late('leukocls.metrics:wilson')(k, n)
     out = dict(refused=dict(value=k/n, low=float(low), high=float(high), n=n), promise=gate_promise(gate), note=f'{note} Refused are counted on {n:,} {scored} images.', gate=gate.to_dict())
     write_whole(folder/'gate.json', json.dumps(out, ensure_ascii=False, allow_nan=False)); return out
 

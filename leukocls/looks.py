@@ -104,9 +104,8 @@ def look(
     except DataError: hashes = key = None # a file is missing: its row will say so
     if key and _LAST and _LAST[0][0] == key: return _LAST[0][1]
     store = Remembered('looks', f'1-{Image.__version__}'); known, there = store.get(hashes) if key else (None, np.zeros(len(paths), bool))
-    thumbs, facts, new = np.zeros((len(paths), SIDE, SIDE, 3), 'uint8'), [None]*len(paths), np.flatnonzero(~there)
+    thumbs, facts, new = np.ascontiguousarray(known['thumb']) if there.any() else np.zeros((len(paths), SIDE, SIDE, 3), 'uint8'), [None]*len(paths), np.flatnonzero(~there)
     if there.any():
-        thumbs[there] = known['thumb'][there]
         for i, f in zip(np.flatnonzero(there), zip(*(known[f][there].tolist() for f in FACTS[:-1]))): facts[i] = [*f, '']
     with ThreadPoolExecutor(workers or 2*(os.cpu_count() or 1)) as pool:
         for (f, thumb), i in zip(bar(len(new), 'looking', progress and len(new) > 0, iterable=pool.map(look_at, [paths[i] for i in new])), new): facts[i], thumbs[i] = f, thumb

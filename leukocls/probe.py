@@ -13,6 +13,7 @@ import time
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +46,13 @@ def weights_name(
     if not files or not files[0].is_file(): raise ModelError(f'weights={str(weights)!r} is neither "imagenet" nor a file or folder of weights. Check the path.')
     return f'{str(arch).split(":")[0]} {hashlib.sha256(content_hashes(files).tobytes()).hexdigest()}'
 
+@contextmanager
+def _alone():
+    "PyTorch on one thread: for a picture or two, several would mostly wait for each other, on a busy computer for seconds."
+    import torch; n = torch.get_num_threads(); torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(n)
+
 def build_body(
     arch:str, # As in `weights_name`
     weights='imagenet', # As in `weights_name`
@@ -54,7 +62,8 @@ def build_body(
     from leukocls.models import no_weights, weights_source
     from leukocls.networks import stage_body
     own, name, pretrained, extra = weights_source(arch, weights)
-    try: body, model = stage_body(name, size, pretrained, **extra)
+    try:
+        with _alone(): body, model = stage_body(name, size, pretrained, **extra)
     except (OSError, RuntimeError, KeyError, AssertionError) as e:
         if str(weights) == 'imagenet': raise no_weights(arch, str(e).split('\n')[0][:200]) from e
         raise ModelError(f'{weights} does not fit `{arch}` at size {size}: {str(e)[:300]}. Give weights of the same architecture, and a size it takes.') from e
@@ -99,7 +108,9 @@ def _choose(self:FrozenBody, x, n, device, choose):
     from leukocls.networks import Ready, TorchEngine, openvino_engine
     ready = Ready(self.built[0], self.facts['mean'], self.facts['std']).eval(); device = pick_device(str(device)); first = TorchEngine(ready, device)
     if device.type != 'cpu' or (n < 64 and choose == 'auto'): return first
-    builders = {'torch': lambda: first, **({'openvino': lambda: openvino_engine(ready, self.pixels)} if versions_of('openvino') else {})}
+    def converted():
+        with _alone(): return openvino_engine(ready, self.pixels)
+    builders = {'torch': lambda: first, **({'openvino': converted} if versions_of('openvino') else {})}
     return pick_engine(builders, x[:16], machine_key(self.key), choose, probabilities=lambda z: z/max(1., np.abs(z).max()))
 
 # %% ../nbs/23_probe.ipynb #ab3ce453
@@ -128,7 +139,7 @@ def __call__(self:FrozenBody,
         if rows is None: rows = np.zeros((len(paths), fresh.shape[-1]), 'float32')
         if len(new): rows[new] = fresh[v]; stores[v].put(hashes[new][~there[new]], fresh[v][~there[new]])
         out.append(rows)
-    return np.stack(out)
+    return out[0][None] if views == 1 else np.stack(out)
 
 # %% ../nbs/23_probe.ipynb #19d0a05d
 class Head:
@@ -263,7 +274,8 @@ def _learner(folder, table, predict, device):
     "learner.pkl, compared with the probe; the learner too, unless the file was there already."
     run, few = Run(folder), list(table.path[table.split != 'train'][:4]); mine = predict(few).drop(columns='pred').to_numpy(); old = _proven(run, table, few, mine)
     if old and only_ours(old) and _whole_zip(old): os.utime(old); write_whole(folder/'learner.pkl', old.read_bytes()); return None
-    learn = late('leukocls.fit:rebuild')(run, table); gap = disagreement(late('leukocls.predict:by_fastai')(learn, few), mine)
+    rebuild, by_fastai = late('leukocls.fit:rebuild'), late('leukocls.predict:by_fastai')
+    with _alone(): learn = rebuild(run, table); gap = disagreement(by_fastai(learn, few), mine)
     if gap > 20*SAME: raise RunError(f'{folder}: the network gives other probabilities than the probe (up to {gap:.3f}), so learner.pkl is not written. The figures stand; please report this with recipe.json.')
     late('leukocls.fit:write_pickle')(learn, folder)
     try: old and (os.chmod(old.parent, 0o700), write_whole(old, (folder/'learner.pkl').read_bytes()), prune(old.parent, 1e9))
