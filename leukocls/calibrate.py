@@ -8,7 +8,8 @@ __all__ = ['T_RANGE', 'apply_temperature', 'fit_temperature', 'reliability', 'ca
            'operating_points', 'calibrate', 'calibration_page', 'plot_reliability', 'calibration_plots',
            'calibrate_run']
 
-# %% ../nbs/31_calibrate.ipynb #2cb125d3
+# %% ../nbs/31_calibrate.ipynb #65b864c0
+import hashlib
 import json
 from math import ceil, floor, isfinite, log
 from pathlib import Path
@@ -16,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy import optimize, special, stats
+from scipy import special
 
-from .core import DataError, RunError, listed, write_whole
+from .core import DataError, RunError, late, listed, write_whole
 from .decide import LEAST, in_sets, tempered
+from .memory import kept
 from .metrics import unpacked, calibration_error, clustered_share, draw_weights, read_predictions, show_interval, wilson, with_groups
 from .plots import new_figure
 
@@ -67,7 +69,7 @@ def fit_temperature(
     _, y, _, p = unpacked(predictions); own = np.arange(len(y)), y
     if (p[own] >= p.max(1)).all(): return T_RANGE[0]
     z = np.log(np.clip(p, LEAST, 1)); loss = lambda t: (special.logsumexp(z/np.exp(t), axis=1) - z[own]/np.exp(t)).mean()
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=np.log(T_RANGE), method='bounded', options=dict(xatol=1e-6)).x))
+    return float(np.exp(late('scipy.optimize:minimize_scalar')(loss, bounds=np.log(T_RANGE), method='bounded', options=dict(xatol=1e-6)).x))
 
 # %% ../nbs/31_calibrate.ipynb #d039fa65
 def reliability(
@@ -145,7 +147,7 @@ def _curve(predictions, most=200):
 # %% ../nbs/31_calibrate.ipynb #d172d612
 def _bound(wrong, n, level):
     "Upper bound of Clopper and Pearson (1934): the error is at most this, with confidence `level`."
-    return np.where(np.less(wrong, n), stats.beta.ppf(level, np.add(wrong, 1), np.maximum(np.subtract(n, wrong), 1)), 1.)
+    return np.where(np.less(wrong, n), special.betaincinv(np.add(wrong, 1.), np.maximum(np.subtract(n, wrong), 1.), level), 1.)
 
 def refer_below(
     predictions:pd.DataFrame, # Calibration images: neither trained on nor scored
@@ -292,6 +294,6 @@ def calibrate_run(
     if lost: raise RunError(f'{folder} has no {listed(lost)}. Name the folder of a finished run.')
     predictions = with_groups(read_predictions(folder/'predictions.csv'), folder); valid, test = (predictions[predictions.split == s].reset_index(drop=True) for s in ('valid', 'test'))
     apart = json.loads((folder/'metrics.json').read_text(encoding='utf8'))['split'] == 'test' and len(valid)
-    out = calibrate(valid, test) if apart else dict(note='Not calibrated: temperature, sets and thresholds need images that were neither trained on nor scored, and this run has none. Train with valid_pct above 0 and test_pct above 0.')
-    write_whole(folder/'calibration.json', json.dumps(out, indent=1, ensure_ascii=False, allow_nan=False))
-    return out
+    text = lambda: json.dumps(calibrate(valid, test), ensure_ascii=False, allow_nan=False); name = hashlib.sha256('\n'.join(['1', np.__version__, *(t.to_csv(index=False) for t in (valid, test))]).encode()).hexdigest()[:32]
+    out = kept('calibrations', f'{name}.json', text, lambda path: json.loads(path.read_text(encoding='utf8'))) if apart else dict(note='Not calibrated: temperature, sets and thresholds need images that were neither trained on nor scored, and this run has none. Train with valid_pct above 0 and test_pct above 0.')
+    write_whole(folder/'calibration.json', json.dumps(out, indent=1, ensure_ascii=False, allow_nan=False)); return out

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'need', 'set_seed', 'pick_device',
-           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'bar', 'PackageError',
-           'missing', 'late']
+           'one_thread', 'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'bar',
+           'PackageError', 'missing', 'late', 'Later']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -13,6 +13,7 @@ import os
 import random
 import sys
 import tempfile
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -76,6 +77,15 @@ def pick_device(
     kind = str(name).split(':')[0]
     if not have.get(kind): raise LeukoError(f'Device `{name}` is not available here. Use one of: auto, {", ".join(k for k, v in have.items() if v)}.')
     return torch.device(name)
+
+# %% ../nbs/00_core.ipynb #371c9377
+@contextmanager
+def one_thread(
+): # A context
+    "PyTorch on one thread: for a picture or two, several would mostly wait for each other, on a busy computer for seconds."
+    import torch; n = torch.get_num_threads(); torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(n)
 
 # %% ../nbs/00_core.ipynb #91cc9239
 def cpu_has_bf16(
@@ -188,3 +198,8 @@ def late(
     module, function = name.split(':')
     try: return getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as e: raise missing(e) from e
+
+class Later:
+    "A module that is imported when something of it is first used."
+    def __init__(self, name:str): self._name = name # As in `import`
+    def __getattr__(self, attribute): return late(f'{self._name}:{attribute}')

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.linalg import eigh
 
 from .core import DataError, bar
 from .align import SIDE, Prepared, grey_of, maps, polar_grid, same_picture, something, spectrum, standard, warp
@@ -68,6 +67,7 @@ def learn_metric(
     dims:int=64, # Numbers to keep
 )->np.ndarray: # (190, dims): multiply descriptions by it
     "Where copies lie close and images far apart (linear discriminant analysis, Fisher 1936)."
+    from scipy.linalg import eigh
     rng = np.random.default_rng(seed); off = np.concatenate([describe(alter(large, rng, **kind)) - D[which] for kind in COPIES])
     within = off.T @ off/(2*len(off)); within += np.eye(len(within))*1e-3*np.trace(within)/len(within)
     return eigh(np.cov((D - D.mean(0)).T) + 1e-6*within, within)[1][:, ::-1][:, :dims].astype('float32')
@@ -157,11 +157,15 @@ def joined(
     sets, # Lists of rows that belong together
 )->np.ndarray: # (N,) group numbers from 0, in order of first appearance
     "Rows that are connected, directly or over others, get one number."
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-    pairs = [(rows[0], r) for rows in map(list, sets) for r in rows[1:]]; i, j = np.array(pairs).reshape(-1, 2).T
-    label = connected_components(coo_matrix((np.ones(len(i)), (i, j)), (n, n)), directed=False)[1]
-    return pd.factorize(label)[0]
+    above = list(range(n)) # a row that its own is joined to, and so on up to the one that stands for all
+    def top(i):
+        while above[i] != i: above[i] = above[above[i]]; i = above[i]
+        return i
+    for rows in sets:
+        if len(rows) > 1:
+            first, *others = map(int, rows)
+            for r in others: above[top(r)] = top(first)
+    return pd.factorize(np.array([top(i) for i in range(n)], int))[0]
 
 def groups_in(
     numbers:np.ndarray, # (N,) group of each row

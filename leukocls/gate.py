@@ -12,6 +12,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 from math import ceil
 from pathlib import Path
 
@@ -214,8 +215,7 @@ def _gate_and_count(fit, hold, count, alpha):
 
 def _known_gate(*looks, alpha):
     "`_gate_and_count`, or what it gave for the same images before."
-    from sklearn import __version__ as sklearn
-    name = hashlib.sha256(f'1 {alpha} {np.__version__} {sklearn} {[len(l) for l in looks]}'.encode())
+    name = hashlib.sha256(f'1 {alpha} {np.__version__} {metadata.version("scikit-learn")} {[len(l) for l in looks]}'.encode())
     for l in looks:
         for part in (l.thumbs, l.facts[['std_r', 'std_g', 'std_b']].to_numpy(float), (l.facts.error == '').to_numpy()): name.update(np.ascontiguousarray(part))
     def read(path): d = json.loads(path.read_text()); return Gate.from_dict(d['gate']), np.array(d['inside'], bool)

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import expit, gammaln, logit, ndtr, stdtrit
-from sklearn import metrics as skm
 
 from .core import DataError, listed, write_whole
 
@@ -240,7 +239,7 @@ def score(
     classes, y, pred, p = unpacked(predictions, classes); unit, index = _units(predictions)
     point = _resampled(classes, y, pred, p, np.ones((1, len(y))))
     draws = _resampled(classes, y, pred, p, draw_weights(len(y), max(resamples, 1), seed, index))
-    cm = skm.confusion_matrix(y, pred, labels=range(len(classes)))
+    cm = np.bincount(y*len(classes) + pred, minlength=len(classes)**2).reshape(len(classes), -1)
     whole, single = _shares(y, pred, classes, index)
     count = lambda rows: int(rows.sum() if index is None else len(np.unique(index[rows])))
     stretch = 1. if index is None else _stretch(*whole['accuracy'])

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'DASHES', 'new_figure', 'style_of', 'plot_lines', 'plot_loss', 'plot_accuracy', 'plot_lr_find',
-           'plot_confusion', 'plot_roc', 'plot_precision_recall', 'plot_classes', 'plot_images', 'plot_augmented',
-           'plot_predictions', 'plot_patients']
+           'plot_confusion', 'roc_points', 'precision_recall_points', 'plot_roc', 'plot_precision_recall',
+           'plot_classes', 'plot_images', 'plot_augmented', 'plot_predictions', 'plot_patients']
 
 # %% ../nbs/29_plots.ipynb #438659f2
 import random
@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
-from sklearn import metrics as skm
 
 from .core import DataError
 from .images import open_cell
@@ -106,6 +105,27 @@ def plot_confusion(
         for j in range(len(classes)): ax.text(j, i, f'{text[i, j]:,}', ha='center', va='center', fontsize=10, color='white' if share[i, j] > .55 else 'black')
     return fig
 
+# %% ../nbs/29_plots.ipynb #c9f5b7e3
+def _counted(hit, score):
+    "Images of the class and others among those scored at least so high, for every score, the highest first."
+    order = np.argsort(-np.asarray(score), kind='stable'); s = np.asarray(score)[order]; end = np.r_[np.flatnonzero(np.diff(s)), len(s) - 1]
+    found = np.cumsum(np.asarray(hit)[order])[end]; return found, 1 + end - found
+
+def roc_points(
+    hit, # (N,) True where the image is of the class
+    score, # (N,) its probability
+)->tuple: # (1 − specificity, sensitivity), from (0, 0) to (1, 1), without points on a straight line between others
+    "The corners of the ROC curve."
+    tp, fp = _counted(hit, score); corner = np.r_[True, (np.diff(fp, 2) != 0) | (np.diff(tp, 2) != 0), True] if len(fp) > 2 else np.ones(len(fp), bool)
+    tp, fp = np.r_[0, tp[corner]], np.r_[0, fp[corner]]; return fp/fp[-1], tp/tp[-1]
+
+def precision_recall_points(
+    hit, # (N,) True where the image is of the class
+    score, # (N,) its probability
+)->tuple: # (recall, precision), from all images to none
+    "The points of the precision-recall curve."
+    tp, fp = _counted(hit, score); return np.r_[(tp/tp[-1])[::-1], 0], np.r_[(tp/(tp + fp))[::-1], 1]
+
 # %% ../nbs/29_plots.ipynb #190f6e7c
 def _curves(predictions, metrics, stamp, area, points, title, **axis):
     "One curve per class against the rest, with its area in the legend."
@@ -123,7 +143,7 @@ def plot_roc(
     stamp:str='', # Small text below
 )->Figure: # A curve per class
     "ROC curves, each class against the rest, with their areas; the diagonal is guessing."
-    fig = _curves(predictions, metrics, stamp, 'auroc', lambda hit, p: skm.roc_curve(hit, p)[:2], 'ROC (area)', xlabel='1 − specificity', ylabel='sensitivity')
+    fig = _curves(predictions, metrics, stamp, 'auroc', roc_points, 'ROC (area)', xlabel='1 − specificity', ylabel='sensitivity')
     fig.axes[0].plot([0, 1], [0, 1], color='#aaaaaa', lw=.8); return fig
 
 def plot_precision_recall(
@@ -132,7 +152,7 @@ def plot_precision_recall(
     stamp:str='', # Small text below
 )->Figure: # A curve per class
     "Precision-recall curves, each class against the rest, with average precision."
-    return _curves(predictions, metrics, stamp, 'average_precision', lambda hit, p: skm.precision_recall_curve(hit, p)[1::-1], 'Precision-recall (average precision)', xlabel='recall (sensitivity)', ylabel='precision')
+    return _curves(predictions, metrics, stamp, 'average_precision', precision_recall_points, 'Precision-recall (average precision)', xlabel='recall (sensitivity)', ylabel='precision')
 
 # %% ../nbs/29_plots.ipynb #a32b57c8
 def plot_classes(

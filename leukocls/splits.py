@@ -12,7 +12,6 @@ from collections import defaultdict
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from .core import DataError, listed
 from .duplicates import joined, near_duplicates
@@ -90,15 +89,13 @@ def shared_groups(
     if 'group' not in table: return []
     sides = table.groupby('group').split.nunique(); return sides.index[sides > 1].tolist()
 
-# %% ../nbs/12_splits.ipynb #c47f496c
-class _Folds(StratifiedGroupKFold):
-    "Scikit-learn's grouped folds; only the search for the best fold of a group is another, with the same outcome."
-    def _find_best_fold(self, y_counts_per_fold, y_cnt, group_y_counts):
-        n = self.n_splits; tried = np.repeat(y_counts_per_fold[None]/y_cnt, n, 0); tried[range(n), range(n)] = (y_counts_per_fold + group_y_counts)/y_cnt
-        best, least, fewest = None, np.inf, np.inf
-        for i, (off, size) in enumerate(zip(tried.std(1).mean(1).tolist(), y_counts_per_fold.sum(1).tolist())):
-            if off < least or (abs(off - least) <= 1e-8 + 1e-5*least and size < fewest): best, least, fewest = i, off, size # about equal: the emptier fold
-        return best
+# %% ../nbs/12_splits.ipynb #3d71fa2d
+def _best_fold(counts, group, total):
+    "The fold that a group evens out best: counts (F, C) of the folds so far, (C,) of the group and of all rows."
+    n = len(counts); tried = np.repeat(counts[None]/total, n, 0); tried[range(n), range(n)] = (counts + group)/total; best, least, fewest = None, np.inf, np.inf
+    for i, (off, size) in enumerate(zip(tried.std(1).mean(1).tolist(), counts.sum(1).tolist())):
+        if off < least or (abs(off - least) <= 1e-8 + 1e-5*least and size < fewest): best, least, fewest = i, off, size # about equal: the emptier fold
+    return best
 
 def grouped_folds(
     labels, # (N,) class of each row
@@ -107,7 +104,19 @@ def grouped_folds(
     seed:int=42, # Same seed, same folds
 )->list: # Pairs of (rows to learn from, rows to test)
     "Folds of whole groups with like class shares: those of scikit-learn's `StratifiedGroupKFold(folds, shuffle=True, random_state=seed)`."
-    return list(_Folds(folds, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels, groups))
+    y, g = (np.unique(np.asarray(v), return_inverse=True)[1] for v in (labels, groups)); total, n = np.bincount(y), g.max(initial=-1) + 1
+    if not 2 <= folds <= min(n, total.max(initial=0)): raise DataError(f'folds={folds}: there are {n:,} groups, and {total.max(initial=0):,} rows of the most frequent class. Use 2 folds or more, and no more than that.')
+    order = np.arange(n); np.random.RandomState(seed).shuffle(order); g = np.argsort(order)[g] # the groups, numbered at random
+    size = np.bincount(g*len(total) + y, minlength=n*len(total)).reshape(n, -1).astype(float); counts, fold = np.zeros((folds, len(total))), np.zeros(n, int)
+    for i in np.argsort(-size.std(1), kind='stable'): fold[i] = _best_fold(counts, size[i], total); counts[fold[i]] += size[i]
+    return [(np.flatnonzero(fold[g] != k), np.flatnonzero(fold[g] == k)) for k in range(folds)]
+
+# %% ../nbs/12_splits.ipynb #e9dd7d61
+def _one_fold(labels, folds, seed):
+    "Rows of the first fold of scikit-learn's `StratifiedKFold(folds, shuffle=True, random_state=seed)`."
+    y = pd.factorize(np.asarray(labels))[0]; rng, out = np.random.RandomState(seed), np.zeros(len(y), bool); given = [np.bincount(np.sort(y)[k::folds], minlength=y.max() + 1) for k in range(folds)] # dealt out like cards
+    for c in range(y.max() + 1): hand = np.repeat(range(folds), [g[c] for g in given]); rng.shuffle(hand); out[y == c] = hand == 0
+    return np.flatnonzero(out)
 
 # %% ../nbs/12_splits.ipynb #0478d934
 def _hold_out(labels, groups, share, seed):
@@ -116,7 +125,7 @@ def _hold_out(labels, groups, share, seed):
     whole = len(np.unique(groups)) == n
     folds = max(2, min(round(1/share), len(np.unique(groups))))
     if abs(1/share - folds) > .01 or pd.Series(labels).value_counts().min() < folds: return _draw(labels, groups, share, seed)
-    if whole: return next(StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros(n), labels))[1]
+    if whole: return _one_fold(labels, folds, seed)
     options = grouped_folds(labels, groups, folds, seed)
     return min((test for _, test in options), key=lambda test: _off(labels, test, share))
 

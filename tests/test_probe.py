@@ -150,3 +150,27 @@ def test_advice_goes_by_the_probes_interval(network, pays):
     from leukocls.runs import Runs
     def fake(kind, value): return SimpleNamespace(info={'recipe': {'kind': kind}}, recipe=SimpleNamespace(name=kind), metrics={'accuracy': dict(value=value, low=value - .01, high=min(1, value + .005))}, predictions=pd.DataFrame(dict(split=['test'], label=['a'], pred=['a'])))
     said = Runs([fake('probe', .99), fake('network', network)]).advice; assert ('fine-tuning pays here' in said) == pays and '99.0 %' in said; assert Runs([fake('probe', .99)]).advice == ''
+
+@pytest.mark.parametrize('classes', [2, 3, 5])
+def test_a_kept_linear_head_is_the_fitted_one(classes, tmp_path, monkeypatch):
+    "Same probabilities, same weights, same choice, without scikit-learn; other features, labels, groups or seed are another head; a damaged file is made again."
+    from leukocls.probe import known_head
+    monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path)); rng = np.random.default_rng(0); y = np.repeat([f'c{i}' for i in range(classes)], 30); X = (rng.normal(size=(1, len(y), 12)) + np.repeat(np.arange(classes), 30)[:, None]*.5).astype('float32'); groups = np.arange(len(y))//2
+    (a, tried), (b, again) = fit_head(X, y, groups), known_head(X, y, groups); new = rng.normal(size=(50, 12)).astype('float32')*2; pd.testing.assert_frame_equal(tried, again); assert (b.classes, b.strength, b.kind) == (a.classes, a.strength, a.kind)
+    for h in (b, known_head(X, y, groups)[0]): np.testing.assert_allclose(h.probabilities(new), a.probabilities(new), atol=1e-6); assert all(np.array_equal(u, v) for u, v in zip(h.arrays()[0].values(), a.arrays()[0].values())) and h.arrays()[1] == a.arrays()[1]
+    import leukocls.probe as probe
+    fitted = []; old = probe.fit_head; monkeypatch.setattr(probe, 'fit_head', lambda *a, **k: (fitted.append(1), old(*a, **k))[1]); known_head(X, y, groups + 7); assert not fitted
+    for other in ((X + 1, y, groups), (X, y[::-1], groups), (X, y, groups//2)): known_head(*other)
+    known_head(X, y, groups, seed=3); assert len(fitted) == 4; known_head(X, y, groups, 'knn'); known_head(X, y, groups, 'knn'); assert len(fitted) == 6
+    for p in (tmp_path/'heads').iterdir(): p.write_bytes(b'half')
+    known_head(X, y, groups); assert len(fitted) == 7
+
+def test_a_repeated_run_needs_no_scikit_learn(recipe, table, tmp_path):
+    csv = tmp_path/'t.csv'; split_table(table).to_csv(csv, index=False)
+    code = ("import sys, pandas as pd; from leukocls.train import train; from leukocls.recipes import get_recipe\n"
+            f"train(get_recipe('probe', arch={recipe.arch!r}, size=48), pd.read_csv({str(csv)!r}, dtype=str), out={str(tmp_path/'runs')!r}, progress=False); print(*sorted({{'sklearn', 'torch', 'fastai', 'timm', 'openvino', 'scipy.stats', 'scipy.optimize'}} & set(sys.modules)))")
+    say = [subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True).stdout.split() for _ in range(2)]; assert 'torch' in say[0] and say[1] == []
+    a, b = (tmp_path/'runs'/n for n in ('probe-seed42', 'probe-seed42-2'))
+    for name in ('predictions.csv', 'metrics.json', 'calibration.json', 'shortcuts.json', 'gate.json', 'model.safetensors', 'learner.pkl', 'table.csv', 'plots/roc.png'):
+        if name != 'plots/roc.png': assert (a/name).read_bytes() == (b/name).read_bytes(), name
+        else: assert (b/name).exists()

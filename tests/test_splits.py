@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,16 +88,17 @@ def test_cnmc_folds_share_files(shared):
 
 @pytest.mark.parametrize('seed', range(60))
 def test_grouped_folds_are_scikit_learns(seed):
-    "The same rows in the same folds, and the same refusal, whatever the classes, the groups and the number of folds."
+    "The same rows in the same folds, and a refusal where there is one, whatever the classes, the groups and the number of folds; and the same without groups."
     import warnings
-    from sklearn.model_selection import StratifiedGroupKFold
+    from leukocls.splits import _one_fold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
     rng = np.random.default_rng(seed); n = int(rng.integers(20, 400)); folds = int(rng.integers(2, 12)); y = rng.integers(0, int(rng.integers(2, 12)), n)**(1 + seed % 2)
     groups = rng.integers(0, int(rng.integers(10, n + 1)), n) if seed % 3 else np.arange(n)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try: want = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(y, y, groups))
-        except ValueError as e:
-            with pytest.raises(ValueError, match=re.escape(str(e))): grouped_folds(y, groups, folds, seed)
+        except ValueError:
+            with pytest.raises(DataError, match=f'folds={folds}: there are'): grouped_folds(y, groups, folds, seed)
             return
-        got = grouped_folds(y, groups, folds, seed)
+        got = grouped_folds(y, groups, folds, seed); assert np.array_equal(_one_fold(y, folds, seed), next(StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y))[1])
     assert len(got) == len(want) and all(np.array_equal(a, c) and np.array_equal(b, d) for (a, b), (c, d) in zip(got, want))
