@@ -43,7 +43,11 @@ class Recipe:
     keep:str = 'best' # Which weights to keep: 'best' (lowest validation loss) or 'last'
     top:str = 'fastai' # What stands on a timm body, one of `TOPS`
     head:str = 'linear' # Of a probe: 'linear', 'knn', 'mlp', or 'auto', the best of them by cross-validation
-    views:int = 1 # Of a probe: how many of the eight flips and quarter turns to learn from
+    views:int = 1 # How many of the eight flips and quarter turns a probe learns from, and a network averages over when it predicts
+    loss:str = 'cross-entropy' # 'cross-entropy' or 'focal' (Lin et al. 2017, gamma 2: easy images count less)
+    balance:bool = False # Weight each class by the inverse of its share of the training images
+    mixup:float = 0. # Blend pairs of training images, by a Beta(mixup, mixup) share (Zhang et al. 2018); 0 does not
+    ema:float = 0. # Keep the exponential moving average of the weights with this decay, below 1; 0 does not
     published:dict = field(default_factory=dict) # The paper's figures, per cent
     filled:tuple = () # What the paper does not say, and what we took
     data:str = '' # The paper's data set
@@ -52,7 +56,7 @@ class Recipe:
 TOPS = {'fastai': "fastai's: averaged and largest values of the last maps, dense layer of 512, batch normalisation, dropout", 'linear': "the network's own last features, one dense layer",
         'dropout': "the network's own last features, dropout of 0.5, one dense layer", 'dense-4096': 'the last maps as 7×7, two dense layers of 4096 with ReLU, one dense layer'}
 _CHOICES = dict(schedule=('one-cycle', 'flat'), opt=('adam', 'sgd'), precision=('auto', 'fp16', 'bf16', 'fp32'),
-                keep=('best', 'last'), top=tuple(TOPS), augment=tuple(AUGMENTATIONS), kind=('network', 'probe', 'classical'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)))
+                keep=('best', 'last'), top=tuple(TOPS), augment=tuple(AUGMENTATIONS), kind=('network', 'probe', 'classical'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)), loss=('cross-entropy', 'focal'))
 
 def change(
     recipe:Recipe, # Any recipe
@@ -66,6 +70,7 @@ def change(
     out = dataclasses.replace(recipe, **changes)
     wrong = [f'{k}={getattr(out, k)!r} (one of {", ".join(v)})' for k, v in _CHOICES.items() if getattr(out, k) not in v]
     wrong += [f'{k}={getattr(out, k)!r} (at least {low})' for k, low in dict(size=8, bs=1, epochs=1, head_epochs=0, patience=0).items() if getattr(out, k) < low]
+    wrong += [f'{k}={getattr(out, k)!r} (from 0 to {high})' for k, high in dict(mixup=10, ema=.9999).items() if not 0 <= getattr(out, k) <= high]
     if wrong: raise RunError(f'Recipe `{out.name}` cannot be used: {"; ".join(wrong)}.')
     return out
 
