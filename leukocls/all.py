@@ -25,6 +25,7 @@ from leukocls.gate import *
 from leukocls.images import *
 from leukocls.judge import *
 from leukocls.labels import *
+from leukocls.leaderboard import *
 from leukocls.loaders import *
 from leukocls.looks import *
 from leukocls.memory import *

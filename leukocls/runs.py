@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STEPS', 'write_csv', 'write_info', 'start_run', 'check_space', 'learner_file', 'take_learner', 'keep_learner', 'Run',
-           'Runs', 'Fitted', 'finish_run']
+           'Runs', 'finished_run', 'Fitted', 'finish_run']
 
 # %% ../nbs/19_runs.ipynb #02517207
 import hashlib
@@ -46,15 +46,16 @@ def start_run(
     out='runs', # Folder of all runs
     seed:int=42, # Written down
     device='cpu', # Written down
+    fold:int|None=None, # Number of the fold in cross-validation, from 0; written down
 )->tuple: # (a new folder, what is known about the run so far)
     "Make a run's folder; recipe.json is written by whoever trains, as soon as the model stands."
-    folder = new_folder(out, f'{recipe.name}-seed{seed}')
+    folder = new_folder(out, f'{recipe.name}-seed{seed}' + ('' if fold is None else f'-fold{fold}'))
     data = dict(n=len(table), classes=table.label.value_counts().sort_index().to_dict(), sides=table.split.value_counts().to_dict(),
                 patients=int(table.patient.nunique()), fingerprint=fingerprint(table), skipped=table.attrs.get('skipped', {}))
     if 'group' in table: copies = table.group.duplicated(keep=False); data |= dict(near_duplicate_groups=int(table.group[copies].nunique()), near_duplicates=int(copies.sum()))
     notes = ['These pictures are synthetic films of fictional patients: the figures say nothing about blood.'] if late('leukocls.smears:is_drawn')(table.path.iloc[0]) else []
     return folder, dict(name=folder.name, recipe=late('leukocls.recipes:as_dict')(recipe), seed=seed, versions=versions(), device=str(device),
-                        data=data, split=table.attrs.get('split', {}), notes=notes, status='training')
+                        fold=fold, data=data, split=table.attrs.get('split', {}), notes=notes, status='training')
 
 def check_space(
     folder, # Where the run will be written
@@ -125,14 +126,14 @@ class Run:
 
 # %% ../nbs/19_runs.ipynb #755103ef
 class Runs(list):
-    "Several runs on one split; `leaderboard` compares them, `best` is the one to use."
+    "Several runs on one split; `leaderboard` compares their systems, `best` is the one to use, `failed` tells of those that could not be made."
+    def __init__(self, runs=(), failed=()): # `Run`s; dicts with `recipe`, `seed`, `fold`, `error`
+        super().__init__(runs); self.failed = list(failed)
     @property
-    def leaderboard(self)->pd.DataFrame: # One row per run, best first
-        show = late('leukocls.metrics:show_interval'); rows = []
-        for r in self:
-            m, i = r.metrics, r.info; rows.append(dict(run=r.name, recipe=i['recipe']['name'], judged_on=f"{m['n']:,} {m['split']} images", **{k: show(m[k], k) for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')},
-                split=i['split'].get('method', 'given'), parameters=i['model']['total'], train_seconds=i['seconds']['train'], images_per_second=i['seconds']['images_per_second'], _rank=m['accuracy']['value']))
-        return pd.DataFrame(rows).sort_values('_rank', ascending=False, kind='stable').drop(columns='_rank').set_index('run')
+    def leaderboard(self)->pd.DataFrame: return late('leukocls.leaderboard:leaderboard')(self) # One row per system, best first, for people
+    @property
+    def standings(self)->pd.DataFrame: return late('leukocls.leaderboard:standings')(self) # The same as numbers
+    def plot(self, metric='accuracy'): return late('leukocls.leaderboard:plot_standings')(self, metric) # Bar chart of any of `METRICS`
     @property
     def best(self)->Run: # Chosen on validation images where there are any, so that its test figure stays honest
         if not self: raise RunError('There are no runs to choose from. Train one with train_all(data).')
@@ -141,12 +142,26 @@ class Runs(list):
     @property
     def advice(self)->str: # A sentence, or nothing if there is nothing to compare
         "Whether fine-tuning pays: only where a network lies above the interval of the probe, on the same images."
-        probes, networks = [[r for r in self if r.info['recipe'].get('kind', 'network') == kind] for kind in ('probe', 'network')]
+        of = lambda kind: [late('leukocls.leaderboard:metrics_of')(rs)['accuracy'] | dict(name=rs[0].recipe.name) for rs in late('leukocls.leaderboard:systems')(r for r in self if r.info['recipe'].get('kind', 'network') == kind).values()]
+        probes, networks = of('probe'), of('network')
         if not probes or not networks: return ''
-        show, best, top = late('leukocls.metrics:show_interval'), Runs(probes).best.metrics['accuracy'], max(networks, key=lambda r: r.metrics['accuracy']['value'])
-        pays = top.metrics['accuracy']['value'] > best['high']
-        return f"The probe is right in {show(best)}; {top.recipe.name}, at {show(top.metrics['accuracy'])}, lies {'above that interval: fine-tuning pays here' if pays else 'not above that interval: fine-tuning does not pay here'}."
+        show, (best, top) = late('leukocls.metrics:show_interval'), (max(v, key=lambda m: m['value']) for v in (probes, networks)); pays = top['value'] > best['high']
+        return f"The probe is right in {show(best)}; {top['name']}, at {show(top)}, lies {'above that interval: fine-tuning pays here' if pays else 'not above that interval: fine-tuning does not pay here'}."
     def _repr_html_(self): return self.leaderboard.to_html() + f'<p>{self.advice}</p>'
+
+# %% ../nbs/19_runs.ipynb #356ef3e0
+def finished_run(
+    out, # Folder of all runs
+    recipe, # `Recipe`
+    seed:int, # Of the run
+    table:pd.DataFrame, # With `split` filled
+)->Run|None: # A run of exactly this, if there is one
+    "Look for a finished run of the same recipe and seed on the same images, labels and sides."
+    want = json.loads(json.dumps([late('leukocls.recipes:as_dict')(recipe), seed, fingerprint(table)], default=str))
+    for f in sorted(Path(out).glob('*/recipe.json')):
+        try: i = json.loads(f.read_text()); same = [i['recipe'], i['seed'], i['data']['fingerprint']] == want and i['status'] == 'finished'
+        except (OSError, ValueError, KeyError, TypeError): continue
+        if same and all((f.parent/n).is_file() for n in ('predictions.csv', 'metrics.json', 'report.html')): return Run(f.parent)
 
 # %% ../nbs/19_runs.ipynb #f5055ead
 STEPS = [['leukocls.metrics:score_run'], ['leukocls.calibrate:calibrate_run', 'leukocls.audit:shortcut_run', 'leukocls.gate:gate_run'], ['leukocls.report:report_run'], ['leukocls.modelcard:card_run']] # what is done with a finished run, in order; steps of one list do not need each other

@@ -12,12 +12,12 @@ import time
 
 import pandas as pd
 
-from .core import RunError, late
+from .core import LeukoError, RunError, bar, late
 from .data import check_images, read_table
 from .looks import look
-from .recipes import Recipe, get_recipe
-from .runs import STEPS, Fitted, Run, Runs, finish_run, start_run
-from .splits import shared_patients, split_table
+from .recipes import Recipe, get_recipe, recipes_named
+from .runs import STEPS, Fitted, Run, Runs, finish_run, finished_run, start_run, write_csv
+from .splits import fold_tables, shared_patients, split_table
 
 # %% ../nbs/22_train.ipynb #635e6d5e
 def _told(table):
@@ -35,12 +35,13 @@ def train(
     seed:int=42, # Same seed, same data, same CPU: same result
     device:str='auto', # As in `pick_device`
     progress:bool=True, # Show a bar
+    fold:int|None=None, # Number of the fold in cross-validation, from 0; written down
     **changes # Fields of the recipe to change, such as `epochs=3`
 )->Run: # The finished run
     "Train one recipe on one table; everything is written to a new run folder."
     began = time.perf_counter(); recipe = get_recipe(recipe, **changes)
     table = split_table(table, seed=seed) if table.split.isna().any() else _told(table)
-    folder, info = start_run(recipe, table, out, seed, device)
+    folder, info = start_run(recipe, table, out, seed, device, fold)
     try: fitted = late(KINDS[recipe.kind])(recipe, table, folder, info, device, progress)
     except BaseException:
         if not (folder/'history.csv').exists(): shutil.rmtree(folder, ignore_errors=True)
@@ -49,35 +50,53 @@ def train(
     if fitted.said: err = RunError(fitted.said); err.run = run; raise err
     return run
 
+# %% ../nbs/22_train.ipynb #0d012604
+def _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds):
+    "(recipe, seed, number of the fold or None, table) of each run."
+    sides = [(None, split_table(table, split, valid_pct, test_pct, seed))] if not folds else list(enumerate(fold_tables(table, folds, split, valid_pct, seed)))
+    seeds = [seed] if seeds is None else [seeds] if isinstance(seeds, int) else list(dict.fromkeys(seeds))
+    if not seeds: raise RunError('seeds is empty. Name at least one, such as seeds=(0, 1, 2).')
+    return [(r, s, k, t) for r in chosen for s in seeds for k, t in sides]
+
+def _each(plan, out, device, progress, repeat):
+    "The runs of a plan, and what became of those that failed."
+    runs, errors, steps = Runs(), [], bar(len(plan), 'runs', progress and len(plan) > 1, unit=' runs', leave=True)
+    for r, seed, fold, table in plan:
+        steps.set_postfix_str(f'{r.name}, seed {seed}' + ('' if fold is None else f', fold {fold}'))
+        try: runs.append((None if repeat else finished_run(out, r, seed, table)) or train(r, table, out=out, seed=seed, device=device, progress=progress, fold=fold))
+        except KeyboardInterrupt: break
+        except Exception as e:
+            if hasattr(e, 'run'): runs.append(e.run)
+            if len(plan) == 1 or not isinstance(e, (LeukoError, RuntimeError, OSError, MemoryError)): raise
+            runs.failed.append(dict(recipe=r.name, seed=seed, fold=fold, error=f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}')); errors.append(e)
+        steps.update()
+        if runs and runs[-1].info['status'] == 'interrupted': break
+    steps.close(); return runs, errors
+
 # %% ../nbs/22_train.ipynb #78129c5e
 def train_all(
     data, # Folder, CSV file or DataFrame, as in `read_table`
-    recipes='effb3', # Name of a recipe, a recipe, or a list of either
+    recipes='effb3', # Name of a recipe, a recipe, a group such as 'p3', 'classical' or 'all', or a list of these
     out:str='runs', # Folder of all runs
     split:str='auto', # 'auto' (given, else by patient, else near-duplicates together), 'patient', 'group', 'random', 'given'
     patient=None, # Column, pattern or card that tells the patient, as in `read_table`
     valid_pct:float=.16, # Share of images to choose the epoch on
-    test_pct:float=.2, # Share of images to report on; 0 reports on the validation images, as the papers do
+    test_pct:float=.2, # Share of images to report on; 0 reports on the validation images, as the papers do. With `folds` it is 1/folds
     seed:int=42, # Same seed, same split, same start
+    seeds=None, # Several starts on the same split, such as (0, 1, 2); default: `seed` alone
+    folds:int=0, # Cross-validation: each image is tested once, in one of so many folds; 0 tests one part only
     device:str='auto', # As in `pick_device`
     on_error:str='raise', # 'raise' or 'skip' unreadable images and unlabelled rows
     progress:bool=True, # Show bars
+    repeat:bool|None=None, # Train again what lies finished in `out`; default: only where a single run is asked for
     **changes # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
-)->Runs: # One run per recipe
+)->Runs: # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
-    names = [recipes] if isinstance(recipes, (str, Recipe)) else list(recipes)
-    if not names: raise RunError('recipes is empty. Name at least one, such as "effb3".')
-    chosen = [get_recipe(r, **changes) for r in names]
+    chosen = recipes_named(recipes, **changes)
     table = read_table(data, patient=patient, on_error=on_error); look(table.path, progress=progress and len(table) >= 5000) # one decoding for the check, the copies, the shortcuts and the gate
-    table = check_images(table, on_error)
-    table = split_table(table, split, valid_pct, test_pct, seed)
-    runs, lost = Runs(), {}
-    for r in chosen:
-        try: runs.append(train(r, table, out=out, seed=seed, device=device, progress=progress))
-        except RunError as e:
-            lost[r.name] = e
-            if hasattr(e, 'run'): runs.append(e.run)
-        if runs and runs[-1].info['status'] == 'interrupted': break
-    if len(lost) == len(chosen): raise next(iter(lost.values()))
-    for name, e in lost.items(): print(f'{name}: {e}', file=sys.stderr)
+    plan = _plan(chosen, check_images(table, on_error), split, valid_pct, test_pct, seed, seeds, folds)
+    runs, errors = _each(plan, out, device, progress, repeat if repeat is not None else len(plan) == 1)
+    if errors and not runs: raise errors[0]
+    for f in runs.failed: print(f"{f['recipe']}: {f['error']}", file=sys.stderr)
+    if len(runs) > 1: write_csv(f'{out}/leaderboard.csv', runs.standings.reset_index())
     return runs
