@@ -40,6 +40,7 @@ from leukocls.predict import *
 from leukocls.probe import *
 from leukocls.recipes import *
 from leukocls.report import *
+from leukocls.reproduction import *
 from leukocls.runs import *
 from leukocls.smears import *
 from leukocls.splits import *

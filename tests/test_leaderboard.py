@@ -1,0 +1,111 @@
+"""Comparing: one division for all, pooled intervals against an oracle, failures told, finished runs read, the shell, the four papers' words."""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from leukocls.compare import compare, holm
+from leukocls.core import LeukoError, RunError
+from leukocls.data import read_table
+from leukocls.leaderboard import leaderboard, metrics_of, plot_standings, pooled, standings, systems
+from leukocls.metrics import METRICS, score
+from leukocls.papers import PAPER_SYSTEMS
+from leukocls.recipes import GROUPS, get_recipe, recipes, recipes_named
+from leukocls.reproduction import reproduce
+from leukocls.runs import Run, Runs, finished_run
+from leukocls.smears import FILM_PATIENT, draw_films
+from leukocls.train import train_all
+
+QUICK = get_recipe('small-cnn', size=32, epochs=1, lr=3e-3, bs=16)
+
+@pytest.fixture(scope='module')
+def films(tmp_path_factory): return draw_films(tmp_path_factory.mktemp('films'), patients=6, images=4, size=32)
+
+@pytest.fixture(scope='module')
+def compared(films, tmp_path_factory):
+    "Two systems, two seeds, and one that cannot be trained."
+    out = tmp_path_factory.mktemp('runs'); how = dict(patient=FILM_PATIENT, out=str(out), seeds=(0, 1), progress=False)
+    return train_all(films, [QUICK, 'p3-naive-bayes', get_recipe('mobilenetv2', weights='nowhere')], **how), out, how
+
+def test_one_division_for_all(compared):
+    runs, out, _ = compared; assert len(runs) == 4 and len({tuple(r.table.split) for r in runs}) == 1 and sorted(r.info['seed'] for r in runs) == [0, 0, 1, 1]
+    assert [f['recipe'] for f in runs.failed] == ['mobilenetv2']*2 and all('nowhere' in f['error'] for f in runs.failed)
+    board = runs.leaderboard; assert set(board.recipe) == {'small-cnn', 'p3-naive-bayes', 'mobilenetv2'} and board.status.str.startswith('failed:').sum() == 2 and (board.runs.dropna() == 2).all() and board.megabytes.notna().sum() == 2
+    kept = pd.read_csv(out/'leaderboard.csv'); assert len(kept) == 4 and {'accuracy_low', 'p', 'differs', 'megabytes', 'images_per_second', 'parameters'} <= set(kept)
+
+def test_started_again_nothing_finished_is_trained(compared, films, monkeypatch):
+    runs, out, how = compared; before = {r.folder: (r.folder/'recipe.json').stat().st_mtime_ns for r in runs}
+    again = train_all(films, [QUICK, 'p3-naive-bayes'], **how); assert [r.folder for r in again] == [r.folder for r in runs] and all((f/'recipe.json').stat().st_mtime_ns == t for f, t in before.items())
+    new = train_all(films, [QUICK], **how | dict(seeds=0)); assert new[0].folder not in before # a single run is what was asked for
+    assert len(train_all(films, [QUICK, 'p3-naive-bayes'], **how | dict(seeds=(0,), repeat=True))) == 2
+
+@pytest.mark.parametrize('spoil', [lambda d: (d/'metrics.json').unlink(), lambda d: (d/'recipe.json').write_text('{"recipe": '), lambda d: (d/'recipe.json').write_text('[]'), lambda d: (d/'recipe.json').write_text((d/'recipe.json').read_text().replace('"finished"', '"interrupted"'))])
+def test_half_a_run_is_no_finished_one(compared, tmp_path, spoil):
+    import shutil
+    run = compared[0][0]; folder = tmp_path/run.name; shutil.copytree(run.folder, folder); assert finished_run(tmp_path, QUICK, run.info['seed'], run.table).folder == folder
+    spoil(folder); assert finished_run(tmp_path, QUICK, run.info['seed'], run.table) is None
+
+def test_standings_against_the_parts(compared):
+    "Pooled accuracy is the mean of the seeds; differences are those of `compare` on the pooled predictions, p is Holm's."
+    runs = compared[0]; s = standings(runs).dropna(subset=['accuracy']); found = systems(runs)
+    for name, r in s.iterrows():
+        each = [q.metrics['accuracy']['value'] for q in found[name]]; assert r.accuracy == pytest.approx(np.mean(each)) and (r.accuracy_lowest, r.accuracy_highest) == (min(each), max(each)) and r.n == sum(q.metrics['n'] for q in found[name])
+        m = score(pooled(found[name])); assert all(r[f'{k}{e}'] == pytest.approx(m[k][p], nan_ok=True) for k in METRICS for e, p in (('', 'value'), ('_low', 'low'), ('_high', 'high')) if m[k][p] is not None)
+    a, b = (pooled(found[n]) for n in s.index[:2]); c = compare(a, b); assert (s.difference.iloc[1], s.difference_low.iloc[1], s.difference_high.iloc[1]) == (c.difference, c.low, c.high) and s.p.iloc[1] == pytest.approx(holm([c.p])[0])
+
+@pytest.mark.parametrize('seeds', [1, 2, 3])
+def test_the_same_predictions_three_times_say_no_more(seeds):
+    "An image that is predicted alike from every seed counts once in the interval."
+    rng = np.random.default_rng(0); y = rng.choice(['a', 'b'], 200); p = np.where(rng.random(200) < .9, y, np.where(y == 'a', 'b', 'a')); t = pd.DataFrame(dict(path=[f'{i}.png' for i in range(200)], label=y, patient=np.nan, split='test', pred=p, p_a=(p == 'a')*.8 + .1, p_b=(p == 'b')*.8 + .1))
+    class One:
+        def __init__(self, seed): self.predictions, self.folder, self.name, self.info = t, os.devnull, f'r{seed}', dict(seed=seed, recipe=dict(name='x'))
+    once, more = score(t), score(pooled([One(s) for s in range(seeds)])); width = lambda m: m['accuracy']['high'] - m['accuracy']['low']
+    assert more['accuracy']['value'] == pytest.approx(once['accuracy']['value']) and more['n'] == 200*seeds and abs(width(more) - width(once)) < .15*width(once)
+
+def test_every_image_is_tested_once_in_folds(films, tmp_path):
+    runs = train_all(films, [QUICK, 'p3-naive-bayes'], patient=FILM_PATIENT, out=str(tmp_path), folds=3, valid_pct=.1, progress=False); everything = sorted(read_table(films).path)
+    for rs in systems(runs).values(): assert sorted(pooled(rs).path) == everything and [r.info['fold'] for r in rs] == [0, 1, 2] and all(r.info['split']['shared_patients'] == 0 for r in rs)
+    s = runs.standings; assert (s.folds == 3).all() and (s.n == len(everything)).all() and s.difference.notna().sum() == 1 and runs.leaderboard.judged_on.str.contains('in 3 folds').all()
+    with pytest.raises(LeukoError, match='folds=99'): train_all(films, QUICK, patient=FILM_PATIENT, out=str(tmp_path), folds=99, progress=False)
+
+def test_words_stand_for_papers():
+    names = set(recipes().index)
+    for paper in ('p1', 'p2', 'p3', 'p4'): assert {r.name for r in recipes_named(paper)} == {s['name'] for s in PAPER_SYSTEMS if s['paper'].lower() == paper}
+    assert {r.name for r in recipes_named('all')} == names and {r.name for r in recipes_named(['p1', 'p2', 'p3', 'p4', 'ours'])} == names and not set(GROUPS) & names
+    assert [r.epochs for r in recipes_named('p4', epochs=2)] == [2] and {r.kind for r in recipes_named('classical')} == {'classical'}
+    with pytest.raises(RunError, match='Did you mean'): recipes_named(['p3', 'efb3'])
+
+def test_a_programming_error_is_not_swallowed(films, tmp_path, monkeypatch):
+    import leukocls.train as t
+    monkeypatch.setattr(t, 'train', lambda *a, **k: (_ for _ in ()).throw(TypeError('ours')))
+    with pytest.raises(TypeError, match='ours'): train_all(films, [QUICK, 'modified-cnn'], patient=FILM_PATIENT, out=str(tmp_path), progress=False)
+
+def test_ctrl_c_keeps_what_there_is(films, tmp_path, monkeypatch):
+    import leukocls.train as t
+    real, calls = t.train, []
+    def stopped(*a, **k):
+        calls.append(1)
+        if len(calls) == 2: raise KeyboardInterrupt
+        return real(*a, **k)
+    monkeypatch.setattr(t, 'train', stopped); runs = train_all(films, ['p3-naive-bayes', QUICK, 'p3-decision-tree'], patient=FILM_PATIENT, out=str(tmp_path), progress=False); assert len(runs) == 1 and len(calls) == 2 and not runs.failed
+
+@pytest.mark.parametrize('metric', METRICS)
+def test_bars_start_at_nothing(compared, metric):
+    fig = plot_standings(compared[0], metric); ax = fig.axes[0]; assert len(ax.patches) == 2 and ax.get_xlim()[0] == 0 and all(b.get_x() == 0 for b in ax.patches); fig.canvas.draw()
+
+def test_reproduce_tells_what_could_not_be_trained(films, tmp_path):
+    found = reproduce('p3', films, out=str(tmp_path), recipes=['p3-naive-bayes', 'p3-hybrid'], patient=FILM_PATIENT, progress=False)
+    t = found.table; assert t.loc[('p3-hybrid', 'accuracy'), 'published'] == '97.18 %' and t.loc[('p3-hybrid', 'accuracy'), 'honest'].startswith('failed:') and '%' in t.loc[('p3-naive-bayes', 'f1'), 'repeated']
+    repeated, honest = found.repeated[0], found.honest[0]; assert repeated.metrics['split'] == 'valid' and honest.metrics['split'] == 'test' and repeated.info['split']['method'] == 'random' and honest.info['split']['method'] == 'patient' and '<table' in found._repr_html_()
+
+def test_the_shell_compares_and_reproduces(films, tmp_path):
+    say = lambda *words: subprocess.run([sys.executable, '-m', 'leukocls', *words], capture_output=True, text=True, cwd=tmp_path)
+    got = say('train', str(films), '--recipe', 'p3-naive-bayes', '--recipe', 'p3-decision-tree', '--recipe', 'p3-knn', '--patient', FILM_PATIENT, '--seeds', '0,1', '--out', 'r'); assert got.returncode == 0, got.stderr
+    assert 'from_best' in got.stdout and 'leaderboard.csv' in got.stdout and 'Not a medical device' in got.stdout and len(pd.read_csv(tmp_path/'r/leaderboard.csv')) == 3
+    got = say('reproduce', 'p3', str(films), '--recipe', 'p3-naive-bayes', '--patient', FILM_PATIENT, '--csv', 't.csv', '--out', 'r2'); assert got.returncode == 0, got.stderr
+    assert 'published' in got.stdout and '74.6 %' in got.stdout and list(pd.read_csv(tmp_path/'t.csv').columns) == ['recipe', 'measure', 'published', 'repeated', 'honest']
+    got = say('train', str(films), '--seeds', 'x'); assert got.returncode == 2 and 'Write them as 0,1,2' in got.stderr and 'Traceback' not in got.stderr
+    got = say('reproduce', 'p3', str(films), '--recipe', 'effb3'); assert got.returncode == 2 and 'is not of paper p3' in got.stderr
