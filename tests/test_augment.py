@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 from fastai.vision.core import TensorImage
-from leukocls.augment import AUGMENTATIONS, P2_FILLED, P2_OPERATIONS, augment_p2, augmentation, blurred, draw_p2, moved
+from leukocls.augment import AUGMENTATIONS, P2_FILLED, P2_OPERATIONS, STAIN, augment_p2, augmentation, blurred, draw_p2, moved, vary_stain
 from leukocls.loaders import CellDataLoaders
 from leukocls.splits import split_table
 from scipy import ndimage, stats
@@ -114,3 +114,16 @@ def test_on_a_gpu():
 def test_a_batch_of_one(n):
     "Nobody, or everybody, has noise of their own, is blurred, is flipped."
     for seed in range(12): torch.manual_seed(seed); assert augment_p2(torch.rand(n, 3, 16, 16)).shape == (n, 3, 16, 16)
+
+def test_stain_is_beer_and_lambert():
+    "Densities mix linearly, the drawn numbers lie in their ranges, black and the range 0 to 1 are kept, two images never share a stain."
+    torch.manual_seed(0); x = torch.rand(400, 3, 6, 6)*.9 + .05; mix, light = torch.rand(400, 3, 3)*.2 + torch.eye(3), torch.rand(400, 3)*.1 + .95; got = vary_stain(x, mix, light)
+    want = np.clip(10**-np.einsum('nij,njhw->nihw', mix.numpy(), -np.log10(x.numpy()))*light.numpy()[:, :, None, None], 0, 1); assert np.allclose(got, want, atol=1e-5)
+    a = torch.tensor([.4, .7, .6])[None, :, None, None].expand(20_000, 3, 1, 1); out = vary_stain(a)[:, :, 0, 0]; assert 0 <= out.min() and out.max() <= 1 and len(out.unique(dim=0)) == len(out)
+    own, mixed, lamp = STAIN['own'], STAIN['mixed'], STAIN['light']; d = -a[0, :, 0, 0].log(); most = d*own + (d.sum() - d)*mixed - np.log(1 - lamp); change = (out.log() + d).abs().amax(0); assert (change <= most + 1e-5).all() and (change > .8*most).all()
+    black = torch.zeros(3, 3, 5, 5); black[:, :, 2, 2] = .5; out = vary_stain(black); assert torch.equal(out == 0, black == 0)
+    grey = vary_stain(torch.rand(5, 1, 4, 4)); assert grey.shape == (5, 1, 4, 4)
+
+def test_stain_is_for_training_images_only(table):
+    dls = CellDataLoaders.from_table(split_table(table), size=32, bs=8, device='cpu', batch_tfms=augmentation('stain')); seen = [[dl.one_batch()[0] for _ in range(2)] for dl in (dls.valid, dls.train.new(shuffle=False))]
+    assert torch.equal(*seen[0]) and not torch.equal(*seen[1])

@@ -212,3 +212,17 @@ def test_report_is_safe_and_self_contained(tmp_path, quick):
         for i in range(12): Image.fromarray(np.random.default_rng(i).integers(0, 255, (16, 16, 3), dtype='uint8')).save(tmp_path/'d'/c/f'{i}.png')
     run = train_all(tmp_path/'d', quick, out=tmp_path/'r', progress=False, device='cpu', epochs=1)[0]
     page = (run.folder/'report.html').read_text(); assert '<script' not in page and 'http:' not in page and 'https:' not in page and len(page) < 5_000_000 and 'Not a medical device' in page
+
+@pytest.mark.parametrize('changes', [dict(loss='focal'), dict(balance=True), dict(mixup=.4), dict(ema=.9), dict(augment='stain'), dict(loss='focal', balance=True, mixup=.4, ema=.9, augment='stain')], ids=lambda c: '+'.join(c))
+def test_ingredients_train_and_come_back(changes, table, quick, tmp_path):
+    "Each ingredient alone and all together: another loss curve, a learner whose pickle gives the run's figures without leukocls."
+    table = table.drop(table.index[(table.label == 'Pro') & (table.split == 'train')][::2]) # classes of different size, so that balancing them changes something
+    run = train(get_recipe(quick, **changes), table, out=str(tmp_path), progress=False); plain = train(quick, table, out=str(tmp_path), progress=False); assert run.info['status'] == 'finished' and not np.allclose(run.history.train_loss, plain.history.train_loss if 'ema' not in changes or len(changes) > 1 else 0)
+    if list(changes) == ['ema']: assert np.allclose(run.history.train_loss, plain.history.train_loss) and not np.allclose(run.history.valid_loss, plain.history.valid_loss) # training itself goes on as without
+    few = run.predictions.path[:6].tolist(); code = textwrap.dedent(f'''
+        import sys; sys.modules['leukocls'] = None
+        from fastai.learner import load_learner
+        learn = load_learner({str(run.folder/'learner.pkl')!r})
+        print([[round(float(p), 5) for p in learn.predict(f)[2]] for f in {few!r}])''')
+    got = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True); assert got.returncode == 0, got.stderr
+    assert np.allclose(json.loads(got.stdout.strip().splitlines()[-1]), run.predictions.filter(like='p_').to_numpy()[:6], atol=2e-4)
