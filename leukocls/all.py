@@ -33,6 +33,7 @@ from leukocls.metrics import *
 from leukocls.modelcard import *
 from leukocls.models import *
 from leukocls.networks import *
+from leukocls.optimise import *
 from leukocls.papers import *
 from leukocls.plots import *
 from leukocls.portable import *

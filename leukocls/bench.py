@@ -220,7 +220,7 @@ def _probe_line(sides, times):
             sides.table[['path', 'label', 'split']].to_csv(csv, index=False); seconds, said = _process(theirs.format(**facts)); took['fastai'].append(seconds); right['fastai'] = float(said)
     cold, cached, fastai = (statistics.median(v) for v in took.values()); told = f'accuracy {100*right["ours"]:.2f} %, fastai {100*right["fastai"]:.2f} %'
     return [row('probe', cold, fastai, 's', None, f'imports, converting the network, features; {told}; learner.pkl is whole after {statistics.median(total[::2]):.0f} s'),
-            row('probe-cached', cached, fastai, 's', None, f'imports of pandas, scikit-learn and matplotlib, then drawing; learner.pkl is whole after {statistics.median(total[1::2]):.0f} s')]
+            row('probe-cached', cached, fastai, 's', None, f'imports of pandas and matplotlib, then drawing; learner.pkl is whole after {statistics.median(total[1::2]):.0f} s')]
 
 # %% ../nbs/50_bench.ipynb #5eeab8a6
 LINES = ('import', 'decode', 'train', 'features', 'probe', 'predict', 'latency')

@@ -30,6 +30,7 @@ from .core import RunError, cpu_has_bf16, pick_device, set_seed, write_whole
 from .loaders import CellDataLoaders
 from .models import cell_learner, count_parameters, normalise
 from .networks import probe_head, stage_body
+from .optimise import CompileIfItPays, list_adam
 from .predict import predict_images
 from .recipes import Recipe, get_recipe
 from .runs import Fitted, check_space, write_csv, write_info
@@ -156,7 +157,7 @@ def _prepare(recipe, table, device):
     "DataLoaders, Learner and what should be known about the run before it starts."
     dls = CellDataLoaders.from_table(table, size=recipe.size, bs=recipe.bs, grey=recipe.grey, median=recipe.median, device=device,
                                      batch_tfms=augmentation(recipe.augment))
-    opt = {'adam': Adam, 'sgd': SGD}[recipe.opt]
+    opt = {'adam': list_adam, 'sgd': SGD}[recipe.opt]
     learn = cell_learner(dls, recipe.arch, recipe.weights, opt_func=opt, wd=recipe.wd, fp16=False, top=recipe.top, loss_func=loss_of(recipe, table.label[table.split == 'train'], dls.vocab, device))
     pretrained = recipe.arch not in NETWORKS and str(recipe.weights) != 'none'
     sides, notes = set(table.split), []
@@ -171,6 +172,7 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     history = History(); watch = (table.split == 'valid').any()
     keep, stop = KeepWeights(history, recipe.keep if watch else 'last'), StopOnNaN(history)
     cbs = [history, keep, stop, *([MixUp(recipe.mixup)] if recipe.mixup else []), *([AverageWeights(recipe.ema)] if recipe.ema else [])]; recipe = recipe if watch else get_recipe(recipe, patience=0)
+    if learn.dls.device.type == 'cuda' and sys.platform == 'linux': cbs.append(CompileIfItPays())
     if progress: cbs.append(Progress(history, sum(e for e, *_ in _phases(recipe, pretrained)), folder.name))
     if info['precision'] == 'bf16': cbs.append(Bf16OnCpu()) if learn.dls.device.type == 'cpu' else learn.to_bf16()
     if info['precision'] == 'fp16': learn.to_fp16()
@@ -183,6 +185,7 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     finally:
         for c in cbs: getattr(c, 'leave', lambda: None)()
     if keep.kept or stop.said: keep.restore(learn)
+    learn.opt_func, told = {'adam': Adam, 'sgd': SGD}[recipe.opt], [c.said for c in cbs if isinstance(c, CompileIfItPays) and c.said]; info['compiled'] = told[0] if told else 'not compiled' # fastai's own, so that the pickle needs nothing of leukocls
     learn.to_fp32(); info['kept_epoch'] = keep.kept; info['model'].update(count_parameters(learn.model))
     if stop.said: info['status'] = 'failed' if stop.said.startswith('Training') else 'diverged'; info['notes'].append(stop.said)
     write_csv(folder/'history.csv', pd.DataFrame(history.rows, columns=None if history.rows else ['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds']))

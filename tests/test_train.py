@@ -226,3 +226,18 @@ def test_ingredients_train_and_come_back(changes, table, quick, tmp_path):
         print([[round(float(p), 5) for p in learn.predict(f)[2]] for f in {few!r}])''')
     got = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True); assert got.returncode == 0, got.stderr
     assert np.allclose(json.loads(got.stdout.strip().splitlines()[-1]), run.predictions.filter(like='p_').to_numpy()[:6], atol=2e-4)
+
+def test_adam_in_lists_is_fastais_adam(table, quick, tmp_path, monkeypatch):
+    "The same run to the last bit, weight decay and batch normalisation included; the learner that comes out has fastai's own Adam."
+    import leukocls.fit as fit
+    from fastai.optimizer import Adam
+    a = train(quick, table, out=str(tmp_path), progress=False); monkeypatch.setattr(fit, 'list_adam', Adam); b = train(quick, table, out=str(tmp_path), progress=False)
+    assert (a.folder/'model.safetensors').read_bytes() == (b.folder/'model.safetensors').read_bytes() and a.learner.opt_func is Adam
+
+def test_a_compiled_network_is_the_same_network(table, quick, tmp_path, monkeypatch):
+    "Compiled in the middle of a fit, as on a GPU: weights, pickle and predictions come out as without."
+    import leukocls.fit as fit
+    plain = train(quick, table, out=str(tmp_path), progress=False, epochs=4); real = fit._fit
+    monkeypatch.setattr(fit, '_fit', lambda learn, recipe, pretrained, cbs: real(learn, recipe, pretrained, [*cbs, fit.CompileIfItPays(least=0, steps=2, backend='aot_eager')]))
+    run = train(quick, table, out=str(tmp_path), progress=False, epochs=4); assert np.allclose(run.predictions.filter(like='p_'), plain.predictions.filter(like='p_'), atol=1e-3)
+    assert np.allclose(predict_images(open_pickle(run.folder/'learner.pkl', trust=True), run.predictions.path).filter(like='p_'), run.predictions.filter(like='p_'), atol=1e-5)
