@@ -29,7 +29,7 @@ from .callbacks import AverageWeights, Bf16OnCpu, History, KeepWeights, Progress
 from .core import RunError, cpu_has_bf16, pick_device, set_seed, write_whole
 from .loaders import CellDataLoaders
 from .models import cell_learner, count_parameters, normalise
-from .networks import probe_head, stage_body
+from .networks import probe_head, stage_body, with_views
 from .optimise import CompileIfItPays, list_adam
 from .predict import predict_images
 from .recipes import Recipe, get_recipe
@@ -125,7 +125,8 @@ def rebuild(
         dls = CellDataLoaders.from_table(t, size=recipe.size, grey=recipe.grey, median=recipe.median, bs=recipe.bs, remember=None if table is not None else False, device='cpu')
         stats = (facts['mean'], facts['std']) if facts['mean'] else None
         if 'system' in facts: learn = classical_learner(dls, facts, recipe)
-        else: learn = probe_learner(dls, facts, recipe.size) if 'head' in facts else cell_learner(dls, facts['arch'], 'none', stats=stats, model_args=facts['model_args'], top=recipe.top)
+        elif 'head' in facts: learn = probe_learner(dls, facts, recipe.size)
+        else: learn = cell_learner(dls, facts['arch'], 'none', stats=stats, model_args=facts['model_args'], top=recipe.top); learn.model = with_views(learn.model, recipe.views)
     weights = load_file(run.folder/'model.safetensors')
     try: learn.model.load_state_dict(weights)
     except RuntimeError as e: raise RunError(f'{run.folder}: model.safetensors does not fit recipe.json ({str(e)[:200]}). The folder was changed; use an untouched copy.') from None
@@ -157,7 +158,7 @@ def _prepare(recipe, table, device):
     "DataLoaders, Learner and what should be known about the run before it starts."
     dls = CellDataLoaders.from_table(table, size=recipe.size, bs=recipe.bs, grey=recipe.grey, median=recipe.median, device=device,
                                      batch_tfms=augmentation(recipe.augment))
-    opt = {'adam': list_adam, 'sgd': SGD}[recipe.opt]
+    opt = {'adam': Adam, 'sgd': SGD}[recipe.opt]
     learn = cell_learner(dls, recipe.arch, recipe.weights, opt_func=opt, wd=recipe.wd, fp16=False, top=recipe.top, loss_func=loss_of(recipe, table.label[table.split == 'train'], dls.vocab, device))
     pretrained = recipe.arch not in NETWORKS and str(recipe.weights) != 'none'
     sides, notes = set(table.split), []
@@ -176,7 +177,7 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     if progress: cbs.append(Progress(history, sum(e for e, *_ in _phases(recipe, pretrained)), folder.name))
     if info['precision'] == 'bf16': cbs.append(Bf16OnCpu()) if learn.dls.device.type == 'cpu' else learn.to_bf16()
     if info['precision'] == 'fp16': learn.to_fp16()
-    info['status'] = 'finished'
+    info['status'], own = 'finished', learn.opt_func; learn.opt_func = list_adam if recipe.opt == 'adam' else own
     try: _fit(learn, recipe, pretrained, cbs)
     except KeyboardInterrupt: info['status'] = 'interrupted'; info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
     except Exception as e:
@@ -185,7 +186,7 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     finally:
         for c in cbs: getattr(c, 'leave', lambda: None)()
     if keep.kept or stop.said: keep.restore(learn)
-    learn.opt_func, told = {'adam': Adam, 'sgd': SGD}[recipe.opt], [c.said for c in cbs if isinstance(c, CompileIfItPays) and c.said]; info['compiled'] = told[0] if told else 'not compiled' # fastai's own, so that the pickle needs nothing of leukocls
+    learn.opt_func, told = own, [c.said for c in cbs if isinstance(c, CompileIfItPays) and c.said]; info['compiled'] = told[0] if told else 'not compiled' # fastai's own, so that the pickle needs nothing of leukocls
     learn.to_fp32(); info['kept_epoch'] = keep.kept; info['model'].update(count_parameters(learn.model))
     if stop.said: info['status'] = 'failed' if stop.said.startswith('Training') else 'diverged'; info['notes'].append(stop.said)
     write_csv(folder/'history.csv', pd.DataFrame(history.rows, columns=None if history.rows else ['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds']))
@@ -215,5 +216,5 @@ def fit_network(
     if said:
         advice = 'Try a lower learning rate (lr=…), or look for damaged images.' if info['status'] == 'diverged' else 'Out of memory: try a smaller bs or size.'
         said = f'{said} The weights of epoch {info["kept_epoch"]} are kept in {folder}. {advice}'
-    write_learner(learn, folder)
+    learn.model = with_views(learn.model, recipe.views).eval(); write_learner(learn, folder)
     return Fitted(lambda paths: predict_images(learn, paths, progress=progress and len(paths) > 500), learn, said)

@@ -15,7 +15,7 @@ from torch import nn
 from .core import ModelError
 from .architectures import NETWORKS
 from .models import Beside
-from .networks import NearestHead, Ready, stage_body
+from .networks import NearestHead, Ready, stage_body, views_of, with_views
 
 # %% ../nbs/38_portable.ipynb #72f140ce
 class ConcatPool(nn.Module):
@@ -57,7 +57,9 @@ def describe_network(
     size:int=224, # Side of the input in pixels
     channels:int=3, # 1 for grey, 3 for RGB
 )->tuple: # (description or None, body weights by timm's names, head weights)
-    "What is needed to build a network again: `kind` is timm (a backbone and a head), beside (several backbones), stages (a probe), own (one of `NETWORKS`)."
+    "What is needed to build a network again: `kind` is timm (a backbone and a head), beside (several backbones), stages (a probe), own (one of `NETWORKS`); `views` where it looks at each picture several times."
+    views, model = views_of(model)
+    if views > 1: facts, body, head = describe_network(model, arch, model_args, size, channels); return facts and facts | dict(views=views), body, head
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}; facts = dict(arch=arch, model_args=model_args or {}, size=size, channels=channels); part = lambda p: {k[len(p):]: v for k, v in state.items() if k.startswith(p)}
     if arch in NETWORKS: return facts | dict(kind='own', classes=_width(model)), state, {}
     if not isinstance(model, nn.Sequential) or len(model) != 2: return None, state, {}
@@ -79,6 +81,9 @@ def build_network(
     head:dict, # Weights of the head
 )->nn.Module: # In evaluation mode; normalised (N, C, H, W) → (N, K)
     "The network with its weights, by timm and PyTorch alone."
+    views = described.get('views', 1)
+    if type(views) is not int or not 1 <= views <= 8: raise ModelError(f'The description of the network asks for {str(views)[:20]} views of a picture; there are 1 to 8. The file was changed, or a newer leukocls wrote it.')
+    if views > 1: return with_views(build_network(described | dict(views=1), body, head), views).eval()
     try:
         kind, arch = described['kind'], described['arch']
         if kind == 'own': net = NETWORKS[arch](described['classes'], described['channels']); net.load_state_dict(body); return net.eval()
@@ -102,5 +107,7 @@ def split_last(
 
 class WithFeatures(nn.Module):
     "A `Ready` network that tells outputs (N, K) and features (N, D)."
-    def __init__(self, ready:Ready): super().__init__(); self.front, self.last = split_last(ready.model); self.register_buffer('mean', ready.mean); self.register_buffer('std', ready.std)
-    def forward(self, x): f = self.front((x.permute(0, 3, 1, 2).float()/255 - self.mean)/self.std); return self.last(f).float(), f.flatten(1).float()
+    def __init__(self, ready:Ready):
+        super().__init__(); views, net = views_of(ready.model); self.front, self.last = split_last(net); self.register_buffer('mean', ready.mean); self.register_buffer('std', ready.std)
+        self.turn, self.merge = (ready.model[0], ready.model[2]) if views > 1 else (nn.Identity(), nn.Identity())
+    def forward(self, x): f = self.front(self.turn((x.permute(0, 3, 1, 2).float()/255 - self.mean)/self.std)); return self.merge(self.last(f)).float(), f[:x.shape[0]].flatten(1).float() # features of the picture as it is

@@ -76,6 +76,7 @@ def change(
 
 # %% ../nbs/21_recipes.ipynb #bde1ae0c
 _OURS = [
+    Recipe('mobilenetv2-tta', 'mobilenetv2_100', 'MobileNetV2, fine-tuned longer, the mean of eight views', 'none; what paid in results/ablation.csv', size=160, augment='turns', bs=32, epochs=12, lr=(1e-3, 3e-3), views=8),
     Recipe('mobilenetv2', 'mobilenetv2_100', 'MobileNetV2, fine-tuned', 'none; a small backbone with modern defaults', size=224, augment='turns', bs=32, epochs=6, lr=(1e-3, 3e-3)),
     Recipe('probe', 'mobilenetv2_100', 'Frozen MobileNetV2, all stages, linear head', 'none; the fast path', kind='probe', size=224),
     Recipe('small-cnn', 'small-cnn', 'Small CNN from random weights', 'none; for synthetic films and for trying things out', weights='none', size=64, augment='turns', bs=32, epochs=12, lr=None, precision='fp32')]
