@@ -142,7 +142,7 @@ class Runs(list):
     @property
     def advice(self)->str: # A sentence, or nothing if there is nothing to compare
         "Whether fine-tuning pays: only where a network lies above the interval of the probe, on the same images."
-        of = lambda kind: [late('leukocls.leaderboard:metrics_of')(rs)['accuracy'] | dict(name=rs[0].recipe.name) for rs in late('leukocls.leaderboard:systems')(r for r in self if r.info['recipe'].get('kind', 'network') == kind).values()]
+        of = lambda kind: [late('leukocls.leaderboard:metrics_of')(rs)['accuracy'] | dict(name=rs[0].recipe.name) for rs in late('leukocls.leaderboard:by_system')(r for r in self if r.info['recipe'].get('kind', 'network') == kind)]
         probes, networks = of('probe'), of('network')
         if not probes or not networks: return ''
         show, (best, top) = late('leukocls.metrics:show_interval'), (max(v, key=lambda m: m['value']) for v in (probes, networks)); pays = top['value'] > best['high']

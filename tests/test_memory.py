@@ -31,7 +31,8 @@ def test_files_about_other_images_are_not_read(cache, monkeypatch):
     for i in range(3): store.put(hashes[3*i:3*i + 3], np.full((3, 2), float(i)))
     for p in store.folder.iterdir(): os.utime(p, (1, 1))
     read = []; old = np.lib.npyio.NpzFile.__getitem__; monkeypatch.setattr(np.lib.npyio.NpzFile, '__getitem__', lambda self, k: (read.append(k), old(self, k))[1])
-    rows, there = store.get(hashes[[4, 5]]); assert there.all() and rows.tolist() == [[1, 1]]*2 and read.count('rows') == 1 and read.count('hashes') == 3 and sum(p.stat().st_mtime > 1 for p in store.folder.iterdir()) == 1
+    rows, there = store.get(hashes[[4, 5]]); assert there.all() and rows.tolist() == [[1, 1]]*2 and read.count('rows') == 1 and 1 <= read.count('hashes') <= 3 and sum(p.stat().st_mtime > 1 for p in store.folder.iterdir()) == 1 # where one file has all, no further one is opened
+    read.clear(); rows, there = store.get(hashes[[4, 7]]); assert there.all() and rows.tolist() == [[1, 1], [2, 2]] and read.count('rows') == 2 and read.count('hashes') == 3
 
 def test_rows_with_named_fields(cache):
     h = np.random.default_rng(0).integers(0, 256, (4, 32), dtype='uint8'); rows = np.zeros(4, [('word', 'U8'), ('n', 'i8'), ('picture', 'u1', (2, 2))]); rows['word'] = list('abcd'); rows['n'] = range(4); rows['picture'][2] = 7
