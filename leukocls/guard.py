@@ -222,10 +222,13 @@ class Worker:
                 self.lock.wait_for(lambda: any(self.queues) or not self.open)
                 if not self.open: return
                 self.now = job = (self.queues[0] or self.queues[1]).popleft(); self.began = time.monotonic()
+            said = None
             try:
-                if job.alive(): job.tell('set_result', job.work(job.alive)); self.usual += .1*(time.monotonic() - self.began - self.usual)
-            except BaseException as e: job.tell('set_exception', e)
-            finally: self.now = job = None
+                if job.alive(): said = 'set_result', job.work(job.alive); self.usual += .1*(time.monotonic() - self.began - self.usual)
+            except BaseException as e: said = 'set_exception', e
+            self.now = None # before the answer goes out: who asks again at once must not meet their own request
+            if said: job.tell(*said)
+            job = said = None
             if not any(self.queues): give_back()
 
     def waiting(self, client=None): # Requests in the queues and in work, of one client or of all

@@ -15,7 +15,7 @@ import pytest
 from fake_model import CLASSES, Fake, blob, plain
 from leukocls.app import make_app
 from leukocls.core import LeukoError
-from leukocls.guard import Token
+from leukocls.guard import Job, Token, Worker
 from leukocls.serve import Server, serve
 from leukocls.upload import Limits
 from PIL import Image
@@ -164,6 +164,15 @@ def test_unexpected_errors_say_nothing(client, model, lines, monkeypatch):
 def small():
     model = Fake(seconds=.15)
     with Server(make_app([model], limits=(limits := Limits(body=60_000, memory=100_000, files=4, queue=3, per_client=2, seconds=1., upload_seconds=1., header_seconds=1., connections=20))), limits=limits) as s: s.model = model; yield s
+
+def test_an_answered_request_waits_no_longer(monkeypatch):
+    "Who asks again as soon as the answer is there does not meet their own request, however slowly the worker's thread goes on."
+    worker = Worker(Limits(queue=1, per_client=1, seconds=5.)); tell = Job.tell
+    def then_slowly(*a): tell(*a); time.sleep(.05)
+    monkeypatch.setattr(Job, 'tell', then_slowly)
+    async def again(): return [await worker.do(lambda alive: n, 'one') for n in range(4)]
+    try: assert asyncio.run(again()) == [0, 1, 2, 3]
+    finally: worker.close()
 
 def test_too_large_is_said_at_once_or_as_it_comes(small):
     big = images(b'\xff\xd8\xff' + b'x'*70_000)
