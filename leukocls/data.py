@@ -219,9 +219,10 @@ def check_images(
 def fingerprint(
     table:pd.DataFrame, # From `read_table`
 )->str: # 16 hexadecimal digits
-    "A short name for exactly these files, labels, patients and sides, whatever folder they lie in."
+    "A short name for exactly these names and contents of files, labels, patients and sides, whatever folder they lie in."
     root = os.path.commonpath([*map(os.path.dirname, table.path)]) if len(table) else ''
-    rows = sorted(f'{os.path.relpath(p, root)}|{os.path.getsize(p) if os.path.exists(p) else -1}|{l}|{q}|{s}' for p, l, q, s in zip(table.path, table.label, table.patient, table.split))
+    there = [os.path.isfile(p) for p in table.path]; known = iter(content_hashes(table.path[there])); name = [next(known).tobytes().hex() if t else 'gone' for t in there]
+    rows = sorted(f'{os.path.relpath(p, root)}|{h}|{l}|{q}|{s}' for p, h, l, q, s in zip(table.path, name, table.label, table.patient, table.split))
     return hashlib.sha256('\n'.join(rows).encode()).hexdigest()[:16]
 
 # %% ../nbs/11_data.ipynb #a8b0bfd4

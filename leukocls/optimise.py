@@ -18,7 +18,7 @@ class ListAdam(Optimizer):
     "fastai's `Adam` with decoupled decay (Loshchilov and Hutter 2019): same hyperparameters, same state, same weights; one call for all tensors that share them."
     @torch.no_grad()
     def step(self, closure=None):
-        if closure is not None: raise NotImplementedError('fastai optimizers take no closure')
+        if closure is not None: return super().step(closure) # fastai says what it thinks of closures
         groups = defaultdict(list)
         for p, _, state, hyper in self.all_params(with_grad=True):
             if 'step' not in state: state.update(grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p), step=0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .core import RESEARCH_ONLY, RunError, listed
+from .core import RESEARCH_ONLY, ModelError, RunError, listed
 from .leaderboard import metrics_of, systems
 from .metrics import show_interval
 from .papers import PAPERS
@@ -81,4 +81,4 @@ def reproduce(
 def _runs_of(data, chosen, out, how):
     "As `train_all`; one recipe alone that fails is a row like any other."
     try: return train_all(data, chosen, out=out, **how)
-    except RunError as e: return Runs([e.run] if hasattr(e, 'run') else [], [dict(recipe=r.name, seed=how['seed'], fold=None, error=str(e)) for r in chosen])
+    except (RunError, ModelError) as e: return Runs([e.run] if hasattr(e, 'run') else [], [dict(recipe=r.name, seed=how['seed'], fold=None, error=str(e)) for r in chosen])

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,9 @@ from leukocls.metrics import METRICS, score
 from leukocls.papers import PAPER_SYSTEMS
 from leukocls.recipes import GROUPS, get_recipe, recipes, recipes_named
 from leukocls.reproduction import reproduce
-from leukocls.runs import Run, Runs, finished_run
+from leukocls.runs import Run, Runs, finished_run, start_run, write_info
 from leukocls.smears import FILM_PATIENT, draw_films
+from leukocls.splits import split_table
 from leukocls.train import train_all
 
 QUICK = get_recipe('small-cnn', size=32, epochs=1, lr=3e-3, bs=16)
@@ -47,6 +49,17 @@ def test_half_a_run_is_no_finished_one(compared, tmp_path, spoil):
     import shutil
     run = compared[0][0]; folder = tmp_path/run.name; shutil.copytree(run.folder, folder); assert finished_run(tmp_path, QUICK, run.info['seed'], run.table).folder == folder
     spoil(folder); assert finished_run(tmp_path, QUICK, run.info['seed'], run.table) is None
+
+@pytest.mark.parametrize('what', ['image', 'weights'])
+def test_exchanged_files_are_no_finished_run(compared, films, tmp_path, what):
+    "Images and weights that were replaced in place, by files as long as they were, under the same names."
+    import os, shutil
+    own, images = tmp_path/'weights', tmp_path/'films'; own.mkdir(); (own/'model.safetensors').write_bytes(b'one'); shutil.copytree(films, images); table = split_table(read_table(images, patient=FILM_PATIENT), 'patient', .2, .2, 0)
+    recipe = get_recipe('mobilenetv2', weights=str(own)); folder, info = start_run(recipe, table, tmp_path/'runs', seed=0); write_info(folder, info | dict(status='finished'))
+    for n in ('predictions.csv', 'metrics.json', 'report.html'): (folder/n).touch()
+    assert finished_run(tmp_path/'runs', recipe, 0, table).folder == folder
+    f = own/'model.safetensors' if what == 'weights' else Path(table.path[0]); b = f.read_bytes(); t = f.stat().st_mtime_ns; f.write_bytes(b[:-1] + bytes([b[-1] ^ 1])); os.utime(f, ns=(t, t + 1)); assert f.stat().st_size == len(b)
+    assert finished_run(tmp_path/'runs', recipe, 0, table) is None
 
 def test_standings_against_the_parts(compared):
     "Pooled accuracy is the mean of the seeds; differences are those of `compare` on the pooled predictions, p is Holm's."
@@ -100,6 +113,9 @@ def test_reproduce_tells_what_could_not_be_trained(films, tmp_path):
     found = reproduce('p3', films, out=str(tmp_path), recipes=['p3-naive-bayes', 'p3-hybrid'], patient=FILM_PATIENT, progress=False)
     t = found.table; assert t.loc[('p3-hybrid', 'accuracy'), 'published'] == '97.18 %' and t.loc[('p3-hybrid', 'accuracy'), 'honest'].startswith('failed:') and '%' in t.loc[('p3-naive-bayes', 'f1'), 'repeated']
     repeated, honest = found.repeated[0], found.honest[0]; assert repeated.metrics['split'] == 'valid' and honest.metrics['split'] == 'test' and repeated.info['split']['method'] == 'random' and honest.info['split']['method'] == 'patient' and '<table' in found._repr_html_()
+
+def test_reproduce_tells_when_nothing_could_be_trained(films, tmp_path):
+    with pytest.raises(RunError, match="Nothing of p3 could be trained. First: .*nowhere"): reproduce('p3', films, out=str(tmp_path), recipes=['p3-vgg16'], weights='nowhere', patient=FILM_PATIENT, progress=False)
 
 def test_the_shell_compares_and_reproduces(films, tmp_path):
     say = lambda *words: subprocess.run([sys.executable, '-m', 'leukocls', *words], capture_output=True, text=True, cwd=tmp_path)
