@@ -150,11 +150,13 @@ def _decode_line(sides, times):
 def _train_line(sides, times, limits):
     "An epoch of fine-tuning every weight, from the second one on."
     from leukocls.callbacks import Bf16OnCpu
-    from leukocls.core import cpu_has_bf16
+    from leukocls.core import cpu_has_bf16, pages_kept
     a, b = sides.ours(), sides.fastai()
     for learn in (a, b): learn.unfreeze(); learn.remove_cbs([c for c in learn.cbs if type(c).__name__ in ('ProgressCallback', 'Recorder')])
     def epoch(learn, cbs=()): learn.fit(1, 1e-4, cbs=list(cbs))
-    mine = [Bf16OnCpu] if cpu_has_bf16() else []; fit = lambda: epoch(a, [c() for c in mine])
+    mine = [Bf16OnCpu] if cpu_has_bf16() else []
+    def fit():
+        with pages_kept(): epoch(a, [c() for c in mine])
     fit(); epoch(b); ours, theirs = in_turns(fit, lambda: epoch(b), times); n = (sides.table.split == 'train').sum(); valid = len(sides.table) - n
     limit = limits['bf16' if mine else 'fp32']/(limits['operations']*(3 + valid/n))
     return [row(f'train/{sides.arch}', n/ours, n/theirs, 'images/s', limit, bound(n/ours, limit, 1e9))]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'need', 'set_seed', 'pick_device',
-           'one_thread', 'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'bar',
-           'PackageError', 'missing', 'late', 'Later']
+           'one_thread', 'pages_kept', 'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune',
+           'bar', 'PackageError', 'missing', 'late', 'Later']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -13,6 +13,7 @@ import os
 import random
 import sys
 import tempfile
+import threading
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -86,6 +87,30 @@ def one_thread(
     import torch; n = torch.get_num_threads(); torch.set_num_threads(1)
     try: yield
     finally: torch.set_num_threads(n)
+
+# %% ../nbs/00_core.ipynb #a51e7b98
+_MMAP_MAX, _TRIM, _MMAP = -4, -1, -3 # parameters in glibc's malloc.h
+_keeping, _lock = [0], threading.Lock()
+
+def _glibc():
+    "glibc's `mallopt` and `malloc_trim`, unless there is none or somebody has set its memory already."
+    if sys.platform != 'linux' or 'LD_PRELOAD' in os.environ or any(k == 'GLIBC_TUNABLES' or k.startswith('MALLOC_') for k in os.environ): return None
+    import ctypes; libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, 'gnu_get_libc_version') and hasattr(libc, 'mallopt') else None
+
+@contextmanager
+def pages_kept(
+): # A context; True where something was done
+    "Memory that the main thread frees stays with the process until the end of the block (mallopt(3)). Nothing happens where the C library is not glibc."
+    libc = _glibc()
+    with _lock:
+        _keeping[0] += 1
+        if libc and _keeping[0] == 1: libc.mallopt(_MMAP_MAX, 0); libc.mallopt(_TRIM, 2**31 - 1)
+    try: yield libc is not None
+    finally:
+        with _lock:
+            _keeping[0] -= 1
+            if libc and not _keeping[0]: libc.mallopt(_MMAP_MAX, 65_536); libc.mallopt(_MMAP, 32 << 20); libc.mallopt(_TRIM, 64 << 20); libc.malloc_trim(0) # what its own rule arrives at after one large block
 
 # %% ../nbs/00_core.ipynb #91cc9239
 def cpu_has_bf16(

@@ -8,6 +8,7 @@ __all__ = ['precision_of', 'loss_of', 'find_lr', 'probe_learner', 'rebuild', 'wr
 # %% ../nbs/25_fit.ipynb #348d5742
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from .architectures import NETWORKS
 from .augment import augmentation
 from .baselines import classical_learner
 from .callbacks import AverageWeights, Bf16OnCpu, History, KeepWeights, Progress, StopOnNaN
-from .core import RunError, cpu_has_bf16, pick_device, set_seed, write_whole
+from .core import RunError, cpu_has_bf16, pages_kept, pick_device, set_seed, write_whole
 from .loaders import CellDataLoaders
 from .models import cell_learner, count_parameters, normalise
 from .networks import probe_head, stage_body, with_views
@@ -178,7 +179,8 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     if info['precision'] == 'bf16': cbs.append(Bf16OnCpu()) if learn.dls.device.type == 'cpu' else learn.to_bf16()
     if info['precision'] == 'fp16': learn.to_fp16()
     info['status'], own = 'finished', learn.opt_func; learn.opt_func = list_adam if recipe.opt == 'adam' else own
-    try: _fit(learn, recipe, pretrained, cbs)
+    try:
+        with pages_kept() if learn.dls.device.type == 'cpu' else nullcontext(): _fit(learn, recipe, pretrained, cbs)
     except KeyboardInterrupt: info['status'] = 'interrupted'; info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
     except Exception as e:
         stop.said = f'Training stopped in epoch {len(history.rows) + 1}: {type(e).__name__}: {str(e)[:300]}.'
@@ -210,7 +212,8 @@ def fit_network(
     write_info(folder, info); write_csv(folder/'table.csv', table)
     if recipe.lr is None:
         if pretrained and not recipe.freeze: learn.unfreeze()
-        lr, curve = find_lr(learn); info['lr_found'] = lr; write_csv(folder/'lr_find.csv', curve)
+        with pages_kept() if device.type == 'cpu' else nullcontext(): lr, curve = find_lr(learn)
+        info['lr_found'] = lr; write_csv(folder/'lr_find.csv', curve)
         recipe = get_recipe(recipe, lr=lr)
     said = _learn(learn, recipe, pretrained, folder, info, table, progress)
     if said:

@@ -166,6 +166,7 @@ def test_a_kept_linear_head_is_the_fitted_one(classes, tmp_path, monkeypatch):
     for p in (tmp_path/'heads').iterdir(): p.write_bytes(b'half')
     known_head(X, y, groups); assert len(fitted) == 7
 
+@pytest.mark.slow
 def test_a_repeated_run_needs_no_scikit_learn(recipe, table, tmp_path):
     csv = tmp_path/'t.csv'; split_table(table).to_csv(csv, index=False)
     code = ("import sys, pandas as pd; from leukocls.train import train; from leukocls.recipes import get_recipe\n"

@@ -213,19 +213,29 @@ def test_report_is_safe_and_self_contained(tmp_path, quick):
     run = train_all(tmp_path/'d', quick, out=tmp_path/'r', progress=False, device='cpu', epochs=1)[0]
     page = (run.folder/'report.html').read_text(); assert '<script' not in page and 'http:' not in page and 'https:' not in page and len(page) < 5_000_000 and 'Not a medical device' in page
 
-@pytest.mark.parametrize('changes', [dict(loss='focal'), dict(balance=True), dict(mixup=.4), dict(ema=.9), dict(augment='stain'), dict(loss='focal', balance=True, mixup=.4, ema=.9, augment='stain')], ids=lambda c: '+'.join(c))
-def test_ingredients_train_and_come_back(changes, table, quick, tmp_path):
-    "Each ingredient alone and all together: another loss curve, a learner whose pickle gives the run's figures without leukocls."
-    table = split_table(table); table = table.drop(table.index[(table.label == 'Pro') & (table.split == 'train')][::2]) # classes of different size, so that balancing them changes something
-    run = train(get_recipe(quick, **changes), table, out=str(tmp_path), progress=False); plain = train(quick, table, out=str(tmp_path), progress=False); assert run.info['status'] == 'finished' and not np.allclose(run.history.train_loss, plain.history.train_loss if 'ema' not in changes or len(changes) > 1 else 0)
-    if list(changes) == ['ema']: assert np.allclose(run.history.train_loss, plain.history.train_loss) and not np.allclose(run.history.valid_loss, plain.history.valid_loss) # training itself goes on as without
-    few = run.predictions.path[:6].tolist(); code = textwrap.dedent(f'''
-        import sys; sys.modules['leukocls'] = None
+INGREDIENTS = [dict(loss='focal'), dict(balance=True), dict(mixup=.4), dict(ema=.9), dict(augment='stain'), dict(loss='focal', balance=True, mixup=.4, ema=.9, augment='stain')]
+
+@pytest.fixture(scope='module')
+def ingredients(table, quick, tmp_path_factory):
+    "The plain recipe; a run for each ingredient alone and for all together; what each pickle says of six pictures where leukocls cannot be imported."
+    out = tmp_path_factory.mktemp('ingredients'); table = split_table(table); table = table.drop(table.index[(table.label == 'Pro') & (table.split == 'train')][::2]) # classes of different size, so that balancing them changes something
+    plain, *runs = [train(get_recipe(quick, **c), table, out=str(out), progress=False) for c in ({}, *INGREDIENTS)]
+    code = textwrap.dedent("""
+        import json, sys; sys.modules['leukocls'] = None
         from fastai.learner import load_learner
-        learn = load_learner({str(run.folder/'learner.pkl')!r})
-        print([[round(float(p), 5) for p in learn.predict(f)[2]] for f in {few!r}])''')
-    got = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True); assert got.returncode == 0, got.stderr
-    assert np.allclose(json.loads(got.stdout.strip().splitlines()[-1]), run.predictions.filter(like='p_').to_numpy()[:6], atol=2e-4)
+        for pkl, few in json.loads(sys.argv[1]): learn = load_learner(pkl); print(json.dumps([[float(p) for p in learn.predict(f)[2]] for f in few]))""")
+    got = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, json.dumps([[str(r.folder/'learner.pkl'), r.predictions.path[:6].tolist()] for r in runs])], capture_output=True, text=True); assert got.returncode == 0, got.stderr
+    lines = [line for line in got.stdout.splitlines() if line.startswith('[[')]; assert len(lines) == len(runs)
+    return plain, runs, [np.array(json.loads(line)) for line in lines]
+
+@pytest.mark.parametrize('changes', INGREDIENTS, ids=lambda c: '+'.join(c))
+def test_ingredients_train_and_come_back(changes, ingredients):
+    "Each ingredient alone and all together: another loss curve, a learner whose pickle gives the run's figures without leukocls."
+    plain, runs, said = ingredients; run, said = next((r, p) for r, p, c in zip(runs, said, INGREDIENTS) if c == changes)
+    assert run.info['status'] == 'finished' and all(run.info['recipe'][k] == v for k, v in changes.items())
+    if list(changes) == ['ema']: assert np.allclose(run.history.train_loss, plain.history.train_loss) and not np.allclose(run.history.valid_loss, plain.history.valid_loss) # training itself goes on as without
+    else: assert not np.allclose(run.history.train_loss, plain.history.train_loss)
+    assert np.allclose(said, run.predictions.filter(like='p_').to_numpy()[:6], atol=2e-4)
 
 def test_adam_in_lists_is_fastais_adam(table, quick, tmp_path, monkeypatch):
     "The same run to the last bit, weight decay and batch normalisation included; the learner that comes out has fastai's own Adam."
