@@ -71,6 +71,10 @@ def test_figures_in_results_have_commands():
     found = sorted((ROOT/'results').glob('*.csv')); assert found
     for path in found: assert pd.read_csv(path).command.str.startswith('python ').all(), path.name
 
+def test_every_page_stands_in_the_sidebar_once():
+    listed = re.findall(r'^ +- (\S+\.ipynb)$', (ROOT/'nbs/sidebar.yml').read_text(), re.M); there = {p.relative_to(ROOT/'nbs').as_posix() for p in (ROOT/'nbs').rglob('*.ipynb') if not {'_proc', '_docs', '.ipynb_checkpoints'} & set(p.parts)}
+    assert len(listed) == len(set(listed)) and set(listed) == there
+
 @pytest.mark.dev
 def test_modules_are_what_the_notebooks_say(tmp_path):
     "nbdev_export in a copy changes nothing."
