@@ -103,7 +103,7 @@ def test_no_path_travels(small_bundle, run):
     for p in small_bundle.iterdir():
         for secret in (str(run.folder.parent), os.path.expanduser('~') + '/', str(run.table.path[0])): assert secret.encode() not in p.read_bytes(), (p.name, secret)
 
-@pytest.mark.parametrize('name, changes', [('mobilenetv2', dict(arch='mobilenetv2_035')), ('mobilenetv2', dict(arch='vit_tiny_patch16_224', size=32, model_args=None)), ('modified-cnn', dict(size=50)), ('p2-cml1', dict(size=64)), ('p3-hybrid', dict(arch='mobilenetv2_035+resnet10t', weights='none', size=64)), pytest.param('p3-vgg16', dict(arch='vgg11', weights='none', size=32, top='linear'), marks=pytest.mark.slow), ('probe', dict(head='knn')), ('probe', dict(head='mlp'))])
+@pytest.mark.parametrize('name, changes', [('mobilenetv2', dict(arch='mobilenetv2_035')), ('mobilenetv2', dict(arch='vit_tiny_patch16_224', size=32, model_args=None)), ('modified-cnn', dict(size=50)), *(pytest.param(*p, marks=pytest.mark.slow) for p in [('p2-cml1', dict(size=64)), ('p3-hybrid', dict(arch='mobilenetv2_035+resnet10t', weights='none', size=64)), ('p3-vgg16', dict(arch='vgg11', weights='none', size=32, top='linear')), ('probe', dict(head='knn'))]), ('probe', dict(head='mlp'))])
 def test_every_kind_of_network(table, local_weights, tmp_path, name, changes):
     "Learner = PyTorch without fastai = ONNX Runtime = OpenVINO; timm alone loads the body."
     changes = {k: v for k, v in changes.items() if v is not None}; probe = name == 'probe'
@@ -145,6 +145,7 @@ def test_cli(run, small_bundle, copy, tmp_path):
     with pytest.raises(RunError, match='leave out tta'): asked('predict', small_bundle, image, '--tta')
     said = asked('evaluate', small_bundle, os.path.dirname(os.path.dirname(image)), '--json', tmp_path/'m.json'); assert said.exit_code == 0 and 'to an expert' in said.output and json.loads((tmp_path/'m.json').read_text())['n'] == len(run.table)
 
+@pytest.mark.slow
 def test_eight_views_travel_with_the_network(table, quick, tmp_path):
     "What averages over views in training's run does so in the pickle without leukocls, rebuilt, as bundle and in every engine; it is what `tta` gives of one view, and the features are those of one view."
     from leukocls.predict import Predictor, predict_images

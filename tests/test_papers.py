@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 ISSUE = ('p1-cnn p1-alexnet p1-vgg16 p2-resnet50 p2-densenet201 p2-mobilenet p2-vgg19 p2-resnet101 p2-efficientnet-b7 p2-cml1 p3-modified-cnn p3-vgg16 p3-hybrid p3-svm p3-naive-bayes '
          'p3-decision-tree p3-random-forest p3-knn p3-e1 p3-e2 p3-e3 p4-efficientnet-b3 effb3 modified-cnn').split()
 ALL = [s['name'] for s in PAPER_SYSTEMS]; NETS = [n for n in ALL if get_recipe(n).kind == 'network']
-HEAVY = {'p1-vgg16', 'p1-vgg16-converges', 'p2-vgg19', 'p3-vgg16', 'p1-alexnet', 'p1-alexnet-converges', 'p2-efficientnet-b7', 'p2-resnet101'}
+HEAVY = {'p1-vgg16', 'p1-vgg16-converges', 'p2-vgg19', 'p3-vgg16', 'p1-alexnet', 'p1-alexnet-converges', 'p2-efficientnet-b7', 'p2-resnet101', 'p2-densenet201', 'p2-resnet50'}
 
 
 @pytest.fixture(scope='module')
@@ -115,6 +115,7 @@ def test_round_trip_classical(name, few, tmp_path):
 @pytest.mark.parametrize('name,size', [('p1-cnn', 48), ('p2-cml1', 48), ('modified-cnn', 64), ('p3-hybrid', 64)])
 def test_other_sizes(name, size, few, tmp_path): assert fitted(name, few, tmp_path, weights='none', size=size)[1]['status'] == 'finished'
 
+@pytest.mark.slow
 def test_p1s_rate_barely_moves_its_network(tmp_path):
     "Two classes that differ in colour: 15 epochs of plain SGD with 1e-5 leave weights and loss where they were; with settings that converge the same network tells them apart."
     import pandas as pd

@@ -107,6 +107,7 @@ def test_nothing_half_remains(learn, table, tmp_path):
     with pytest.raises(DataError, match='no such file'): predict_to(learn, [*table.path, 'gone.png'], tmp_path/'p.csv', on_error='raise')
     assert list(tmp_path.iterdir()) == []
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number(table, tmp_path):
     "Peak memory for ten times the images within 20 %."
     code = ("import sys, resource, itertools, torch; from leukocls.loaders import CellDataLoaders; from leukocls.models import cell_learner; from leukocls.predict import predict_to; from leukocls.data import read_table; from leukocls.splits import split_table\n"
