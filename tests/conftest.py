@@ -1,5 +1,6 @@
 "What all tests share: synthetic films, a quick recipe, and the real images where there are any."
 import os
+import re
 from pathlib import Path
 
 import matplotlib
@@ -15,9 +16,15 @@ def own_cache(tmp_path_factory):
     "Tests neither use nor fill the cache of whoever runs them; subprocesses inherit it."
     os.environ['LEUKOCLS_CACHE'] = str(tmp_path_factory.mktemp('cache')); yield; del os.environ['LEUKOCLS_CACHE']
 
+TRAINS = re.compile(r'fastai|fastcore|learner|DataLoaders|\btrain(_all)?\(') # words of a test file whose answers may depend on fastai's version
+
 def pytest_collection_modifyitems(items):
     import importlib.util
     import torch
+    told = {}
+    for item in items:
+        if item.path not in told: told[item.path] = bool(TRAINS.search(item.path.read_text(encoding='utf8')))
+        if not told[item.path] and not {'run', 'quick', 'learn', 'small_bundle'} & set(item.fixturenames): item.add_marker(pytest.mark.once)
     why = {'data': None if (SHARED/'data').is_dir() else f'no real images: {SHARED/"data"} is absent (set LEUKOCLS_SHARED)',
            'cuda': None if torch.cuda.is_available() else 'no CUDA device',
            'dev': None if importlib.util.find_spec('nbdev') else 'nbdev is not installed (development only)'}
