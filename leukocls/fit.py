@@ -8,7 +8,6 @@ __all__ = ['precision_of', 'loss_of', 'find_lr', 'probe_learner', 'rebuild', 'wr
 # %% ../nbs/25_fit.ipynb #348d5742
 import sys
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -179,8 +178,7 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     if info['precision'] == 'bf16': cbs.append(Bf16OnCpu()) if learn.dls.device.type == 'cpu' else learn.to_bf16()
     if info['precision'] == 'fp16': learn.to_fp16()
     info['status'], own = 'finished', learn.opt_func; learn.opt_func = list_adam if recipe.opt == 'adam' else own
-    try:
-        with pages_kept() if learn.dls.device.type == 'cpu' else nullcontext(): _fit(learn, recipe, pretrained, cbs)
+    try: _fit(learn, recipe, pretrained, cbs)
     except KeyboardInterrupt: info['status'] = 'interrupted'; info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
     except Exception as e:
         stop.said = f'Training stopped in epoch {len(history.rows) + 1}: {type(e).__name__}: {str(e)[:300]}.'
@@ -210,12 +208,12 @@ def fit_network(
     check_space(folder, sum(v.numel()*v.element_size() for v in learn.model.state_dict().values()))
     info.update(device=str(device), precision=precision_of(recipe, device), model=_model_facts(learn, recipe))
     write_info(folder, info); write_csv(folder/'table.csv', table)
-    if recipe.lr is None:
-        if pretrained and not recipe.freeze: learn.unfreeze()
-        with pages_kept() if device.type == 'cpu' else nullcontext(): lr, curve = find_lr(learn)
-        info['lr_found'] = lr; write_csv(folder/'lr_find.csv', curve)
-        recipe = get_recipe(recipe, lr=lr)
-    said = _learn(learn, recipe, pretrained, folder, info, table, progress)
+    with pages_kept():
+        if recipe.lr is None:
+            if pretrained and not recipe.freeze: learn.unfreeze()
+            lr, curve = find_lr(learn); info['lr_found'] = lr; write_csv(folder/'lr_find.csv', curve)
+            recipe = get_recipe(recipe, lr=lr)
+        said = _learn(learn, recipe, pretrained, folder, info, table, progress)
     if said:
         advice = 'Try a lower learning rate (lr=…), or look for damaged images.' if info['status'] == 'diverged' else 'Out of memory: try a smaller bs or size.'
         said = f'{said} The weights of epoch {info["kept_epoch"]} are kept in {folder}. {advice}'
