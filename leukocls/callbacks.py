@@ -50,14 +50,20 @@ class KeepWeights(Callback):
 
 # %% ../nbs/15_callbacks.ipynb #ec2889e0
 class StopOnNaN(Callback):
-    "Stops before the step that a loss which is no number would make."
+    "Stops before the step that a loss which is no number would make; on a GPU at most 32 batches later, with the batch that began it."
     order = 62
-    def __init__(self, history): self.history, self.said = history, None
+    def __init__(self, history): self.history, self.said, self.asked = history, None, []
     def after_loss(self):
-        if not self.training or torch.isfinite(self.learn.loss).all(): return
-        self.said = (f'The loss became {float(self.learn.loss)} in epoch {len(self.history.rows) + 1} at batch {self.iter + 1} of {self.n_iter}, '
-                     f'learning rate {self.learn.opt.hypers[-1]["lr"]:.2g}.')
-        raise CancelFitException()
+        if not self.training: return
+        self.asked.append((self.learn.loss.detach().mean(), self.iter + 1, self.learn.opt.hypers[-1]['lr']))
+        if not self.learn.loss.is_cuda or len(self.asked) == 32: self._ask() # asking a GPU means waiting for it; in half precision such a step is left out there anyway
+    def after_train(self): self._ask()
+    def _ask(self):
+        asked, self.asked = self.asked, []; losses = torch.stack([loss for loss, *_ in asked]).tolist() if asked else []
+        for loss, (_, batch, lr) in zip(losses, asked):
+            if np.isfinite(loss): continue
+            self.said = f'The loss became {loss} in epoch {len(self.history.rows) + 1} at batch {batch} of {self.n_iter}, learning rate {lr:.2g}.'
+            raise CancelFitException()
 
 class Progress(Callback):
     "One bar over all epochs: images/s, time left, the last losses."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'need', 'set_seed', 'pick_device',
-           'one_thread', 'pages_kept', 'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune',
-           'bar', 'PackageError', 'missing', 'late', 'Later']
+           'one_thread', 'narrow', 'untried', 'pages_kept', 'cpu_has_bf16', 'versions', 'write_whole', 'new_folder',
+           'cache_folder', 'prune', 'bar', 'PackageError', 'missing', 'late', 'Later']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -87,6 +87,21 @@ def one_thread(
     import torch; n = torch.get_num_threads(); torch.set_num_threads(1)
     try: yield
     finally: torch.set_num_threads(n)
+
+# %% ../nbs/00_core.ipynb #d9602ce6
+def narrow(
+): # A context
+    "BLAS on one thread: where products are narrow, or several of our own threads make them, its threads would mostly wait for each other."
+    from threadpoolctl import threadpool_limits
+    return threadpool_limits(1)
+
+@contextmanager
+def untried(
+): # A context
+    "cuDNN takes the algorithms that it thinks best for a shape, without trying all of them: for a few batches, trying takes longer than it saves."
+    import torch; was = torch.backends.cudnn.benchmark; torch.backends.cudnn.benchmark = False
+    try: yield
+    finally: torch.backends.cudnn.benchmark = was
 
 # %% ../nbs/00_core.ipynb #a51e7b98
 _MMAP_MAX, _TRIM, _MMAP = -4, -1, -3 # parameters in glibc's malloc.h

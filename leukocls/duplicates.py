@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import DataError, bar
+from .core import DataError, bar, narrow
 from .align import SIDE, Prepared, grey_of, maps, polar_grid, same_picture, something, spectrum, standard, warp
 from .images import Pixels, read_batches
 from .looks import Looks, look
@@ -105,8 +105,8 @@ def nearest(
 SAME_PICTURE = .75 # similarity from which two images are one picture; settled on pbc8_sample and C-NMC, where different cells reach 0.51 and 0.41
 
 def _parts(f, *arrays, size=256, progress=False, what=''):
-    starts = range(0, len(arrays[0]), size)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool: return list(bar(len(starts), what, progress and len(starts) > 8, unit=f' × {size}', iterable=pool.map(lambda s: f(*(a[s:s + size] for a in arrays)), starts)))
+    cores = os.cpu_count() or 1; size = min(size, max(32, -(-len(arrays[0])//cores))); starts = range(0, len(arrays[0]), size)
+    with narrow(), ThreadPoolExecutor(cores) as pool: return list(bar(len(starts), what, progress and len(starts) > 8, unit=f' × {size}', iterable=pool.map(lambda s: f(*(a[s:s + size] for a in arrays)), starts)))
 
 def _zoomed(x, by=.87):
     return warp(x, maps(np.zeros(len(x)), np.full(len(x), by)))[0].astype('uint8')

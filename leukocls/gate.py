@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import DataError, late, listed, write_whole
+from .core import DataError, late, listed, narrow, write_whole
 from .align import SIDE
 from .looks import Looks, look
 from .memory import kept
@@ -117,11 +117,6 @@ class Gate:
 # %% ../nbs/28_gate.ipynb #b5264823
 _FITTED_ON, _LEAST, _ROUNDING = 1500, .02, 1e-4 # images at most; the smallest scatter of a number that counts; more than a distance changes when an image comes in other company
 
-def _narrow():
-    "For products of 69 columns: several threads would mostly wait for each other."
-    from threadpoolctl import threadpool_limits
-    return threadpool_limits(1)
-
 def _short(a): return np.array([float(f'{v:.9g}') for v in np.ravel(a)]).reshape(np.shape(a)) # as it will be written down
 
 def _fit(X, seed):
@@ -145,7 +140,7 @@ def fit_gate(
     if len(train) < 5 or not len(held): raise DataError(f'{len(train)} training and {len(held)} held images can be read; a gate needs 5 and 1, and for a promise of {100*alpha:g} % {ceil(1/alpha - 1 - 1e-9):,} held ones. Give it more images.')
     rng = np.random.default_rng(seed); some = train[np.sort(rng.permutation(len(train))[:_FITTED_ON])]; again = some[np.sort(rng.permutation(len(some))[:max(len(some)//2, 5)])]
     X = np.concatenate([gate_numbers(some), gate_numbers(again, rng.uniform(.85, 1.15, len(again)))]); H = gate_numbers(held[np.sort(rng.permutation(len(held))[:_FITTED_ON])])
-    with _narrow():
+    with narrow():
         gate = Gate(**_fit(X, seed), usual=np.zeros(len(GROUPS)), held=np.zeros(0), alpha=alpha, n=len(train)); d, off = gate.away(H)
         gate.usual, gate.held = _short(np.median(_parts(gate, off), 0)), np.sort(_short(d + _ROUNDING)); return gate
 
@@ -211,7 +206,7 @@ def _sides(t, scored):
 def _gate_and_count(fit, hold, count, alpha):
     "The gate, and which images of `count` it lets pass."
     gate, X = fit_gate(fit, hold, alpha), gate_numbers(count)
-    with _narrow(): return dict(gate=gate.to_dict(), inside=_ask(gate, count, X).in_domain.tolist())
+    with narrow(): return dict(gate=gate.to_dict(), inside=_ask(gate, count, X).in_domain.tolist())
 
 def _known_gate(*looks, alpha):
     "`_gate_and_count`, or what it gave for the same images before."

@@ -80,8 +80,8 @@ class RememberDL(TfmdDL):
     "A fastai loader that decodes all images once, in threads, keeps them as bytes (on the GPU if they fit) and gathers batches by index; for item transforms that are not random."
     def create_batches(self, samps):
         if not hasattr(self, 'x'): self._fill()
-        for rows in self.chunkify(samps):
-            at = torch.from_numpy(np.fromiter(rows, int)).to(self.x.device); yield tuple(kind(t[at]) for kind, t in zip(self.kinds, (self.x, self.y)))
+        order = torch.from_numpy(np.fromiter(samps, int)).to(self.x.device) # once an epoch: what is sent to a GPU waits for it
+        for rows in self.chunkify(range(len(order))): at = order[rows[0]:rows[-1] + 1]; yield tuple(kind(t[at]) for kind, t in zip(self.kinds, (self.x, self.y)))
 
     def _fill(self):
         one, label = self.do_item(0); self.kinds = type(one), type(label); where = home_for(self.n*one.numel(), self.device)

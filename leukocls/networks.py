@@ -18,7 +18,7 @@ import timm
 import torch
 from torch import nn
 
-from .core import ModelError, cache_folder, need, prune
+from .core import ModelError, cache_folder, need, prune, untried
 from .engines import Engine, OnnxEngine, OpenVinoEngine, versions_of
 from .images import Pixels
 
@@ -146,7 +146,7 @@ class TorchEngine(Engine):
         if dtype: self.name = f'torch-{str(dtype).split(".")[1]}'
     def start(self, x):
         if self.net.model.training: self.net.eval() # somebody trained on in the meantime
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
+        with untried(), torch.inference_mode(), torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
             return self.net(torch.from_numpy(np.require(x, requirements='CW')).to(self.device, non_blocking=True))
     def finish(self, job): return job.float().cpu().numpy()
 

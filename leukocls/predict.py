@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 
-from .core import DataError, ModelError, bar, cache_folder, late, need
+from .core import DataError, ModelError, bar, cache_folder, late, need, untried
 from .data import check_images, read_table
 from .engines import SAME, OnnxEngine, disagreement, machine_key, pick_engine, softmax, stream, versions_of
 from .images import open_cell, read_batches
@@ -55,7 +55,8 @@ def _prepare(self:Predictor, x, paths):
     "Choose the engine on the first images; whatever differs from fastai's own answer is not used."
     learn, cpu = self.learn, self.learn.dls.device.type == 'cpu'
     first = TorchEngine(self.ready, self.learn.dls.device)
-    if disagreement(softmax(first(x[:2])), by_fastai(learn, paths[:2])) > SAME: self._only_fastai()
+    with untried(): same = disagreement(softmax(first(x[:2])), by_fastai(learn, paths[:2])) <= SAME
+    if not same: self._only_fastai()
     else:
         torch_only = not cpu or (self.n is not None and self.n < 64 and not self._kept())
         self.engine = first if torch_only and self.choose == 'auto' else pick_engine(self._builders(first), x[:16], '' if torch_only else machine_key(repr(self.ready), self.pixels), self.choose)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .core import DataError, ModelError, RunError, bar, cache_folder, late, listed, one_thread, write_whole
+from .core import DataError, ModelError, RunError, bar, cache_folder, late, listed, narrow, one_thread, write_whole
 from .engines import SAME, disagreement, machine_key, pick_engine, softmax, stream, versions_of
 from .images import Pixels, read_batches
 from .memory import Remembered, content_hashes, kept
@@ -192,7 +192,7 @@ def fit_head(
         p = np.full((len(y), len(np.unique(y))), 1/len(np.unique(y)))
         for fit, test in parts: h = Head(*job, seed).fit(flat(fit), again(fit), 1e-2); p[np.ix_(test, np.searchsorted(np.unique(y), h.classes))] = h.probabilities(X[0][test])
         return _log_loss(p, y, np.unique(y)) if parts else np.nan
-    with late('threadpoolctl:threadpool_limits')(1), warnings.catch_warnings(): # such narrow products are four times slower with several threads each
+    with narrow(), warnings.catch_warnings(): # such narrow products are four times slower with several threads each
         warnings.simplefilter('ignore', late('sklearn.exceptions:ConvergenceWarning'))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool: tried = pd.DataFrame([dict(head=k, strength=s, log_loss=v) for (k, s), v in zip(jobs, pool.map(loss, jobs))])
         k, s = jobs[int(tried.log_loss.argmin())] if parts else (kinds[0], GRIDS[kinds[0]][1])

@@ -9,6 +9,7 @@ __all__ = ['KINDS', 'train', 'train_all']
 import shutil
 import sys
 import time
+from threading import Thread
 
 import pandas as pd
 
@@ -73,6 +74,16 @@ def _each(plan, out, device, progress, repeat):
         if runs and runs[-1].info['status'] == 'interrupted': break
     steps.close(); return runs, errors
 
+# %% ../nbs/22_train.ipynb #f231402b
+def _import_ahead(chosen):
+    "Import what networks are trained with, aside; what is wrong with it is said when it is needed."
+    def work():
+        try: late(KINDS['network'])
+        except Exception: pass
+    aside = Thread(target=work)
+    if any(r.kind == 'network' for r in chosen): aside.start()
+    return aside
+
 # %% ../nbs/22_train.ipynb #78129c5e
 def train_all(
     data, # Folder, CSV file or DataFrame, as in `read_table`
@@ -93,7 +104,7 @@ def train_all(
 )->Runs: # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
     chosen = recipes_named(recipes, **changes)
-    table = read_table(data, patient=patient, on_error=on_error); look(table.path, progress=progress and len(table) >= 5000) # one decoding for the check, the copies, the shortcuts and the gate
+    table = read_table(data, patient=patient, on_error=on_error); _import_ahead(chosen); look(table.path, progress=progress and len(table) >= 5000) # one decoding for the check, the copies, the shortcuts and the gate
     plan = _plan(chosen, check_images(table, on_error), split, valid_pct, test_pct, seed, seeds, folds)
     runs, errors = _each(plan, out, device, progress, repeat if repeat is not None else len(plan) == 1)
     if errors and not runs: raise errors[0]

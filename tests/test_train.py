@@ -244,6 +244,25 @@ def test_adam_in_lists_is_fastais_adam(table, quick, tmp_path, monkeypatch):
     a = train(quick, table, out=str(tmp_path), progress=False); monkeypatch.setattr(fit, 'list_adam', Adam); b = train(quick, table, out=str(tmp_path), progress=False)
     assert (a.folder/'model.safetensors').read_bytes() == (b.folder/'model.safetensors').read_bytes() and a.learner.opt_func is Adam
 
+def test_what_a_gpu_does_to_steps_leaves_nothing_behind(table, quick, tmp_path, monkeypatch):
+    "Half precision that does not wait, losses that stay, a step replayed and then compiled, through the callbacks' whole life in two phases: weights, figures, pickle and predictions come out as without."
+    import leukocls.fit as fit
+    from leukocls.optimise import LossesStay, PlainTensors, Replay, ScaledHalf, list_adam
+    replayed, real = [], fit._fit
+    def record(work):
+        def replay(): replayed.append(work.__name__); work()
+        return replay
+    class Judged(Replay):
+        def _judge(self): self.times['eager'] = 1e9; super()._judge() # replaying always pays
+    def fused(*a, **k): opt = list_adam(*a, **k); opt.fused = True; return opt
+    def two(learn, recipe, pretrained, cbs): [real(learn, recipe, pretrained, cbs) for _ in range(2)]
+    monkeypatch.setattr(fit, '_fit', two); monkeypatch.setattr(fit, 'list_adam', fused); plain = train(quick, table, out=str(tmp_path), progress=False, epochs=6)
+    monkeypatch.setattr(fit, 'faster', lambda device: [PlainTensors(), LossesStay(), ScaledHalf(), Judged(2, record), fit.CompileIfItPays(least=0, steps=2, backend='aot_eager')])
+    run = train(quick, table, out=str(tmp_path), progress=False, epochs=6); assert {'_work', '_look'} <= set(replayed) and 'replayed' in run.info['steps'] and 'compiled' in run.info['steps']
+    assert np.allclose(run.history.drop(columns='seconds'), plain.history.drop(columns='seconds'), atol=1e-3) and np.allclose(run.predictions.filter(like='p_'), plain.predictions.filter(like='p_'), atol=1e-3)
+    learn = run.learner; assert '_do_one_batch' not in vars(learn) and all(p.grad is None or p.grad.isfinite().all() for p in learn.model.parameters()) and all(v.device.type == 'cpu' for v in learn.recorder.losses)
+    assert np.allclose(predict_images(open_pickle(run.folder/'learner.pkl', trust=True), run.predictions.path).filter(like='p_'), run.predictions.filter(like='p_'), atol=1e-5)
+
 def test_a_compiled_network_is_the_same_network(table, quick, tmp_path, monkeypatch):
     "Compiled in the middle of a fit, as on a GPU: weights, pickle and predictions come out as without."
     import leukocls.fit as fit

@@ -18,7 +18,7 @@ from leukocls.augment import augment_p2
 from leukocls.core import versions
 from scipy import ndimage
 
-ap = argparse.ArgumentParser(); ap.add_argument('--out', required=True); ap.add_argument('--bs', type=int, default=32); ap.add_argument('--size', type=int, default=224); ap.add_argument('--device', default='cpu'); ap.add_argument('--cpu-seconds', action='store_true', help='count processor seconds on one thread: what a machine with other work allows'); a = ap.parse_args()
+ap = argparse.ArgumentParser(); ap.add_argument('--out', required=True); ap.add_argument('--bs', type=int, default=32); ap.add_argument('--size', type=int, default=224); ap.add_argument('--device', default='cpu'); ap.add_argument('--seconds', type=float, default=2., help='length of a turn'); ap.add_argument('--cpu-seconds', action='store_true', help='count processor seconds on one thread: what a machine with other work allows'); a = ap.parse_args()
 if a.cpu_seconds: torch.set_num_threads(1)
 clock = time.process_time if a.cpu_seconds else time.perf_counter
 rng = np.random.default_rng(0); between = lambda r, *s: rng.uniform(*r, *s) if s else rng.uniform(*r)
@@ -34,12 +34,12 @@ def one(x):
     middle = (np.array(x.shape[:2]) - 1)/2; shift = middle - m @ (middle + rng.uniform(*f['translate'], 2)*x.shape[:2])
     return np.stack([ndimage.affine_transform(x[..., c], m, shift, order=1) for c in range(3)], -1)
 
-def rate(work, n, turns=5, seconds=2.):
+def rate(work, n, turns=5):
     "Images/s, the median of some turns."
     work(); found = []
     for _ in range(turns):
         done, began = 0, clock()
-        while clock() - began < seconds: work(); done += n
+        while clock() - began < a.seconds: work(); done += n
         if a.device != 'cpu': torch.cuda.synchronize()
         found.append(done/(clock() - began))
     return statistics.median(found)
@@ -50,5 +50,5 @@ def batch():
     if a.device != 'cpu': torch.cuda.synchronize()
 ways = {'a batch on tensors': (batch, a.bs), 'image by image, NumPy and SciPy': (lambda: [one(p) for p in pictures], a.bs), 'image by image, the same tensor code': (lambda: [augment_p2(p[None]) for p in x], a.bs)}
 rates = {k: rate(*w) for k, w in ways.items()}; rows = [dict(way=k, images_per_second=round(v, 1), batch_is_faster=round(rates['a batch on tensors']/v, 2), bs=a.bs, size=a.size, device=a.device if a.device == 'cpu' else torch.cuda.get_device_name(), clock='processor seconds, one thread' if a.cpu_seconds else 'wall', cores=os.cpu_count(), threads=torch.get_num_threads(), torch=versions()['torch'],
-    command=f'python tests/bench/augment.py --out {a.out}' + (f' --device {a.device}' if a.device != 'cpu' else '') + ' --cpu-seconds'*a.cpu_seconds) for k, v in rates.items()]
+    command=f'python tests/bench/augment.py --out {a.out}' + (f' --device {a.device}' if a.device != 'cpu' else '') + ' --cpu-seconds'*a.cpu_seconds + (f' --bs {a.bs}' if a.bs != 32 else '') + (f' --seconds {a.seconds:g}' if a.seconds != 2 else '')) for k, v in rates.items()]
 pd.DataFrame(rows).to_csv(a.out, index=False, lineterminator='\n'); print(pd.DataFrame(rows).iloc[:, :3].to_string())
