@@ -185,7 +185,7 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     if progress: cbs.append(Progress(history, sum(e for e, *_ in _phases(recipe, pretrained)), folder.name))
     if info['precision'] == 'bf16': cbs.append(Bf16OnCpu()) if learn.dls.device.type == 'cpu' else learn.to_bf16()
     if info['precision'] == 'fp16': learn.add_cb(ScaledHalf()) if recipe.opt == 'adam' else learn.to_fp16()
-    info['status'], own = 'finished', learn.opt_func; learn.opt_func = list_adam if recipe.opt == 'adam' else own
+    info['status'], own = 'finished', learn.opt_func; learn.opt_func = list_adam if recipe.opt == 'adam' else own; learn.opt = None # one that freezing made is not used
     try: _fit(learn, recipe, pretrained, cbs)
     except KeyboardInterrupt: info['status'] = 'interrupted'; info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
     except Exception as e:
@@ -194,7 +194,7 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     finally:
         for c in cbs: getattr(c, 'leave', lambda: None)()
     if keep.kept or stop.said: keep.restore(learn)
-    learn.opt_func, info['steps'] = own, '; '.join(c.said for c in cbs if isinstance(c, (Replay, CompileIfItPays)) and c.said) or 'as they are' # fastai's own, so that the pickle needs nothing of leukocls
+    learn.opt, learn.opt_func, info['steps'] = None, own, '; '.join(c.said for c in cbs if isinstance(c, (Replay, CompileIfItPays)) and c.said) or 'as they are' # fastai's own, so that the pickle needs nothing of leukocls
     learn.to_fp32(); info['kept_epoch'] = keep.kept; info['model'].update(count_parameters(learn.model))
     if stop.said: info['status'] = 'failed' if stop.said.startswith('Training') else 'diverged'; info['notes'].append(stop.said)
     write_csv(folder/'history.csv', pd.DataFrame(history.rows, columns=None if history.rows else ['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds']))

@@ -18,6 +18,8 @@ from fastai.learner import AvgSmoothLoss
 from fastai.optimizer import Adam, Optimizer
 from fastcore.basics import patch
 
+from .core import RunError
+
 # %% ../nbs/15_optimise.ipynb #d10b0453
 class ListAdam(Optimizer):
     "fastai's `Adam` with decoupled decay (Loshchilov and Hutter 2019): same hyperparameters, same averages, same weights; one call for all tensors that share them."
@@ -107,6 +109,7 @@ class ScaledHalf(MixedPrecision):
     start, growth, back, patience = 2.**16, 2., .5, 2000
     def before_fit(self):
         super().before_fit(); at = next(self.learn.model.parameters()).device
+        if not isinstance(self.learn.opt, ListAdam): raise RunError(f'{type(self.learn.opt).__name__} does not know the loss scale of ScaledHalf. Use opt_func=list_adam, or learn.to_fp16().')
         if not hasattr(self, 'factor'): self.factor, self.good, self.over = torch.tensor(self.start, device=at), torch.tensor(0, dtype=torch.int32, device=at), torch.tensor(0., device=at)
     def before_backward(self): self.learn.loss_grad = self.loss_grad*self.factor
     def before_step(self): self.learn.opt.scaled = self.factor, self.over
@@ -115,6 +118,7 @@ class ScaledHalf(MixedPrecision):
 # %% ../nbs/15_optimise.ipynb #bdd927c3
 def record_graph(
     step, # Function without arguments that works on the same tensors each time, on the GPU that is current
+    tries:int=2, # What a library loads at its first use can break a recording
 ): # Function that does the same with one call
     "Record what a function starts on the GPU as a CUDA graph, after three rounds to warm up."
     now, side, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph(); side.wait_stream(now)
@@ -122,7 +126,10 @@ def record_graph(
     now.wait_stream(side)
     try:
         with torch.cuda.graph(graph): step()
-    except Exception: dice = torch.cuda.default_generators[torch.cuda.current_device()]; dice.graphsafe_set_state(dice.clone_state()); raise # a recording that broke off leaves the random numbers waiting for its end
+    except Exception:
+        dice = torch.cuda.default_generators[torch.cuda.current_device()]; dice.graphsafe_set_state(dice.clone_state()) # a recording that broke off leaves the random numbers waiting for its end
+        if tries == 1: raise
+        return record_graph(step, tries - 1)
     return graph.replay
 
 # %% ../nbs/15_optimise.ipynb #74e06ce5

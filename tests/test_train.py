@@ -244,6 +244,19 @@ def test_adam_in_lists_is_fastais_adam(table, quick, tmp_path, monkeypatch):
     a = train(quick, table, out=str(tmp_path), progress=False); monkeypatch.setattr(fit, 'list_adam', Adam); b = train(quick, table, out=str(tmp_path), progress=False)
     assert (a.folder/'model.safetensors').read_bytes() == (b.folder/'model.safetensors').read_bytes() and a.learner.opt_func is Adam
 
+def test_pretrained_networks_take_the_same_optimizer(table, tmp_path, monkeypatch):
+    "Freezing makes an optimizer before the fit: it is not the one that is used; whoever trains on has fastai's."
+    import leukocls.fit as fit
+    from fastai.callback.core import Callback
+    from leukocls.bench import random_weights
+    from leukocls.optimise import ListAdam
+    used = []
+    class Sees(Callback):
+        def before_step(self): used.append(type(self.learn.opt))
+    monkeypatch.setattr(fit, 'faster', lambda device: [Sees()])
+    run = train('effb3', table, out=str(tmp_path), progress=False, arch='mobilenetv2_035', weights=str(random_weights('mobilenetv2_035', tmp_path/'w')), size=32, bs=8, epochs=1)
+    assert set(used) == {ListAdam} and run.learner.opt_func.__name__ == 'Adam'; run.learner.fit(1, 1e-4); assert type(run.learner.opt).__name__ == 'Optimizer' # fastai's own, whoever trains on
+
 def test_what_a_gpu_does_to_steps_leaves_nothing_behind(table, quick, tmp_path, monkeypatch):
     "Half precision that does not wait, losses that stay, a step replayed and then compiled, through the callbacks' whole life in two phases: weights, figures, pickle and predictions come out as without."
     import leukocls.fit as fit

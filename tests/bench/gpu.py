@@ -132,7 +132,7 @@ def steps():
         ways = ways[o.ours_only:]
         for frozen in [b == 'frozen' for b in o.bodies]:
             for name, make, cbs, lists in ways:
-                set_seed(0); learn = make(); learn.freeze() if frozen else learn.unfreeze(); learn.opt_func = list_adam if lists else learn.opt_func; took, cbs = [], [c() for c in cbs]; learn.add_cb(ScaledHalf()) if lists else learn.to_fp16()
+                set_seed(0); learn = make(); learn.opt_func, learn.opt = list_adam if lists else learn.opt_func, None; learn.freeze() if frozen else learn.unfreeze(); took, cbs = [], [c() for c in cbs]; learn.add_cb(ScaledHalf()) if lists else learn.to_fp16()
                 with learn.no_bar(), learn.no_logging(): learn.fit(4 if len(cbs) > 1 else 3, 1e-3, cbs=[*cbs, clock(took, [])])
                 n = len(learn.dls.train)*learn.dls.train.bs; rate = n/min(took[1:]); said = '; '.join(c.said for c in cbs if getattr(c, 'said', ''))
                 if make is ours and not cbs and not lists: flops, moved = traffic(learn)
@@ -164,7 +164,7 @@ def networks():
         if recipe.kind != 'network' or 'converges' in recipe.name: continue
         began = time.perf_counter(); set_seed(0); torch.cuda.reset_peak_memory_stats(); took, looked = [], []
         with untried():
-            learn = _prepare(recipe, t, device)[0]; adam = recipe.opt == 'adam'; learn.add_cb(ScaledHalf()) if adam else learn.to_fp16(); learn.opt_func = list_adam if adam else learn.opt_func; cbs = faster(device)
+            learn = _prepare(recipe, t, device)[0]; adam = recipe.opt == 'adam'; learn.add_cb(ScaledHalf()) if adam else learn.to_fp16(); learn.opt_func, learn.opt = list_adam if adam else learn.opt_func, None; cbs = faster(device)
             with learn.no_bar(), learn.no_logging(): learn.fit(4, 1e-4, cbs=[*cbs, clock(took, looked)])
         n, valid = len(learn.dls.train)*learn.dls.train.bs, (t.split == 'valid').sum(); rate = n/min(took[2:])
         rows.append(dict(recipe=recipe.name, title=recipe.title, size=recipe.size, bs=learn.dls.train.bs, augment=recipe.augment, parameters=count_parameters(learn.model)['total'], train_images_per_second=round(rate), validation_images_per_second=round(valid/min(looked[2:])), recipe_epochs=recipe.head_epochs + recipe.epochs, seconds_of_all_epochs_on_2604_images=round((recipe.head_epochs + recipe.epochs)*2604/rate, 1),
