@@ -3,6 +3,9 @@ import os
 import re
 from pathlib import Path
 
+if (workers := int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))) > 1: # before NumPy and torch are loaded: workers that take every core each wait for each other; subprocesses inherit it
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1)//workers)))
+
 import matplotlib
 import pytest
 
@@ -17,14 +20,15 @@ def own_cache(tmp_path_factory):
     os.environ['LEUKOCLS_CACHE'] = str(tmp_path_factory.mktemp('cache')); yield; del os.environ['LEUKOCLS_CACHE']
 
 TRAINS = re.compile(r'fastai|fastcore|learner|DataLoaders|\btrain(_all)?\(') # words of a test file whose answers may depend on fastai's version
+COSTS = re.compile(r'\b(train(_all)?|fitted|export_bundle|leukocls)\(|subprocess\.') # what takes a file its time
 
 def pytest_collection_modifyitems(items):
     import importlib.util
     import torch
-    told = {}
+    text = {path: path.read_text(encoding='utf8') for path in {item.path for item in items}}; cost = {path: len(COSTS.findall(t)) for path, t in text.items()}
+    items.sort(key=lambda item: -cost[item.path]) # the longest files first, so that at the end no worker waits for another's
     for item in items:
-        if item.path not in told: told[item.path] = bool(TRAINS.search(item.path.read_text(encoding='utf8')))
-        if not told[item.path] and not {'run', 'quick', 'learn', 'small_bundle'} & set(item.fixturenames): item.add_marker(pytest.mark.once)
+        if not TRAINS.search(text[item.path]) and not {'run', 'quick', 'learn', 'small_bundle'} & set(item.fixturenames): item.add_marker(pytest.mark.once)
     why = {'data': None if (SHARED/'data').is_dir() else f'no real images: {SHARED/"data"} is absent (set LEUKOCLS_SHARED)',
            'cuda': None if torch.cuda.is_available() else 'no CUDA device',
            'dev': None if importlib.util.find_spec('nbdev') else 'nbdev is not installed (development only)'}
@@ -54,6 +58,11 @@ def table(films):
 def quick():
     from leukocls.recipes import get_recipe
     return get_recipe('small-cnn', size=32, epochs=2, lr=3e-3, bs=16)
+
+@pytest.fixture
+def no_plots(monkeypatch):
+    "For runs that a test repeats to compare their figures: the report is written without its plots, which take longer than such a training; those of the first such run are drawn elsewhere."
+    monkeypatch.setattr('leukocls.report._plots', lambda *a: {})
 
 @pytest.fixture(scope='session')
 def run(table, quick, tmp_path_factory):

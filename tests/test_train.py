@@ -45,10 +45,12 @@ def test_best_epoch_is_what_is_exported(table, quick, tmp_path):
     own = v.apply(lambda r: r[f'p_{r.label}'], axis=1); assert -np.log(own.clip(1e-12)).mean() == pytest.approx(run.history.valid_loss[best], rel=.02)
     assert best < 5, 'the last epoch was the best: the test shows nothing'
 
+@pytest.mark.usefixtures('no_plots')
 def test_same_seed_same_result(table, quick, tmp_path):
     a, b, c = (train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', seed=s, epochs=1).predictions.filter(like='p_').to_numpy() for s in (1, 1, 2))
     assert np.array_equal(a, b) and not np.allclose(a, c)
 
+@pytest.mark.usefixtures('no_plots')
 def test_a_run_never_overwrites(table, quick, tmp_path, run):
     names = [train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', epochs=1).name for _ in range(2)]
     assert names == ['small-cnn-seed42', 'small-cnn-seed42-2']
@@ -237,6 +239,7 @@ def test_ingredients_train_and_come_back(changes, ingredients):
     else: assert not np.allclose(run.history.train_loss, plain.history.train_loss)
     assert np.allclose(said, run.predictions.filter(like='p_').to_numpy()[:6], atol=2e-4)
 
+@pytest.mark.usefixtures('no_plots')
 def test_adam_in_lists_is_fastais_adam(table, quick, tmp_path, monkeypatch):
     "The same run to the last bit, weight decay and batch normalisation included; the learner that comes out has fastai's own Adam."
     import leukocls.fit as fit
@@ -244,6 +247,7 @@ def test_adam_in_lists_is_fastais_adam(table, quick, tmp_path, monkeypatch):
     a = train(quick, table, out=str(tmp_path), progress=False); monkeypatch.setattr(fit, 'list_adam', Adam); b = train(quick, table, out=str(tmp_path), progress=False)
     assert (a.folder/'model.safetensors').read_bytes() == (b.folder/'model.safetensors').read_bytes() and a.learner.opt_func is Adam
 
+@pytest.mark.usefixtures('no_plots')
 def test_a_compiled_network_is_the_same_network(table, quick, tmp_path, monkeypatch):
     "Compiled in the middle of a fit, as on a GPU: weights, pickle and predictions come out as without."
     import leukocls.fit as fit
