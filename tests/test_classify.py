@@ -129,13 +129,3 @@ def test_serve_asks_for_neither(root):
     from configparser import ConfigParser
     c = ConfigParser(delimiters=['=']); c.read(root/'settings.ini'); words = (c['DEFAULT']['requirements'] + ' ' + c['DEFAULT']['serve_requirements']).split()
     assert not [w for w in words if re.match(r'(torch|torchvision|fastai|timm)\b', w)] and [w for w in words if w.startswith('onnxruntime')]
-
-@pytest.mark.slow
-def test_environment_without_them(small_bundle, run, root, tmp_path):
-    "pip install leukocls[serve] in a new environment, as a laboratory does."
-    subprocess.run([sys.executable, '-m', 'venv', tmp_path/'venv'], check=True); python = tmp_path/'venv/bin/python'
-    done = subprocess.run([python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', f'{root}[serve]'], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    there = {d.split('-')[0].lower() for d in os.listdir(next((tmp_path/'venv/lib').glob('python*/site-packages'))) if d.endswith('.dist-info')}; assert not there & {'torch', 'torchvision', 'fastai', 'timm'} and 'onnxruntime' in there
-    done = subprocess.run([tmp_path/'venv/bin/leukocls', 'predict', small_bundle, run.table.path[0]], capture_output=True, text=True, cwd=tmp_path); assert done.returncode == 0 and '%' in done.stdout, done.stderr
-    assert Classifier.load(small_bundle)(run.table.path[0]).label in done.stdout
