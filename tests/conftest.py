@@ -1,6 +1,7 @@
 "What all tests share: synthetic films, a quick recipe, and the real images where there are any."
 import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 if (workers := int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))) > 1: # before NumPy and torch are loaded: workers that take every core each wait for each other; subprocesses inherit it
@@ -59,16 +60,45 @@ def quick():
     from leukocls.recipes import get_recipe
     return get_recipe('small-cnn', size=32, epochs=2, lr=3e-3, bs=16)
 
+@pytest.fixture(scope='session')
+def without_plots():
+    "A context for trainings of which a test asks figures: the report is written without its plots, which take three times as long as such a training. Those of a network, a probe and a classical system, and of runs with something odd about them, are drawn in the tests of reports and runs."
+    @contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as m: m.setattr('leukocls.report._plots', lambda *a: {}); yield
+    return context
+
 @pytest.fixture
-def no_plots(monkeypatch):
-    "For runs that a test repeats to compare their figures: the report is written without its plots, which take longer than such a training; those of the first such run are drawn elsewhere."
-    monkeypatch.setattr('leukocls.report._plots', lambda *a: {})
+def no_plots(without_plots):
+    with without_plots(): yield
 
 @pytest.fixture(scope='session')
 def run(table, quick, tmp_path_factory):
     from leukocls.splits import split_table
     from leukocls.train import train
     return train(quick, split_table(table), out=tmp_path_factory.mktemp('runs'), progress=False, device='cpu')
+
+PLAIN_FASTAI = """
+import json, os, sys, traceback; sys.modules['leukocls'] = None
+from fastai.learner import load_learner
+for line in sys.stdin:
+    if os.fork(): os.wait(); print('\\nDONE', flush=True); continue
+    try: pkl, files = json.loads(line); learn = load_learner(pkl); said = [learn.predict(f) for f in files]; print('\\nSAID ' + json.dumps([[str(label), [float(v) for v in p]] for label, _, p in said]), flush=True)
+    except BaseException: print(traceback.format_exc(), flush=True)
+    os._exit(0)
+"""
+
+@pytest.fixture(scope='session')
+def plain_fastai():
+    "What a pickle says of image files to a user of plain fastai, on another machine, without leukocls: (label, probabilities) each. For every pickle a process of its own, forked from one that has imported fastai and nothing else."
+    import json, subprocess, sys
+    p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', PLAIN_FASTAI], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd='/')
+    def ask(pkl, files):
+        p.stdin.write(json.dumps([str(pkl), list(map(str, files))]) + '\n'); p.stdin.flush(); lines = []
+        while not lines or lines[-1] != 'DONE': line = p.stdout.readline(); assert line, 'the process with fastai ended'; lines.append(line.rstrip('\n'))
+        said = [line for line in lines if line.startswith('SAID ')]; assert said, '\n'.join(lines); return json.loads(said[0][5:])
+    yield ask
+    p.stdin.close(); p.wait()
 
 @pytest.fixture(scope='session')
 def local_weights(tmp_path_factory):

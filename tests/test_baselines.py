@@ -83,9 +83,9 @@ def test_command_line(forest, table):
     rows = [l.split('\t') for l in done.stdout.strip().splitlines()]; assert rows[0][:2] == ['path', 'pred'] and len(rows) == 3
 
 @pytest.fixture(scope='module', params=['random-forest', 'svm', 'knn', 'e2'])
-def system_run(request, table, tmp_path_factory):
+def system_run(request, table, tmp_path_factory, without_plots):
     "(name, a run of this system), trained once for all engines."
-    return request.param, train(Recipe('mine', request.param, kind='classical', weights='none', size=32), split_table(table), out=tmp_path_factory.mktemp('engines'), progress=False)
+    with without_plots(): return request.param, train(Recipe('mine', request.param, kind='classical', weights='none', size=32), split_table(table), out=tmp_path_factory.mktemp('engines'), progress=False)
 
 @pytest.mark.parametrize('engine', ['torch', 'openvino', 'onnxruntime'])
 def test_engines(system_run, engine):

@@ -112,6 +112,7 @@ def test_no_path_travels(small_bundle, run):
     for p in small_bundle.iterdir():
         for secret in (str(run.folder.parent), os.path.expanduser('~') + '/', str(run.table.path[0])): assert secret.encode() not in p.read_bytes(), (p.name, secret)
 
+@pytest.mark.usefixtures('no_plots')
 @pytest.mark.parametrize('name, changes', [('mobilenetv2', dict(arch='mobilenetv2_035')), ('mobilenetv2', dict(arch='vit_tiny_patch16_224', size=32, model_args=None)), ('modified-cnn', dict(size=50)), *(pytest.param(*p, marks=pytest.mark.slow) for p in [('p2-cml1', dict(size=64)), ('p3-hybrid', dict(arch='mobilenetv2_035+resnet10t', weights='none', size=64)), ('p3-vgg16', dict(arch='vgg11', weights='none', size=32, top='linear')), ('probe', dict(head='knn'))]), ('probe', dict(head='mlp'))])
 def test_every_kind_of_network(table, local_weights, tmp_path, name, changes):
     "Learner = PyTorch without fastai = ONNX Runtime = OpenVINO; timm alone loads the body."
@@ -155,17 +156,16 @@ def test_cli(run, small_bundle, copy, tmp_path):
     with pytest.raises(RunError, match='leave out tta'): asked('predict', small_bundle, image, '--tta')
     said = asked('evaluate', small_bundle, os.path.dirname(os.path.dirname(image)), '--json', tmp_path/'m.json'); assert said.exit_code == 0 and 'to an expert' in said.output and json.loads((tmp_path/'m.json').read_text())['n'] == len(run.table)
 
+@pytest.mark.usefixtures('no_plots')
 @pytest.mark.slow
-def test_eight_views_travel_with_the_network(table, quick, tmp_path):
+def test_eight_views_travel_with_the_network(table, quick, plain_fastai, tmp_path):
     "What averages over views in training's run does so in the pickle without leukocls, rebuilt, as bundle and in every engine; it is what `tta` gives of one view, and the features are those of one view."
     from leukocls.predict import Predictor, predict_images
     from leukocls.runs import Run
     one, eight = (train(quick, table, out=str(tmp_path), progress=False, views=v, epochs=10) for v in (1, 8)); p = eight.predictions; few = p.path[:6].tolist(); want = p.filter(like='p_').to_numpy()
     assert np.allclose(predict_images(Predictor(one, tta=True), p.path.tolist()).filter(like='p_'), want, atol=1e-5) and not np.allclose(one.predictions.filter(like='p_'), want, atol=1e-3)
     assert np.allclose(predict_images(Run(eight.folder).learner, few).filter(like='p_'), want[:6], atol=1e-5)
-    code = f"import sys; sys.modules['leukocls'] = None\nfrom fastai.learner import load_learner\nlearn = load_learner({str(eight.folder/'learner.pkl')!r}); print([[float(v) for v in learn.predict(f)[2]] for f in {few!r}])"
-    got = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True); assert got.returncode == 0, got.stderr
-    assert np.allclose(json.loads(got.stdout.strip().splitlines()[-1]), want[:6], atol=2e-4)
+    assert np.allclose([p for _, p in plain_fastai(eight.folder/'learner.pkl', few)], want[:6], atol=2e-4)
     b = export_bundle(eight, tmp_path/'bundle'); assert b.config['network']['views'] == 8 and max(b.config['parity']['largest_difference'].values()) < 1e-4
     for engine in ('torch', 'onnxruntime', 'openvino'): # before temperature: the same weights once and eight times
         clf = Classifier.load(b.folder, engine); x = np.stack([clf.pixels.read(f) for f in few]); assert np.allclose(softmax(clf.engine(x)[:, :clf.k]), want[:6], atol=1e-4) and np.allclose(softmax(clf.engine(x[:1])[:, :clf.k]), want[:1], atol=1e-4)

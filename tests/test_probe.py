@@ -31,10 +31,8 @@ def test_learner_predicts_what_the_probe_predicts(probe):
     p = probe.predictions; few = list(p.path[:10]); want = p.filter(like='p_').to_numpy()[:10]
     for learn in (probe.learner, Run(probe.folder).learner): assert np.allclose(by_fastai(learn, few), want, atol=2e-3)
 
-def test_pickle_needs_no_leukocls(probe, tmp_path):
-    code = ("import sys; sys.modules['leukocls'] = None\nfrom fastai.vision.all import *\nl = load_learner(sys.argv[1]); print(*l.predict(sys.argv[2])[2].tolist())")
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(probe.folder/'learner.pkl'), probe.predictions.path[0]], capture_output=True, text=True, cwd=tmp_path); assert done.returncode == 0, done.stderr[-2000:]
-    assert np.allclose([float(v) for v in done.stdout.split()[-4:]], probe.predictions.filter(like='p_').to_numpy()[0], atol=2e-3)
+def test_pickle_needs_no_leukocls(probe, plain_fastai):
+    (_, p), = plain_fastai(probe.folder/'learner.pkl', probe.predictions.path[:1]); assert np.allclose(p, probe.predictions.filter(like='p_').to_numpy()[0], atol=2e-3)
 
 def test_fine_tuning_goes_on_from_the_probe(probe):
     learn = probe.learner; before = {k: v.clone() for k, v in learn.model.state_dict().items()}; learn.unfreeze()
