@@ -72,7 +72,7 @@ def test_train_evaluate_predict(films, tmp_path):
     assert json.loads((tmp_path/'m.json').read_text())['n'] == 120 and 'were trained on: figures are too good' in done.stdout
 
 def test_demo(tmp_path):
-    done = leukocls('demo', '--patients', 5, '--images', 3, cwd=tmp_path); assert done.returncode == 0, done.stderr
+    done = leukocls('demo', '--patients', 4, '--images', 2, cwd=tmp_path); assert done.returncode == 0, done.stderr
     run = tmp_path/'runs'/'small-cnn-seed42'
     for name in ('report.html', 'learner.pkl', 'plots', 'metrics.json'): assert (run/name).exists() and name in done.stdout
     assert 'no clinical meaning' in done.stdout and 'accuracy' in done.stdout
