@@ -79,6 +79,7 @@ def test_the_same_predictions_three_times_say_no_more(seeds):
     once, more = score(t), score(pooled([One(s) for s in range(seeds)])); width = lambda m: m['accuracy']['high'] - m['accuracy']['low']
     assert more['accuracy']['value'] == pytest.approx(once['accuracy']['value']) and more['n'] == 200*seeds and abs(width(more) - width(once)) < .15*width(once)
 
+@pytest.mark.usefixtures('no_plots')
 def test_every_image_is_tested_once_in_folds(films, tmp_path):
     runs = train_all(films, [QUICK, 'p3-naive-bayes'], patient=FILM_PATIENT, out=str(tmp_path), folds=3, valid_pct=.1, progress=False); everything = sorted(read_table(films).path)
     for rs in systems(runs).values(): assert sorted(pooled(rs).path) == everything and [r.info['fold'] for r in rs] == [0, 1, 2] and all(r.info['split']['shared_patients'] == 0 for r in rs)
