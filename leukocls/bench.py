@@ -241,6 +241,7 @@ def bench(
     times, rows = 1 if quick else 3, []; wanted = lambda name: any(o.split('/')[0].replace('probe-cached', 'probe') == name for o in only)
     def add(new): rows.extend(new); [say(f"{r['name']:28} ours {r['ours']:>8g}  fastai {r['fastai']:>8g} {r['unit']:9} {r['ratio']:>6.1f} times   {r['bound_by']}") for r in new]
     with tempfile.TemporaryDirectory() as d:
+        from leukocls.core import cpu_has_bf16
         from leukocls.smears import draw_films
         data = data or draw_films(f'{d}/films', patients=4, images=8, size=224); n = n or (128 if quick else 10**9)
         if wanted('import'): add(_import_line(times))
@@ -248,7 +249,7 @@ def bench(
             w = weights if weights and not i else random_weights(arch, f'{d}/{arch}'); sides = Sides(data, arch, w, n); few = Sides(data, arch, w, min(n, 40 if quick else 96))
             if wanted('decode') and not i: add(_decode_line(sides, times))
             if not {'train', 'features', 'predict', 'latency'} & {o for o in LINES if wanted(o)} and not (wanted('probe') and not i): continue
-            learn = sides.ours(); limits = dict(fp32=matrix_rate(), bf16=matrix_rate(True), operations=operations(learn.model, sides.size), decode=_decode_rate(sides))
+            learn = sides.ours(); limits = dict(fp32=matrix_rate(), bf16=matrix_rate(True) if cpu_has_bf16() else None, operations=operations(learn.model, sides.size), decode=_decode_rate(sides))
             if wanted('train'): add(_train_line(few, times, limits))
             if wanted('features'): add(_features_line(sides, times, limits))
             if wanted('predict'): add(_predict_line(sides, times, limits))

@@ -156,8 +156,9 @@ def predict(
     check_target(csv, overwrite)
     if on_error not in ('keep', 'raise'): raise RunError(f'on_error={on_error!r} is not known. Use keep or raise.')
     if is_bundle(model): _classify(model, images, csv, engine, tta, on_error, overwrite); return
+    source = open_model(model, trust)[0]; files = images_of(images) # slips are told before PyTorch is imported
     from leukocls.predict import Predictor, predict_images, predict_to
-    source = open_model(model, trust)[0]; files = images_of(images); predictor = Predictor(source, engine, len(files), tta)
+    predictor = Predictor(source, engine, len(files), tta)
     if csv: typer.echo(f'{predict_to(predictor, files, csv, progress=True, on_error=on_error):,} predictions in {csv}', err=True)
     else:
         table = predict_images(predictor, files, progress=True, on_error=on_error)

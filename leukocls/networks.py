@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from .core import ModelError, cache_folder, need, prune, untried
-from .engines import Engine, OnnxEngine, OpenVinoEngine, versions_of
+from .engines import Engine, OnnxEngine, OpenVinoEngine, silent_openvino, versions_of
 from .images import Pixels
 
 # %% ../nbs/17_networks.ipynb #4fc56487
@@ -168,7 +168,7 @@ def openvino_engine(
     precision:str='f32', # 'f32' or 'bf16'
 )->Engine: # An `OpenVinoEngine`
     "Convert a network to OpenVINO, once: the converted network is kept in the cache folder."
-    ov = need('openvino', 'export', 'the OpenVINO engine'); folder = cache_folder('engines')
+    ov = silent_openvino(); folder = cache_folder('engines')
     kept = folder and folder/f'{weights_key(ready, pixels)}.xml'
     if kept and kept.exists() and kept.with_suffix('.bin').exists(): os.utime(kept); os.utime(kept.with_suffix('.bin')); return OpenVinoEngine(kept, precision)
     example = _example(pixels)

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 
-from .core import DataError, ModelError, bar, cache_folder, late, need, untried
+from .core import DataError, ModelError, bar, cache_folder, late, need, trusted, untried
 from .data import check_images, read_table
 from .engines import SAME, OnnxEngine, disagreement, machine_key, pick_engine, softmax, stream, versions_of
 from .images import open_cell, read_batches
@@ -191,8 +191,7 @@ def open_pickle(
     trust:bool=False, # Say yes to running whatever code the file holds
 ): # fastai Learner on the CPU
     "Open an exported learner; refused without `trust=True`, since a pickle can run any code when it is loaded."
-    if not Path(path).is_file(): raise ModelError(f'{path}: no such file. Check the name and the folder.')
-    if not trust: raise ModelError(f'{path} is a pickle: loading it runs whatever code it holds. If you made it or trust who did, pass --trust (in Python: trust=True). A run folder needs no trust.')
+    trusted(path, trust)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         from fastai.learner import load_learner

@@ -14,7 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .core import RESEARCH_ONLY, DataError, RunError, late, listed
+from .core import RESEARCH_ONLY, DataError, RunError, late, listed, trusted
 
 # %% ../nbs/41_shell.ipynb #783f2976
 def in_shell_words(
@@ -98,7 +98,7 @@ def open_model(
 )->tuple: # (`Run` or fastai Learner, paths it was trained on, if known)
     "A run, or the learner of a pickle."
     from leukocls.runs import Run
-    if str(model).endswith('.pkl') and not os.path.isdir(model): return late('leukocls.predict:open_pickle')(model, trust), ()
+    if str(model).endswith('.pkl') and not os.path.isdir(model): trusted(model, trust); return late('leukocls.predict:open_pickle')(model, trust), () # asked before PyTorch is imported
     if not os.path.isdir(model): raise RunError(f'{model} is neither a bundle, nor a run folder, nor a .pkl file. Runs lie in ./runs unless --out said otherwise.')
     run = Run(model)
     return run, run.table.path[run.table.split == 'train']

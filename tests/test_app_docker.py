@@ -1,4 +1,4 @@
-"The Dockerfile without an engine: its steps run as a script in a fresh environment, its command serves a bundle there."
+"What is deployed, in an environment of its own: `leukocls[serve]` without torch and fastai; the Dockerfile without an engine: its steps run there as a script, its command serves a bundle."
 import json
 import os
 import re
@@ -24,13 +24,26 @@ def test_what_it_promises():
     assert json.loads(said['CMD']) and json.loads(said['ENTRYPOINT']) == ['leukocls', 'serve'] and 'healthz' in said['HEALTHCHECK'] and '0.0.0.0' in said['CMD']
     kept = [line[1:] for line in (ROOT/'.dockerignore').read_text().split() if line.startswith('!')]; assert all((ROOT/k).exists() for k in kept) and (ROOT/'.dockerignore').read_text().startswith('*\n')
 
+@pytest.fixture(scope='module')
+def laboratory(tmp_path_factory):
+    "pip install leukocls[serve] in a new environment, as a laboratory does."
+    venv = tmp_path_factory.mktemp('laboratory')/'venv'; subprocess.run([sys.executable, '-m', 'venv', venv], check=True)
+    done = subprocess.run([venv/'bin/python', '-m', 'pip', 'install', '-q', '--disable-pip-version-check', f'{ROOT}[serve]'], capture_output=True, text=True, env=os.environ | {'PIP_COMPILE': '0'}); assert done.returncode == 0, done.stderr # most of what is installed is never imported
+    return venv
+
 @pytest.mark.slow
-def test_its_steps_run_as_a_script(run, tmp_path):
-    pytest.importorskip('onnxscript'); from leukocls.bundle import export_bundle
-    bundle, work, venv = export_bundle(run, tmp_path/'bundle').folder, tmp_path/'src', tmp_path/'venv'; work.mkdir()
+def test_environment_without_torch_and_fastai(laboratory, small_bundle, run, tmp_path):
+    there = {d.split('-')[0].lower() for d in os.listdir(next((laboratory/'lib').glob('python*/site-packages'))) if d.endswith('.dist-info')}; assert not there & {'torch', 'torchvision', 'fastai', 'timm'} and 'onnxruntime' in there
+    done = subprocess.run([laboratory/'bin/leukocls', 'predict', small_bundle, run.table.path[0]], capture_output=True, text=True, cwd=tmp_path); assert done.returncode == 0 and '%' in done.stdout, done.stderr
+    from leukocls.classify import Classifier
+    assert Classifier.load(small_bundle)(run.table.path[0]).label in done.stdout
+
+@pytest.mark.slow
+def test_its_steps_run_as_a_script(laboratory, small_bundle, tmp_path):
+    bundle, work, venv = small_bundle, tmp_path/'src', laboratory; work.mkdir(); subprocess.run([venv/'bin/python', '-m', 'pip', 'uninstall', '-qy', 'leukocls'], check=True) # what runs is what the steps install
     for line in (ROOT/'.dockerignore').read_text().split(): # COPY . .
         if line.startswith('!'): (shutil.copytree if (ROOT/line[1:]).is_dir() else shutil.copy)(ROOT/line[1:], work/line[1:])
-    subprocess.run([sys.executable, '-m', 'venv', venv], check=True); env = {k: v for k, v in os.environ.items() if not k.startswith(('PYTHON', 'LEUKOCLS', 'VIRTUAL'))} | dict(PATH=f'{venv}/bin:{os.environ["PATH"]}', LEUKOCLS_TOKEN=TOKEN); port = 18_000 + os.getpid() % 10_000; command = []
+    env = {k: v for k, v in os.environ.items() if not k.startswith(('PYTHON', 'LEUKOCLS', 'VIRTUAL'))} | dict(PATH=f'{venv}/bin:{os.environ["PATH"]}', LEUKOCLS_TOKEN=TOKEN, PIP_COMPILE='0'); port = 18_000 + os.getpid() % 10_000; command = []
     for word, rest in steps():
         if word == 'ENV': env |= dict(pair.split('=', 1) for pair in rest.split())
         if word == 'RUN' and not rest.startswith('useradd'): done = subprocess.run(rest, shell=True, cwd=work, env=env, capture_output=True, text=True); assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -33,6 +33,7 @@ def test_same_pixels_as_in_training(clf, run, awkward):
     learn = run.learner; assert not [t for t in learn.dls.valid.after_batch.fs if type(t).__name__ == 'Normalize']
     for f in awkward: batch = learn.dls.test_dl([f], rm_type_tfms=0, num_workers=0).one_batch()[0][0].permute(1, 2, 0).numpy(); assert (np.round(batch*255).astype('uint8') == clf.pixels.read(f)).all() and np.abs(batch*255 - np.round(batch*255)).max() < 1e-3, f
 
+@pytest.mark.once
 def test_same_answers_whatever_the_source(clf, awkward):
     for f in awkward:
         with open(f, 'rb') as g: data = g.read()
@@ -53,8 +54,10 @@ def test_gate_and_faults(clf, run, tmp_path):
     assert '<img' in clf(run.table.path[0])._repr_html_()
     genuine = [p for p in clf.many(run.table.path[run.table.split == 'train'])]; assert np.mean([p.in_domain for p in genuine]) > .8
 
+@pytest.mark.once
 def test_html_is_harmless(): assert '<script>' not in Prediction('<script>alert(1)</script>', 'a', {'a<script>': 1., 'a': 0.}, why='<script>', refer=True, warnings=['<script>'])._repr_html_()
 
+@pytest.mark.once
 def test_memory_of_a_stream(clf, run):
     "However many images: they are asked for as they are needed."
     asked = []
@@ -62,22 +65,26 @@ def test_memory_of_a_stream(clf, run):
         for i in range(2000): asked.append(i); yield run.table.path[i % len(run.table)]
     out = clf.stream(images()); first = [next(out) for _ in range(5)]; assert len(first) == 5 and len(asked) < 300; out.close()
 
+@pytest.mark.once
 @pytest.mark.parametrize('where', [0., .01, .3, .5, .77, .999])
 def test_goes_on_after_any_cut(clf, run, tmp_path, where):
     paths = run.table.path.tolist(); odd = tmp_path/'a "quoted",\nname.png'; odd.write_bytes(b'no image'); paths = [str(odd), *paths, str(odd)]; out = tmp_path/'r.csv'; write_table(clf, paths, out, progress=False); whole = out.read_bytes(); out.unlink()
     part = tmp_path/f'.r.csv.{clf.key}.part'; part.write_bytes(whole[:int(len(whole)*where)]); write_table(clf, paths, out, progress=False); assert out.read_bytes() == whole and not part.exists()
     t = pd.read_csv(out); assert t.path.tolist() == paths and (t.error.notna() == [True, *[False]*len(run.table), True]).all()
 
+@pytest.mark.once
 def test_starts_again_for_other_files(clf, run, tmp_path):
     paths = run.table.path.tolist(); out = tmp_path/'r.csv'; write_table(clf, paths, out, progress=False); whole = out.read_bytes(); part = tmp_path/f'.r.csv.{clf.key}.part'; part.write_bytes(whole[:len(whole)//2]); out.unlink()
     write_table(clf, paths[::-1], out, progress=False); assert pd.read_csv(out).path.tolist() == paths[::-1]; part.write_bytes(b'\x00\xff garbage, "'); write_table(clf, paths, out, overwrite=True, progress=False); assert out.read_bytes() == whole
 
+@pytest.mark.once
 def test_two_at_once(clf, run, tmp_path):
     fcntl = pytest.importorskip('fcntl'); part = tmp_path/f'.r.csv.{clf.key}.part'
     with open(part, 'ab') as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         with pytest.raises(RunError, match='Another process is writing'): write_table(clf, run.table.path, tmp_path/'r.csv', progress=False)
 
+@pytest.mark.once
 def test_refusals(clf, run, tmp_path):
     (tmp_path/'r.csv').write_text('mine'); (tmp_path/'none').mkdir()
     with pytest.raises(RunError, match='exists already'): clf.folder(os.path.dirname(run.table.path[0]), tmp_path/'r.csv')
@@ -86,6 +93,7 @@ def test_refusals(clf, run, tmp_path):
     with pytest.raises(RunError, match='Cannot write'): write_table(clf, run.table.path, tmp_path/'r.csv'/'x.csv', progress=False)
     with pytest.raises(DataError, match='No images'): write_table(clf, [], tmp_path/'x.csv')
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_killed_five_times(small_bundle, run, tmp_path):
     "kill -9 at random moments among 2,000 images: the table is complete, in order, without repeats, and what was there is not done again."
@@ -125,17 +133,8 @@ print('fine')'''
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, cwd=tmp_path); assert done.returncode == 0 and done.stdout.strip().endswith('fine'), done.stderr
     assert 'leukocls[train]' in done.stderr and 'Traceback' not in done.stderr
 
+@pytest.mark.once
 def test_serve_asks_for_neither(root):
     from configparser import ConfigParser
     c = ConfigParser(delimiters=['=']); c.read(root/'settings.ini'); words = (c['DEFAULT']['requirements'] + ' ' + c['DEFAULT']['serve_requirements']).split()
     assert not [w for w in words if re.match(r'(torch|torchvision|fastai|timm)\b', w)] and [w for w in words if w.startswith('onnxruntime')]
-
-@pytest.mark.slow
-def test_environment_without_them(small_bundle, run, root, tmp_path):
-    "pip install leukocls[serve] in a new environment, as a laboratory does."
-    subprocess.run([sys.executable, '-m', 'venv', tmp_path/'venv'], check=True); python = tmp_path/'venv/bin/python'
-    done = subprocess.run([python, '-m', 'pip', 'install', '-q', '--disable-pip-version-check', f'{root}[serve]'], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    there = {d.split('-')[0].lower() for d in os.listdir(next((tmp_path/'venv/lib').glob('python*/site-packages'))) if d.endswith('.dist-info')}; assert not there & {'torch', 'torchvision', 'fastai', 'timm'} and 'onnxruntime' in there
-    done = subprocess.run([tmp_path/'venv/bin/leukocls', 'predict', small_bundle, run.table.path[0]], capture_output=True, text=True, cwd=tmp_path); assert done.returncode == 0 and '%' in done.stdout, done.stderr
-    assert Classifier.load(small_bundle)(run.table.path[0]).label in done.stdout

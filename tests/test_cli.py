@@ -1,7 +1,10 @@
-"The command line as a person meets it: in a process of its own."
+"The command line as a person meets it: each command once in a process of its own; what more is asked of it, in this one."
+import io
 import json
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +12,16 @@ import pytest
 
 
 def leukocls(*words, cwd=None): return subprocess.run([sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, words)], capture_output=True, text=True, cwd=cwd or Path(__file__).parent.parent)
+
+def here(*words):
+    "The same in this process, where PyTorch and fastai are imported already."
+    from leukocls.cli import main
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
+        warnings.simplefilter('ignore') # as -W ignore
+        try: main([*map(str, words)])
+        except SystemExit as e: code = e.code or 0
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 def failed(done, said):
     assert done.returncode == 2, (done.returncode, done.stderr[-500:]); assert said in done.stderr, done.stderr
@@ -47,19 +60,19 @@ def test_train_evaluate_predict(films, tmp_path):
     assert done.returncode == 0, done.stderr
     folder = tmp_path/'runs'/'small-cnn-seed42'; assert (folder/'report.html').exists() and 'report.html' in done.stdout and 'Not a medical device' in done.stdout and 'balanced accuracy' in done.stdout
     paths = sorted(films.rglob('*.png'))[:3]
-    for model in ([folder], [folder/'learner.pkl', '--trust']):
-        done = leukocls('predict', model[0], *paths, *model[1:], '--csv', tmp_path/'p.csv', '--overwrite'); assert done.returncode == 0, done.stderr
+    for call, model in ((leukocls, [folder]), (here, [folder/'learner.pkl', '--trust'])):
+        done = call('predict', model[0], *paths, *model[1:], '--csv', tmp_path/'p.csv', '--overwrite'); assert done.returncode == 0, done.stderr
         p = pd.read_csv(tmp_path/'p.csv'); assert p.path.tolist() == [str(x) for x in paths] and p.filter(like='p_').sum(axis=1).round(4).eq(1).all()
-    done = leukocls('predict', folder, films/'Pro'); assert done.returncode == 0 and len(done.stdout.strip().splitlines()) == 31
+    done = here('predict', folder, films/'Pro'); assert done.returncode == 0 and len(done.stdout.strip().splitlines()) == 31
     failed(leukocls('predict', folder, *paths, '--csv', tmp_path/'p.csv'), 'exists already'); failed(leukocls('predict', folder, *paths, '--csv', tmp_path), 'is a folder')
-    (tmp_path/'half.png').write_bytes(paths[0].read_bytes()[:500]); done = leukocls('predict', folder, tmp_path/'half.png', paths[0], '--tta'); assert done.returncode == 0 and '1 of 2 images could not be read' in done.stderr and 'truncated' in done.stdout
-    failed(leukocls('predict', folder, tmp_path/'half.png', '--on-error', 'raise'), 'truncated'); failed(leukocls('predict', folder, paths[0], '--engine', 'warp'), 'Use one of: auto')
+    (tmp_path/'half.png').write_bytes(paths[0].read_bytes()[:500]); done = here('predict', folder, tmp_path/'half.png', paths[0], '--tta'); assert done.returncode == 0 and '1 of 2 images could not be read' in done.stderr and 'truncated' in done.stdout
+    failed(here('predict', folder, tmp_path/'half.png', '--on-error', 'raise'), 'truncated'); failed(here('predict', folder, paths[0], '--engine', 'warp'), 'Use one of: auto')
     done = leukocls('evaluate', folder, films, '--json', tmp_path/'m.json'); assert done.returncode == 0, done.stderr
     failed(leukocls('evaluate', folder, films, '--json', tmp_path), 'is a folder')
     assert json.loads((tmp_path/'m.json').read_text())['n'] == 120 and 'were trained on: figures are too good' in done.stdout
 
 def test_demo(tmp_path):
-    done = leukocls('demo', '--patients', 5, '--images', 3, cwd=tmp_path); assert done.returncode == 0, done.stderr
+    done = leukocls('demo', '--patients', 4, '--images', 2, cwd=tmp_path); assert done.returncode == 0, done.stderr
     run = tmp_path/'runs'/'small-cnn-seed42'
     for name in ('report.html', 'learner.pkl', 'plots', 'metrics.json'): assert (run/name).exists() and name in done.stdout
     assert 'no clinical meaning' in done.stdout and 'accuracy' in done.stdout

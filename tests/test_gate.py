@@ -17,6 +17,8 @@ from scipy.spatial.distance import mahalanobis
 from scipy.stats import kstest
 from sklearn.covariance import LedoitWolf
 
+pytestmark = pytest.mark.once # a gate is arithmetic on pixels: the word fastai stands here only because it must not be needed
+
 
 def looks_of(*arrays, folder):
     "Through files, as a user's pictures come."

@@ -27,10 +27,10 @@ QUICK = get_recipe('small-cnn', size=32, epochs=1, lr=3e-3, bs=16)
 def films(tmp_path_factory): return draw_films(tmp_path_factory.mktemp('films'), patients=6, images=4, size=32)
 
 @pytest.fixture(scope='module')
-def compared(films, tmp_path_factory):
+def compared(films, tmp_path_factory, without_plots):
     "Two systems, two seeds, and one that cannot be trained."
     out = tmp_path_factory.mktemp('runs'); how = dict(patient=FILM_PATIENT, out=str(out), seeds=(0, 1), progress=False)
-    return train_all(films, [QUICK, 'p3-naive-bayes', get_recipe('mobilenetv2', weights='nowhere')], **how), out, how
+    with without_plots(): return train_all(films, [QUICK, 'p3-naive-bayes', get_recipe('mobilenetv2', weights='nowhere')], **how), out, how
 
 def test_one_division_for_all(compared):
     runs, out, _ = compared; assert len(runs) == 4 and len({tuple(r.table.split) for r in runs}) == 1 and sorted(r.info['seed'] for r in runs) == [0, 0, 1, 1]
@@ -38,6 +38,7 @@ def test_one_division_for_all(compared):
     board = runs.leaderboard; assert set(board.recipe) == {'small-cnn', 'p3-naive-bayes', 'mobilenetv2'} and board.status.str.startswith('failed:').sum() == 2 and (board.runs.dropna() == 2).all() and board.megabytes.notna().sum() == 2
     kept = pd.read_csv(out/'leaderboard.csv'); assert len(kept) == 4 and {'accuracy_low', 'p', 'differs', 'megabytes', 'images_per_second', 'parameters'} <= set(kept)
 
+@pytest.mark.usefixtures('no_plots')
 def test_started_again_nothing_finished_is_trained(compared, films, monkeypatch):
     runs, out, how = compared; before = {r.folder: (r.folder/'recipe.json').stat().st_mtime_ns for r in runs}
     again = train_all(films, [QUICK, 'p3-naive-bayes'], **how); assert [r.folder for r in again] == [r.folder for r in runs] and all((f/'recipe.json').stat().st_mtime_ns == t for f, t in before.items())
@@ -78,6 +79,7 @@ def test_the_same_predictions_three_times_say_no_more(seeds):
     once, more = score(t), score(pooled([One(s) for s in range(seeds)])); width = lambda m: m['accuracy']['high'] - m['accuracy']['low']
     assert more['accuracy']['value'] == pytest.approx(once['accuracy']['value']) and more['n'] == 200*seeds and abs(width(more) - width(once)) < .15*width(once)
 
+@pytest.mark.usefixtures('no_plots')
 def test_every_image_is_tested_once_in_folds(films, tmp_path):
     runs = train_all(films, [QUICK, 'p3-naive-bayes'], patient=FILM_PATIENT, out=str(tmp_path), folds=3, valid_pct=.1, progress=False); everything = sorted(read_table(films).path)
     for rs in systems(runs).values(): assert sorted(pooled(rs).path) == everything and [r.info['fold'] for r in rs] == [0, 1, 2] and all(r.info['split']['shared_patients'] == 0 for r in rs)

@@ -107,6 +107,7 @@ def test_round_trip(name, few, tmp_path):
     assert str(tmp_path).encode() not in (folder/'learner.pkl').read_bytes()
     if name == 'modified-cnn' or 'converges' in name: assert info['model']['total'] > 0 and info['model']['frozen'] == 0
 
+@pytest.mark.usefixtures('no_plots')
 @pytest.mark.parametrize('name', [n for n in ALL if n not in NETS])
 def test_round_trip_classical(name, few, tmp_path):
     run = train(name, few, out=tmp_path, seed=1, progress=False, size=32); p = run.predictions

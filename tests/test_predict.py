@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from leukocls.core import DataError, ModelError
-from leukocls.engines import Engine, disagreement, pick_engine, softmax, stream
+from leukocls.engines import Engine, disagreement, pick_engine, softmax, stream, versions_of
 from leukocls.images import Pixels, read_batches
 from leukocls.loaders import CellDataLoaders
 from leukocls.models import cell_learner
@@ -36,11 +36,19 @@ def awkward(tmp_path_factory):
 
 @pytest.mark.parametrize('engine', ENGINES)
 def test_engines_say_what_fastai_says(learn, table, awkward, engine):
-    if engine != 'torch': pytest.importorskip(engine)
+    if not versions_of(engine): pytest.skip(f'no {engine} here')
     if engine == 'onnxruntime': pytest.importorskip('onnxscript')
     paths = [*awkward, *table.path[:30]]; p = predict_images(learn, paths, engine=engine); want = by_fastai(learn, paths)
     assert disagreement(p.filter(like='p_').to_numpy(), want) < 1e-4 and p.path.tolist() == paths
     assert p.pred.tolist() == [learn.dls.vocab[i] for i in want.argmax(1)]
+
+def test_openvino_tells_nobody():
+    "Its telemetry, a process and a message to Google Analytics for each import and each conversion, is not even imported."
+    if not versions_of('openvino'): pytest.skip('no openvino here')
+    code = ("import os, sys; import torch; from leukocls.engines import silent_openvino; ov = silent_openvino(); forks = []; os.register_at_fork(before=lambda: forks.append(1)); "
+            "ov.convert_model(torch.nn.Linear(2, 2), example_input=torch.zeros(1, 2)); print(len(forks), *(m for m in sys.modules if m.startswith('openvino_telemetry')))")
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, env={k: v for k, v in os.environ.items() if k not in ('CI', 'TF_BUILD', 'JENKINS_URL')}); assert done.returncode == 0, done.stderr[-1000:]
+    assert done.stdout.split() == ['0']
 
 def test_auto_is_fastai_too(learn, table): assert disagreement(predict_images(learn, table.path).filter(like='p_').to_numpy(), by_fastai(learn, table.path)) < 1e-4
 

@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -37,6 +36,7 @@ def test_learner_pickle_bundle_weights_and_predictions_agree(run):
     for learn in (run.learner, open_pickle(run.folder/'learner.pkl', trust=True), Run(run.folder).learner):
         assert np.allclose(predict_images(learn, p.path).filter(like='p_').to_numpy(), want, atol=1e-5)
 
+@pytest.mark.usefixtures('no_plots')
 def test_best_epoch_is_what_is_exported(table, quick, tmp_path):
     "With a rate that ruins the second half of training, the exported weights are those of the epoch with the lowest loss."
     run = train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', epochs=6, lr=.02, schedule='flat')
@@ -45,10 +45,12 @@ def test_best_epoch_is_what_is_exported(table, quick, tmp_path):
     own = v.apply(lambda r: r[f'p_{r.label}'], axis=1); assert -np.log(own.clip(1e-12)).mean() == pytest.approx(run.history.valid_loss[best], rel=.02)
     assert best < 5, 'the last epoch was the best: the test shows nothing'
 
+@pytest.mark.usefixtures('no_plots')
 def test_same_seed_same_result(table, quick, tmp_path):
     a, b, c = (train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', seed=s, epochs=1).predictions.filter(like='p_').to_numpy() for s in (1, 1, 2))
     assert np.array_equal(a, b) and not np.allclose(a, c)
 
+@pytest.mark.usefixtures('no_plots')
 def test_a_run_never_overwrites(table, quick, tmp_path, run):
     names = [train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', epochs=1).name for _ in range(2)]
     assert names == ['small-cnn-seed42', 'small-cnn-seed42-2']
@@ -137,14 +139,16 @@ def test_changed_weights_are_refused(run, tmp_path):
     copy = shutil.copytree(run.folder, tmp_path/'copy'); info = json.loads((copy/'recipe.json').read_text()); info['model']['classes'].append('extra'); (copy/'recipe.json').write_text(json.dumps(info))
     with pytest.raises(RunError, match='does not fit'): Run(copy).learner
 
+@pytest.mark.usefixtures('no_plots')
 def test_pretrained_recipe_freezes_and_rebuilds(table, local_weights, tmp_path):
     run = train('effb3', split_table(table), out=tmp_path, progress=False, device='cpu', arch='mobilenetv2_035', weights=str(local_weights), epochs=1, size=64, bs=16)
     p = run.predictions; again = predict_images(Run(run.folder).learner, p.path[:6])
     assert np.allclose(again.filter(like='p_').to_numpy(), p.filter(like='p_').to_numpy()[:6], atol=1e-4) and run.info['model']['frozen'] > 0
     assert str(local_weights).encode() not in (run.folder/'learner.pkl').read_bytes() and str(tmp_path).encode() not in (run.folder/'learner.pkl').read_bytes()
 
+@pytest.mark.usefixtures('no_plots')
 @pytest.mark.parametrize('kind', ['run', 'cell_learner'])
-def test_pickle_opens_without_leukocls(kind, table, local_weights, tmp_path):
+def test_pickle_opens_without_leukocls(kind, table, local_weights, plain_fastai, tmp_path):
     "A user of plain fastai, on another machine, without leukocls: load, predict a file, get the same numbers."
     if kind == 'run':
         run = train('mobilenetv2', split_table(table), out=tmp_path, progress=False, device='cpu', arch='mobilenetv2_035', weights=str(local_weights), epochs=1, size=64)
@@ -154,16 +158,7 @@ def test_pickle_opens_without_leukocls(kind, table, local_weights, tmp_path):
         learn = cell_learner(CellDataLoaders.from_table(split_table(table), size=64, bs=16, device='cpu'), 'mobilenetv2_035', local_weights)
         with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, lr_max=slice(1e-3, 1e-2))
         pkl = tmp_path/'leukemia_model.pkl'; learn.export(pkl)
-    code = textwrap.dedent('''
-        import sys, json; sys.modules['leukocls'] = None
-        from fastai.learner import load_learner
-        import fastai.callback.progress
-        learn = load_learner(sys.argv[1])
-        with learn.no_bar(): out = learn.predict(sys.argv[2])
-        print(json.dumps([str(out[0]), [float(v) for v in out[2]]]))''')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(pkl), table.path[0]], capture_output=True, text=True, cwd='/')
-    assert done.returncode == 0, done.stderr
-    label, p = json.loads(done.stdout.strip().splitlines()[-1]); ours = predict_images(learn, table.path[:1])
+    (label, p), = plain_fastai(pkl, table.path[:1]); ours = predict_images(learn, table.path[:1])
     assert label == ours.pred[0] and np.allclose(p, ours.filter(like='p_').to_numpy()[0], atol=1e-5)
 
 def test_interrupt_keeps_what_was_learned(films, tmp_path):
@@ -177,6 +172,7 @@ def test_interrupt_keeps_what_was_learned(films, tmp_path):
     run = Run(next(tmp_path.iterdir())); assert p.returncode == 130 and run.info['status'] == 'interrupted' and 2 <= len(run.history) < 2000
     assert (run.folder/'report.html').exists() and 'Interrupted after' in out and len(Run(run.folder).learner.dls.vocab) == 4
 
+@pytest.mark.usefixtures('no_plots')
 def test_runs_choose_on_validation_images(run, table, tmp_path):
     other = train('modified-cnn', split_table(table), out=tmp_path, progress=False, device='cpu', epochs=1); runs = Runs([other, run])
     right = lambda r: (lambda p: (p.label == p.pred).mean())(r.predictions[r.predictions.split == 'valid'])
@@ -216,17 +212,11 @@ def test_report_is_safe_and_self_contained(tmp_path, quick):
 INGREDIENTS = [dict(loss='focal'), dict(balance=True), dict(mixup=.4), dict(ema=.9), dict(augment='stain'), dict(loss='focal', balance=True, mixup=.4, ema=.9, augment='stain')]
 
 @pytest.fixture(scope='module')
-def ingredients(table, quick, tmp_path_factory):
+def ingredients(table, quick, tmp_path_factory, without_plots, plain_fastai):
     "The plain recipe; a run for each ingredient alone and for all together; what each pickle says of six pictures where leukocls cannot be imported."
     out = tmp_path_factory.mktemp('ingredients'); table = split_table(table); table = table.drop(table.index[(table.label == 'Pro') & (table.split == 'train')][::2]) # classes of different size, so that balancing them changes something
-    plain, *runs = [train(get_recipe(quick, **c), table, out=str(out), progress=False) for c in ({}, *INGREDIENTS)]
-    code = textwrap.dedent("""
-        import json, sys; sys.modules['leukocls'] = None
-        from fastai.learner import load_learner
-        for pkl, few in json.loads(sys.argv[1]): learn = load_learner(pkl); print(json.dumps([[float(p) for p in learn.predict(f)[2]] for f in few]))""")
-    got = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, json.dumps([[str(r.folder/'learner.pkl'), r.predictions.path[:6].tolist()] for r in runs])], capture_output=True, text=True); assert got.returncode == 0, got.stderr
-    lines = [line for line in got.stdout.splitlines() if line.startswith('[[')]; assert len(lines) == len(runs)
-    return plain, runs, [np.array(json.loads(line)) for line in lines]
+    with without_plots(): plain, *runs = [train(get_recipe(quick, **c), table, out=str(out), progress=False) for c in ({}, *INGREDIENTS)]
+    return plain, runs, [np.array([p for _, p in plain_fastai(r.folder/'learner.pkl', r.predictions.path[:6])]) for r in runs]
 
 @pytest.mark.parametrize('changes', INGREDIENTS, ids=lambda c: '+'.join(c))
 def test_ingredients_train_and_come_back(changes, ingredients):
@@ -237,6 +227,7 @@ def test_ingredients_train_and_come_back(changes, ingredients):
     else: assert not np.allclose(run.history.train_loss, plain.history.train_loss)
     assert np.allclose(said, run.predictions.filter(like='p_').to_numpy()[:6], atol=2e-4)
 
+@pytest.mark.usefixtures('no_plots')
 def test_adam_in_lists_is_fastais_adam(table, quick, tmp_path, monkeypatch):
     "The same run to the last bit, weight decay and batch normalisation included; the learner that comes out has fastai's own Adam."
     import leukocls.fit as fit
@@ -244,6 +235,7 @@ def test_adam_in_lists_is_fastais_adam(table, quick, tmp_path, monkeypatch):
     a = train(quick, table, out=str(tmp_path), progress=False); monkeypatch.setattr(fit, 'list_adam', Adam); b = train(quick, table, out=str(tmp_path), progress=False)
     assert (a.folder/'model.safetensors').read_bytes() == (b.folder/'model.safetensors').read_bytes() and a.learner.opt_func is Adam
 
+@pytest.mark.usefixtures('no_plots')
 def test_pretrained_networks_take_the_same_optimizer(table, tmp_path, monkeypatch):
     "Freezing makes an optimizer before the fit: it is not the one that is used; whoever trains on has fastai's."
     import leukocls.fit as fit
@@ -257,6 +249,7 @@ def test_pretrained_networks_take_the_same_optimizer(table, tmp_path, monkeypatc
     run = train('effb3', table, out=str(tmp_path), progress=False, arch='mobilenetv2_035', weights=str(random_weights('mobilenetv2_035', tmp_path/'w')), size=32, bs=8, epochs=1)
     assert set(used) == {ListAdam} and run.learner.opt_func.__name__ == 'Adam'; run.learner.fit(1, 1e-4); assert type(run.learner.opt).__name__ == 'Optimizer' # fastai's own, whoever trains on
 
+@pytest.mark.usefixtures('no_plots')
 def test_what_a_gpu_does_to_steps_leaves_nothing_behind(table, quick, tmp_path, monkeypatch):
     "Half precision that does not wait, losses that stay, a step replayed and then compiled, through the callbacks' whole life in two phases: weights, figures, pickle and predictions come out as without."
     import leukocls.fit as fit
@@ -276,6 +269,7 @@ def test_what_a_gpu_does_to_steps_leaves_nothing_behind(table, quick, tmp_path, 
     learn = run.learner; assert '_do_one_batch' not in vars(learn) and all(p.grad is None or p.grad.isfinite().all() for p in learn.model.parameters()) and all(v.device.type == 'cpu' for v in learn.recorder.losses)
     assert np.allclose(predict_images(open_pickle(run.folder/'learner.pkl', trust=True), run.predictions.path).filter(like='p_'), run.predictions.filter(like='p_'), atol=1e-5)
 
+@pytest.mark.usefixtures('no_plots')
 def test_a_compiled_network_is_the_same_network(table, quick, tmp_path, monkeypatch):
     "Compiled in the middle of a fit, as on a GPU: weights, pickle and predictions come out as without."
     import leukocls.fit as fit
