@@ -65,17 +65,6 @@ class Remembered:
             rows[i] = values; there[i] = True
         return rows, there
 
-    def has(self,
-        hashes:np.ndarray, # (N, 32) from `content_hashes`
-    )->np.ndarray: # (N,) True where a row is known
-        "What is there, without reading the rows; what is damaged counts as not there."
-        known = set()
-        for path in self.folder.glob(f'{self.key}-*.npz') if self.folder else ():
-            try:
-                with np.load(path, allow_pickle=False) as d: known.update(n.tobytes() for n in d['hashes'])
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError): pass
-        return np.array([h.tobytes() in known for h in hashes], bool)
-
     def put(self,
         hashes:np.ndarray, # (N, 32)
         rows:np.ndarray, # (N, D)

@@ -9,14 +9,12 @@ __all__ = ['KINDS', 'train', 'train_all']
 import shutil
 import sys
 import time
-from threading import Thread
 
 import pandas as pd
 
 from .core import LeukoError, RunError, bar, late
 from .data import check_images, read_table
 from .looks import look
-from .memory import Remembered, content_hashes
 from .recipes import Recipe, get_recipe, recipes_named
 from .runs import STEPS, Fitted, Run, Runs, finish_run, finished_run, start_run, write_csv
 from .splits import fold_tables, shared_patients, split_table
@@ -75,21 +73,6 @@ def _each(plan, out, device, progress, repeat):
         if runs and runs[-1].info['status'] == 'interrupted': break
     steps.close(); return runs, errors
 
-# %% ../nbs/22_train.ipynb #f231402b
-def _features_missing(recipe, paths):
-    "How many images have no features yet, so that a probe needs its network."
-    frozen, hashes = late('leukocls.probe:FrozenBody')(recipe.arch, recipe.weights, recipe.size), content_hashes(paths)
-    return sum(not all(known) for known in zip(*(Remembered('features', f'{frozen.key}-{v}').has(hashes) for v in range(recipe.views))))
-
-def _import_ahead(chosen, paths):
-    "Import, aside, what will be needed after the images were looked at; what is wrong with it is said then."
-    def work():
-        try:
-            if any(r.kind == 'network' for r in chosen): late(KINDS['network'])
-            elif any(r.kind == 'probe' and _features_missing(r, paths) for r in chosen): late('leukocls.models:weights_source'), late('leukocls.networks:stage_body'), late('leukocls.predict:eight_views'), late('openvino:Core')
-        except Exception: pass
-    aside = Thread(target=work); aside.start(); return aside
-
 # %% ../nbs/22_train.ipynb #78129c5e
 def train_all(
     data, # Folder, CSV file or DataFrame, as in `read_table`
@@ -110,7 +93,7 @@ def train_all(
 )->Runs: # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
     chosen = recipes_named(recipes, **changes)
-    table = read_table(data, patient=patient, on_error=on_error); _import_ahead(chosen, table.path); look(table.path, progress=progress and len(table) >= 5000) # one decoding for the check, the copies, the shortcuts and the gate
+    table = read_table(data, patient=patient, on_error=on_error); look(table.path, progress=progress and len(table) >= 5000) # one decoding for the check, the copies, the shortcuts and the gate
     plan = _plan(chosen, check_images(table, on_error), split, valid_pct, test_pct, seed, seeds, folds)
     runs, errors = _each(plan, out, device, progress, repeat if repeat is not None else len(plan) == 1)
     if errors and not runs: raise errors[0]

@@ -48,8 +48,6 @@ def test_same_seed_same_figures_cached_or_not(recipe, table, tmp_path, monkeypat
 def test_features_belong_to_content_weights_and_size(local_weights, table, tmp_path, monkeypatch):
     import shutil
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path/'cache')); arch = f'local-dir:{local_weights}'; a = FrozenBody(arch, size=48); a(table.path[:8]); copy = shutil.copy(table.path[2], tmp_path/'renamed.png')
-    from leukocls.train import _features_missing
-    probe = get_recipe('probe', arch=arch, size=48); assert [_features_missing(probe, table.path[:n]) for n in (8, 10)] == [0, 2] and _features_missing(get_recipe(probe, views=8), [copy]) == 1
     b = FrozenBody(arch, size=48); assert np.array_equal(b([copy])[0, 0], a(table.path[:3])[0, 2]) and 'built' not in vars(b)
     moved = shutil.copytree(local_weights, tmp_path/'moved'); assert FrozenBody(f'local-dir:{moved}', size=48).key == a.key != FrozenBody(arch, size=64).key
     cfg = json.loads((moved/'config.json').read_text()); (moved/'config.json').write_text(json.dumps({**cfg, 'x': 1})); assert FrozenBody(f'local-dir:{moved}', size=48).key != a.key
