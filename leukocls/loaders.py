@@ -80,8 +80,9 @@ class RememberDL(TfmdDL):
     "A fastai loader that decodes all images once, in threads, keeps them as bytes (on the GPU if they fit) and gathers batches by index; for item transforms that are not random."
     def create_batches(self, samps):
         if not hasattr(self, 'x'): self._fill()
-        order = torch.from_numpy(np.fromiter(samps, int)).to(self.x.device) # once an epoch: what is sent to a GPU waits for it
-        for rows in self.chunkify(range(len(order))): at = order[rows[0]:rows[-1] + 1]; yield tuple(kind(t[at]) for kind, t in zip(self.kinds, (self.x, self.y)))
+        for rows in self.chunkify(samps): # as they come: `show_batch(unique=True)` asks for one row without end
+            at = torch.from_numpy(np.fromiter(rows, int)); at = at.pin_memory().to(self.x.device, non_blocking=True) if self.x.is_cuda else at # nothing waits for the GPU
+            yield tuple(kind(t[at]) for kind, t in zip(self.kinds, (self.x, self.y)))
 
     def _fill(self):
         one, label = self.do_item(0); self.kinds = type(one), type(label); where = home_for(self.n*one.numel(), self.device)
