@@ -138,7 +138,7 @@ def stream_of(
     names=None, # What to call them
 ): # Yields `Prediction`s, in order; however many there are, only a few batches are in memory
     "Decode ahead in threads, keep the engine busy, answer in order."
-    named = zip(images, names if names is not None else iter(lambda: '', None)); bs = clf.engine.bs; workers = min(8, os.cpu_count() or 1); coming = deque(); one = lambda pair: _see(*pair, clf.pixels)
+    named = zip(images, names if names is not None else iter(lambda: '', None)); bs = clf.engine.block; workers = min(8, os.cpu_count() or 1); coming = deque(); one = lambda pair: _see(*pair, clf.pixels)
     def seen(pool):
         while True:
             while len(coming) < workers*bs + bs and (pair := next(named, None)) is not None: coming.append(pool.submit(one, pair))
@@ -148,18 +148,10 @@ def stream_of(
         for s in seen(pool):
             x = [o[1] for o in s if o[1] is not None]; yield s, np.stack(x) if x else None
     with ThreadPoolExecutor(workers) as pool:
-        try: yield from _in_order(clf, batches(pool))
+        try:
+            for s, out in stream(clf.engine, batches(pool)): yield from _answers(clf, s, out)
         finally:
             for c in coming: c.cancel()
-
-def _in_order(clf, batches):
-    "Run the engine on batches that hold a picture; batches without one pass through in their place."
-    jobs = deque()
-    def take(): s, job = jobs.popleft(); return _answers(clf, s, clf.engine.finish(job) if job is not None else None)
-    for s, x in batches:
-        if len(jobs) >= clf.engine.depth: yield from take()
-        jobs.append((s, clf.engine.start(x) if x is not None else None))
-    while jobs: yield from take()
 
 def _several(clf, images, names):
     "All at once; a single picture without threads, and through all cores."
@@ -177,7 +169,7 @@ def _one(clf, image):
 
 def _heat(clf, image, label):
     if label is not None and label not in clf.classes: raise ModelError(f'The model does not know `{label}`. It knows: {listed(clf.classes, 20)}.')
-    def outputs(x): return np.concatenate([o for _, o in stream(clf.engine, ((None, x[i:i + clf.engine.bs]) for i in range(0, len(x), clf.engine.bs)))])[:, :clf.k]
+    def outputs(x): return next(stream(clf.engine, [(None, x)]))[1][:, :clf.k]
     return occlusion_map(outputs, _one(clf, image), None if label is None else clf.classes.index(label))
 
 def _known(clf):

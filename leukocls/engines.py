@@ -22,22 +22,32 @@ from .core import LeukoError, ModelError, cache_folder, listed, need, versions, 
 
 # %% ../nbs/09_engines.ipynb #181c24a0
 class Engine:
-    "Turns pictures, uint8 (N, H, W, C), into outputs, float32 (N, K); `depth` batches may be under way at once."
+    "Turns pictures, uint8 (N, H, W, C), into outputs, float32 (N, K): `bs` of them at once, `depth` batches under way."
     name, bs, depth = 'engine', 16, 1
     def start(self, x): raise NotImplementedError
     def finish(self, job)->np.ndarray: return job
     def __call__(self, x)->np.ndarray: return self.finish(self.start(x))
+    @property
+    def block(self)->int: return -(-16//self.bs)*self.bs # pictures to prepare at once: a few batches, so that Python's part is small
 
 def stream(
     engine:Engine, # Any engine
-    batches, # Yields (anything, uint8 array (n, H, W, C))
-): # Yields (the same, float32 array (n, K)), in order
-    "Keep an engine busy: the next batch is started before the last one is fetched."
-    jobs = deque()
-    for tag, x in batches:
-        if len(jobs) >= engine.depth: done, job = jobs.popleft(); yield done, engine.finish(job)
-        jobs.append((tag, engine.start(x)))
-    while jobs: done, job = jobs.popleft(); yield done, engine.finish(job)
+    blocks, # Yields (anything, uint8 array (n, H, W, C) or None)
+): # Yields (the same, float32 array (n, K) or None), in order
+    "Keep an engine busy: blocks are cut into batches, and the next ones are started before the last one is fetched."
+    jobs, parts = deque(), []
+    def fetch():
+        tag, last, job = jobs.popleft(); parts.append(None if job is None else engine.finish(job[0]))
+        if last: out = parts[0] if len(parts) == 1 else np.concatenate(parts); parts.clear(); yield tag, out
+    try:
+        for tag, x in blocks:
+            for i in range(0, 1 if x is None else len(x), engine.bs):
+                while len(jobs) >= engine.depth: yield from fetch()
+                jobs.append((tag, x is None or i + engine.bs >= len(x), None if x is None else (engine.start(x[i:i + engine.bs]),)))
+        while jobs: yield from fetch()
+    finally: # whoever stops listening leaves no batch under way
+        for _, _, job in jobs:
+            if job is not None: engine.finish(job[0])
 
 # %% ../nbs/09_engines.ipynb #64b2c539
 def silent_openvino(
@@ -51,8 +61,8 @@ def silent_openvino(
 
 # %% ../nbs/09_engines.ipynb #611a2b63
 class OpenVinoEngine(Engine):
-    "Intel's OpenVINO on the CPU (other makers' too): one small batch per stream, all cores busy."
-    name, bs = 'openvino', 4
+    "Intel's OpenVINO on the CPU (other makers' too): one picture per core, whose maps stay in its cache, and the next ones waiting."
+    name, bs = 'openvino', 1
     def __init__(self,
         model, # .xml or .onnx file, the bytes of an .onnx file, or an openvino.Model
         precision:str='f32', # 'f32', or 'bf16', which is faster and less exact
@@ -64,7 +74,7 @@ class OpenVinoEngine(Engine):
             if isinstance(model, bytes): model = ov.Core().read_model(model)
             self.compiled, self.alone = self.compile('THROUGHPUT'), None
         except RuntimeError as e: raise ModelError(f'OpenVINO cannot use {model if isinstance(model, (str, Path)) else "this network"}: {str(e)[:200]}. Use engine="torch".') from e
-        self.depth = max(1, int(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS')))
+        self.depth = max(1, int(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))) + 2
         self.free = deque(self.compiled.create_infer_request() for _ in range(self.depth))
         if precision != 'f32': self.name = f'openvino-{precision}'
     def start(self, x): request = self.free.popleft(); request.start_async({0: x}); return request
@@ -109,9 +119,10 @@ def speed(
     seconds:float=.3, # How long to measure
 )->float: # Images/s
     "Images per second of an engine, after one batch to warm up."
-    engine(x[:engine.bs]); n, began = 0, time.perf_counter()
-    while time.perf_counter() - began < seconds: n += sum(len(o) for _, o in stream(engine, ((i, x[i:i + engine.bs]) for i in range(0, len(x), engine.bs))))
-    return n/(time.perf_counter() - began)
+    list(stream(engine, [(None, x[:engine.bs])])); began = time.perf_counter()
+    def for_a_while():
+        while time.perf_counter() - began < seconds: yield None, x
+    return sum(len(o) for _, o in stream(engine, for_a_while()))/(time.perf_counter() - began)
 
 # %% ../nbs/09_engines.ipynb #4f1088b1
 SAME = 1e-3 # largest difference of a probability that counts as the same answer
@@ -158,7 +169,7 @@ def pick_engine(
     for name in names[1:]:
         try: built[name] = builders[name]()
         except LeukoError: continue
-        gaps[name] = disagreement(want, probabilities(np.concatenate([o for _, o in stream(built[name], ((i, x[i:i + 4]) for i in range(0, len(x), 4)))])))
+        gaps[name] = disagreement(want, probabilities(next(stream(built[name], [(None, x)]))[1]))
         if gaps[name] <= SAME: rates[name] = speed(built[name], x, .2)
     best = max(rates, key=rates.get)
     if memory: write_whole(memory, json.dumps(dict(engine=best, images_per_second=rates, largest_difference=gaps), indent=1))

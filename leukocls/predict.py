@@ -103,7 +103,7 @@ def chunks(self:Predictor,
         if good: self._prepare(np.stack([self.pixels.read(p) for p in good]), good)
     if self.ready is None or self.engine is None: yield from self._slowly(everything, on_error); return
     def batches():
-        for some, x, bad in read_batches(everything, self.pixels, self.engine.bs, on_error=on_error): yield (some, bad), eight_views(x) if self.tta else x
+        for some, x, bad in read_batches(everything, self.pixels, self.engine.block, on_error=on_error): yield (some, bad), eight_views(x) if self.tta else x
     kept = []
     for (some, bad), out in stream(self.engine, batches()):
         p = softmax(out); p = p.reshape(len(VIEWS), len(some), -1).mean(0) if self.tta else p

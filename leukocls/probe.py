@@ -118,7 +118,7 @@ def __call__(self:FrozenBody,
     if len(new):
         from leukocls.predict import eight_views
         self.engine = self.engine or self._choose(np.stack([self.pixels.read(paths[i]) for i in new[:16]]), len(new), device, engine)
-        batches = ((len(p), eight_views(x, views)) for p, x, _ in read_batches([paths[i] for i in new], self.pixels, self.engine.bs))
+        batches = ((len(p), eight_views(x, views)) for p, x, _ in read_batches([paths[i] for i in new], self.pixels, self.engine.block))
         began = time.perf_counter()
         with bar(len(new), 'features', progress) as b:
             for n, o in stream(self.engine, batches): fresh.append(o.reshape(views, n, -1)); b.update(n)

@@ -24,7 +24,7 @@ from leukocls.train import train
 
 def raw(clf, paths):
     "The engine's own probabilities, before any temperature."
-    batches = ((None, x) for _, x, _ in read_batches(paths, clf.pixels, clf.engine.bs)); return softmax(np.concatenate([o for _, o in stream(clf.engine, batches)])[:, :clf.k])
+    batches = ((None, x) for _, x, _ in read_batches(paths, clf.pixels, clf.engine.block)); return softmax(np.concatenate([o for _, o in stream(clf.engine, batches)])[:, :clf.k])
 
 if __name__ == '__main__':
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); a.add_argument('--data', required=True); a.add_argument('--weights', required=True); a.add_argument('--out', required=True)
