@@ -69,21 +69,26 @@ class OpenVinoEngine(Engine):
         parts:int=1, # Outputs of the network to fetch, one beside the other: (N, K + D)
     ):
         ov = silent_openvino(); self.parts = range(parts)
-        self.compile = lambda hint: ov.Core().compile_model(model, 'CPU', {'PERFORMANCE_HINT': hint, 'INFERENCE_PRECISION_HINT': precision})
+        self.compile = lambda model, hint: ov.Core().compile_model(model, 'CPU', {'PERFORMANCE_HINT': hint, 'INFERENCE_PRECISION_HINT': precision})
         try:
-            if isinstance(model, bytes): model = ov.Core().read_model(model)
-            self.compiled, self.alone = self.compile('THROUGHPUT'), None
+            self.model = model if isinstance(model, ov.Model) else ov.Core().read_model(model)
+            self.compiled, self.alone = self.compile(self.model, 'THROUGHPUT'), None
         except RuntimeError as e: raise ModelError(f'OpenVINO cannot use {model if isinstance(model, (str, Path)) else "this network"}: {str(e)[:200]}. Use engine="torch".') from e
         self.depth = max(1, int(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))) + 2
         self.free = deque(self.compiled.create_infer_request() for _ in range(self.depth))
         if precision != 'f32': self.name = f'openvino-{precision}'
+    def _for_one(self):
+        "All cores on one picture; that it is one is built in, where the network allows it."
+        one = self.model.clone()
+        try: one.reshape([1, *list(one.input(0).partial_shape)[1:]]); return self.compile(one, 'LATENCY')
+        except RuntimeError: return self.compile(self.model, 'LATENCY')
     def start(self, x): request = self.free.popleft(); request.start_async({0: x}); return request
     def finish(self, job):
         try: job.wait(); return np.concatenate([np.array(job.get_output_tensor(i).data, 'float32') for i in self.parts], 1)
         finally: self.free.append(job)
     def __call__(self, x):
         if len(x) > 1: return super().__call__(x)
-        self.alone = self.alone or self.compile('LATENCY').create_infer_request() # all cores on one picture
+        self.alone = self.alone or self._for_one().create_infer_request()
         found = self.alone.infer({0: x}); return np.concatenate([np.array(found[i], 'float32') for i in self.parts], 1)
 
 class OnnxEngine(Engine):
