@@ -14,6 +14,7 @@ import pandas as pd
 
 from .core import LeukoError, RunError, bar, late
 from .data import check_images, read_table
+from .features import begin_all, end_all
 from .looks import look
 from .recipes import Recipe, get_recipe, recipes_named
 from .runs import STEPS, Fitted, Run, Runs, finish_run, finished_run, start_run, write_csv
@@ -93,9 +94,12 @@ def train_all(
 )->Runs: # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
     chosen = recipes_named(recipes, **changes)
-    table = read_table(data, patient=patient, on_error=on_error); look(table.path, progress=progress and len(table) >= 5000) # one decoding for the check, the copies, the shortcuts and the gate
-    plan = _plan(chosen, check_images(table, on_error), split, valid_pct, test_pct, seed, seeds, folds)
-    runs, errors = _each(plan, out, device, progress, repeat if repeat is not None else len(plan) == 1)
+    table = read_table(data, patient=patient, on_error=on_error); begin_all(chosen, table.path, device)
+    try:
+        look(table.path, progress=progress and len(table) >= 5000) # one decoding for the check, the copies, the shortcuts and the gate
+        plan = _plan(chosen, check_images(table, on_error), split, valid_pct, test_pct, seed, seeds, folds)
+        runs, errors = _each(plan, out, device, progress, repeat if repeat is not None else len(plan) == 1)
+    finally: end_all()
     if errors and not runs: raise errors[0]
     for f in runs.failed: print(f"{f['recipe']}: {f['error']}", file=sys.stderr)
     if len(runs) > 1: write_csv(f'{out}/leaderboard.csv', runs.standings.reset_index())

@@ -174,3 +174,22 @@ def test_a_repeated_run_needs_no_scikit_learn(recipe, table, tmp_path):
     a, b = (tmp_path/'runs'/n for n in ('probe-seed42', 'probe-seed42-2'))
     for name in ('predictions.csv', 'metrics.json', 'calibration.json', 'shortcuts.json', 'gate.json', 'model.safetensors', 'learner.pkl', 'table.csv', 'history.csv'): assert (a/name).read_bytes() == (b/name).read_bytes(), name
     assert {p.name for p in (a/'plots').iterdir()} == {p.name for p in (b/'plots').iterdir()}
+
+def test_an_engine_is_chosen_aside(table, local_weights, tmp_path):
+    "PyTorch stays out of the process that asks, on the first folder and on the next; a process that was killed changes nothing, and none is left behind."
+    from leukocls.engines import versions_of
+    code = f"""
+import os, sys, json; import numpy as np; from leukocls.features import _ASIDE, FrozenBody, end_all
+files, other = json.loads(sys.argv[1]); said = {{}}
+def new(name): os.environ['LEUKOCLS_CACHE'] = {str(tmp_path)!r} + '/' + name; return FrozenBody('mobilenetv2_035', {str(local_weights)!r}, 48)
+f = new('a'); said['began'] = f.begin(files, 'cpu', 1); said['twice'] = f.begin(files, 'cpu', 1); X = f(files, device='cpu'); said['torch'] = 'torch' in sys.modules; said['engine'] = f.engine.name; said['left'] = len(_ASIDE)
+g = new('a'); said['again'] = g.begin(other, 'cpu', 1); Y = g(other, device='cpu'); said['torch again'] = 'torch' in sys.modules; end_all()
+f = new('b'); f.begin(files, 'cpu', 1); started = list(_ASIDE.values()); end_all(); said['ended'] = len(started), len(_ASIDE), all(p.poll() is not None for p in started)
+if f.begin(files, 'cpu', 1): _ASIDE[f.key].kill()
+said['killed'] = float(np.abs(f(files, device='cpu') - X).max())
+sys.executable = '/nowhere/python'; f = new('c'); sys.modules.pop('torch', None); said['no python'] = f.begin(files, 'cpu', 1)
+print(json.dumps(said))"""
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, json.dumps([list(table.path[:80]), list(table.path[80:84])])], capture_output=True, text=True); assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.strip().splitlines()[-1]); converted = bool(versions_of('openvino')); opened = not converted or said['engine'] != 'openvino'
+    assert (said['began'], said['twice'], said['left']) == (converted, False, 0) and said['ended'] == [int(converted), 0, True] and said['no python'] is False and said['killed'] < 1e-3, said
+    assert said['again'] is (opened and converted) and (said['torch'], said['torch again']) == (opened, opened), said
