@@ -71,6 +71,7 @@ def test_train_evaluate_predict(films, tmp_path):
     failed(leukocls('evaluate', folder, films, '--json', tmp_path), 'is a folder')
     assert json.loads((tmp_path/'m.json').read_text())['n'] == 120 and 'were trained on: figures are too good' in done.stdout
 
+@pytest.mark.once
 def test_demo(tmp_path):
     done = leukocls('demo', '--patients', 4, '--images', 2, cwd=tmp_path); assert done.returncode == 0, done.stderr
     run = tmp_path/'runs'/'small-cnn-seed42'

@@ -175,6 +175,7 @@ def test_a_repeated_run_needs_no_scikit_learn(recipe, table, tmp_path):
     for name in ('predictions.csv', 'metrics.json', 'calibration.json', 'shortcuts.json', 'gate.json', 'model.safetensors', 'learner.pkl', 'table.csv', 'history.csv'): assert (a/name).read_bytes() == (b/name).read_bytes(), name
     assert {p.name for p in (a/'plots').iterdir()} == {p.name for p in (b/'plots').iterdir()}
 
+@pytest.mark.once
 def test_an_engine_is_chosen_aside(table, local_weights, tmp_path):
     "PyTorch stays out of the process that asks, on the first folder and on the next; a process that was killed changes nothing, and none is left behind."
     from leukocls.engines import versions_of
