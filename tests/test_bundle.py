@@ -144,7 +144,6 @@ def test_hub(small_bundle, monkeypatch):
     monkeypatch.setattr(huggingface_hub, 'HfApi', Api); assert Bundle(small_bundle).push_to_hub('me/cells') == 'https://hub/me/cells'
     assert done[0] == ('repo', 'me/cells', True) and 'model.onnx' in done[1] and done[2] == ('README.md', 'model_card.md')
 
-@pytest.mark.once
 def test_cli(run, small_bundle, copy, tmp_path):
     words = lambda *w: subprocess.run([sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, w)], capture_output=True, text=True)
     done = words('export', run.folder, '--out', tmp_path/'b'); assert done.returncode == 0 and 'onnxruntime' in done.stdout and 'Research use only' in done.stdout; Bundle(tmp_path/'b')

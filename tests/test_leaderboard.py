@@ -119,7 +119,6 @@ def test_reproduce_tells_what_could_not_be_trained(films, tmp_path):
 def test_reproduce_tells_when_nothing_could_be_trained(films, tmp_path):
     with pytest.raises(RunError, match="Nothing of p3 could be trained. First: .*nowhere"): reproduce('p3', films, out=str(tmp_path), recipes=['p3-vgg16'], weights='nowhere', patient=FILM_PATIENT, progress=False)
 
-@pytest.mark.once
 def test_the_shell_compares_and_reproduces(films, tmp_path):
     say = lambda *words: subprocess.run([sys.executable, '-m', 'leukocls', *words], capture_output=True, text=True, cwd=tmp_path)
     got = say('train', str(films), '--recipe', 'p3-naive-bayes', '--recipe', 'p3-decision-tree', '--recipe', 'p3-knn', '--patient', FILM_PATIENT, '--seeds', '0,1', '--out', 'r'); assert got.returncode == 0, got.stderr

@@ -162,3 +162,13 @@ def test_stage_bodies_of_many_kinds(arch, size):
     body, _ = stage_body(arch, size); body.eval(); x = torch.randn(2, 3, size, size)
     with torch.inference_mode(): a, b = body(x), body(x[1:])
     assert a.ndim == 2 and torch.isfinite(a).all() and torch.allclose(a[1:], b, atol=1e-4)
+
+def test_a_bad_file_leaves_the_engine_ready(learn, table, tmp_path):
+    "An error in the middle of a folder, or a reader who stops early, and the same predictor goes on as if nothing had been."
+    bad = tmp_path/'bad.png'; bad.write_bytes(b'no picture'); files = list(table.path[:48])
+    for engine in ('torch', *(['openvino'] if versions_of('openvino') else [])):
+        one = Predictor(learn, engine); want = pd.concat(one.chunks(files))
+        for _ in range(4):
+            with pytest.raises(DataError, match='bad.png'): list(one.chunks([*files[:40], str(bad), *files]))
+            few = one.chunks(files*9, rows=16); next(few); few.close()
+        assert np.allclose(pd.concat(one.chunks(files)).filter(like='p_'), want.filter(like='p_'), atol=1e-5)
