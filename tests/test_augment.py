@@ -47,6 +47,14 @@ def test_noise(drawn):
     z = (out/part['scale'][:, None, None, None])[part['scale'] > .01].flatten()[:50_000]; assert stats.kstest(z.numpy(), 'norm').pvalue > 1e-4
     a = out[part['own'] & (part['scale'] > .01)]; assert abs(np.corrcoef(a[:, 0].flatten(), a[:, 1].flatten())[0, 1]) < .01
 
+def test_noise_is_normal_and_of_its_own():
+    "Pictures of a batch share a stock of normal numbers on a CPU: within one it is as if they were drawn for it, and no two begin at the same place."
+    torch.manual_seed(0); x = torch.full((64, 3, 96, 96), .5); n = dict(scale=torch.full((64,), .05), own=torch.ones(64, dtype=torch.bool)); y = ((augment_p2(x, dict(noise=n)) - .5)/.05).reshape(64, 3, -1)
+    for picture in y[:8]:
+        assert stats.kstest(picture.flatten().numpy(), 'norm').pvalue > 1e-4 and len(picture.unique()) > .98*picture.numel()
+        assert np.abs(np.corrcoef(picture) - np.eye(3)).max() < .05 and abs(np.corrcoef(picture[0, 1:], picture[0, :-1])[0, 1]) < .05
+    heads = torch.cat([y[:, 0, :2], ((augment_p2(x, dict(noise=n)) - .5)/.05).reshape(64, 3, -1)[:, 0, :2]]); assert len(heads.unique(dim=0)) == 128 # nor does the next batch
+
 def test_multiply(drawn):
     f = drawn['multiply']; own = (f != f[:, :1]).any(1); share(own, .2); uniform(f[:, 0], .8, 1.2); uniform(f[own][:, 1], .8, 1.2); assert abs(np.corrcoef(f[own].T.numpy())[0, 1]) < .06
     x = torch.rand(30, 3, 6, 6); assert torch.allclose(augment_p2(x, dict(multiply=f[:30])), (x*f[:30, :, None, None]).clamp(0, 1))
