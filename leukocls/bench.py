@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from .core import RunError, listed
 from .images import Pixels, read_batches
@@ -34,6 +35,7 @@ def in_turns(
         for i, f in enumerate((ours, theirs)): began = time.perf_counter(); f(); took[i].append(time.perf_counter() - began)
     return statistics.median(took[0]), statistics.median(took[1])
 
+# %% ../nbs/50_bench.ipynb #03db5bb2
 def row(
     name:str, # `import`, `decode`, `predict/efficientnet_b3`, …
     ours:float, # In `unit`
@@ -61,6 +63,7 @@ def matrix_rate(
             best = max([best, *(once(f, n) for f in (lambda: a @ a, lambda: c(x)) for _ in range(6))])
     return best
 
+# %% ../nbs/50_bench.ipynb #71107985
 def operations(
     model, # nn.Module: normalised (N, 3, H, W) → anything
     size:int=224, # Side in pixels
@@ -72,6 +75,7 @@ def operations(
     with torch.inference_mode(), counter: model.eval()(torch.zeros(1, 3, size, size))
     return counter.get_total_flops()
 
+# %% ../nbs/50_bench.ipynb #56a399b6
 def bound(
     rate:float, # Images/s reached
     limit:float, # Images/s that the arithmetic alone would allow
@@ -97,25 +101,7 @@ class Sides:
         self.table = t.iloc[np.linspace(0, len(t) - 1, min(n, len(t))).astype(int)].reset_index(drop=True); self.files = list(self.table.path)
         self.table['split'] = pd.array(['valid' if i % 5 == 0 else 'train' for i in range(len(self.table))], dtype='string')
 
-    def fastai(self, workers=0):
-        "As fastai's documentation does it."
-        from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
-        frame = pd.DataFrame(dict(path=self.files, label=list(self.table.label), is_valid=list(self.table.split == 'valid')))
-        dls = ImageDataLoaders.from_df(frame, path='/', fn_col='path', label_col='label', valid_col='is_valid', item_tfms=Resize(self.size), bs=min(64, len(frame)//2), num_workers=workers, device='cpu')
-        return vision_learner(dls, f'local-dir:{self.weights}')
-
-    def ours(self):
-        from leukocls.loaders import CellDataLoaders
-        from leukocls.models import cell_learner
-        return cell_learner(CellDataLoaders.from_table(self.table, size=self.size, bs=min(64, len(self.table)//2), device='cpu'), self.arch, self.weights, fp16=False)
-
-    def best_workers(self, learn, few=64):
-        "fastai's loader at its best: none or one process per core, whichever is faster here."
-        took = {}
-        for w in (0, os.cpu_count() or 1):
-            dl = learn.dls.test_dl(self.files[:few], num_workers=w); began = time.perf_counter(); [None for _ in dl]; took[w] = time.perf_counter() - began
-        return min(took, key=took.get)
-
+# %% ../nbs/50_bench.ipynb #ca7eb621
 def random_weights(
     arch:str, # timm name
     folder, # Made if needed
@@ -126,6 +112,32 @@ def random_weights(
     folder = Path(folder); folder.mkdir(parents=True, exist_ok=True); model = timm.create_model(arch); save_file(model.state_dict(), folder/'model.safetensors')
     cfg = {k: v for k, v in model.pretrained_cfg.items() if k in ('input_size', 'mean', 'std', 'num_classes', 'pool_size', 'first_conv', 'classifier')}
     (folder/'config.json').write_text(json.dumps(dict(architecture=arch, num_classes=cfg['num_classes'], pretrained_cfg=cfg))); return folder
+
+# %% ../nbs/50_bench.ipynb #18335ecb
+@patch
+def fastai(self:Sides, workers=0):
+    "As fastai's documentation does it."
+    from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
+    frame = pd.DataFrame(dict(path=self.files, label=list(self.table.label), is_valid=list(self.table.split == 'valid')))
+    dls = ImageDataLoaders.from_df(frame, path='/', fn_col='path', label_col='label', valid_col='is_valid', item_tfms=Resize(self.size), bs=min(64, len(frame)//2), num_workers=workers, device='cpu')
+    return vision_learner(dls, f'local-dir:{self.weights}')
+
+# %% ../nbs/50_bench.ipynb #9e94daf1
+@patch
+def ours(self:Sides):
+    "As leukocls does it when nothing is asked for."
+    from leukocls.loaders import CellDataLoaders
+    from leukocls.models import cell_learner
+    return cell_learner(CellDataLoaders.from_table(self.table, size=self.size, bs=min(64, len(self.table)//2), device='cpu'), self.arch, self.weights, fp16=False)
+
+# %% ../nbs/50_bench.ipynb #e06426fc
+@patch
+def best_workers(self:Sides, learn, few=64):
+    "fastai's loader at its best: none or one process per core, whichever is faster here."
+    took = {}
+    for w in (0, os.cpu_count() or 1):
+        dl = learn.dls.test_dl(self.files[:few], num_workers=w); began = time.perf_counter(); [None for _ in dl]; took[w] = time.perf_counter() - began
+    return min(took, key=took.get)
 
 # %% ../nbs/50_bench.ipynb #ffac24b7
 def _process(code, **env):
@@ -139,6 +151,7 @@ def _import_line(times):
     ours, theirs = in_turns(lambda: _process('import leukocls'), lambda: _process('from fastai.vision.all import *'), times)
     return [row('import', ours, theirs, 's', in_turns(lambda: _process('pass'), lambda: None, times)[0], 'start of Python')]
 
+# %% ../nbs/50_bench.ipynb #d7c7139c
 def _decode_line(sides, times):
     "Files to arrays of one size, no network."
     learn = sides.fastai(); w = sides.best_workers(learn); n = len(sides.files)
@@ -147,6 +160,7 @@ def _decode_line(sides, times):
     began = time.perf_counter(); [open_cell(p) for p in sides.files]; alone = n/(time.perf_counter() - began)*(os.cpu_count() or 1)
     return [row('decode', n/ours, n/theirs, 'images/s', alone, 'Pillow, all cores')]
 
+# %% ../nbs/50_bench.ipynb #e6291aa9
 def _train_line(sides, times, limits):
     "An epoch of fine-tuning every weight, from the second one on."
     from leukocls.callbacks import Bf16OnCpu
@@ -161,6 +175,7 @@ def _train_line(sides, times, limits):
     limit = limits['bf16' if mine else 'fp32']/(limits['operations']*(3 + valid/n))
     return [row(f'train/{sides.arch}', n/ours, n/theirs, 'images/s', limit, bound(n/ours, limit, 1e9))]
 
+# %% ../nbs/50_bench.ipynb #b632d072
 def _features_line(sides, times, limits):
     "Frozen features of all images, nothing known before."
     import torch
@@ -205,6 +220,7 @@ def _latency_line(sides, times, limits):
     limit = 1000*limits['operations']/limits['fp32']; mine = 1000*ours/len(files)
     return [row(f'latency/{sides.arch}', mine, 1000*theirs/len(files), 'ms', limit, f'arithmetic of one image ({100*limit/mine:.0f} % of the time); {one.engine.name}')]
 
+# %% ../nbs/50_bench.ipynb #2526633e
 def _probe_line(sides, times):
     "Folder to report in a fresh process, nothing known before and everything known; against one frozen epoch of fastai and its validation."
     ours = ("import json, pandas as pd; from leukocls.train import train_all; "
@@ -224,9 +240,9 @@ def _probe_line(sides, times):
     return [row('probe', cold, fastai, 's', None, f'imports, converting the network, features; {told}; learner.pkl is whole after {statistics.median(total[::2]):.0f} s'),
             row('probe-cached', cached, fastai, 's', None, f'imports of pandas and matplotlib, then drawing; learner.pkl is whole after {statistics.median(total[1::2]):.0f} s')]
 
-# %% ../nbs/50_bench.ipynb #5eeab8a6
 LINES = ('import', 'decode', 'train', 'features', 'probe', 'predict', 'latency')
 
+# %% ../nbs/50_bench.ipynb #5eeab8a6
 def bench(
     data=None, # Folder of class folders; None draws synthetic films
     archs=('mobilenetv2_100',), # timm names
@@ -257,8 +273,10 @@ def bench(
             if wanted('probe') and not i: add(_probe_line(sides, times))
     return pd.DataFrame(rows)
 
+# %% ../nbs/50_bench.ipynb #bd1ae402
 def _decode_rate(sides): began = time.perf_counter(); list(read_batches(sides.files[:256], Pixels(sides.size))); return len(sides.files[:256])/(time.perf_counter() - began)
 
+# %% ../nbs/50_bench.ipynb #40701064
 def bench_chart(
     table:pd.DataFrame, # From `bench`
 ): # Matplotlib Figure
@@ -269,6 +287,7 @@ def bench_chart(
     for i, v in enumerate(table.ratio): ax.text(v, i, f' {v:g}', va='center', fontsize=8)
     return fig
 
+# %% ../nbs/50_bench.ipynb #28670995
 def bench_markdown(
     table:pd.DataFrame, # From `bench`
 )->str: # A Markdown table
