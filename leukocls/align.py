@@ -23,18 +23,21 @@ def something(
     "Where there is something to see: not nearly black."
     return (x[..., 0] >= 10) | (x[..., 1] >= 10) | (x[..., 2] >= 10) # ten times as fast as a maximum over three numbers
 
+# %% ../nbs/04_align.ipynb #fd66679f
 def black_ground(
     m:np.ndarray, # (N, H, W) bool, from `something`
 )->np.ndarray: # (N,) bool
     "Whether black is the background: more than a quarter of the picture."
     return m.mean((1, 2)) < .75
 
+# %% ../nbs/04_align.ipynb #a8468e9a
 def grey_of(
     x:np.ndarray, # (N, H, W, 3) float
 )->np.ndarray: # (N, H, W)
     "Mean of the channels."
     return (x[..., 0] + x[..., 1] + x[..., 2])/3
 
+# %% ../nbs/04_align.ipynb #b5d9bb84
 def standard(
     x:np.ndarray, # (N, H, W, 3) uint8
 )->np.ndarray: # (N, H, W, 3) float32, 0 in black corners
@@ -57,6 +60,7 @@ def bilinear(
     left, up = 1 - fx, 1 - fy; see = lambda step: flat[step:].take(index)
     return (see(0)*left + see(1)*fx)*up + (see(width)*left + see(width + 1)*fx)*fy
 
+# %% ../nbs/04_align.ipynb #2b0dc903
 def _axis(s): return np.arange(s, dtype='float32') - (s - 1)/2
 
 def _seen_at(A, s):
@@ -78,6 +82,7 @@ def warp(
     at, inside = _places(A, img.shape[1]); read = lambda channel: bilinear(np.ascontiguousarray(channel, 'float32').reshape(-1), *at)
     return (read(img) if img.ndim == 3 else np.stack([read(img[..., c]) for c in range(img.shape[-1])], -1)), inside
 
+# %% ../nbs/04_align.ipynb #8712c65c
 def maps(
     turn, # (N,) radians
     scale, # (N,) above 1 looks at more
@@ -240,6 +245,7 @@ class Prepared:
     @classmethod
     def joined(cls, parts): return cls(*(np.concatenate([getattr(p, k) for p in parts]) for k in ('grey', 'mask', 'polar', 'black')))
 
+# %% ../nbs/04_align.ipynb #1567db52
 def _detail(g):
     "Fine detail, of equal strength everywhere: an outline counts no more than the grain of the chromatin."
     z = _band(g, .7, 3); return z/(np.sqrt(_ndimage.gaussian_filter(z*z, (0, 2, 2), truncate=3)) + .05)
@@ -256,6 +262,7 @@ def _fine_fit(a, b, ma, mb, A, black):
     there, inside = warp(mb[k], A[k]); m = ma[k] & (there > .99) & inside; core = _ndimage.binary_erosion(m, np.ones((1, 3, 3), bool), border_value=1); enough = core.mean((1, 2)) >= .03
     fit[k] = np.where(enough, correlation(_inside(a[k], m), _inside(seen[k], m), core)[0], fit[k]); return fit
 
+# %% ../nbs/04_align.ipynb #aee60750
 def _halves(g): pairs = g[:, :, ::2] + g[:, :, 1::2]; return (pairs[:, ::2] + pairs[:, 1::2])*np.float32(.25)
 
 def same_picture(
