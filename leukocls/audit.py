@@ -51,6 +51,7 @@ def shortcut_accuracy(
         right += (KNeighborsClassifier(min(k, len(fit))).fit(z(fit), y[fit]).predict(z(test)) == y[test]).sum(); total += len(test)
     return float(right/total)
 
+# %% ../nbs/13_audit.ipynb #38ba7608
 def shortcuts(
     looks:Looks, # Readable images
     y, # (N,) labels
@@ -97,6 +98,7 @@ def intra_patient_correlation(
     m0 = (N - (m**2).sum()/N)/(K - 1); low = between + (m0 - 1)*within; ok = low > 1e-12
     return float(((between - within)[ok]/low[ok]).mean()) if ok.any() else float('nan')
 
+# %% ../nbs/13_audit.ipynb #507132da
 def about_patients(
     table:pd.DataFrame, # After `merge_patients`
     X=None, # (N, D) colour numbers, if images were looked at
@@ -173,6 +175,7 @@ class Audit:
         rows = [f"{f['level'].upper():8} {f['what']}" + (f"\n{'':8} → {f['remedy']}" if f['remedy'] else '') + (f"\n{'':8}   {listed(f['files'], 3)}" if f['files'] else '') for f in self.data['findings']]
         return '\n'.join([f"{self.data['n']:,} images, {self.data['seconds']:.0f} s", *(rows or ['Nothing found.']), RESEARCH_ONLY])
 
+# %% ../nbs/13_audit.ipynb #c0296ae0
 def _shown(rows, table): return [[str(table.path[i]) for i in r] for r in rows]
 
 def audit(
@@ -201,6 +204,7 @@ def audit(
         for p in f['files']: where.setdefault(p, []).append(f['kind'])
     return Audit(out, merged.assign(group=group, finding=[', '.join(where.get(p, ())) for p in table.path]))
 
+# %% ../nbs/13_audit.ipynb #29717b98
 def _kinds(table, looks):
     "Formats, modes, sizes and JPEG quality by class."
     f = looks.facts.assign(label=table.label.fillna('(no label)').to_numpy(), size=looks.facts.width.astype(str) + '×' + looks.facts.height.astype(str))[(looks.facts.error == '').to_numpy()]
