@@ -26,6 +26,7 @@ LAYERS = dict(Linear=(nn.Linear, 'in_features out_features'), Dropout=(nn.Dropou
     BatchNorm1d=(nn.BatchNorm1d, 'num_features eps'), BatchNorm2d=(nn.BatchNorm2d, 'num_features eps'), LayerNorm=(nn.LayerNorm, 'normalized_shape eps'), Conv2d=(nn.Conv2d, 'in_channels out_channels kernel_size stride padding dilation groups'),
     MaxPool2d=(nn.MaxPool2d, 'kernel_size stride padding'), AdaptiveAvgPool2d=(nn.AdaptiveAvgPool2d, 'output_size'), Flatten=(nn.Flatten, ''), AdaptiveConcatPool2d=(ConcatPool, ''), ConcatPool=(ConcatPool, ''))
 
+# %% ../nbs/38_portable.ipynb #f4697225
 def describe_layers(
     net:nn.Module, # `nn.Sequential` of known layers, or one of them
 )->list|None: # JSON-able description, nested as the layers are; None if there is a layer that is not known here
@@ -37,6 +38,7 @@ def describe_layers(
     facts = {k: getattr(net, k) for k in known[1].split()}
     return [name, {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()} | (dict(bias=net.bias is not None) if hasattr(net, 'weight') and hasattr(net, 'bias') and name in ('Linear', 'Conv2d') else {})]
 
+# %% ../nbs/38_portable.ipynb #8947188f
 def build_layers(
     described, # From `describe_layers`, or read from config.json
 )->nn.Module: # Random weights; under the same names as in the network described
@@ -70,11 +72,13 @@ def describe_network(
 
 def _width(model): return next(m.out_features for m in reversed(list(model.modules())) if isinstance(m, nn.Linear))
 
+# %% ../nbs/38_portable.ipynb #e5e0a347
 class TimmAndHead(nn.Module):
     "A timm backbone and a head on its maps or features: normalised (N, C, H, W) → (N, K)."
     def __init__(self, body, head, maps): super().__init__(); self.body, self.head, self.maps = body, head, maps
     def forward(self, x): return self.head(self.body.forward_features(x) if self.maps else self.body(x))
 
+# %% ../nbs/38_portable.ipynb #18e0f63c
 def build_network(
     described:dict, # From `describe_network`
     body:dict, # Weights of the body, by timm's names
