@@ -33,6 +33,7 @@ def write_csv(
     "A table as CSV with Unix line ends, whole or not at all."
     return write_whole(path, frame.to_csv(index=False, lineterminator='\n'))
 
+# %% ../nbs/19_runs.ipynb #173fde7f
 def write_info(
     folder, # A run folder
     info:dict, # What is known about the run
@@ -40,6 +41,7 @@ def write_info(
     "Write recipe.json."
     return write_whole(Path(folder)/'recipe.json', json.dumps(info, indent=1, ensure_ascii=False, default=str))
 
+# %% ../nbs/19_runs.ipynb #dc4f76e3
 def weights_contents(
     recipe, # `Recipe`
 )->str|None: # 16 hexadecimal digits; None where weights come from the network or from nowhere
@@ -48,6 +50,7 @@ def weights_contents(
     files = [f for p in places for f in ([p] if p.is_file() else sorted(g for g in p.glob('*') if g.suffix in ('.json', '.safetensors', '.bin', '.pth', '.pt') and g.is_file()) if p.is_dir() else [])]
     return hashlib.sha256(b''.join(f.name.encode() + h.tobytes() for f, h in zip(files, content_hashes(files)))).hexdigest()[:16] if files else None
 
+# %% ../nbs/19_runs.ipynb #528172bc
 def start_run(
     recipe, # `Recipe`
     table:pd.DataFrame, # With `split` filled
@@ -65,6 +68,7 @@ def start_run(
     return folder, dict(name=folder.name, recipe=late('leukocls.recipes:as_dict')(recipe), seed=seed, versions=versions(), device=str(device),
                         fold=fold, data=data, weights_contents=weights_contents(recipe), split=table.attrs.get('split', {}), notes=notes, status='training')
 
+# %% ../nbs/19_runs.ipynb #07d97250
 def check_space(
     folder, # Where the run will be written
     model_bytes:int, # Size of the weights
@@ -87,6 +91,7 @@ def learner_file(
     parts = facts.encode(), (run.folder/'model.safetensors').read_bytes(), content_hashes(few).tobytes(), np.asarray(mine, 'float32').tobytes()
     return home/f"{hashlib.sha256(b''.join(hashlib.sha256(p).digest() for p in parts)).hexdigest()[:32]}.pkl"
 
+# %% ../nbs/19_runs.ipynb #f9cc72ff
 def take_learner(
     old, # From `learner_file`
     folder, # Where learner.pkl is to lie
@@ -97,6 +102,7 @@ def take_learner(
     if good: os.utime(old); write_whole(folder/'learner.pkl', old.read_bytes())
     return good
 
+# %% ../nbs/19_runs.ipynb #2050084e
 def keep_learner(
     old, # From `learner_file`
     folder, # Where learner.pkl lies
@@ -184,6 +190,7 @@ class Fitted:
     after:object = None # Function to call when the report stands: writes what is slow to make, may return the learner
     make:object = None # Function that makes the learner, with the loaders it was trained with, for whoever asks for it
 
+# %% ../nbs/19_runs.ipynb #df0500b8
 def finish_run(
     folder, # A run folder
     info:dict, # What is known about the run
