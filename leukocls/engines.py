@@ -17,6 +17,7 @@ from collections import deque
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .core import LeukoError, ModelError, cache_folder, listed, need, versions, write_whole
 
@@ -30,6 +31,7 @@ class Engine:
     @property
     def block(self)->int: return -(-16//self.bs)*self.bs # pictures to prepare at once: a few batches, so that Python's part is small
 
+# %% ../nbs/09_engines.ipynb #482e134b
 def stream(
     engine:Engine, # Any engine
     blocks, # Yields (anything, uint8 array (n, H, W, C) or None)
@@ -77,11 +79,6 @@ class OpenVinoEngine(Engine):
         self.depth = max(1, int(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))) + 2
         self.free = deque(self.compiled.create_infer_request() for _ in range(self.depth))
         if precision != 'f32': self.name = f'openvino-{precision}'
-    def _for_one(self):
-        "All cores on one picture; that it is one is built in, where the network allows it."
-        one = self.model.clone()
-        try: one.reshape([1, *list(one.input(0).partial_shape)[1:]]); return self.compile(one, 'LATENCY')
-        except RuntimeError: return self.compile(self.model, 'LATENCY')
     def start(self, x): request = self.free.popleft(); request.start_async({0: x}); return request
     def finish(self, job):
         try: job.wait(); return np.concatenate([np.array(job.get_output_tensor(i).data, 'float32') for i in self.parts], 1)
@@ -91,6 +88,15 @@ class OpenVinoEngine(Engine):
         self.alone = self.alone or self._for_one().create_infer_request()
         found = self.alone.infer({0: x}); return np.concatenate([np.array(found[i], 'float32') for i in self.parts], 1)
 
+# %% ../nbs/09_engines.ipynb #1e3b3a1b
+@patch
+def _for_one(self:OpenVinoEngine):
+    "All cores on one picture; that it is one is built in, where the network allows it."
+    one = self.model.clone()
+    try: one.reshape([1, *list(one.input(0).partial_shape)[1:]]); return self.compile(one, 'LATENCY')
+    except RuntimeError: return self.compile(self.model, 'LATENCY')
+
+# %% ../nbs/09_engines.ipynb #59a1829f
 class OnnxEngine(Engine):
     "Microsoft's ONNX Runtime on the CPU."
     name, bs = 'onnxruntime', 16
@@ -111,6 +117,7 @@ def softmax(
     "Probabilities of logits."
     e = np.exp(z - z.max(1, keepdims=True)); return e/e.sum(1, keepdims=True)
 
+# %% ../nbs/09_engines.ipynb #8674df14
 def disagreement(
     a:np.ndarray, # (N, C) probabilities
     b:np.ndarray, # (N, C) probabilities of the same images
@@ -118,6 +125,7 @@ def disagreement(
     "How far two engines are apart, at the worst; what is no number counts as 1."
     gap = np.abs(np.asarray(a, float) - np.asarray(b, float)); return 1. if not np.isfinite(gap).all() else float(gap.max(initial=0))
 
+# %% ../nbs/09_engines.ipynb #639f557f
 def speed(
     engine:Engine, # Any engine
     x:np.ndarray, # uint8 (N, H, W, C)
