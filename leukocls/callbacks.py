@@ -38,6 +38,7 @@ class DepthwiseConv(nn.Conv2d):
     @staticmethod
     def fits(m): return type(m) is nn.Conv2d and m.groups == m.in_channels == m.out_channels > 1 and m.bias is None and m.padding_mode == 'zeros' and m.dilation == (1, 1) and isinstance(m.padding, tuple) # m: nn.Module → whether it can be one
 
+# %% ../nbs/15_callbacks.ipynb #d53f5125
 class Bf16OnCpu(Callback):
     "bfloat16 arithmetic on a CPU that has it; the loss is computed in float32."
     order = 10
@@ -66,6 +67,7 @@ class History(Callback):
         values = [float(v) if v is not None else np.nan for v in self.learn.recorder.values[-1]]
         self.rows.append(dict(epoch=len(self.rows) + 1, **dict(zip(names, values)), lr=self.learn.opt.hypers[-1]['lr'], seconds=time.perf_counter() - self.began))
 
+# %% ../nbs/15_callbacks.ipynb #d9d24f07
 class KeepWeights(Callback):
     "Remembers the weights of the best epoch (lowest validation loss) or of the last one."
     order = 61
@@ -96,6 +98,7 @@ class StopOnNaN(Callback):
             self.said = f'The loss became {loss} in epoch {len(self.history.rows) + 1} at batch {batch} of {self.n_iter}, learning rate {lr:.2g}.'
             raise CancelFitException()
 
+# %% ../nbs/15_callbacks.ipynb #e971e8db
 class Progress(Callback):
     "One bar over all epochs: images/s, time left, the last losses."
     order = 63

@@ -156,13 +156,16 @@ class Replay(Callback):
     def _now(self):
         if self.xb[0].is_cuda: torch.cuda.synchronize()
         return time.perf_counter()
-    def _judge(self):
-        a, b = self.times['eager'], self.times['replayed']; self.n = -1; pays = b < .9*a
-        self.said = f'{"" if pays else "not "}replayed: {1000*a:.1f} → {1000*b:.1f} ms a step'
-        if not pays: self.leave()
     def leave(self): # also called when the learner has forgotten this callback
         if self.used: vars(self.held).pop('_do_one_batch', None); self.replay = self.judge = self.lies = None; [setattr(p, 'grad', None) for p in self.net.parameters()] # they lie in the graph's memory
         self.used = False
+
+# %% ../nbs/15_optimise.ipynb #db2963a2
+@patch
+def _judge(self:Replay):
+    a, b = self.times['eager'], self.times['replayed']; self.n = -1; pays = b < .9*a
+    self.said = f'{"" if pays else "not "}replayed: {1000*a:.1f} → {1000*b:.1f} ms a step'
+    if not pays: self.leave()
 
 # %% ../nbs/15_optimise.ipynb #844004a6
 @patch
@@ -243,20 +246,26 @@ class CompileIfItPays(Callback):
         if turn == 'compiled': self._judge()
         elif self.times[turn]*self.left < self.least: self.said = f'not compiled: {self.times[turn]*self.left:.0f} s were left'
         else: self._compile()
-    def _compile(self):
-        "Compile, and try it on this batch; nothing of the network is changed by the trial."
-        m = self.learn.model; device = next(m.parameters()).device.type; half = device == 'cuda' and hasattr(self.learn, 'mixed_precision'); kept = {k: v.clone() for k, v in m.named_buffers()}
-        if self.graph and self.graph.used: self.graph.leave(); self.back = self.graph.on
-        try:
-            with torch.random.fork_rng(), torch.autocast(device, enabled=half): m.compile(**self.how); self.learn.loss_func(m(*self.xb), *self.yb).backward()
-        except Exception as e: self.leave(); self.said = f'not compiled: {type(e).__name__}'; self.back()
-        finally:
-            m.zero_grad()
-            for k, v in m.named_buffers(): v.copy_(kept[k])
-    def _judge(self):
-        a, b = self.times['eager'], self.times['compiled']
-        if b < a: self.said = f'compiled: {1000*a:.1f} → {1000*b:.1f} ms a step'
-        else: self.leave(); self.said = f'not compiled: {1000*a:.1f} → {1000*b:.1f} ms a step'; self.back()
     def back(self): 'Nothing was replayed before.'
     def leave(self): # also called when the learner has forgotten this callback
         if hasattr(self, 'net'): self.net._compiled_call_impl = None
+
+# %% ../nbs/15_optimise.ipynb #4dd823ca
+@patch
+def _compile(self:CompileIfItPays):
+    "Compile, and try it on this batch; nothing of the network is changed by the trial."
+    m = self.learn.model; device = next(m.parameters()).device.type; half = device == 'cuda' and hasattr(self.learn, 'mixed_precision'); kept = {k: v.clone() for k, v in m.named_buffers()}
+    if self.graph and self.graph.used: self.graph.leave(); self.back = self.graph.on
+    try:
+        with torch.random.fork_rng(), torch.autocast(device, enabled=half): m.compile(**self.how); self.learn.loss_func(m(*self.xb), *self.yb).backward()
+    except Exception as e: self.leave(); self.said = f'not compiled: {type(e).__name__}'; self.back()
+    finally:
+        m.zero_grad()
+        for k, v in m.named_buffers(): v.copy_(kept[k])
+
+# %% ../nbs/15_optimise.ipynb #c5a1a4bf
+@patch
+def _judge(self:CompileIfItPays):
+    a, b = self.times['eager'], self.times['compiled']
+    if b < a: self.said = f'compiled: {1000*a:.1f} → {1000*b:.1f} ms a step'
+    else: self.leave(); self.said = f'not compiled: {1000*a:.1f} → {1000*b:.1f} ms a step'; self.back()
