@@ -69,6 +69,7 @@ def blurred(
         x, two = part(2)*w[0], part(1) + part(3); x.addcmul_(two, w[1]).addcmul_(torch.add(part(0), part(4), out=two), w[2])
     return x
 
+# %% ../nbs/14_augment.ipynb #f57646cf
 def moved(
     x, # (N, C, H, W) tensor
     drawn:dict, # `affine` of `draw_p2`
@@ -95,6 +96,7 @@ def _noise_(x, scale, own, bank=None):
     most, start = x[0].numel(), torch.rand(len(x), dtype=torch.float64); start = (start*(len(bank) - most + 1)).long().tolist()
     for picture, s, each, i in zip(x, scale.tolist(), own.tolist(), start): like = picture if each else picture[:1]; picture.add_(bank[i:i + like.numel()].view_as(like), alpha=s)
 
+# %% ../nbs/14_augment.ipynb #d480d1f5
 def _p2(x, d, bank=None):
     "The six operations on a batch that may be changed."
     column = lambda v: v.reshape(len(v), *v.shape[1:] or (1,), 1, 1).to(x.dtype)
@@ -120,6 +122,7 @@ def augment_p2(
     for i in range(0, len(x), most): part = slice(i, i + most); out[part] = _p2(x[part].clone(memory_format=torch.contiguous_format), of(part), bank) # part by part, each small enough for the processor's cache: nearly twice as fast
     return out
 
+# %% ../nbs/14_augment.ipynb #78571de1
 @functools.cache
 def _transform():
     import torch

@@ -63,6 +63,7 @@ def home_for(
     device = torch.device(device or 'cpu')
     return device if device.type == 'cuda' and size < torch.cuda.mem_get_info(device)[0]/2 else torch.device('cpu')
 
+# %% ../nbs/16_loaders.ipynb #4c1d44ba
 def disk_for(
     n:int, # Number of images
     size:int, # Side in pixels
@@ -76,6 +77,7 @@ def _space(shape, dtype, device):
     if device.type != 'cpu' or room_for(shape[0], shape[-1], shape[1]): return torch.empty(shape, dtype=dtype, device=device)
     with tempfile.TemporaryFile() as f: return torch.from_numpy(np.memmap(f, np.uint8, 'w+', shape=tuple(shape)))
 
+# %% ../nbs/16_loaders.ipynb #60a44efe
 class RememberDL(TfmdDL):
     "A fastai loader that decodes all images once, in threads, keeps them as bytes (on the GPU if they fit) and gathers batches by index; for item transforms that are not random."
     def create_batches(self, samps):
@@ -159,11 +161,13 @@ def from_data(cls:CellDataLoaders,
     table = check_images(read_table(data, patient, root, on_error), on_error)
     return cls.from_table(split_table(table, method=split, valid_pct=valid_pct, test_pct=0, seed=seed), **kwargs)
 
+# %% ../nbs/16_loaders.ipynb #ef93ee0b
 @patch(cls_method=True)
 def from_folder(cls:CellDataLoaders, path:str|os.PathLike, **kwargs):
     "DataLoaders from a folder of class folders; arguments as in `from_data` and `from_table`."
     return cls.from_data(path, **kwargs)
 
+# %% ../nbs/16_loaders.ipynb #c547620f
 @patch(cls_method=True)
 def from_csv(cls:CellDataLoaders, path:str|os.PathLike, **kwargs):
     "DataLoaders from a CSV file with the columns `path` and `label`; arguments as in `from_data` and `from_table`."
