@@ -206,7 +206,7 @@ def _predict_line(sides, times, limits):
     def theirs(out):
         p, _ = b.get_preds(dl=b.dls.test_dl(sides.files, num_workers=w)); pd.DataFrame(p.numpy(), columns=b.dls.vocab).assign(path=sides.files).to_csv(out, index=False)
     with tempfile.TemporaryDirectory() as d, b.no_bar(), b.no_logging():
-        predict_to(one, sides.files[:64], f'{d}/warm.csv'); theirs_warm = b.get_preds(dl=b.dls.test_dl(sides.files[:64], num_workers=0))
+        predict_to(one, sides.files[:64], f'{d}/warm.csv'); b.get_preds(dl=b.dls.test_dl(sides.files[:64], num_workers=0))
         ours, theirs_ = in_turns(lambda: predict_to(one, sides.files, f'{d}/a.csv'), lambda: theirs(f'{d}/b.csv'), times)
     limit = limits['fp32']/limits['operations']
     return [row(f'predict/{sides.arch}', n/ours, n/theirs_, 'images/s', limit, bound(n/ours, limit, limits['decode']) + f'; {one.engine.name}')]
