@@ -36,6 +36,7 @@ class StandIn:
     def __eq__(self, o): return self is o
     def __repr__(self): return f'<{self.where or "result of a call"}>'
 
+# %% ../nbs/46_convert.ipynb #45c88167
 def _real():
     "The few things that are made: tensors, and plain containers."
     import torch
@@ -48,6 +49,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module, name):
         self.named.add(f'{module}.{name}'); made = _real().get((module, name)); return made or type(name.split('.')[-1], (StandIn,), {'where': f'{module}.{name}'})
 
+# %% ../nbs/46_convert.ipynb #45e95676
 _MOST = 64_000_000 # bytes of a stream; that of a fastai learner has some hundred thousand
 
 def _check_stream(path):
@@ -59,6 +61,7 @@ def _check_stream(path):
     for op, arg, at in pickletools.genops(data):
         if op.name in ('PUT', 'BINPUT', 'LONG_BINPUT') and not 0 <= arg <= len(data): raise ModelError(f'{path} is damaged at byte {at:,} of its stream. Export the learner again with learn.export().')
 
+# %% ../nbs/46_convert.ipynb #d3864430
 def read_pickle(
     path, # A .pkl file of `learn.export`, or any file of `torch.save`
 )->tuple: # (what it holds, with stand-ins; names that it wanted to import)
@@ -86,6 +89,7 @@ def _listed(o, depth=0):
     if isinstance(o, (list, tuple)): return list(o)
     f = _facts(o); inner = f.get('items', f.get('fs')); return (_listed(inner, depth + 1) if inner is not None and depth < 5 else []) or (list(o.items) if isinstance(o, StandIn) else [])
 
+# %% ../nbs/46_convert.ipynb #720c33a9
 _BUILT = dict(Sequential='', LinBnDrop='Sequential', Flatten='', AdaptiveConcatPool2d='')
 
 def _weights_of(module, prefix=''):
@@ -132,6 +136,7 @@ def _pixels_of(dls):
     if strange: raise ModelError(f'Its loaders do what cannot be said as plain facts: {"; ".join(strange)}. Only images squished to a square are known here.')
     return Pixels(size, grey, median), mean, std
 
+# %% ../nbs/46_convert.ipynb #1097f603
 def _classes_of(dls):
     "Names of the classes, in the order of the outputs."
     found, seen, todo = [], set(), [dls]
@@ -181,6 +186,7 @@ def convert_pickle(
     facts = dict(name=Path(path).stem, title='Converted fastai learner', licence=licence, arch=d['described']['arch'], model_args=d['described']['model_args'], mean=d['mean'], std=d['std'], calibration=None, notes=notes, data=dict(source_sha256=digest))
     return late('leukocls.convert:write_converted')(out, model, d, facts, reference, overwrite)
 
+# %% ../nbs/46_convert.ipynb #44a2188a
 def write_converted(
     out, # Folder of the bundle
     model, # nn.Module built from the description
