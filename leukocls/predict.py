@@ -31,6 +31,7 @@ def eight_views(
     "The eight flips and quarter turns: a cell has no up."
     return x if views == 1 else np.concatenate([np.rot90(x[:, :, ::-1] if flip else x, k, (1, 2)) for k, flip in VIEWS[:views]])
 
+# %% ../nbs/18_predict.ipynb #e04d4f29
 class Predictor:
     "Predicts files with a learner: prepared once, used often."
     def __init__(self,
@@ -111,6 +112,7 @@ def chunks(self:Predictor,
         if sum(map(len, kept)) >= rows: yield pd.concat(kept, ignore_index=True); kept = []
     if kept: yield pd.concat(kept, ignore_index=True)
 
+# %% ../nbs/18_predict.ipynb #f19095a4
 @patch
 def _slowly(self:Predictor, paths, on_error):
     while some := list(islice(paths, 64)):
@@ -124,6 +126,7 @@ def _slowly(self:Predictor, paths, on_error):
         if good: p[[i for i in range(len(some)) if i not in bad]] = by_fastai(self.learn, good)
         yield _table(self.classes, some, p, bad if on_error == 'keep' else None)
 
+# %% ../nbs/18_predict.ipynb #a45446d1
 @patch
 def __call__(self:Predictor,
     image, # Image file, or a picture as Pillow opens it
@@ -173,6 +176,7 @@ def predict_to(
     finally: part.unlink(missing_ok=True)
     return n
 
+# %% ../nbs/18_predict.ipynb #ba967732
 def _writer(part, suffix):
     "A function that appends a table to a file, and closes it when it gets None."
     if suffix != '.parquet':
