@@ -56,6 +56,7 @@ def _phases(recipe, pretrained):
     top = recipe.lr[-1] if isinstance(recipe.lr, tuple) else recipe.lr
     return [(recipe.head_epochs, top, True), (recipe.epochs, slice(top/20, top/2), False)]
 
+# %% ../nbs/25_fit.ipynb #96ee602a
 def loss_of(
     recipe:Recipe, # With `loss` and `balance`
     labels, # Of the training images
@@ -66,6 +67,7 @@ def loss_of(
     weight = torch.tensor([len(labels)/(len(vocab)*max(1, (labels == c).sum())) for c in vocab], dtype=torch.float32, device=device) if recipe.balance else None
     return (FocalLossFlat if recipe.loss == 'focal' else CrossEntropyLossFlat)(weight=weight)
 
+# %% ../nbs/25_fit.ipynb #c1dd8103
 def _fit(learn, recipe, pretrained, cbs):
     "All phases of a recipe."
     for epochs, lr, frozen in _phases(recipe, pretrained):
@@ -102,6 +104,7 @@ def _stand_ins(folder, classes):
     for r in rows: PILImage.create(np.zeros((8, 8, 3), 'uint8')).save(r['path'])
     return rows
 
+# %% ../nbs/25_fit.ipynb #eb2978a8
 def probe_learner(
     dls, # fastai DataLoaders
     facts:dict, # `model` of a probe's recipe.json
@@ -114,6 +117,7 @@ def probe_learner(
     learn = Learner(dls, torch.nn.Sequential(body, probe_head(head['kind'], head['shape'])).to(memory_format=torch.channels_last), metrics=[accuracy, error_rate], splitter=default_split)
     learn.arch, learn.model_args = facts['arch'], facts['model_args']; learn.freeze(); return learn
 
+# %% ../nbs/25_fit.ipynb #cd5ac891
 def rebuild(
     run, # A `Run`
     table=None, # Table to make its loaders from, to train on; None leaves them empty
