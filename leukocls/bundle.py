@@ -33,6 +33,7 @@ def sums_of(
     "One line per file, in order of their names."
     return ''.join(f'{hashlib.sha256(files[n]).hexdigest()}  {n}\n' for n in sorted(files))
 
+# %% ../nbs/40_bundle.ipynb #38a9acc7
 def _promised(folder):
     "Name → hash, as SHA256SUMS says."
     try: text = (folder/'SHA256SUMS').read_bytes()[:100_000].decode('ascii')
@@ -128,6 +129,7 @@ def parity(
     if bad: raise ModelError(f'The bundle would not give the same answers: {", ".join(f"{n} differs by up to {d:.2g}" for n, d in bad.items())} from {names[0]} (at most {bound:g} is allowed). Nothing was written; please report this with the name of the network.')
     return out
 
+# %% ../nbs/40_bundle.ipynb #a5ef6532
 def some_pictures(
     pixels:Pixels, # How pictures are prepared
     paths=(), # Image files; those that can be read are used
@@ -160,6 +162,7 @@ def _timm_config(described, mean, std):
     keep = {k: v for k, v in own.items() if k in ('interpolation', 'crop_pct', 'first_conv', 'classifier', 'pool_size') and v is not None}
     return dict(architecture=arch, num_classes=0, model_args=args, pretrained_cfg=keep | dict(input_size=[described['channels'], described['size'], described['size']], mean=mean, std=std, num_classes=0))
 
+# %% ../nbs/40_bundle.ipynb #8abd9036
 def timm_loads(
     folder, # A bundle
 )->bool: # Whether timm alone builds the body with these weights
@@ -201,6 +204,7 @@ def write_bundle(
     if examples: out['examples.safetensors'] = _examples(examples, engines, onnx, pixels, len(classes), classes)
     return _put(folder, out, c, overwrite)
 
+# %% ../nbs/40_bundle.ipynb #85efaab0
 def _width(both, x):
     "Length of the features; 0 where there is nothing before the last layer."
     import torch
@@ -255,6 +259,7 @@ def run_facts(
                 metrics=short | dict(n=m['n'], split=m['split'], interval=m['interval'], per_class={c: dict(recall=v['recall'], support=v['support']) for c, v in m['per_class'].items()}), data=data, split=i['split'], audit=dict(verdict=late('leukocls.report:verdict')(i, m, shortcuts), leaks=leak, shortcuts={k: v['accuracy'] for k, v in shortcuts.items()}),
                 notes=i.get('notes', []), recipe={k: v if k != 'weights' else Path(str(v)).name for k, v in r.items()}, seed=i['seed'])
 
+# %% ../nbs/40_bundle.ipynb #65c58961
 def export_bundle(
     run, # `Run`, or its folder
     out=None, # Folder to write; by default `bundle` in the run's folder
