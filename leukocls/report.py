@@ -54,12 +54,14 @@ def leaks_of(
     s = info['split']; found = [f"{s[k]:,} {word}" for k, word in (('shared_patients', 'patients'), ('shared_files', 'identical files'), ('shared_groups', 'groups of near-duplicates')) if s.get(k)]
     return ' and '.join([', '.join(found[:-1]), found[-1]] if len(found) > 1 else found)
 
+# %% ../nbs/32_report.ipynb #e5a20ac9
 def stamp_of(
     info:dict, # From recipe.json
 )->str: # One line
     "What stands below every plot: how the data were divided, and what this is not."
     return f"{info['name']} · {SHORT_SPLIT.get(info['split'].get('method'), SHORT_SPLIT['given'])}{' · LEAKS between the sides' if leaks_of(info) else ''} · research use only"
 
+# %% ../nbs/32_report.ipynb #2f8a2762
 def beside(
     metrics:dict, # From metrics.json
     shortcuts:dict, # From shortcuts.json
@@ -71,6 +73,7 @@ def beside(
     over = 'clearly more' if m['low'] > s['accuracy'] else 'not more' if m['value'] <= s['accuracy'] else 'not clearly more'
     return f"{word} alone: {100*s['accuracy']:.1f} %; this model: {100*m['value']:.1f} %, {over}."
 
+# %% ../nbs/32_report.ipynb #cac96a84
 def verdict(
     info:dict, # From recipe.json
     metrics:dict, # From metrics.json
@@ -138,6 +141,7 @@ def _trust(metrics, shortcuts, calibration, gate):
     return ((f'<h2>What it must beat</h2><p>Five nearest neighbours in numbers that no cell is needed for, learned from the same training images, judged on the same images.</p>{_table(rows, ["told by", "right"], "plain")}' if shortcuts else '')
             + (f'<h2>How sure it is</h2><ul>{"".join(f"<li>{html.escape(t)}</li>" for t in said)}</ul>' if said else ''))
 
+# %% ../nbs/32_report.ipynb #2a404b9e
 def repeat(
     info:dict, # From recipe.json
 )->str: # Python code
@@ -147,6 +151,7 @@ def repeat(
     return (f"from leukocls.data import read_table\nfrom leukocls.train import train\n\ntable = read_table('table.csv')  # this run's own, with its split\nrun = train({words})\n"
             f"# data: {info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}")
 
+# %% ../nbs/32_report.ipynb #3968f096
 def _page(info, metrics, plots, shown, shortcuts, calibration, gate):
     "The report as one HTML page."
     esc = html.escape; names = dict(f1='F1', f2='F2', mcc='Matthews correlation', auroc='AUROC', ece='calibration error', kappa="Cohen's kappa")
