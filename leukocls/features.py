@@ -37,6 +37,7 @@ def weights_name(
     if not files or not files[0].is_file(): raise ModelError(f'weights={str(weights)!r} is neither "imagenet" nor a file or folder of weights. Check the path.')
     return f'{str(arch).split(":")[0]} {hashlib.sha256(content_hashes(files).tobytes()).hexdigest()}'
 
+# %% ../nbs/21_features.ipynb #b922cefa
 def build_body(
     arch:str, # As in `weights_name`
     weights='imagenet', # As in `weights_name`
@@ -119,6 +120,7 @@ def begin(self:FrozenBody,
     except OSError: return False
     return True
 
+# %% ../nbs/21_features.ipynb #b9c70ce9
 @patch
 def _wait(self:FrozenBody):
     "Until the process is done, but no longer than two minutes."
@@ -128,6 +130,7 @@ def _wait(self:FrozenBody):
         p.kill(); p.wait()
         if not isinstance(e, subprocess.TimeoutExpired): raise
 
+# %% ../nbs/21_features.ipynb #d9740813
 def begin_all(
     recipes, # Recipes; those of kind 'probe' count
     paths, # Image files

@@ -35,6 +35,7 @@ class Ready(nn.Module):
         self.register_buffer('mean', column(mean, [0.])); self.register_buffer('std', column(std, [1.]))
     def forward(self, x): return self.model((x.permute(0, 3, 1, 2).float()/255 - self.mean)/self.std).float()
 
+# %% ../nbs/17_networks.ipynb #6e84de81
 def network_of(
     learn, # fastai Learner
 ): # (`Ready` network, `Pixels`), or None where its loaders do something that is not known here
@@ -125,6 +126,7 @@ def with_views(
     "A network that looks at each picture several times."
     return net if views == 1 else nn.Sequential(torch.fx.symbolic_trace(_Turn(views)), net, torch.fx.symbolic_trace(_Merge(views)))
 
+# %% ../nbs/17_networks.ipynb #b4d4cdec
 def views_of(
     net:nn.Module, # Any network
 )->tuple: # (how many views it looks at, the network that looks at one)
@@ -150,6 +152,7 @@ class TorchEngine(Engine):
             return self.net(torch.from_numpy(np.require(x, requirements='CW')).to(self.device, non_blocking=True))
     def finish(self, job): return job.float().cpu().numpy()
 
+# %% ../nbs/17_networks.ipynb #725d5ea3
 def weights_key(
     ready:nn.Module, # A `Ready` network
     pixels:Pixels, # How pictures are prepared
@@ -187,6 +190,7 @@ def _keep(ov, model, kept):
             prune(kept.parent, 2e9)
         except (OSError, RuntimeError): pass
 
+# %% ../nbs/17_networks.ipynb #f7acb8b9
 def onnx_bytes(
     ready:nn.Module, # A `Ready` network on the CPU
     pixels:Pixels, # How pictures are prepared
