@@ -85,6 +85,7 @@ class Classifier:
     def nearest(self, image, k=5)->list: return _nearest(self, image, k) # Known cells that look most alike: label, similarity, jpeg; none if the bundle holds none
     def __repr__(self): return f'Classifier({self.name}: {listed(self.classes, 8)}; {self.engine.name})'
 
+# %% ../nbs/41_classify.ipynb #0ebee44c
 def _engine(bundle, choose):
     "The fastest engine here; PyTorch only where it is asked for, or nothing else is there."
     onnx, parts, k = bundle.files['model.onnx'], 1 + (bundle.config['features'] > 0), len(bundle.config['classes'])

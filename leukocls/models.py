@@ -202,6 +202,7 @@ def _forget_paths(learn, arch):
     stored.pop('pretrained_cfg_overlay', None)
     vars(learn).pop('pretrained_cfg_overlay', None)
 
+# %% ../nbs/20_models.ipynb #dd611225
 def cell_learner(
     dls, # fastai DataLoaders, from `CellDataLoaders`
     arch:str='efficientnet_b3', # timm name, `hf-hub:…`, `local-dir:…`, several of these joined by `+`, or one of `NETWORKS`
