@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from fastcore.basics import patch
 
 from .core import DataError, RunError, cache_folder, prune, write_whole
 
@@ -46,34 +47,38 @@ class Remembered:
         key:str, # What the rows depend on besides the content: weights, size, versions
     ): self.folder, self.key = cache_folder(kind), key
 
-    def get(self,
-        hashes:np.ndarray, # (N, 32) from `content_hashes`
-    ): # (rows (N, D), or None where nothing is known; (N,) True where a row is known)
-        "The rows that are there."
-        there, rows = np.zeros(len(hashes), bool), None; where = {}
-        for i, h in enumerate(hashes): where.setdefault(h.tobytes(), []).append(i)
-        for path in sorted(self.folder.glob(f'{self.key}-*.npz')) if self.folder else ():
-            try:
-                with np.load(path, allow_pickle=False) as d:
-                    pairs = [(i, j) for j, n in enumerate(d['hashes']) for i in where.get(n.tobytes(), ())]
-                    if not pairs: continue # about other images: its rows need not be read
-                    (i, j), values = np.array(pairs).T, d['rows']; values = values if np.array_equal(j, np.arange(len(values))) else values[j]
-                os.utime(path)
-            except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, EOFError): path.unlink(missing_ok=True); continue
-            if rows is None and np.array_equal(i, np.arange(len(hashes))): return values, ~there # all of them, from one file
-            if rows is None: rows = np.zeros((len(hashes), *values.shape[1:]), values.dtype)
-            rows[i] = values; there[i] = True
-        return rows, there
+# %% ../nbs/06_memory.ipynb #02a0b3e0
+@patch
+def get(self:Remembered,
+    hashes:np.ndarray, # (N, 32) from `content_hashes`
+): # (rows (N, D), or None where nothing is known; (N,) True where a row is known)
+    "The rows that are there."
+    there, rows = np.zeros(len(hashes), bool), None; where = {}
+    for i, h in enumerate(hashes): where.setdefault(h.tobytes(), []).append(i)
+    for path in sorted(self.folder.glob(f'{self.key}-*.npz')) if self.folder else ():
+        try:
+            with np.load(path, allow_pickle=False) as d:
+                pairs = [(i, j) for j, n in enumerate(d['hashes']) for i in where.get(n.tobytes(), ())]
+                if not pairs: continue # about other images: its rows need not be read
+                (i, j), values = np.array(pairs).T, d['rows']; values = values if np.array_equal(j, np.arange(len(values))) else values[j]
+            os.utime(path)
+        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, EOFError): path.unlink(missing_ok=True); continue
+        if rows is None and np.array_equal(i, np.arange(len(hashes))): return values, ~there # all of them, from one file
+        if rows is None: rows = np.zeros((len(hashes), *values.shape[1:]), values.dtype)
+        rows[i] = values; there[i] = True
+    return rows, there
 
-    def put(self,
-        hashes:np.ndarray, # (N, 32)
-        rows:np.ndarray, # (N, D)
-    )->None:
-        "Keep rows; where nothing can be kept, nothing is, and nothing is lost but time."
-        if self.folder is None or not len(hashes): return
-        whole = io.BytesIO(); np.savez(whole, hashes=hashes, rows=rows); name = hashlib.sha256(hashes.tobytes()).hexdigest()[:12]
-        try: write_whole(self.folder/f'{self.key}-{name}.npz', whole.getvalue()); prune(self.folder)
-        except RunError: pass
+# %% ../nbs/06_memory.ipynb #ea4cd503
+@patch
+def put(self:Remembered,
+    hashes:np.ndarray, # (N, 32)
+    rows:np.ndarray, # (N, D)
+)->None:
+    "Keep rows; where nothing can be kept, nothing is, and nothing is lost but time."
+    if self.folder is None or not len(hashes): return
+    whole = io.BytesIO(); np.savez(whole, hashes=hashes, rows=rows); name = hashlib.sha256(hashes.tobytes()).hexdigest()[:12]
+    try: write_whole(self.folder/f'{self.key}-{name}.npz', whole.getvalue()); prune(self.folder)
+    except RunError: pass
 
 # %% ../nbs/06_memory.ipynb #ebc57b47
 def kept(

@@ -21,6 +21,8 @@ from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
 
+from fastcore.basics import patch
+
 from .app import make_app
 from .core import RESEARCH_ONLY, DataError, LeukoError, late, need
 from .guard import Token, patient_protocol
@@ -46,22 +48,29 @@ class Server:
         except OSError as e: self.socket.close(); raise LeukoError(f'The certificate or its key cannot be used ({e.strerror or e}). Both are PEM files.') from None
         self.server, self.thread = self.uvicorn.Server(self.config), None
 
-    def run(self): # Until interrupted
-        try: self.server.run(sockets=[self.socket])
-        finally: self.app.desk.worker.close()
-
-    def start(self)->'Server': # In a thread; comes back when it listens
-        self.thread = threading.Thread(target=self.run, name='leukocls-server', daemon=True); self.thread.start()
-        while not self.server.started and self.thread.is_alive(): time.sleep(.01)
-        return self
-
-    def stop(self):
-        self.server.should_exit = True
-        if self.thread: self.thread.join(10)
-
     def __enter__(self): return self.start()
     def __exit__(self, *_): self.stop()
     def _repr_html_(self): return f'<p>leukocls listens at <a href="{self.url}" target="_blank">{self.url}</a>. {RESEARCH_ONLY}</p>'
+
+# %% ../nbs/44_serve.ipynb #34099362
+@patch
+def run(self:Server):
+    "Listen until interrupted."
+    try: self.server.run(sockets=[self.socket])
+    finally: self.app.desk.worker.close()
+
+@patch
+def start(self:Server)->'Server': # Itself
+    "Listen in a thread; comes back when it listens."
+    self.thread = threading.Thread(target=self.run, name='leukocls-server', daemon=True); self.thread.start()
+    while not self.server.started and self.thread.is_alive(): time.sleep(.01)
+    return self
+
+@patch
+def stop(self:Server):
+    "Stop listening, and wait until the thread has ended."
+    self.server.should_exit = True
+    if self.thread: self.thread.join(10)
 
 # %% ../nbs/44_serve.ipynb #b07c65e7
 def load_bundles(
