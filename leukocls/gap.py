@@ -58,6 +58,7 @@ class Gap:
                 f"  gap: {100*d.difference:+.1f} points ({100*d.low:+.1f} to {100*d.high:+.1f}). {self.note}")
     def _repr_html_(self): return f'<pre>{html.escape(str(self))}</pre><p>{RESEARCH_ONLY}</p>'
 
+# %% ../nbs/35_gap.ipynb #b2510f00
 def leakage_gap(
     table:pd.DataFrame, # From `read_table`
     recipe:str|Recipe='probe', # Name of a recipe, or a recipe; a network is trained 2 × folds times
