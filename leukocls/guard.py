@@ -48,6 +48,7 @@ def wants_html(
         return -1.
     return liking('text/html') > max(0, liking('application/json'))
 
+# %% ../nbs/39_guard.ipynb #e3d9ea38
 PAGE = '<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title><link rel="stylesheet" href="{up}static/app.css"><link rel="icon" href="{up}static/icon.svg"></head><body class="plain"><main>{body}</main></body></html>'
 
 def page_of(
@@ -59,6 +60,7 @@ def page_of(
     "A plain page in the style of the application."
     return PAGE.format(lang=lang, title=escape(title), up='../'*max(0, path.count('/') - 1) or './', body=body).encode()
 
+# %% ../nbs/39_guard.ipynb #7d3a0147
 def error_answer(
     status:int, # HTTP status
     message:str, # What is wrong and what to do; plain text
