@@ -109,6 +109,12 @@ def _layers_of(module):
     said = {k: list(v) if isinstance(v, tuple) else v for k in known[name][1].split() if (v := f.get(k, 1e-5 if k == 'eps' else None)) is not None}
     return [name, said | (dict(bias=(f.get('_parameters') or {}).get('bias') is not None) if name in ('Linear', 'Conv2d') else {})]
 
+# %% ../nbs/46_convert.ipynb #359d362d
+def _bilinear(mode):
+    "Whether a way to resample is Pillow's bilinear: its number, the member of the enumeration by number, or by name."
+    args = mode.args if isinstance(mode, StandIn) else (mode,)
+    return args == (2,) or _kind(mode) == 'getattr' and len(args) == 2 and getattr(args[0], 'where', '') == 'PIL.Image.Resampling' and args[1] == 'BILINEAR'
+
 # %% ../nbs/46_convert.ipynb #b0036518
 _TRAINING_ONLY = 'Flip Dihedral FlipItem DihedralItem Brightness Contrast Saturation Hue Rotate Warp Zoom AffineCoordTfm SpaceTfm LightingTfm RandomErasing'.split() # fastai leaves images that are predicted as they are
 
@@ -119,7 +125,7 @@ def _pixels_of(dls):
     for t in _listed(f.get('after_item')):
         s, k = _facts(t), _kind(t); method = str(s.get('method', '')).lower()
         if k == 'Resize':
-            side = s.get('size'); side = tuple(side.args[0] if isinstance(side, StandIn) else side); bilinear = s.get('mode') == 2 or getattr(s.get('mode'), 'args', ()) == (2,)
+            side = s.get('size'); side = tuple(side.args[0] if isinstance(side, StandIn) else side); bilinear = _bilinear(s.get('mode'))
             if method != 'squish' or len(set(side)) != 1 or not bilinear: strange.append(f'Resize to {side} by {method or "an unknown method"}{"" if bilinear else ", not bilinear"} (only squishing to a square is known)')
             else: size = int(side[0])
         elif k != 'ToTensor': strange.append(k)

@@ -69,6 +69,14 @@ def test_plain_fastai(films, tmp_path, arch):
     b = convert_pickle(tmp_path/'x.pkl', tmp_path/'b', trust=True); assert b.config['parity']['largest_difference']['learner'] < 1e-3 and b.config['timm'] and b.config['network']['arch'] == arch
     image = next(str(p) for p in films.rglob('*.png')); want = dict(zip(learn.dls.vocab, map(float, learn.predict(image)[2]))); got = Classifier.load(tmp_path/'b')(image).probabilities; assert got.keys() == want.keys() and max(abs(got[c] - want[c]) for c in want) < 1e-3
 
+def test_written_by_python_3_11_2(films, tmp_path, monkeypatch):
+    "Debian 12's Python pickles the members of an enumeration by name."
+    from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
+    from PIL import Image
+    monkeypatch.setattr(Image.Resampling, '__reduce_ex__', lambda self, protocol: (getattr, (type(self), self.name)))
+    learn = vision_learner(ImageDataLoaders.from_folder(films, valid_pct=.3, item_tfms=Resize(32, method='squish'), bs=4, num_workers=0), 'resnet10t', pretrained=False); learn.export(tmp_path/'x.pkl')
+    found = read_learner(tmp_path/'x.pkl'); assert any(n.endswith('.getattr') for n in found['named']) and found['pixels'].size == 32 and found['classes'] == list(learn.dls.vocab)
+
 @pytest.mark.parametrize('how, said', [('crop', 'Resize to .* by crop'), ('tv', 'only timm backbones'), ('open', 'a transform .* of images')])
 def test_what_cannot_be_said(films, tmp_path, how, said):
     from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, Resize, TransformBlock, get_image_files, parent_label, resnet18, vision_learner
