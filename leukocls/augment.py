@@ -82,7 +82,9 @@ def moved(
     inverse = torch.stack([torch.stack([d, -c], 1), torch.stack([-b, a], 1)], 1)/(a*d - b*c)[:, None, None] # its rows: what a step to the right, a step down means in the picture that is read
     if flip is not None: inverse = inverse*torch.stack([1 - 2*flip.to(t.dtype), torch.ones_like(t)], 1)[:, None]
     start, (right, down), ends = -(2*drawn['translate'][:, None] @ inverse), inverse.unbind(1), lambda n: torch.linspace(1/n - 1, 1 - 1/n, n, device=x.device)[:, None]
-    pairs = torch.view_as_complex; grid = torch.view_as_real(pairs(right[:, None]*ends(x.shape[3]))[:, None] + pairs(down[:, None]*ends(x.shape[2]) + start)[:, :, None]) # both coordinates in one sum
+    across, along = right[:, None]*ends(x.shape[3]), down[:, None]*ends(x.shape[2]) + start
+    if x.device.type == 'cpu': grid = torch.view_as_real(torch.view_as_complex(across)[:, None] + torch.view_as_complex(along)[:, :, None]) # both coordinates as one number: ten times as fast
+    else: grid = across[:, None] + along[:, :, None]
     return torch.nn.functional.grid_sample(x, grid.to(x.dtype), align_corners=False)
 
 # %% ../nbs/14_augment.ipynb #807902ae
@@ -101,7 +103,7 @@ def _p2(x, d, bank=None):
     "The six operations on a batch that may be changed."
     column = lambda v: v.reshape(len(v), *v.shape[1:] or (1,), 1, 1).to(x.dtype)
     if 'flip' in d and 'affine' not in d: x[d['flip']] = x[d['flip']].flip(3)
-    if 'blur' in d and len(at := (d['blur'] > 0).nonzero()[:, 0]): x.index_copy_(0, at, blurred(x.index_select(0, at), d['blur'][at])) # five times as fast as x[at]
+    if 'blur' in d and len(at := (d['blur'] > 0).nonzero()[:, 0]): x.index_copy_(0, at, blurred(x.index_select(0, at), d['blur'][at])) # several times as fast as x[at] = …
     if 'contrast' in d: x.sub_(127/255).mul_(column(d['contrast'])).add_(127/255).clamp_(0, 1)
     if 'noise' in d: _noise_(x, **d['noise'], bank=bank); x.clamp_(0, 1)
     if 'multiply' in d: x.mul_(column(d['multiply'])).clamp_(0, 1)
