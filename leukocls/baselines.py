@@ -28,7 +28,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
-from .core import RunError, bar, late, write_whole
+from .core import LeukoError, RunError, bar, late, write_whole
 from .images import Pixels, read_batches
 from .memory import Remembered, content_hashes
 from .recipes import Recipe
@@ -218,12 +218,14 @@ def fit_classical(
     "Features once, then scikit-learn; the result is a run like any other."
     from safetensors.torch import save
     check_space(folder, 50_000_000); pixels = Pixels(recipe.size, recipe.grey, recipe.median); X = spectra(table.path, pixels, progress).astype('float64') # scikit-learn computes in the precision it gets
-    train = (table.split == 'train').to_numpy(); fitted = _fit_system(recipe, X[train], table.label[train].to_numpy(str), groups_of(table)[train], info['seed'])
+    train = (table.split == 'train').to_numpy()
+    try: fitted = _fit_system(recipe, X[train], table.label[train].to_numpy(str), groups_of(table)[train], info['seed']); p = fitted.predict_proba(X)
+    except ValueError as e: raise e if isinstance(e, LeukoError) else RunError(f'`{recipe.name}` cannot learn from {train.sum()} training images: {str(e).splitlines()[0]}. Give more images, or use another system.') from e
     layer = layer_of(fitted); classes = [str(c) for c in fitted.classes_]; numbers = sum(v.numel() for v in layer.state_dict().values())
     info.update(device='cpu', precision='fp64', status='finished', model=dict(arch=recipe.arch, model_args={}, classes=classes, mean=None, std=None, timm=False, system=layer.spec, total=numbers, trainable=numbers, frozen=0))
     write_info(folder, info); write_csv(folder/'table.csv', table); write_whole(folder/'model.safetensors', save({f'1.{k}': v for k, v in layer.state_dict().items()}))
     write_csv(folder/'history.csv', pd.DataFrame(columns=['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds'])) # last: a folder without it holds nothing learned
-    p = fitted.predict_proba(X); _same(layer, X, p); where = {q: i for i, q in enumerate(table.path)}
+    _same(layer, X, p); where = {q: i for i, q in enumerate(table.path)}
     def predict(paths): q = p[[where[o] for o in paths]]; return pd.DataFrame({'pred': [classes[i] for i in q.argmax(1)], **{f'p_{c}': q[:, i] for i, c in enumerate(classes)}})
     return Fitted(predict, rate=_rate(fitted, list(table.path[~train][:64]), pixels), after=lambda: _learner(folder, table))
 

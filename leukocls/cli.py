@@ -253,6 +253,6 @@ def recipes(
     "Show the recipes: one word stands for a whole paper's system."
     from leukocls.recipes import as_dict, get_recipe, recipes as table
     found = table(); n = found.parameters.astype(object).where(found.parameters.notna(), None)
-    if as_json: typer.echo(json.dumps([as_dict(get_recipe(name)) | dict(parameters=n[name] and int(n[name])) for name in found.index], indent=1, ensure_ascii=False)); return
-    shown = found[['title', 'paper', 'data', 'size', 'optimiser', 'schedule', 'epochs', 'parameters', 'published_accuracy']].assign(paper=found.paper.str.split(':').str[0], parameters=[f'{int(v):,}' if v else '–' for v in n])
+    if as_json: typer.echo(json.dumps([as_dict(get_recipe(name)) | dict(also=found.also[name], parameters=n[name] and int(n[name])) for name in found.index], indent=1, ensure_ascii=False)); return
+    shown = found[['title', 'paper', 'data', 'size', 'optimiser', 'schedule', 'epochs', 'parameters', 'published_accuracy']].assign(paper=found.paper.str.split(':').str[0], parameters=[f'{int(v):,}' if v else '–' for v in n]); shown.index = [f'{name}, {also}' if also else name for name, also in found.also.items()]
     typer.echo(shown.rename(columns={'published_accuracy': 'published %'}).to_string(na_rep='–'))

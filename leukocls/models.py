@@ -85,7 +85,9 @@ def weights_source(
 )->tuple: # (architecture, name for timm, pretrained, extra arguments for timm)
     "What to build and where its weights lie; whatever is wrong is said before anything is built."
     arch = str(arch); _known(arch)
-    if arch.startswith('local-dir:'): arch, weights = None, arch.split(':', 1)[1]
+    if arch.startswith('local-dir:'):
+        if str(weights) == 'none': own, _, _, extra = _local_dir(None, Path(arch.split(':', 1)[1])); return own, own, False, extra # its architecture, from random numbers
+        arch, weights = None, arch.split(':', 1)[1]
     if str(weights) == 'none': return arch, arch, False, {}
     if arch in NETWORKS: raise ModelError(f'`{arch}` is a network of its own, without pretrained weights. Use weights="none".')
     if str(weights) == 'imagenet': _can_download(arch); return arch, arch, True, {}
@@ -121,7 +123,7 @@ def _source(arch, weights, size, model_args):
     if stored and not name.startswith('local-dir:'): _, own, extra = load_model_config_from_hf(name.split(':', 1)[1]); extra = extra or {} # as timm will; kept, so that a run is rebuilt without the hub
     args = dict(model_args or {}); cfg = timm.get_pretrained_cfg(own, allow_unregistered=True) if timm.is_model(own) else None
     if size and cfg and cfg.fixed_input_size and size != {**extra, **args}.get('img_size', cfg.input_size[-1]): args['img_size'] = size # a ViT's positions are resampled to it
-    return own, name, pretrained, args if stored else {**extra, **args}, {**extra, **args} if stored else args
+    return own, name, pretrained, args if stored else {**extra, **args}, {k: v for k, v in {**extra, **args}.items() if k != 'pretrained_cfg_overlay'}
 
 class Beside(nn.Module):
     "Several timm networks on the same picture, their last features side by side; each gets the picture normalised as its own weights expect."

@@ -65,6 +65,7 @@ def change(
     "A recipe with some fields changed; every field is checked, all that is wrong is said at once."
     known = {f.name for f in dataclasses.fields(Recipe)}
     changes = {k: v for k, v in changes.items() if v is not None}
+    if recipe.weights == 'none' and 'weights' not in changes and any(a.startswith(('local-dir:', 'hf-hub:', 'hf_hub:')) for a in str(changes.get('arch', '')).split('+')): changes['weights'] = 'imagenet' # such a name says where its weights are: they are wanted
     wrong = [f'`{k}` is no field of a recipe ({", ".join(difflib.get_close_matches(k, known, 2)) or "see Recipe"})' for k in changes if k not in known]
     if wrong: raise RunError('; '.join(wrong) + '. Fields: ' + ', '.join(sorted(known)) + '.')
     out = dataclasses.replace(recipe, **changes)
@@ -113,8 +114,9 @@ def recipes_named(
     words = [names] if isinstance(names, (str, Recipe)) else list(names); paper = {s['name']: s['paper'].lower() for s in PAPER_SYSTEMS}; kind = {r.name: r.kind for r in _RECIPES.values()}
     found = [n for w in words for n in ([w] if not isinstance(w, str) or w not in GROUPS else [n for n in _RECIPES if w in ('all', paper.get(n, 'ours'), kind[n])])]
     if not found: raise RunError('recipes is empty. Name at least one, such as "effb3".')
+    begins = lambda n: len(found) > 1 and 'arch' not in changes and get_recipe(n).weights == 'none' # from random numbers: among several, a folder of weights is for the others
     out = []
-    for r in (get_recipe(n, **changes) for n in found): out += [r] if r not in out else []
+    for r in (get_recipe(n, **{k: v for k, v in changes.items() if k != 'weights' or not begins(n)}) for n in found): out += [r] if r not in out else []
     return out
 
 # %% ../nbs/21_recipes.ipynb #12d4c16d

@@ -68,7 +68,7 @@ def _each(plan, out, device, progress, repeat):
         except KeyboardInterrupt: break
         except Exception as e:
             if hasattr(e, 'run'): runs.append(e.run)
-            if len(plan) == 1 or not isinstance(e, (LeukoError, RuntimeError, OSError, MemoryError)): raise
+            if len(plan) == 1 or not isinstance(e, (ValueError, RuntimeError, OSError, MemoryError)): raise # a LeukoError is a ValueError, and so is what scikit-learn says of too few images
             runs.failed.append(dict(recipe=r.name, seed=seed, fold=fold, error=f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}')); errors.append(e)
         steps.update()
         if runs and runs[-1].info['status'] == 'interrupted': break

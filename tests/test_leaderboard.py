@@ -15,7 +15,7 @@ from leukocls.leaderboard import leaderboard, metrics_of, plot_standings, pooled
 from leukocls.metrics import METRICS, score
 from leukocls.papers import PAPER_SYSTEMS
 from leukocls.recipes import GROUPS, get_recipe, recipes, recipes_named
-from leukocls.reproduction import reproduce
+from leukocls.reproduction import Reproduction, reproduce
 from leukocls.runs import Run, Runs, finished_run, start_run, write_info
 from leukocls.smears import FILM_PATIENT, draw_films
 from leukocls.splits import split_table
@@ -92,6 +92,22 @@ def test_words_stand_for_papers():
     assert {r.name for r in recipes_named('all')} == names and {r.name for r in recipes_named(['p1', 'p2', 'p3', 'p4', 'ours'])} == names and not set(GROUPS) & names
     assert [r.epochs for r in recipes_named('p4', epochs=2)] == [2] and {r.kind for r in recipes_named('classical')} == {'classical'}
     with pytest.raises(RunError, match='Did you mean'): recipes_named(['p3', 'efb3'])
+
+def test_what_was_changed_is_said():
+    "A recipe with fewer epochs is no longer the paper's; one with its weights from a folder is."
+    notes = lambda **changes: ' '.join(Reproduction('p4', Runs(), Runs(), recipes_named('p4', **changes)).notes)
+    assert "Changed: size=32, epochs=1. What is changed is no longer the paper's system." in notes(epochs=1, size=32, weights='folder') and 'Changed' not in notes(weights='folder') + notes() and 'Changed: weights=none.' in notes(weights='none')
+
+def test_weights_are_for_those_that_begin_with_some():
+    "One folder for a group: networks of their own and classical systems start as their recipes say; alone, or with another `arch`, what is asked for counts."
+    found = {r.name: r.weights for r in recipes_named(['p3', 'small-cnn'], weights='folder')}; assert found.pop('p3-vgg16') == found.pop('p3-hybrid') == 'folder' and set(found.values()) == {'none'}
+    assert recipes_named('modified-cnn', weights='folder')[0].weights == 'folder' and {r.weights for r in recipes_named(['modified-cnn', 'small-cnn'], arch='resnet10t', weights='folder')} == {'folder'}
+
+@pytest.mark.usefixtures('no_plots')
+def test_too_few_images_for_one_system_are_its_line(tmp_path):
+    "Five neighbours of three images: a sentence in its row, and the others go on."
+    runs = train_all(draw_films(tmp_path/'films', patients=3, images=1, size=40), ['p3-knn', 'p3-naive-bayes'], patient=FILM_PATIENT, size=32, test_pct=.34, valid_pct=.33, out=str(tmp_path/'runs'), progress=False)
+    assert [r.recipe.name for r in runs] == ['p3-naive-bayes'] and 'cannot learn from' in runs.failed[0]['error'] and runs.failed[0]['recipe'] == 'p3-knn'
 
 def test_a_programming_error_is_not_swallowed(films, tmp_path, monkeypatch):
     import leukocls.train as t

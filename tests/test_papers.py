@@ -149,6 +149,20 @@ def test_weights_of_the_folder_are_used(few, tiny_vit):
     dls = CellDataLoaders.from_table(few, size=28, bs=8, device='cpu'); want = load_file(tiny_vit/'model.safetensors')['blocks.0.attn.qkv.weight']
     for top in ('fastai', 'linear'): learn = cell_learner(dls, f'local-dir:{tiny_vit}', top=top); assert torch.equal(learn.model[0].model.blocks[0].attn.qkv.weight, want) and not learn.model[0].model.blocks[0].attn.qkv.weight.requires_grad
 
+@pytest.mark.parametrize('name', ['p1-cnn', 'small-cnn', 'modified-cnn', 'p2-cml1'])
+def test_a_backbone_in_a_recipe_that_starts_from_random_numbers(name, few, tiny_vit, tmp_path):
+    "A name that says where its weights are brings them, and all of it is trained, as the recipe says."
+    from safetensors.torch import load_file
+    folder, info, fit = fitted(name, few, tmp_path, size=28, arch=f'local-dir:{tiny_vit}', lr=1e-6, augment='none'); m = info['model']; assert m['trainable'] == m['total'] and info['recipe']['weights'] == 'imagenet'
+    got, want = fit.learner.model[0].model.blocks[0].attn.qkv.weight.detach().cpu(), load_file(tiny_vit/'model.safetensors')['blocks.0.attn.qkv.weight']; assert 0 < (got - want).abs().max() < 1e-3
+
+def test_a_backbone_without_its_weights(few, tiny_vit, tmp_path):
+    "weights='none' takes the architecture of a folder and leaves its weights."
+    from safetensors.torch import load_file
+    folder, info, fit = fitted('effb3', few, tmp_path, size=28, arch=f'local-dir:{tiny_vit}', weights='none', lr=1e-6); m = info['model']; assert m['trainable'] == m['total'] and m['arch'] == 'vit_small_patch14_dinov2' and m['model_args']['depth'] == 2
+    assert (fit.learner.model[0].model.blocks[0].attn.qkv.weight.detach().cpu() - load_file(tiny_vit/'model.safetensors')['blocks.0.attn.qkv.weight']).abs().max() > .01 and any('random weights' in n for n in info['notes'])
+    p = fit.predict(few.path[:4]).filter(like='p_').to_numpy(); assert np.allclose(predict_images(Run(folder).learner, few.path[:4]).filter(like='p_').to_numpy(), p, atol=1e-4)
+
 def test_dinobloom_by_its_hub_name(few, tiny_vit, tmp_path):
     "`hf-hub:1aurent/vit_small_patch14_224.dinobloom` out of a hub cache that holds the tiny ViT, without a network; the run is then rebuilt where no hub is known."
     import shutil
