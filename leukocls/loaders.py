@@ -6,6 +6,7 @@
 __all__ = ['ByName', 'LoadCell', 'home_for', 'disk_for', 'RememberDL', 'LabelOf', 'CellDataLoaders']
 
 # %% ../nbs/16_loaders.ipynb #ea103a46
+import math
 import os
 import shutil
 import sys
@@ -23,7 +24,7 @@ from fastai.vision.core import PILImage, PILImageBW
 from fastcore.basics import patch
 from fasttransform import Transform
 
-from .core import DataError, listed, pick_device
+from .core import DataError, RunError, listed, pick_device
 from .data import check_images, read_table
 from .images import Pixels, open_cell, read_batches, room_for, to_rgb
 from .splits import split_table
@@ -72,10 +73,16 @@ def disk_for(
     "Whether n prepared images fit into half of what is free for temporary files."
     return n*size*size*channels < shutil.disk_usage(tempfile.gettempdir()).free/2
 
+def _on_disk(shape):
+    with tempfile.TemporaryFile() as f:
+        try: getattr(os, 'posix_fallocate', lambda *_: None)(f.fileno(), 0, math.prod(shape)) # taken at once: a disk that fills up later would end the process without a word
+        except OSError as e: raise RunError(f'No room for {shape[0]:,} prepared images ({math.prod(shape)/2**30:.1f} GiB) in {tempfile.gettempdir()}: {e.strerror}. Free some, or set TMPDIR to a folder with room.') from None
+        return torch.from_numpy(np.memmap(f, np.uint8, 'w+', shape=tuple(shape)))
+
 def _space(shape, dtype, device):
     "Room for all images: on the GPU, in memory, or, where that is short, in a temporary file that vanishes with the process."
     if device.type != 'cpu' or room_for(shape[0], shape[-1], shape[1]): return torch.empty(shape, dtype=dtype, device=device)
-    with tempfile.TemporaryFile() as f: return torch.from_numpy(np.memmap(f, np.uint8, 'w+', shape=tuple(shape)))
+    return _on_disk(shape)
 
 # %% ../nbs/16_loaders.ipynb #60a44efe
 class RememberDL(TfmdDL):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLOURS', 'DASHES', 'new_figure', 'style_of', 'plot_lines', 'plot_loss', 'plot_accuracy', 'plot_lr_find',
            'plot_confusion', 'roc_points', 'precision_recall_points', 'plot_roc', 'plot_precision_recall',
-           'plot_classes', 'plot_images', 'plot_augmented', 'plot_predictions', 'plot_patients']
+           'plot_classes', 'plot_images', 'plot_augmented', 'plot_seen', 'plot_predictions', 'plot_patients']
 
 # %% ../nbs/29_plots.ipynb #438659f2
 import random
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from .core import DataError
-from .images import open_cell
+from .images import Pixels, open_cell
 
 # %% ../nbs/29_plots.ipynb #5d7aec12
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#999933']
@@ -193,23 +193,48 @@ def plot_images(
     return fig
 
 # %% ../nbs/29_plots.ipynb #511bfca1
+def _cell(path, pixels):
+    "A picture as training prepares it, (C, H, W) of uint8; grey where its file is gone."
+    try: return pixels.read(path).transpose(2, 0, 1)
+    except DataError: return np.full((1 if pixels.grey else 3, pixels.size, pixels.size), 200, 'uint8')
+
 def plot_augmented(
     paths, # Image files, a few
     labels, # One text per image
     augment:str='p2', # One of `leukocls.augment.AUGMENTATIONS`
     copies:int=5, # How often each is augmented
-    size:int=128, # Side in pixels at which it is done
-    seed:int=0, # Same seed, same pictures
+    pixels:Pixels=Pixels(size=128), # How training prepares a picture; augmentation works at this size
+    seed:int=0, # Same seed, same pictures; the program's own random numbers go on as if nothing had been drawn
     stamp:str='', # Small text below
 )->Figure: # A row per image: as it is, then as training may see it
     "Pictures before and after augmentation, as P2 shows them."
     import torch # here, so that drawing the other plots does not wait for it
     from fastai.vision.core import TensorImage
     from leukocls.augment import augmentation
-    before = np.stack([_picture(p, size) for p in paths]); kinds = augmentation(augment); torch.manual_seed(seed); random.seed(seed); x = TensorImage(torch.from_numpy(np.repeat(before, copies, 0)).permute(0, 3, 1, 2)/255)
-    for t in kinds: x = t(x, split_idx=0)
-    after = (x.as_subclass(torch.Tensor).clamp(0, 1)*255).round().byte().permute(0, 2, 3, 1).numpy(); rows = [(b, *after[i*copies:(i + 1)*copies]) for i, b in enumerate(before)]
-    return plot_images([a for r in rows for a in r], [t for l in labels for t in (l, *[''] * copies)], columns=copies + 1, title=f'As it is, and {copies} times by `{augment}`', stamp=stamp)
+    before = torch.from_numpy(np.stack([_cell(p, pixels) for p in paths])); states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            torch.manual_seed(seed); random.seed(seed); np.random.seed(seed); x = TensorImage(before.repeat_interleave(copies, 0)/255)
+            for t in augmentation(augment): x = t(x, split_idx=0)
+        finally: random.setstate(states[0]); np.random.set_state(states[1])
+    after = (x.as_subclass(torch.Tensor).clamp(0, 1)*255).round().byte().unflatten(0, (len(before), copies)); rows = torch.cat([before[:, None], after], 1).flatten(0, 1)
+    return plot_images(list(rows.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()), [t for l in labels for t in (l, *[''] * copies)], columns=copies + 1, title=f'As it is, and {copies} times by `{augment}`', stamp=stamp)
+
+
+# %% ../nbs/29_plots.ipynb #18988906
+def plot_seen(
+    table:pd.DataFrame, # With `label` and `split`
+    epochs:int, # That were run
+    stamp:str='', # Small text below
+)->Figure: # Bars: training images per class, before and after
+    "Images of each class before augmentation, the files, and after it: the pictures drawn from them in all epochs, less what did not fill a batch (P2's class counts)."
+    files = table.label[table.split == 'train'].value_counts().reindex(sorted(set(table.label)), fill_value=0)
+    fig, axes = new_figure(2, width=3.6, height=.42*len(files) + 1.3, stamp=stamp)
+    for ax, n, title, i in zip(axes[0], (files, files*epochs), ('Before: training images', f'After: at most, in {epochs:,} epoch' + 's'*(epochs != 1)), (0, 1)):
+        ax.barh(list(n.index), n, color=COLOURS[i]); ax.set(title=title, xlim=(0, max(n.max(), 1)*1.25), xlabel='images' if not i else 'pictures, each turned or changed anew'); ax.invert_yaxis()
+        for y, k in enumerate(n): ax.text(k, y, f' {k:,}', va='center', fontsize=8)
+    axes[0, 1].set_yticks([]); return fig
+
 
 # %% ../nbs/29_plots.ipynb #b4e28f0f
 def plot_predictions(

@@ -22,9 +22,10 @@ from matplotlib.image import imsave
 from .core import RESEARCH_ONLY, write_whole
 from .calibrate import calibration_page, calibration_plots
 from .gate import gate_page
+from .images import Pixels
 from .metrics import METRICS, PER_CLASS, read_predictions, show_interval, wilson
-from .plots import (COLOURS, plot_accuracy, plot_classes, plot_confusion, plot_images, plot_loss, plot_lr_find, plot_patients, plot_precision_recall,
-                            plot_predictions, plot_roc)
+from .plots import (COLOURS, plot_accuracy, plot_augmented, plot_classes, plot_confusion, plot_images, plot_loss, plot_lr_find, plot_patients, plot_precision_recall,
+                            plot_predictions, plot_roc, plot_seen)
 
 # %% ../nbs/32_report.ipynb #456fb4ad
 _CSS = '''body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:64rem;padding:1rem;color:#1a1a1a;background:#fff}
@@ -111,6 +112,14 @@ def map_svg(
     key = ''.join(f'<tspan x="14" dy="15" fill="{COLOURS[i % len(COLOURS)]}">● {esc(c)}</tspan>' for i, c in enumerate(classes))
     return f'<svg viewBox="0 0 640 {372 + 15*len(classes)}" role="img" aria-label="map of the images" style="width:100%;max-width:48rem;font:12px system-ui,sans-serif">{marks}<text y="360">{key}</text></svg>'
 
+# %% ../nbs/32_report.ipynb #165680be
+def _augmented(recipe, train, epochs, stamp):
+    "Name → figure: what augmentation did, if the recipe of this network has one."
+    if recipe.get('kind', 'network') != 'network' or recipe.get('augment', 'none') == 'none' or train.empty: return {}
+    few = train.groupby('label').sample(1, random_state=0).head(4); pixels = Pixels(recipe.get('size') or 128, recipe.get('grey', False), recipe.get('median', 0))
+    return dict(augmented=plot_augmented(list(few.path), list(few.label), recipe['augment'], pixels=pixels, stamp=stamp), **(dict(seen=plot_seen(train, epochs, stamp)) if epochs else {}))
+
+
 # %% ../nbs/32_report.ipynb #fa953ddd
 def _plots(folder, info, metrics, shown):
     "Name → figure, for everything that the run's files can show."
@@ -119,13 +128,14 @@ def _plots(folder, info, metrics, shown):
     batch = train.sample(min(16, len(train)), random_state=0)
     out = dict(confusion=plot_confusion(metrics, stamp=stamp), confusion_shares=plot_confusion(metrics, True, stamp), roc=plot_roc(shown, metrics, stamp), precision_recall=plot_precision_recall(shown, metrics, stamp))
     if len(history): out |= dict(loss=plot_loss(history, info.get('kept_epoch', 0), stamp), accuracy=plot_accuracy(history, info.get('kept_epoch', 0), stamp))
+    out |= _augmented(info['recipe'], train, len(history), stamp)
     if (folder/'lr_find.csv').exists(): out['lr_find'] = plot_lr_find(pd.read_csv(folder/'lr_find.csv'), info.get('lr_found'), stamp)
     if len(people := by_patient(shown)) > 1: out['patients'] = plot_patients(people, stamp=stamp)
     if (folder/'calibration.json').exists() and 'note' not in (c := json.loads((folder/'calibration.json').read_text())): out |= calibration_plots(folder, c, stamp)
     return out | dict(predictions=plot_predictions(shown, stamp=stamp), batch=plot_images(list(batch.path), list(batch.label), title='16 training images' if len(batch) == 16 else '', stamp=stamp), classes=plot_classes(table, stamp))
 
 _SECTIONS = {'Reliability and abstention': ('reliability', 'risk_coverage'), 'Confusion': ('confusion', 'confusion_shares'), 'ROC and precision-recall': ('roc', 'precision_recall'), 'Training': ('loss', 'accuracy', 'lr_find'),
-             'What it gets wrong': ('predictions',), 'Each patient': ('patients',), 'What it learned from': ('batch',), 'Data': ('classes',)}
+             'What it gets wrong': ('predictions',), 'Each patient': ('patients',), 'What it learned from': ('batch',), 'Before and after augmentation': ('augmented', 'seen'), 'Data': ('classes',)}
 
 def _pictures(plots):
     "The plots by section; two stand side by side where there is room."

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -21,10 +22,23 @@ from leukocls.train import Run, Runs, train, train_all
 def test_run_folder_contract(run):
     files = {str(p.relative_to(run.folder)) for p in run.folder.rglob('*') if p.is_file()}
     assert {'recipe.json', 'table.csv', 'history.csv', 'predictions.csv', 'metrics.json', 'report.html', 'learner.pkl'} <= files
-    assert {'plots/confusion.png', 'plots/confusion_shares.png', 'plots/roc.png', 'plots/precision_recall.png', 'plots/loss.png', 'plots/accuracy.png', 'plots/classes.png', 'plots/batch.png', 'plots/predictions.png'} <= files
+    assert {'plots/confusion.png', 'plots/confusion_shares.png', 'plots/roc.png', 'plots/precision_recall.png', 'plots/loss.png', 'plots/accuracy.png', 'plots/classes.png', 'plots/batch.png', 'plots/predictions.png', 'plots/augmented.png', 'plots/seen.png'} <= files
     assert not [f for f in files if os.path.basename(f).startswith('.')]
     assert list(run.predictions.columns)[:5] == ['path', 'label', 'patient', 'split', 'pred'] and len(run.history) == 2
     assert {'recipe', 'seed', 'versions', 'data', 'split'} <= set(run.info) and run.info['data']['fingerprint'] and run.info['status'] == 'finished'
+
+def test_report_shows_training_images_before_and_after_augmentation(run, monkeypatch):
+    "P2's exploratory plots, of the training side alone; drawing them takes no random number."
+    import torch
+    import leukocls.report as report
+    shown = {}; monkeypatch.setattr(report, 'plot_augmented', lambda paths, labels, augment, pixels, stamp: shown.update(paths=paths, labels=labels, augment=augment, pixels=pixels))
+    monkeypatch.setattr(report, 'plot_seen', lambda table, epochs, stamp: shown.update(table=table, epochs=epochs)); train = run.table[run.table.split == 'train']
+    report._augmented(run.info['recipe'], train, len(run.history), ''); r = run.info['recipe']
+    assert set(shown['paths']) <= set(train.path) and shown['labels'] == sorted(set(train.label))[:4] and shown['augment'] == r['augment'] == 'turns' and shown['pixels'].size == r['size']
+    assert shown['epochs'] == 2 and list(shown['table'].path) == list(train.path)
+    monkeypatch.undo(); states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy(); report._augmented(r, train, 2, '')
+    assert torch.equal(torch.get_rng_state(), states[0]) and random.getstate() == states[1] and (np.random.get_state()[1] == states[2]).all()
+    gone = train.assign(path='gone.png'); assert list(report._augmented({**r, 'grey': True, 'median': 3, 'augment': 'p2'}, gone, 2, '')) == ['augmented', 'seen'] # as for other pictures: grey where the file is gone
 
 def test_metrics_are_those_of_the_predictions(run):
     p = run.predictions; assert score(p[p.split == 'test'])['accuracy'] == run.metrics['accuracy'] and run.metrics['split'] == 'test'
