@@ -156,7 +156,7 @@ def _engines(ready, onnx, k):
 
 def _timm_config(described, mean, std):
     "The part of config.json that timm reads."
-    if not described or described['kind'] in ('own', 'beside'): return {}
+    if not described or described['kind'] in ('own', 'beside') or described.get('members', 1) > 1: return {}
     import timm
     arch, args = described['arch'], described['model_args'] | ({'features_only': True} if described['kind'] == 'stages' else {}); cfg = timm.get_pretrained_cfg(arch, allow_unregistered=True); own = cfg.to_dict() if cfg else {}
     keep = {k: v for k, v in own.items() if k in ('interpolation', 'crop_pct', 'first_conv', 'classifier', 'pool_size') and v is not None}
@@ -209,7 +209,7 @@ def _width(both, x):
     "Length of the features; 0 where there is nothing before the last layer."
     import torch
     with torch.inference_mode(): f = both(torch.from_numpy(x))[1]
-    return int(f.shape[1]) if f.shape[1] < 100_000 and not isinstance(both.front, torch.nn.Identity) else 0
+    return int(f.shape[1]) if f.shape[1] < 100_000 and not isinstance(both.fronts[0], torch.nn.Identity) else 0
 
 def _against(reference, engine, pixels, paths):
     d = disagreement(np.asarray(reference(paths)), softmax(engine(np.stack([pixels.read(p) for p in paths]))))

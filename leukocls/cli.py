@@ -83,11 +83,13 @@ def train(
     arch: Annotated[Optional[str], typer.Option(help='Another timm backbone for the recipe.')] = None,
     top: Annotated[Optional[str], typer.Option(help='What stands on the backbone: fastai, linear, dropout, dense-4096.')] = None,
     lr: Annotated[Optional[float], typer.Option(help='Another highest learning rate.')] = None, bs: Annotated[Optional[int], typer.Option(help='Another batch size.')] = None,
+    members: Annotated[Optional[int], typer.Option(help='An ensemble of so many networks, each trained without another part of the training images.')] = None,
+    views: Annotated[Optional[int], typer.Option(help='Predict by the mean of so many flips and quarter turns, up to 8.')] = None,
     repeat: Annotated[Optional[bool], typer.Option('--repeat/--no-repeat', help='Train again what lies finished in OUT, or read it; by default a single run is trained again, a comparison goes on.')] = None,
 ):
     "Train one recipe or several on your images, on one split, and report."
     runs = late('leukocls.train:train_all')(data, recipe, out=str(out), split=split, patient=patient, valid_pct=valid_pct, test_pct=test_pct, seed=seed, seeds=numbers_of(seeds), folds=folds, device=device,
-                                            on_error=on_error, repeat=repeat, weights=weights, arch=arch, epochs=epochs, lr=lr, bs=bs, size=size, top=top)
+                                            on_error=on_error, repeat=repeat, weights=weights, arch=arch, epochs=epochs, lr=lr, bs=bs, size=size, top=top, members=members, views=views)
     say_runs(runs, out)
 
 # %% ../nbs/42_cli.ipynb #84c95ac9

@@ -68,7 +68,9 @@ def heat_of(
     if found is None: raise ModelError('This learner does something to images that is not known here. Call grad_cam with its network and a batch of your own.')
     if label is not None and label not in vocab: raise ModelError(f'The model does not know `{label}`. It knows: {", ".join(vocab)}.')
     ready, pixels = found; x = torch.from_numpy(np.array(pixels.read(image)[None])).permute(0, 3, 1, 2).float()/255; device = next(learn.model.parameters()).device
-    return grad_cam(late('leukocls.networks:views_of')(learn.model)[1], ((x - ready.mean.cpu())/ready.std.cpu()).to(device), None if label is None else vocab.index(label))
+    x = ((x - ready.mean.cpu())/ready.std.cpu()).to(device); nets = late('leukocls.networks:members_of')(late('leukocls.networks:views_of')(learn.model)[1])
+    if label is None and len(nets) > 1: label = vocab[int(learn.model.eval()(x)[0].argmax())] # one class for all of an ensemble
+    maps = np.mean([grad_cam(net, x, None if label is None else vocab.index(label)) for net in nets], 0); return maps/max(maps.max(), 1e-12) if len(nets) > 1 else maps
 
 # %% ../nbs/33_explain.ipynb #78f64dfb
 def nearest_known(

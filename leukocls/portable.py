@@ -15,7 +15,7 @@ from torch import nn
 from .core import ModelError
 from .architectures import NETWORKS
 from .models import Beside
-from .networks import NearestHead, Ready, stage_body, views_of, with_views
+from .networks import NearestHead, Ready, mean_of, members_of, stage_body, views_of, with_members, with_views
 
 # %% ../nbs/38_portable.ipynb #72f140ce
 class ConcatPool(nn.Module):
@@ -59,9 +59,10 @@ def describe_network(
     size:int=224, # Side of the input in pixels
     channels:int=3, # 1 for grey, 3 for RGB
 )->tuple: # (description or None, body weights by timm's names, head weights)
-    "What is needed to build a network again: `kind` is timm (a backbone and a head), beside (several backbones), stages (a probe), own (one of `NETWORKS`); `views` where it looks at each picture several times."
-    views, model = views_of(model)
+    "What is needed to build a network again: `kind` is timm (a backbone and a head), beside (several backbones), stages (a probe), own (one of `NETWORKS`); `views` where it looks at each picture several times, `members` where it is the mean of several."
+    views, model = views_of(model); nets = members_of(model)
     if views > 1: facts, body, head = describe_network(model, arch, model_args, size, channels); return facts and facts | dict(views=views), body, head
+    if len(nets) > 1: parts = [describe_network(m, arch, model_args, size, channels) for m in nets]; return all(p[0] for p in parts) and parts[0][0] | dict(members=len(nets)) or None, *({f'{i}.{k}': v for i, p in enumerate(parts) for k, v in p[at].items()} for at in (1, 2))
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}; facts = dict(arch=arch, model_args=model_args or {}, size=size, channels=channels); part = lambda p: {k[len(p):]: v for k, v in state.items() if k.startswith(p)}
     if arch in NETWORKS: return facts | dict(kind='own', classes=_width(model)), state, {}
     if not isinstance(model, nn.Sequential) or len(model) != 2: return None, state, {}
@@ -85,9 +86,13 @@ def build_network(
     head:dict, # Weights of the head
 )->nn.Module: # In evaluation mode; normalised (N, C, H, W) → (N, K)
     "The network with its weights, by timm and PyTorch alone."
-    views = described.get('views', 1)
-    if type(views) is not int or not 1 <= views <= 8: raise ModelError(f'The description of the network asks for {str(views)[:20]} views of a picture; there are 1 to 8. The file was changed, or a newer leukocls wrote it.')
+    views, members = described.get('views', 1), described.get('members', 1)
+    for n, most, of in ((views, 8, 'views of a picture'), (members, 20, 'networks')):
+        if type(n) is not int or not 1 <= n <= most: raise ModelError(f'The description of the network asks for {str(n)[:20]} {of}; there are 1 to {most}. The file was changed, or a newer leukocls wrote it.')
     if views > 1: return with_views(build_network(described | dict(views=1), body, head), views).eval()
+    if members > 1:
+        part = lambda d, i: {k[len(str(i)) + 1:]: v for k, v in d.items() if k.startswith(f'{i}.')}
+        return with_members([build_network(described | dict(members=1), part(body, i), part(head, i)) for i in range(members)]).eval()
     try:
         kind, arch = described['kind'], described['arch']
         if kind == 'own': net = NETWORKS[arch](described['classes'], described['channels']); net.load_state_dict(body); return net.eval()
@@ -110,8 +115,12 @@ def split_last(
     before, last = split_last(net[-1]); return nn.Sequential(*net[:-1], before), last
 
 class WithFeatures(nn.Module):
-    "A `Ready` network that tells outputs (N, K) and features (N, D)."
+    "A `Ready` network that tells outputs (N, K) and features (N, D); those of an ensemble's networks side by side."
     def __init__(self, ready:Ready):
-        super().__init__(); views, net = views_of(ready.model); self.front, self.last = split_last(net); self.register_buffer('mean', ready.mean); self.register_buffer('std', ready.std)
+        super().__init__(); views, net = views_of(ready.model); self.register_buffer('mean', ready.mean); self.register_buffer('std', ready.std)
+        self.fronts, self.lasts = map(nn.ModuleList, zip(*map(split_last, members_of(net))))
         self.turn, self.merge = (ready.model[0], ready.model[2]) if views > 1 else (nn.Identity(), nn.Identity())
-    def forward(self, x): f = self.front(self.turn((x.permute(0, 3, 1, 2).float()/255 - self.mean)/self.std)); return self.merge(self.last(f)).float(), f[:x.shape[0]].flatten(1).float() # features of the picture as it is
+    def forward(self, x):
+        y = self.turn((x.permute(0, 3, 1, 2).float()/255 - self.mean)/self.std); fs = [front(y) for front in self.fronts]; z = [last(f) for last, f in zip(self.lasts, fs)]
+        return self.merge(mean_of(z) if len(z) > 1 else z[0]).float(), torch.cat([f[:x.shape[0]].flatten(1).float() for f in fs], 1) # features of the picture as it is
+

@@ -44,6 +44,7 @@ class Recipe:
     top:str = 'fastai' # What stands on a timm body, one of `TOPS`
     head:str = 'linear' # Of a probe: 'linear', 'knn', 'mlp', or 'auto', the best of them by cross-validation
     views:int = 1 # How many of the eight flips and quarter turns a probe learns from, and a network averages over when it predicts
+    members:int = 1 # Networks, each trained without another part of the training images, on which its epoch is chosen; the mean of their probabilities counts (cross-validated committee, Parmanto et al. 1996)
     loss:str = 'cross-entropy' # 'cross-entropy' or 'focal' (Lin et al. 2017, gamma 2: easy images count less)
     balance:bool = False # Weight each class by the inverse of its share of the training images
     mixup:float = 0. # Blend pairs of training images, by a Beta(mixup, mixup) share (Zhang et al. 2018); 0 does not
@@ -56,7 +57,7 @@ class Recipe:
 TOPS = {'fastai': "fastai's: averaged and largest values of the last maps, dense layer of 512, batch normalisation, dropout", 'linear': "the network's own last features, one dense layer",
         'dropout': "the network's own last features, dropout of 0.5, one dense layer", 'dense-4096': 'the last maps as 7×7, two dense layers of 4096 with ReLU, one dense layer'}
 _CHOICES = dict(schedule=('one-cycle', 'flat'), opt=('adam', 'sgd'), precision=('auto', 'fp16', 'bf16', 'fp32'),
-                keep=('best', 'last'), top=tuple(TOPS), augment=tuple(AUGMENTATIONS), kind=('network', 'probe', 'classical'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)), loss=('cross-entropy', 'focal'))
+                keep=('best', 'last'), top=tuple(TOPS), augment=tuple(AUGMENTATIONS), kind=('network', 'probe', 'classical'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)), members=tuple(range(1, 21)), loss=('cross-entropy', 'focal'))
 
 def change(
     recipe:Recipe, # Any recipe
@@ -72,6 +73,7 @@ def change(
     wrong = [f'{k}={getattr(out, k)!r} (one of {", ".join(v)})' for k, v in _CHOICES.items() if getattr(out, k) not in v]
     wrong += [f'{k}={getattr(out, k)!r} (at least {low})' for k, low in dict(size=8, bs=1, epochs=1, head_epochs=0, patience=0).items() if getattr(out, k) < low]
     wrong += [f'{k}={getattr(out, k)!r} (from 0 to {high})' for k, high in dict(mixup=10, ema=.9999).items() if not 0 <= getattr(out, k) <= high]
+    wrong += [f'members={out.members} (only a network is trained several times, and this is of kind {out.kind})'] if out.kind != 'network' and out.members > 1 else []
     if wrong: raise RunError(f'Recipe `{out.name}` cannot be used: {"; ".join(wrong)}.')
     return out
 

@@ -156,7 +156,7 @@ def repeat(
     info:dict, # From recipe.json
 )->str: # Python code
     "How to make the run again: the table lies in the run's folder, so the split is the same whatever version makes it."
-    r = info['recipe']; own = {k: Path(v).name if k == 'weights' and os.sep in str(v) else v for k, v in r.items() if k in ('arch', 'weights', 'size', 'epochs', 'bs', 'lr', 'head', 'views') and v not in (None, '')}
+    r = info['recipe']; own = {k: Path(v).name if k == 'weights' and os.sep in str(v) else v for k, v in r.items() if k in ('arch', 'weights', 'size', 'epochs', 'bs', 'lr', 'head', 'views', 'members') and v not in (None, '') and (k, v) != ('members', 1)}
     words = ', '.join([repr(r['name']), 'table', f"seed={info['seed']}", *(f'{k}={v!r}' for k, v in own.items())])
     return (f"from leukocls.data import read_table\nfrom leukocls.train import train\n\ntable = read_table('table.csv')  # this run's own, with its split\nrun = train({words})\n"
             f"# data: {info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}")
@@ -168,11 +168,11 @@ def _page(info, metrics, plots, shown, shortcuts, calibration, gate):
     overall = _table([[names.get(k, k.replace('_', ' ')), show_interval(metrics[k], k)] for k in METRICS], ['measure', 'value (95 % interval)'])
     single = _table([[c, *(show_interval(v[k], k).replace(' (', '\n(') for k in PER_CLASS), v['support']] for c, v in metrics['per_class'].items()], ['class', *(names.get(k, k.replace('_', ' ')) for k in PER_CLASS), 'images'])
     only = dict(probe=('name', 'arch', 'weights', 'size', 'head', 'views'), classical=('name', 'arch', 'size', 'grey', 'median')).get(info['recipe'].get('kind'))
-    told = lambda k, v: v not in ('', None) and (k in only if only else k not in ('title', 'paper', 'published', 'filled', 'head', 'views'))
+    told = lambda k, v: v not in ('', None) and (k in only if only else k not in ('title', 'paper', 'published', 'filled', 'head') and (v, k) not in ((1, 'views'), (1, 'members')))
     recipe = {k: Path(str(v)).name if k == 'weights' else v for k, v in info['recipe'].items() if told(k, v)}
     recipe |= {'lr, found by lr_find': f"{info['lr_found']:.2g}"} if 'lr_found' in info else {}
     facts = [['recipe', ', '.join(f'{k}={v}' for k, v in recipe.items())], ['seed', info['seed']], ['data', f"{info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}"],
-             *([['near-duplicates', f"{info['data']['near_duplicate_groups']:,} pictures are there more than once, {info['data']['near_duplicates']:,} files" + (f"; {info['split']['shared_groups']:,} of them on two sides" if info['split'].get('shared_groups') else '; kept on one side each')]] if info['data'].get('near_duplicate_groups') else []), ['sides', ', '.join(f'{k} {v:,}' for k, v in info['data']['sides'].items())], ['parameters', f"{info['model']['total']:,}"], ['device', f"{info['device']}, {info['precision']}"],
+             *([['near-duplicates', f"{info['data']['near_duplicate_groups']:,} pictures are there more than once, {info['data']['near_duplicates']:,} files" + (f"; {info['split']['shared_groups']:,} of them on two sides" if info['split'].get('shared_groups') else '; kept on one side each')]] if info['data'].get('near_duplicate_groups') else []), ['sides', ', '.join(f'{k} {v:,}' for k, v in info['data']['sides'].items())], ['parameters', f"{info['model']['total']:,}"], *([['networks', '; '.join(f"{m['train']:,} images to learn from, {m['valid']:,} to choose the epoch on, kept: epoch {m['kept_epoch']}" for m in info['members'])]] if info.get('members') else []), ['device', f"{info['device']}, {info['precision']}"],
              ['speed', f"{info['seconds']['train']:g} s to train" + (f", {info['seconds']['images_per_second']:,.0f} images/s predicted" if info['seconds'].get('images_per_second') else '')] if 'seconds' in info else ['speed', 'not measured'], ['versions', ', '.join(f'{k} {v}' for k, v in info['versions'].items() if v)]]
     published = info['recipe'].get('published') or {}
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{esc(info["name"])}</title><style>{_CSS}</style></head><body>'

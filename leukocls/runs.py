@@ -172,8 +172,9 @@ def finished_run(
 )->Run|None: # A run of exactly this, if there is one
     "Look for a finished run of the same recipe, weights and seed on the same images, labels and sides; files count by their contents."
     want = json.loads(json.dumps([late('leukocls.recipes:as_dict')(recipe), seed, fingerprint(table), weights_contents(recipe)], default=str))
+    as_written = lambda d: json.loads(json.dumps(late('leukocls.recipes:as_dict')(late('leukocls.recipes:from_dict')(d)), default=str)) # fields that came later have their default
     for f in sorted(Path(out).glob('*/recipe.json')):
-        try: i = json.loads(f.read_text()); same = [i['recipe'], i['seed'], i['data']['fingerprint'], i['weights_contents']] == want and i['status'] == 'finished'
+        try: i = json.loads(f.read_text()); same = [as_written(i['recipe']), i['seed'], i['data']['fingerprint'], i['weights_contents']] == want and i['status'] == 'finished'
         except (OSError, ValueError, KeyError, TypeError): continue
         if same and all((f.parent/n).is_file() for n in ('predictions.csv', 'metrics.json', 'report.html')): return Run(f.parent)
 

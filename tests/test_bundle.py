@@ -169,3 +169,18 @@ def test_eight_views_travel_with_the_network(table, quick, plain_fastai, tmp_pat
     b = export_bundle(eight, tmp_path/'bundle'); assert b.config['network']['views'] == 8 and max(b.config['parity']['largest_difference'].values()) < 1e-4
     for engine in ('torch', 'onnxruntime', 'openvino'): # before temperature: the same weights once and eight times
         clf = Classifier.load(b.folder, engine); x = np.stack([clf.pixels.read(f) for f in few]); assert np.allclose(softmax(clf.engine(x)[:, :clf.k]), want[:6], atol=1e-4) and np.allclose(softmax(clf.engine(x[:1])[:, :clf.k]), want[:1], atol=1e-4)
+
+@pytest.mark.usefixtures('no_plots')
+@pytest.mark.slow
+def test_an_ensemble_travels_as_one_network(table, local_weights, plain_fastai, tmp_path):
+    "The mean of several networks in the pickle without leukocls, rebuilt, as bundle and in every engine; timm alone is not said to load it, and features are those of all of them."
+    from leukocls.networks import members_of, views_of
+    from leukocls.predict import predict_images
+    from leukocls.runs import Run
+    r = train(get_recipe('mobilenetv2', arch='mobilenetv2_035', weights=str(local_weights), size=64, members=2, views=2, epochs=1, lr=1e-3), split_table(table), out=tmp_path/'runs', progress=False, device='cpu'); p = r.predictions; few = p.path[:6].tolist(); want = p.filter(like='p_').to_numpy()
+    nets = members_of(views_of(r.learner.model)[1]); assert len(nets) == 2 and not any(torch.equal(a, b) for a, b in zip(*(list(m.parameters())[-2:-1] for m in nets)))
+    assert np.allclose(predict_images(Run(r.folder).learner, few).filter(like='p_'), want[:6], atol=1e-5) and np.allclose([q for _, q in plain_fastai(r.folder/'learner.pkl', few)], want[:6], atol=2e-4)
+    b = export_bundle(r, tmp_path/'bundle'); c = b.config; assert (c['network']['members'], c['network']['views'], 'timm' in c) == (2, 2, False) and max(c['parity']['largest_difference'].values()) < 1e-3
+    for engine in ('torch', 'onnxruntime', 'openvino'):
+        clf = Classifier.load(b.folder, engine); x = np.stack([clf.pixels.read(f) for f in few]); assert np.allclose(softmax(clf.engine(x)[:, :clf.k]), want[:6], atol=2e-3)
+    assert c['features'] == 2*export_bundle(train(get_recipe('mobilenetv2', arch='mobilenetv2_035', weights=str(local_weights), size=64, epochs=1, lr=1e-3), split_table(table), out=tmp_path/'runs', progress=False, device='cpu'), tmp_path/'one').config['features'] > 0

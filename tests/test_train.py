@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from leukocls.core import DataError, RunError
 from leukocls.metrics import score
 from leukocls.predict import evaluate, open_pickle, predict_images
@@ -29,7 +30,6 @@ def test_run_folder_contract(run):
 
 def test_report_shows_training_images_before_and_after_augmentation(run, monkeypatch):
     "P2's exploratory plots, of the training side alone; drawing them takes no random number."
-    import torch
     import leukocls.report as report
     shown = {}; monkeypatch.setattr(report, 'plot_augmented', lambda paths, labels, augment, pixels, stamp: shown.update(paths=paths, labels=labels, augment=augment, pixels=pixels))
     monkeypatch.setattr(report, 'plot_seen', lambda table, epochs, stamp: shown.update(table=table, epochs=epochs)); train = run.table[run.table.split == 'train']
@@ -114,6 +114,50 @@ def test_error_in_the_middle_keeps_the_epochs_before(table, quick, tmp_path, mon
     monkeypatch.setattr(cb.History, 'before_epoch', lambda self: 1/0)
     with pytest.raises(RunError, match='Nothing was learned yet'): train(quick, split_table(table), out=tmp_path/'second', progress=False, device='cpu')
     assert not any((tmp_path/'second').iterdir())
+
+@pytest.mark.usefixtures('no_plots')
+def test_an_ensemble_is_the_mean_of_its_networks(table, quick, tmp_path, monkeypatch):
+    "Each network left out another part of the training images, nobody's images on both sides; the validation images decide nothing; the mean is what is written, and what is rebuilt."
+    import leukocls.fit as fit
+    from leukocls.explain import heat_of
+    from leukocls.networks import members_of
+    seen, old = [], fit._prepare; monkeypatch.setattr(fit, '_prepare', lambda recipe, t, device: (seen.append(t), old(recipe, t, device))[1])
+    whole = split_table(table); r = train(quick, whole, out=tmp_path, progress=False, device='cpu', members=3); sides = whole.set_index('path').split; inner = seen[1:]
+    assert len(inner) == 3 and all(set(sides[t.path]) == {'train'} and not set(t.patient[t.split == 'train']) & set(t.patient[t.split == 'valid']) for t in inner)
+    assert sorted(p for t in inner for p in t.path[t.split == 'valid']) == sorted(sides.index[sides == 'train']) and [m['valid'] for m in r.info['members']] == [(t.split == 'valid').sum() for t in inner]
+    nets, few = members_of(r.learner.model), r.predictions.path[:5]; alone = []
+    for m in nets: r.learner.model = m; alone.append(predict_images(r.learner, few).filter(like='p_').to_numpy())
+    want = r.predictions.filter(like='p_').to_numpy()[:5]; assert np.allclose(np.mean(alone, 0), want, atol=1e-5) and not np.allclose(alone[0], alone[1], atol=1e-4)
+    again = Run(r.folder); assert np.allclose(predict_images(again.learner, few).filter(like='p_').to_numpy(), want, atol=1e-5) and again.info['model']['total'] == 3*sum(p.numel() for p in nets[0].parameters())
+    assert len(pd.read_csv(r.folder/'members.csv')) == 6 and np.allclose(again.history.valid_loss, pd.read_csv(r.folder/'members.csv').groupby('epoch').valid_loss.mean())
+    assert train_all(table, get_recipe(quick, members=3), out=str(tmp_path), progress=False, device='cpu', repeat=False)[0].folder == r.folder # finished: not trained again
+    heat = heat_of(again, few[0]); assert heat.ndim == 2 and heat.max() == pytest.approx(1) and heat.min() >= 0
+    with again.learner.no_bar(), again.learner.no_logging(): again.learner.dls = old(quick, whole, 'cpu')[0].dls; again.learner.fit(1) # trained on from there, as one network
+    assert not torch.equal(next(again.learner.model.parameters()).cpu(), next(nets[0].parameters()).cpu())
+
+@pytest.mark.usefixtures('no_plots')
+@pytest.mark.parametrize('what', ['interrupt', 'interrupt between', 'error'])
+def test_an_ensemble_keeps_the_networks_that_are_finished(what, table, quick, tmp_path, monkeypatch):
+    import leukocls.callbacks as cb
+    import leukocls.fit as fit
+    old, calls, prepare = cb.History.before_epoch, [], fit._prepare
+    def later(self):
+        calls.append(len(self.rows))
+        if calls.count(0) == 2 and what == 'interrupt': raise KeyboardInterrupt
+        if calls.count(0) == 2 and what == 'error': raise RuntimeError('CUDA out of memory')
+        old(self)
+    monkeypatch.setattr(cb.History, 'before_epoch', later); trained = []
+    def between(recipe, t, device):
+        trained.append(1)
+        if what == 'interrupt between' and len(trained) == 3: raise KeyboardInterrupt
+        return prepare(recipe, t, device)
+    monkeypatch.setattr(fit, '_prepare', between); whole = split_table(table)
+    if what.startswith('interrupt'): r = train(quick, whole, out=tmp_path, progress=False, device='cpu', members=3)
+    else:
+        with pytest.raises(RunError, match='1 of 3 networks are kept') as e: train(quick, whole, out=tmp_path, progress=False, device='cpu', members=3)
+        r = e.value.run
+    assert r.info['status'] == ('interrupted' if what.startswith('interrupt') else 'failed') and 'Only 1 of 3 networks were trained.' in r.info['notes'] and len(r.info['members']) == 1
+    assert np.allclose(predict_images(Run(r.folder).learner, r.predictions.path[:4]).filter(like='p_').to_numpy(), r.predictions.filter(like='p_').to_numpy()[:4], atol=1e-5) and len(r.history) == 2
 
 def test_hand_made_split_is_not_called_by_patient(table, quick, tmp_path):
     t = split_table(table); t = t.assign(split=t.split.sample(frac=1, random_state=1).to_numpy())
