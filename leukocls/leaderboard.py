@@ -16,6 +16,7 @@ from .compare import compare, holm
 from .core import LeukoError, RunError, listed
 from .metrics import METRICS, SHARES, score, show_interval, with_groups
 from .plots import COLOURS, new_figure
+from .recipes import as_dict, changes_of
 
 # %% ../nbs/47_leaderboard.ipynb #f059299b
 def by_system(
@@ -23,7 +24,7 @@ def by_system(
 )->list: # Lists of runs
     "Runs that differ in nothing but seed and fold are one system."
     by = {}
-    for r in runs: by.setdefault(json.dumps(r.info['recipe'], sort_keys=True, default=str), []).append(r)
+    for r in runs: by.setdefault(json.dumps(as_dict(r.recipe), sort_keys=True, default=str), []).append(r)
     return [*by.values()]
 
 def systems(
@@ -57,8 +58,9 @@ def metrics_of(
 def _facts(name, runs):
     "What a row says besides the measures."
     m, i = metrics_of(runs), runs[0].info; mean = lambda k: float(np.mean([r.info['seconds'][k] or np.nan for r in runs])); each = [r.metrics['accuracy']['value'] for r in runs]; weights = runs[0].folder/'model.safetensors'
+    changed = changes_of(runs[0].recipe)
     return dict(run=name, recipe=i['recipe']['name'], runs=len(runs), seeds=len({r.info['seed'] for r in runs}), folds=len({r.info.get('fold') for r in runs} - {None}), n=m['n'], side=m['split'], split=i['split'].get('method', 'given'),
-        **{f'{k}{end}': m[k][part] for k in METRICS for part, end in (('value', ''), ('low', '_low'), ('high', '_high'))}, accuracy_lowest=min(each), accuracy_highest=max(each), published_accuracy=i['recipe'].get('published', {}).get('accuracy'), parameters=i['model']['total'],
+        **{f'{k}{end}': m[k][part] for k in METRICS for part, end in (('value', ''), ('low', '_low'), ('high', '_high'))}, accuracy_lowest=min(each), accuracy_highest=max(each), published_accuracy=None if changed else i['recipe'].get('published', {}).get('accuracy'), changed=', '.join(f'{k}={v}' for k, v in changed.items()), parameters=i['model']['total'],
         train_seconds=round(mean('train'), 2), images_per_second=round(mean('images_per_second'), 1), megabytes=round(weights.stat().st_size/1e6, 2) if weights.is_file() else None, status=', '.join(sorted({r.info['status'] for r in runs})))
 
 def standings(
@@ -87,12 +89,12 @@ def _difference(r):
 def leaderboard(
     runs, # `Runs`, or a list of `Run`
 )->pd.DataFrame: # One row per system, best first
-    "The standings to read: the main measures with 95 % intervals, and `from_best`, the difference from the first row in percentage points, starred where it is more than chance."
+    "The standings to read: the main measures with 95 % intervals, and `from_best`, the difference from the first row in percentage points, starred where it is more than chance; `changed` where a recipe is not as it stands in `recipes()`."
     s = standings(runs); interval = lambda r, k: show_interval({e: r[f'{k}{c}'] for e, c in (('value', ''), ('low', '_low'), ('high', '_high'))}, k); out = []
     for name, r in s.iterrows():
         if str(r.status).startswith('failed:'): out.append(dict(run=name, recipe=r.recipe, status=r.status)); continue
         r = r.astype(object).where(r.notna(), None); out.append(dict(run=name, recipe=r.recipe, judged_on=f'{int(r.n):,} {r.side} images' if not r.folds and r.runs == 1 else f"{int(r.n):,} tests{f' in {int(r.folds)} folds' if r.folds else ''}{f', {int(r.seeds)} seeds' if r.seeds > 1 else ''}", runs=r.runs, **{k: interval(r, k) for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}, from_best=_difference(s.loc[name]),
-            lowest_to_highest=f'{100*r.accuracy_lowest:.1f}–{100*r.accuracy_highest:.1f} %' if r.runs > 1 else '', split=r.split, parameters=r.parameters, train_seconds=r.train_seconds, images_per_second=r.images_per_second, megabytes=r.megabytes, status=r.status))
+            lowest_to_highest=f'{100*r.accuracy_lowest:.1f}–{100*r.accuracy_highest:.1f} %' if r.runs > 1 else '', split=r.split, parameters=r.parameters, train_seconds=r.train_seconds, images_per_second=r.images_per_second, megabytes=r.megabytes, status=r.status, **({'changed': r.changed or ''} if s.changed.fillna('').any() else {})))
     keys = [*dict.fromkeys(k for r in out for k in r)]
     return pd.DataFrame(out, columns=keys).set_index('run').astype({k: 'Int64' for k in ('runs', 'parameters') if k in keys}).fillna({k: '–' for k in keys if k not in ('run', 'runs', 'parameters', 'train_seconds', 'images_per_second', 'megabytes')})
 

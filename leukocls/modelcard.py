@@ -21,7 +21,7 @@ from .cards import card, cards, names_of_card
 from .checklists import GUIDELINES, checklist
 from .core import RESEARCH_ONLY, DataError, RunError, listed, write_whole
 from .metrics import METRICS, PER_CLASS, SHARES, show_interval
-from .report import leaks_of, repeat, verdict
+from .report import changed_text, leaks_of, repeat, verdict
 from .runs import Run
 
 # %% ../nbs/36_modelcard.ipynb #2bde4f2d
@@ -253,7 +253,7 @@ def _evaluation_text(facts):
     single = [[c, *(show_interval(v[k], k) for k in PER_CLASS), v['support']] for c, v in m['per_class'].items()]
     parts = [f"{m['n']:,} {m['split']} images. {markdown_safe(m['interval']['note'])} Averages: {markdown_safe(m['interval']['average'])}.", markdown_table(['measure', 'value (95 % interval)'], [[_word(k), show_interval(m[k], k)] for k in METRICS]),
              '### Each class', markdown_table(['class', *map(_word, PER_CLASS), 'images'], single), '### Who is taken for whom', markdown_table(['truth \\ prediction', *m['classes']], [[c, *row] for c, row in zip(m['classes'], m['confusion'])])]
-    return '\n\n'.join(parts + [f"Published for this system ({markdown_safe(r['paper'])}), on its own split: {markdown_safe(published)}."]*bool(published))
+    return '\n\n'.join(parts + [f"Published for this system ({markdown_safe(r['paper'])}), on its own split: {markdown_safe(published)}. {markdown_safe(changed_text(facts.info))}".rstrip()]*bool(published))
 
 def _beside_text(facts):
     "Shortcuts, calibration and gate."

@@ -14,7 +14,7 @@ from .core import RESEARCH_ONLY, ModelError, RunError, listed
 from .leaderboard import metrics_of, systems
 from .metrics import show_interval
 from .papers import PAPERS
-from .recipes import as_dict, get_recipe, recipes_named
+from .recipes import changes_of, recipes_named
 from .runs import Runs
 from .train import train_all
 
@@ -26,9 +26,6 @@ def _figures(runs):
 def _reason(runs, name):
     return next((f"failed: {f['error']}" for f in runs.failed if f['recipe'] == name), 'not run')
 
-def _changed(recipes):
-    "Fields in which recipes are no longer their paper's; a folder of weights in the place of ImageNet's is no such change."
-    return {k: v for r in recipes for k, v in as_dict(r).items() if v != as_dict(get_recipe(r.name))[k] and (k != 'weights' or v == 'none')}
 
 # %% ../nbs/48_reproduction.ipynb #4fb127ba
 @dataclass
@@ -53,7 +50,7 @@ class Reproduction:
             if runs: i = runs[0].info; out.append(f"{said}: {runs[0].metrics['n']:,} {runs[0].metrics['split']} images; {i['split'].get('note', '')}"); classes = i['data']['classes']
         if self.repeated or self.honest:
             if len(classes) != p['classes']: out.append(f"The paper has {p['classes']} classes, these images have {len(classes)} ({listed(classes, 8)}): the published figures are of another task.")
-        if changed := _changed(self.names): out.append(f"Changed: {', '.join(f'{k}={v}' for k, v in changed.items())}. What is changed is no longer the paper's system.")
+        if changed := {k: v for r in self.names for k, v in changes_of(r).items()}: out.append(f"Changed: {', '.join(f'{k}={v}' for k, v in changed.items())}. What is changed is no longer the paper's system.")
         if any(r.filled for r in self.names): out.append('What the paper leaves open, and what was taken, stands in each recipe (`leukocls recipes --json`, field `filled`).')
         return [*out, RESEARCH_ONLY]
 
