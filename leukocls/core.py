@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'trusted', 'need', 'set_seed',
            'pick_device', 'one_thread', 'narrow', 'untried', 'pages_kept', 'cpu_has_bf16', 'versions', 'write_whole',
-           'new_folder', 'cache_folder', 'prune', 'bar', 'PackageError', 'missing', 'late', 'Later']
+           'new_folder', 'cache_folder', 'prune', 'bar', 'PackageError', 'missing', 'weights_folder', 'late', 'Later']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
+import json
 import os
 import random
 import sys
@@ -238,6 +239,23 @@ def missing(
     "Turn 'No module named torch' into what to do about it."
     name = (e.name or '').split('.')[0]
     return PackageError(f'`{name}` is not installed. Install it with: pip install "leukocls[{_EXTRA[name]}]"') if name in _EXTRA else e
+
+# %% ../nbs/00_core.ipynb #d4028ce6
+def weights_folder(
+    arch:str, # timm name
+    folder, # A folder with config.json, or one that holds such folders; anything else is returned as it is
+)->Path: # The folder for this architecture
+    "Where an architecture's weights lie; a tag after a point decides only between several folders of one architecture."
+    base = lambda name: str(name).split('.')[0]; folder = Path(folder); own = {}
+    if not folder.is_dir() or (folder/'config.json').exists(): return folder
+    for d in sorted(d for d in folder.iterdir() if (d/'config.json').is_file()):
+        try: own[d] = str(json.loads((d/'config.json').read_text())['architecture'])
+        except (OSError, ValueError, LookupError, TypeError): continue
+    fits = [d for d, a in own.items() if a == str(arch)] or [d for d, a in own.items() if base(a) == base(arch)]
+    if own and not fits: raise ModelError(f'{folder} holds weights of {listed(sorted(set(own.values())), 8)}, not of `{arch}`. Put a folder with config.json and model.safetensors for it there.')
+    if len(fits) > 1: raise ModelError(f'{folder} holds several folders of weights for `{arch}`: {listed([d.name for d in fits], 8)}. Name one of them.')
+    return fits[0] if fits else folder
+
 
 # %% ../nbs/00_core.ipynb #718ab15a
 def late(

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 
-from .core import LeukoError, ModelError, RunError, bar, cache_folder, late, one_thread, write_whole
+from .core import LeukoError, ModelError, RunError, bar, cache_folder, late, one_thread, weights_folder, write_whole
 from .engines import OpenVinoEngine, machine_key, pick_engine, stream, versions_of
 from .images import Pixels, read_batches
 from .memory import Remembered, content_hashes, kept
@@ -31,7 +31,7 @@ def weights_name(
 )->str: # What decides the weights: their content, or timm's name and version for those that timm fetches
     "Tell one set of pretrained weights from another, without opening PyTorch."
     if str(weights) == 'none': raise RunError('A probe needs pretrained weights: features of a random network tell little. Give weights="imagenet", a timm local-dir folder, or a weights file.')
-    path = Path(str(arch).split(':', 1)[1]) if str(arch).startswith('local-dir:') else Path(weights)
+    path = Path(str(arch).split(':', 1)[1]) if str(arch).startswith('local-dir:') else weights_folder(arch, weights)
     if str(weights) == 'imagenet' and not str(arch).startswith('local-dir:'): return f'{arch} of timm {metadata.version("timm")}'
     files = sorted(p for p in path.iterdir() if p.suffix in ('.safetensors', '.bin', '.pth', '.json')) if path.is_dir() else [path]
     if not files or not files[0].is_file(): raise ModelError(f'weights={str(weights)!r} is neither "imagenet" nor a file or folder of weights. Check the path.')

@@ -21,7 +21,7 @@ from timm.models import load_model_config_from_hf
 from torch import nn
 
 from .architectures import NETWORKS
-from .core import ModelError, listed
+from .core import ModelError, listed, weights_folder
 
 # %% ../nbs/20_models.ipynb #ddc4f9ef
 def count_parameters(
@@ -81,7 +81,7 @@ def _can_download(arch):
 # %% ../nbs/20_models.ipynb #e1876248
 def weights_source(
     arch:str, # timm name, `hf-hub:…`, `local-dir:…`, or one of `NETWORKS`
-    weights:str|os.PathLike='imagenet', # 'imagenet', 'none', a timm local-dir folder, or a .safetensors, .pth or .bin file
+    weights:str|os.PathLike='imagenet', # 'imagenet', 'none', a timm local-dir folder, a folder of such folders, or a .safetensors, .pth or .bin file
 )->tuple: # (architecture, name for timm, pretrained, extra arguments for timm)
     "What to build and where its weights lie; whatever is wrong is said before anything is built."
     arch = str(arch); _known(arch)
@@ -92,7 +92,7 @@ def weights_source(
     if arch in NETWORKS: raise ModelError(f'`{arch}` is a network of its own, without pretrained weights. Use weights="none".')
     if str(weights) == 'imagenet': _can_download(arch); return arch, arch, True, {}
     path = Path(weights)
-    if path.is_dir(): return _local_dir(arch, path)
+    if path.is_dir(): return _local_dir(arch, weights_folder(arch, path) if arch else path)
     if not path.is_file(): raise ModelError(f'weights={str(weights)!r} is neither "imagenet" nor "none" nor a file or folder. Check the path.')
     return arch, arch, True, dict(pretrained_cfg_overlay=dict(file=str(path)))
 
@@ -180,6 +180,7 @@ def _timm_learner(dls, arch, weights, channels, stats, model_args, top, kwargs):
     from fastai.learner import Learner
     archs, size = _archs(arch), next((t.size[0] for t in dls.after_item.fs if getattr(t, 'size', None)), None)
     each = [str(weights)]*len(archs) if str(weights) in ('imagenet', 'none') else str(weights).split('+') if len(archs) > 1 else [weights]
+    if len(each) == 1 and not (Path(each[0])/'config.json').exists() and Path(each[0]).is_dir(): each *= len(archs) # a folder of folders
     if len(each) != len(archs): raise ModelError(f'`{arch}` is {len(archs)} networks, weights={str(weights)!r} is {len(each)}. Give "imagenet", "none", or one folder for each, joined by +.')
     sources = [_source(a, w, size, k) for a, w, k in zip(archs, each, model_args if isinstance(model_args, list) else [model_args]*len(archs))]
     own, name, pretrained, args, kept = sources[0]
@@ -208,7 +209,7 @@ def _forget_paths(learn, arch):
 def cell_learner(
     dls, # fastai DataLoaders, from `CellDataLoaders`
     arch:str='efficientnet_b3', # timm name, `hf-hub:…`, `local-dir:…`, several of these joined by `+`, or one of `NETWORKS`
-    weights:str|os.PathLike='imagenet', # 'imagenet', 'none', a timm local-dir folder, or a weights file; of several networks one each, joined by `+`
+    weights:str|os.PathLike='imagenet', # 'imagenet', 'none', a timm local-dir folder, a folder of such folders, or a weights file; of several networks one each, joined by `+`
     metrics=None, # fastai metrics; default accuracy and error rate
     fp16:bool|None=None, # Half precision; default: on CUDA
     stats:tuple|None=None, # (mean, std) per channel to normalise with when `weights='none'`; default those of timm

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from .augment import AUGMENTATIONS
-from .core import RunError
+from .core import ModelError, RunError, weights_folder
 from .papers import ALIASES, PAPER_SYSTEMS, PAPERS, PARAMETERS
 
 # %% ../nbs/21_recipes.ipynb #3cfdefd2
@@ -54,6 +54,15 @@ class Recipe:
     filled:tuple = () # What the paper does not say, and what we took
     data:str = '' # The paper's data set
 
+# %% ../nbs/21_recipes.ipynb #87004ee8
+def _own_weights(recipe):
+    "Of a folder that holds folders of weights, the one or those that a recipe's networks need; where there are none, training says so."
+    if recipe.weights in ('imagenet', 'none') or '+' in str(recipe.weights) or ':' in recipe.arch: return recipe.weights
+    try: found = [str(weights_folder(a, recipe.weights)) for a in recipe.arch.split('+')]
+    except ModelError: return recipe.weights
+    return '+'.join(found) if found != [str(recipe.weights)]*len(found) else recipe.weights
+
+
 # %% ../nbs/21_recipes.ipynb #bae7b799
 TOPS = {'fastai': "fastai's: averaged and largest values of the last maps, dense layer of 512, batch normalisation, dropout", 'linear': "the network's own last features, one dense layer",
         'dropout': "the network's own last features, dropout of 0.5, one dense layer", 'dense-4096': 'the last maps as 7×7, two dense layers of 4096 with ReLU, one dense layer'}
@@ -71,6 +80,7 @@ def change(
     wrong = [f'`{k}` is no field of a recipe ({", ".join(difflib.get_close_matches(k, known, 2)) or "see Recipe"})' for k in changes if k not in known]
     if wrong: raise RunError('; '.join(wrong) + '. Fields: ' + ', '.join(sorted(known)) + '.')
     out = dataclasses.replace(recipe, **changes)
+    if 'weights' in changes: out = dataclasses.replace(out, weights=_own_weights(out))
     wrong = [f'{k}={getattr(out, k)!r} (one of {", ".join(v)})' for k, v in _CHOICES.items() if getattr(out, k) not in v]
     wrong += [f'{k}={getattr(out, k)!r} (at least {low})' for k, low in dict(size=8, bs=1, epochs=1, head_epochs=0, patience=0).items() if getattr(out, k) < low]
     wrong += [f'{k}={getattr(out, k)!r} (from 0 to {high})' for k, high in dict(mixup=10, ema=.9999).items() if not 0 <= getattr(out, k) <= high]

@@ -33,7 +33,7 @@ Device = Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1 or mps.')]
 Trust = Annotated[bool, typer.Option('--trust', help='Open a .pkl file, which can run any code it holds. Only for files you made or trust.')]
 PatientOption = Annotated[Optional[str], typer.Option('--patient', help='Column, or regular expression with one group, that tells the patient, such as "UID_(H?\\d+)_".')]
 OnError = Annotated[str, typer.Option('--on-error', help='raise: name every bad image and stop; skip: leave them out.')]
-Weights = Annotated[Optional[str], typer.Option(help='imagenet, none, a timm local-dir folder, or a weights file.')]
+Weights = Annotated[Optional[str], typer.Option(help='imagenet, none, a timm local-dir folder, a folder that holds one for each network, or a weights file.')]
 Epochs = Annotated[Optional[int], typer.Option(help='Another number of epochs.')]
 Size = Annotated[Optional[int], typer.Option(help='Another input size in pixels.')]
 

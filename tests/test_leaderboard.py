@@ -1,6 +1,8 @@
 """Comparing: one division for all, pooled intervals against an oracle, failures told, finished runs read, the shell, the four papers' words."""
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +145,16 @@ def test_the_shell_compares_and_reproduces(films, tmp_path):
     assert 'published' in got.stdout and '74.6 %' in got.stdout and list(pd.read_csv(tmp_path/'t.csv').columns) == ['recipe', 'measure', 'published', 'repeated', 'honest']
     got = say('train', str(films), '--seeds', 'x'); assert got.returncode == 2 and 'Write them as 0,1,2' in got.stderr and 'Traceback' not in got.stderr
     got = say('reproduce', 'p3', str(films), '--recipe', 'effb3'); assert got.returncode == 2 and 'is not of paper p3' in got.stderr
+
+@pytest.mark.usefixtures('no_plots')
+def test_one_folder_of_weights_for_many_networks(films, local_weights, tmp_path):
+    "A folder that holds a folder for each architecture: every system takes its own, two side by side take both, one without has its line; by content, so that other weights in the same place count as others."
+    import timm
+    from safetensors.torch import save_file
+    home = tmp_path/'weights'; shutil.copytree(local_weights, home/'mobile'); (home/'res').mkdir(); m = timm.create_model('test_resnet', num_classes=0); save_file(m.state_dict(), home/'res'/'model.safetensors')
+    (home/'res'/'config.json').write_text(json.dumps(dict(architecture='test_resnet.r160_in1k', num_classes=0, pretrained_cfg=dict(input_size=[3, 64, 64], mean=[.5]*3, std=[.5]*3, num_classes=0)))); (home/'readme.txt').write_text('ours'); (home/'empty').mkdir()
+    how = dict(weights=str(home), size=64, epochs=1, patience=0, out=str(tmp_path/'runs'), progress=False, device='cpu'); recipes = [dataclasses.replace(get_recipe('mobilenetv2'), name=n, arch=a) for n, a in dict(a='mobilenetv2_035', b='test_resnet', both='mobilenetv2_035+test_resnet', none='resnet18').items()] + [dataclasses.replace(get_recipe('probe'), arch='mobilenetv2_035')]
+    runs = train_all(films, recipes, **how); assert [(Path(r.recipe.weights).name if '+' not in r.recipe.weights else r.recipe.weights.count(str(home))) for r in runs] == ['mobile', 'res', 2, 'mobile']
+    assert [f['recipe'] for f in runs.failed] == ['none'] and 'holds weights of mobilenetv2_035, test_resnet.r160_in1k, not of `resnet18`' in runs.failed[0]['error'] and all(r.info['weights_contents'] for r in runs)
+    began = {r.folder: (r.folder/'predictions.csv').stat().st_mtime_ns for r in runs}; again = train_all(films, recipes[:2], **how); assert {r.folder: (r.folder/'predictions.csv').stat().st_mtime_ns for r in again}.items() <= began.items()
+    save_file({k: v*1.01 if v.is_floating_point() else v for k, v in m.state_dict().items()}, home/'res'/'model.safetensors'); third = train_all(films, recipes[:2], **how); assert [r.folder in began for r in third] == [True, False]
