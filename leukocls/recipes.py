@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from .augment import AUGMENTATIONS
+from .augment import AUGMENTATIONS, P2_FILLED
 from .core import ModelError, RunError, weights_folder
 from .papers import ALIASES, PAPER_SYSTEMS, PAPERS, PARAMETERS
 
@@ -98,9 +98,10 @@ _OURS = [
 def _of_paper(system):
     "The recipe of a paper's system."
     paper = PAPERS[system['paper']]; from_paper = bool(system['published']) or 'converges' not in system['name']
-    return Recipe(**system | dict(paper=paper['citation'] if from_paper else f"none; after {paper['citation']}", data=paper['data'], filled=(*system['filled'], *paper['filled'])))
+    return Recipe(**system | dict(paper=paper['citation'] if from_paper else f"none; after {paper['citation']}", data=paper['data'], filled=(*system['filled'], *(P2_FILLED if system.get('augment') == 'p2' else ()), *paper['filled'])))
 
 _RECIPES = {r.name: r for r in (*map(_of_paper, PAPER_SYSTEMS), *_OURS)}
+_PARAMETERS = PARAMETERS | {'mobilenetv2': 3_542_784, 'mobilenetv2-tta': 3_542_784, 'probe': 1_815_620, 'small-cnn': 162_418} # of ours for four classes; checked by tests/test_recipes.py
 
 # %% ../nbs/21_recipes.ipynb #f536e3f1
 def get_recipe(
@@ -134,12 +135,12 @@ def recipes_named(
 
 # %% ../nbs/21_recipes.ipynb #12d4c16d
 def recipes(
-)->pd.DataFrame: # One row per recipe; `parameters` of networks, for their paper's number of classes
+)->pd.DataFrame: # One row per recipe; `parameters` of networks, for their paper's number of classes, of ours for four
     "All recipes as a table."
     also = {v: k for k, v in ALIASES.items()}; network = lambda r: r.kind == 'network'
     rows = [dict(recipe=r.name, also=also.get(r.name, ''), title=r.title, paper=r.paper, data=r.data, kind=r.kind, arch=r.arch, weights=r.weights, size=r.size, grey=r.grey, augment=r.augment,
                  optimiser=r.opt if network(r) else 'scikit-learn', learning_rate=(str(r.lr) if r.lr else 'lr_find') if network(r) else '', schedule=r.schedule if network(r) else '', epochs=r.head_epochs + r.epochs if network(r) else 0, patience=r.patience,
-                 parameters=PARAMETERS.get(r.name), **{f'published_{k}': r.published.get(k) for k in ('accuracy', 'precision', 'recall', 'specificity', 'f1')}) for r in _RECIPES.values()]
+                 parameters=_PARAMETERS.get(r.name), **{f'published_{k}': r.published.get(k) for k in ('accuracy', 'precision', 'recall', 'specificity', 'f1')}) for r in _RECIPES.values()]
     return pd.DataFrame(rows).astype({'parameters': 'Int64'}).set_index('recipe')
 
 def protocol(

@@ -26,3 +26,14 @@ def test_later_fields_are_passed_over(): assert from_dict(dict(name='a', arch='b
 @pytest.mark.parametrize('kw,said', [(dict(epoch=1), 'epochs'), (dict(opt='lion'), 'one of adam, sgd'), (dict(epochs=0), 'at least 1'), (dict(augment='wild'), 'one of none')])
 def test_slips(kw, said):
     with pytest.raises(RunError, match=said): change(get_recipe('effb3'), **kw)
+
+def test_parameters_of_our_own_recipes():
+    "What the table says of ours is what is built, for four classes."
+    from leukocls.models import count_parameters, network_size
+    from leukocls.networks import probe_head, stage_body
+    t = recipes().parameters
+    for n in ('mobilenetv2', 'mobilenetv2-tta', 'small-cnn'): r = get_recipe(n); assert t[n] == network_size(r.arch, 4, 3, r.size, r.top)
+    body, model = stage_body(get_recipe('probe').arch, 64); assert t['probe'] == count_parameters(body)['total'] + count_parameters(probe_head('linear', (4, 2*sum(model.feature_info.channels()))))['total']
+
+def test_a_recipe_says_how_its_augmentation_was_filled():
+    for n in recipes().index: r = get_recipe(n); assert any('no ranges' in f for f in r.filled) == (r.augment == 'p2'), n
