@@ -33,8 +33,8 @@ from .plots import (COLOURS, plot_accuracy, plot_augmented, plot_classes, plot_c
 _CSS = '''body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:64rem;padding:1rem;color:#1a1a1a;background:#fff}
 h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}img{max-width:100%;height:auto}.plots img{flex:0 1 auto}@media(min-width:60rem){.plots img{max-width:calc(50% - .5rem)}.plots img:only-child{max-width:100%}}.plots{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}
 .verdict{background:#eef4fa;border-left:4px solid #0072B2;padding:.7rem 1rem}.warn{background:#fff4e0;border-left:4px solid #D55E00;padding:.7rem 1rem;margin:.7rem 0}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}td,th{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}.wide td{white-space:pre}.prose td{overflow-wrap:anywhere}.prose td:first-child{white-space:nowrap;overflow-wrap:normal}
-th{background:#f5f5f5}code,pre{font-size:.85rem;white-space:pre-wrap;overflow-wrap:anywhere}footer{margin-top:2rem;color:#555;font-size:.85rem}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}td,th{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}.wide td{white-space:pre}.prose td{overflow-wrap:anywhere}.prose td:first-child:not(:only-child){white-space:nowrap;overflow-wrap:normal}
+th{background:#f5f5f5}code,pre{font-size:.85rem;white-space:pre-wrap;overflow-wrap:anywhere}p,li,h1{overflow-wrap:anywhere}footer{margin-top:2rem;color:#555;font-size:.85rem}
 @media print{body{max-width:none}h2{break-after:avoid}img,table{break-inside:avoid}}'''
 
 def _drawn(fig): canvas = FigureCanvasAgg(fig); canvas.draw(); return canvas
@@ -115,11 +115,11 @@ def map_svg(
     return f'<svg viewBox="0 0 640 {372 + 15*len(classes)}" role="img" aria-label="map of the images" style="width:100%;max-width:48rem;font:12px system-ui,sans-serif">{marks}<text y="360">{key}</text></svg>'
 
 # %% ../nbs/32_report.ipynb #165680be
-def _augmented(recipe, train, epochs, stamp):
+def _augmented(recipe, train, epochs, stamp, networks=1):
     "Name → figure: what augmentation did, if the recipe of this network has one."
     if recipe.get('kind', 'network') != 'network' or recipe.get('augment', 'none') == 'none' or train.empty: return {}
     few = train.groupby('label').sample(1, random_state=0).head(4); pixels = Pixels(recipe.get('size') or 128, recipe.get('grey', False), recipe.get('median', 0))
-    return dict(augmented=plot_augmented(list(few.path), list(few.label), recipe['augment'], pixels=pixels, stamp=stamp), **(dict(seen=plot_seen(train, epochs, stamp)) if epochs else {}))
+    return dict(augmented=plot_augmented(list(few.path), list(few.label), recipe['augment'], pixels=pixels, stamp=stamp), **(dict(seen=plot_seen(train, epochs, stamp, networks)) if epochs else {}))
 
 
 # %% ../nbs/32_report.ipynb #fa953ddd
@@ -130,14 +130,14 @@ def _plots(folder, info, metrics, shown):
     batch = train.sample(min(16, len(train)), random_state=0)
     out = dict(confusion=plot_confusion(metrics, stamp=stamp), confusion_shares=plot_confusion(metrics, True, stamp), roc=plot_roc(shown, metrics, stamp), precision_recall=plot_precision_recall(shown, metrics, stamp))
     if len(history): out |= dict(loss=plot_loss(history, info.get('kept_epoch', 0), stamp), accuracy=plot_accuracy(history, info.get('kept_epoch', 0), stamp))
-    out |= _augmented(info['recipe'], train, len(history), stamp)
+    out |= _augmented(info['recipe'], train, len(history), stamp, len(info.get('members') or [0]))
     if (folder/'lr_find.csv').exists(): out['lr_find'] = plot_lr_find(pd.read_csv(folder/'lr_find.csv'), info.get('lr_found'), stamp)
     if len(people := by_patient(shown)) > 1: out['patients'] = plot_patients(people, stamp=stamp)
     if (folder/'calibration.json').exists() and 'note' not in (c := json.loads((folder/'calibration.json').read_text())): out |= calibration_plots(folder, c, stamp)
     return out | dict(predictions=plot_predictions(shown, stamp=stamp), batch=plot_images(list(batch.path), list(batch.label), title='16 training images' if len(batch) == 16 else '', stamp=stamp), classes=plot_classes(table, stamp))
 
 _SECTIONS = {'Reliability and abstention': ('reliability', 'risk_coverage'), 'Confusion': ('confusion', 'confusion_shares'), 'ROC and precision-recall': ('roc', 'precision_recall'), 'Training': ('loss', 'accuracy', 'lr_find'),
-             'What it gets wrong': ('predictions',), 'Each patient': ('patients',), 'What it learned from': ('batch',), 'Before and after augmentation': ('augmented', 'seen'), 'Data': ('classes',)}
+             'What it gets wrong': ('predictions',), 'Each patient': ('patients',), 'What it learned from': ('batch',), 'Before and after augmentation': ('augmented',), 'Data': ('classes', 'seen')}
 
 def _pictures(plots):
     "The plots by section; two stand side by side where there is room."

@@ -32,7 +32,7 @@ def test_report_shows_training_images_before_and_after_augmentation(run, monkeyp
     "P2's exploratory plots, of the training side alone; drawing them takes no random number."
     import leukocls.report as report
     shown = {}; monkeypatch.setattr(report, 'plot_augmented', lambda paths, labels, augment, pixels, stamp: shown.update(paths=paths, labels=labels, augment=augment, pixels=pixels))
-    monkeypatch.setattr(report, 'plot_seen', lambda table, epochs, stamp: shown.update(table=table, epochs=epochs)); train = run.table[run.table.split == 'train']
+    monkeypatch.setattr(report, 'plot_seen', lambda table, epochs, stamp, networks: shown.update(table=table, epochs=epochs)); train = run.table[run.table.split == 'train']
     report._augmented(run.info['recipe'], train, len(run.history), ''); r = run.info['recipe']
     assert set(shown['paths']) <= set(train.path) and shown['labels'] == sorted(set(train.label))[:4] and shown['augment'] == r['augment'] == 'turns' and shown['pixels'].size == r['size']
     assert shown['epochs'] == 2 and list(shown['table'].path) == list(train.path)
