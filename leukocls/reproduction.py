@@ -45,7 +45,7 @@ class Reproduction:
 
     @property
     def notes(self)->list: # Sentences that belong to the table
-        p, out = PAPERS[self.paper.upper()], [PAPERS[self.paper.upper()]['citation'] + '.']
+        p, out = PAPERS[self.paper.upper()], [PAPERS[self.paper.upper()]['citation'] + '.', *PAPERS[self.paper.upper()]['filled']]
         for said, runs in (('Repeated', self.repeated), ('Honest', self.honest)):
             if runs: i = runs[0].info; out.append(f"{said}: {runs[0].metrics['n']:,} {runs[0].metrics['split']} images; {i['split'].get('note', '')}"); classes = i['data']['classes']
         if self.repeated or self.honest:

@@ -98,6 +98,7 @@ def test_words_stand_for_papers():
 def test_what_was_changed_is_said():
     "A recipe with fewer epochs is no longer the paper's; one with its weights from a folder is."
     notes = lambda **changes: ' '.join(Reproduction('p4', Runs(), Runs(), recipes_named('p4', **changes)).notes)
+    assert 'The paper augments each image before it is divided; here training images alone are augmented' in ' '.join(Reproduction('p2', Runs(), Runs(), recipes_named('p2')).notes)
     assert "Changed: size=32, epochs=1. What is changed is no longer the paper's system." in notes(epochs=1, size=32, weights='folder') and 'Changed' not in notes(weights='folder') + notes() and 'Changed: weights=none.' in notes(weights='none')
 
 def test_weights_are_for_those_that_begin_with_some():
