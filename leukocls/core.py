@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'trusted', 'need', 'set_seed',
-           'pick_device', 'one_thread', 'narrow', 'untried', 'pages_kept', 'cpu_has_bf16', 'versions', 'write_whole',
-           'new_folder', 'cache_folder', 'prune', 'bar', 'PackageError', 'missing', 'weights_folder', 'late', 'Later']
+           'pick_device', 'one_thread', 'narrow', 'untried', 'pages_kept', 'give_back', 'cpu_has_bf16', 'versions',
+           'write_whole', 'new_folder', 'cache_folder', 'prune', 'bar', 'PackageError', 'missing', 'weights_folder',
+           'late', 'Later']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -136,6 +137,15 @@ def pages_kept(
         with _lock:
             _keeping[0] -= 1
             if libc and not _keeping[0]: libc.mallopt(_MMAP_MAX, 65_536); libc.mallopt(_MMAP, 32 << 20); libc.mallopt(_TRIM, 64 << 20); libc.malloc_trim(0) # what its own rule arrives at after one large block
+
+# %% ../nbs/00_core.ipynb #5768546b
+def give_back(
+)->None:
+    "Hand freed memory back to the system (malloc_trim(3)); other systems than Linux do it by themselves."
+    import ctypes
+    try: ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError): pass
+
 
 # %% ../nbs/00_core.ipynb #91cc9239
 def cpu_has_bf16(

@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['PAGE', 'security_headers', 'wants_html', 'page_of', 'error_answer', 'Token', 'known_host', 'same_site', 'Guard',
-           'patient_protocol', 'Job', 'give_back', 'Worker']
+           'patient_protocol', 'Job', 'Worker']
 
 # %% ../nbs/39_guard.ipynb #69d49e4c
 import asyncio
-import ctypes
 import hmac
 import json
 import math
@@ -21,7 +20,7 @@ from html import escape
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from .core import LeukoError, need
+from .core import LeukoError, give_back, need
 from .upload import Limits, Refused
 
 # %% ../nbs/39_guard.ipynb #2a96aca4
@@ -206,12 +205,6 @@ class Job:
         except RuntimeError: pass # the server has stopped meanwhile
 
 # %% ../nbs/39_guard.ipynb #539b2fcb
-def give_back(
-)->None:
-    "Hand freed memory back to the system: after a large picture, Linux' C library keeps hundreds of megabytes for itself."
-    try: ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError): pass # other systems do it by themselves
-
 class Worker:
     "One thread, two short queues."
     def __init__(self,

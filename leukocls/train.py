@@ -12,7 +12,7 @@ import time
 
 import pandas as pd
 
-from .core import LeukoError, RunError, bar, late
+from .core import LeukoError, RunError, bar, give_back, late
 from .data import check_images, read_table
 from .features import begin_all, end_all
 from .looks import look
@@ -47,7 +47,7 @@ def train(
     except BaseException:
         if not (folder/'history.csv').exists(): shutil.rmtree(folder, ignore_errors=True)
         raise
-    run = finish_run(folder, info, table, fitted, began)
+    run = finish_run(folder, info, table, fitted, began); give_back()
     if fitted.said: err = RunError(fitted.said); err.run = run; raise err
     return run
 
