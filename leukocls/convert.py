@@ -159,21 +159,53 @@ def _classes_of(dls):
     if not found: raise ModelError('The file does not tell the names of its classes. Only classifiers of images, exported with learn.export(), can be read.')
     return found[0]
 
+# %% ../nbs/46_convert.ipynb #c3a86787
+def _graph(module):
+    "Attributes of a stand-in for a traced module, `{}` for any other."
+    return module.args[0] if _kind(module) == 'reduce_graph_module' and module.args and isinstance(module.args[0], dict) else {}
+
+def _views_in(model):
+    "(how many views it looks at, what looks at one), of a stand-in for a network."
+    parts = list((_facts(model).get('_modules') or {}).values())
+    if len(parts) != 3 or not _graph(parts[0]) or not _graph(parts[2]): return 1, model
+    import torch
+    wrap = late('leukocls.networks:with_views'); said = [_graph(p).get('_code') for p in (parts[0], parts[2])]
+    for n in range(2, 9):
+        known = wrap(torch.nn.Identity(), n)
+        if [known[0].code, known[2].code] == said: return n, parts[1]
+    raise ModelError('The network is turned before and joined after in a way that this version of leukocls or PyTorch does not know. Write the bundle from the run: leukocls export RUN.')
+
+def _members_in(model):
+    "Stand-ins for the networks of an ensemble; another network alone."
+    inner = list((_facts((_graph(model).get('_modules') or {}).get('members')).get('_modules') or {}).values())
+    if not _graph(model): return [model]
+    import torch
+    if 2 <= len(inner) <= 20 and late('leukocls.networks:with_members')([torch.nn.Identity() for _ in inner]).code == _graph(model).get('_code'): return inner
+    raise ModelError('The network is a graph that this version of leukocls or PyTorch does not know. Write the bundle from the run: leukocls export RUN.')
+
+
 # %% ../nbs/46_convert.ipynb #2b464bef
+def _network_in(path, model, f, facts, classes):
+    "(description, body weights, head weights) of a stand-in for one network."
+    parts = list((_facts(model).get('_modules') or {}).values()); arch = f.get('arch') if isinstance(f.get('arch'), str) else None
+    if arch in late('leukocls.models:NETWORKS'): return facts | dict(kind='own', arch=arch, classes=len(classes)), _weights_of(model), {}
+    if len(parts) == 2 and _kind(parts[0]) == 'TimmBody':
+        net = (_facts(parts[0]).get('_modules') or {}).get('model'); cfg = _facts(net).get('pretrained_cfg') or {}; args = f.get('model_args'); name = cfg.get('architecture') if isinstance(cfg, dict) else None
+        return facts | dict(kind='timm', arch=str(name or arch), head=_layers_of(parts[1]), maps=bool(_facts(parts[0]).get('needs_pool')), model_args=args if isinstance(args, dict) else {}), _weights_of(net), _weights_of(parts[1])
+    raise ModelError(f'{path} holds a network of {listed((_kind(p) for p in parts), 4) or _kind(model)}; only timm backbones (vision_learner with a timm name) and the networks of leukocls can be read without running the file. Train again with a timm name, such as "resnet18".')
+
 def read_learner(
     path, # .pkl file of `learn.export`
 )->dict: # `described`, `body`, `head` as from `describe_network`; `pixels`, `mean`, `std`, `classes`, `named`
     "What a bundle needs of an exported learner, without running anything of it."
     held, named = read_pickle(path); f = _facts(held)
     if _kind(held) != 'Learner' or 'model' not in f: raise ModelError(f'{path} holds {type(held).where if isinstance(held, StandIn) else type(held).__name__}, not a fastai Learner. Export one with learn.export().')
-    pixels, mean, std = _pixels_of(f.get('dls')); classes, model = _classes_of(f.get('dls')), f['model']; parts = list((_facts(model).get('_modules') or {}).values()); channels = 1 if pixels.grey else 3; facts = dict(size=pixels.size, channels=channels, model_args={})
-    arch = f.get('arch') if isinstance(f.get('arch'), str) else None
-    if arch in late('leukocls.models:NETWORKS'): described, body, head = facts | dict(kind='own', arch=arch, classes=len(classes)), _weights_of(model), {}
-    elif len(parts) == 2 and _kind(parts[0]) == 'TimmBody':
-        net = (_facts(parts[0]).get('_modules') or {}).get('model'); cfg = _facts(net).get('pretrained_cfg') or {}; args = f.get('model_args'); name = cfg.get('architecture') if isinstance(cfg, dict) else None
-        described = facts | dict(kind='timm', arch=str(name or arch), head=_layers_of(parts[1]), maps=bool(_facts(parts[0]).get('needs_pool')), model_args=args if isinstance(args, dict) else {}); body, head = _weights_of(net), _weights_of(parts[1])
-    else: raise ModelError(f'{path} holds a network of {listed((_kind(p) for p in parts), 4) or _kind(model)}; only timm backbones (vision_learner with a timm name) and the networks of leukocls can be read without running the file. Train again with a timm name, such as "resnet18".')
+    pixels, mean, std = _pixels_of(f.get('dls')); classes = _classes_of(f.get('dls')); views, inside = _views_in(f['model']); nets = _members_in(inside)
+    each = [_network_in(path, m, f, dict(size=pixels.size, channels=1 if pixels.grey else 3, model_args={}), classes) for m in nets]; described, body, head = each[0]
+    if len(each) > 1: body, head = ({f'{i}.{k}': v for i, e in enumerate(each) for k, v in e[at].items()} for at in (1, 2))
+    described |= {k: v for k, v in dict(views=views, members=len(each)).items() if v > 1}
     return dict(described=described, body=body, head=head, pixels=pixels, mean=mean, std=std, classes=classes, named=sorted(named))
+
 
 # %% ../nbs/46_convert.ipynb #77c2decd
 def convert_pickle(

@@ -232,7 +232,7 @@ def _parts(table, members, seed):
     "The tables of an ensemble's networks: of each, another part of the training images is set aside."
     how = table.attrs.get('split', {}).get('method')
     try: folds = fold_tables(table[table.split == 'train'], members, how if how in ('patient', 'group', 'random') else 'auto', seed=seed)
-    except DataError as e: raise RunError(f'members={members}: the training images cannot be divided so. {str(e).replace("folds", "members")}') from None
+    except DataError as e: raise RunError(f'members={members}: the training images cannot be divided so: {str(e).split(": ", 1)[-1].replace("folds", "members")}') from None
     return [t.assign(split=t.split.replace('test', 'valid')) for t in folds]
 
 

@@ -81,7 +81,7 @@ def change(
     if wrong: raise RunError('; '.join(wrong) + '. Fields: ' + ', '.join(sorted(known)) + '.')
     out = dataclasses.replace(recipe, **changes)
     if 'weights' in changes: out = dataclasses.replace(out, weights=_own_weights(out))
-    wrong = [f'{k}={getattr(out, k)!r} (one of {", ".join(v)})' for k, v in _CHOICES.items() if getattr(out, k) not in v]
+    wrong = [f'{k}={getattr(out, k)!r} ({f"{v[0]} to {v[-1]}" if isinstance(v[0], int) else "one of " + ", ".join(v)})' for k, v in _CHOICES.items() if getattr(out, k) not in v]
     wrong += [f'{k}={getattr(out, k)!r} (at least {low})' for k, low in dict(size=8, bs=1, epochs=1, head_epochs=0, patience=0).items() if getattr(out, k) < low]
     wrong += [f'{k}={getattr(out, k)!r} (from 0 to {high})' for k, high in dict(mixup=10, ema=.9999).items() if not 0 <= getattr(out, k) <= high]
     wrong += [f'members={out.members} (only a network is trained several times, and this is of kind {out.kind})'] if out.kind != 'network' and out.members > 1 else []

@@ -81,7 +81,8 @@ def say_runs(
     "Each of a few runs, the table of many."
     for run in runs if len(runs) <= 3 else (): say_run(run)
     if len(runs) + len(runs.failed) > 1:
-        typer.echo(runs.leaderboard[['accuracy', *(['from_best', 'f1', 'train_seconds', 'images_per_second'] if runs else []), 'status']].to_string() + '\n* further from the best than chance would put it' + (f'\n{runs.advice}' if runs.advice else ''))
+        board = runs.leaderboard
+        typer.echo(board[['accuracy', *(['from_best', 'f1', 'train_seconds', 'images_per_second'] if runs else []), 'status', *(['changed'] if 'changed' in board else [])]].to_string() + '\n* further from the best than chance would put it' + (f'\n{runs.advice}' if runs.advice else ''))
         typer.echo(f'Every measure: {Path(out)/"leaderboard.csv"}'); len(runs) <= 3 or typer.echo(RESEARCH_ONLY)
     if runs and runs[-1].info['status'] == 'interrupted': raise typer.Exit(130)
 

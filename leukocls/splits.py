@@ -227,7 +227,7 @@ def fold_tables(
     if method != 'patient': table = near_groups(table)
     groups = groups_of(table, method == 'patient', method != 'random'); labels = table.label.to_numpy(dtype=object)
     fewest = min(len(np.unique(groups[labels == c])) for c in np.unique(labels))
-    if not 2 <= folds <= fewest: raise DataError(f'folds={folds}: the smallest class has {fewest} {"patients" if method == "patient" else "images"}. Use 2 to {fewest} folds.')
+    if not 2 <= folds <= fewest: raise DataError(f'folds={folds}: the smallest class has {fewest} {"patients" if method == "patient" else "images"}. {f"Use 2 to {fewest} folds" if fewest > 1 else "No folds can be made of them"}.')
     out = []
     for _, test in grouped_folds(labels, groups, folds, seed):
         t = table.reset_index(drop=True).copy(); side = np.full(len(t), 'train', dtype=object); side[test] = 'test'

@@ -183,4 +183,8 @@ def test_an_ensemble_travels_as_one_network(table, local_weights, plain_fastai, 
     b = export_bundle(r, tmp_path/'bundle'); c = b.config; assert (c['network']['members'], c['network']['views'], 'timm' in c) == (2, 2, False) and max(c['parity']['largest_difference'].values()) < 1e-3
     for engine in ('torch', 'onnxruntime', 'openvino'):
         clf = Classifier.load(b.folder, engine); x = np.stack([clf.pixels.read(f) for f in few]); assert np.allclose(softmax(clf.engine(x)[:, :clf.k]), want[:6], atol=2e-3)
+    from leukocls.convert import convert_pickle
+    c = convert_pickle(r.folder/'learner.pkl', tmp_path/'converted', trust=True).config; assert (c['network']['members'], c['network']['views']) == (2, 2) and c['parity']['largest_difference']['learner'] < 1e-3 # read without running it
+    clf = Classifier.load(tmp_path/'converted', 'torch'); assert np.allclose(softmax(clf.engine(np.stack([clf.pixels.read(f) for f in few]))[:, :clf.k]), want[:6], atol=1e-3)
+    c = b.config
     assert c['features'] == 2*export_bundle(train(get_recipe('mobilenetv2', arch='mobilenetv2_035', weights=str(local_weights), size=64, epochs=1, lr=1e-3), split_table(table), out=tmp_path/'runs', progress=False, device='cpu'), tmp_path/'one').config['features'] > 0

@@ -91,3 +91,22 @@ def test_cli(run, tmp_path):
     words = lambda *w: subprocess.run([sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, w)], capture_output=True, text=True)
     done = words('export', run.folder/'learner.pkl', '--out', tmp_path/'b'); assert done.returncode == 2 and '--trust' in done.stderr and 'Traceback' not in done.stderr
     done = words('export', run.folder/'learner.pkl', '--out', tmp_path/'b', '--trust'); assert done.returncode == 0, done.stderr; Bundle(tmp_path/'b')
+
+def test_code_around_a_network_is_compared_and_never_run(tmp_path):
+    "Views and ensembles are PyTorch graphs, whose pickle holds code as text: what leukocls would not write is refused, and nothing of it runs."
+    import torch
+    from leukocls.convert import _members_in, _views_in, read_pickle
+    from leukocls.networks import with_members, with_views
+    def unrun(net): torch.save(net, tmp_path/'n.pt'); return read_pickle(tmp_path/'n.pt')[0]
+    nets = [torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)]
+    for v in range(2, 9): assert _views_in(unrun(with_views(with_members(nets), v)))[0] == v
+    product = with_members(nets)
+    for node in product.graph.nodes:
+        if node.target == 'logsumexp': node.target = 'prod'
+    product.recompile()
+    with pytest.raises(ModelError, match='a graph that this version'): _members_in(unrun(product))
+    turned = with_views(nets[0], 2); turned[2].graph.nodes; turned[2] = torch.fx.symbolic_trace(torch.nn.Sequential(torch.nn.ReLU()))
+    with pytest.raises(ModelError, match='leukocls export RUN'): _views_in(unrun(turned))
+    evil = with_members(nets); evil.__dict__['_code'] = evil.code + f"\nopen({str(tmp_path/'ran')!r}, 'w')"
+    with pytest.raises(ModelError): _members_in(unrun(evil))
+    assert not (tmp_path/'ran').exists()
