@@ -256,15 +256,15 @@ def weights_folder(
     folder, # A folder with config.json, or one that holds such folders; anything else is returned as it is
 )->Path: # The folder for this architecture
     "Where an architecture's weights lie; a tag after a point decides only between several folders of one architecture."
-    base = lambda name: str(name).split('.')[0]; folder = Path(folder); own = {}
+    base = lambda name: str(name).split('.')[0]; folder = Path(folder); own, broken = {}, folder
     if not folder.is_dir() or (folder/'config.json').exists(): return folder
     for d in sorted(d for d in folder.iterdir() if (d/'config.json').is_file()):
         try: own[d] = str(json.loads((d/'config.json').read_text())['architecture'])
-        except (OSError, ValueError, LookupError, TypeError): continue
+        except (OSError, ValueError, LookupError, TypeError): broken = d
     fits = [d for d, a in own.items() if a == str(arch)] or [d for d, a in own.items() if base(a) == base(arch)]
     if own and not fits: raise ModelError(f'{folder} holds weights of {listed(sorted(set(own.values())), 8)}, not of `{arch}`. Put a folder with config.json and model.safetensors for it there.')
     if len(fits) > 1: raise ModelError(f'{folder} holds several folders of weights for `{arch}`: {listed([d.name for d in fits], 8)}. Name one of them.')
-    return fits[0] if fits else folder
+    return fits[0] if fits else broken # whoever reads it says what is wrong
 
 
 # %% ../nbs/00_core.ipynb #718ab15a

@@ -137,17 +137,18 @@ def rebuild(
 ): # fastai Learner on the CPU
     "A Learner from recipe.json and model.safetensors: nothing is unpickled."
     from safetensors.torch import load_file
-    facts, recipe = run.info['model'], run.recipe
+    facts, recipe = run.info['model'], run.recipe; members = facts.get('members', 1)
+    if type(members) is not int or not 1 <= members <= 20: raise RunError(f'{run.folder}: recipe.json tells of {str(members)[:20]} networks; there are 1 to 20. The folder was changed; use an untouched copy.')
     with tempfile.TemporaryDirectory() as d:
         t = pd.DataFrame(_stand_ins(d, facts['classes'])) if table is None else table
         dls = CellDataLoaders.from_table(t, size=recipe.size, grey=recipe.grey, median=recipe.median, bs=recipe.bs, remember=None if table is not None else False, device='cpu')
         stats = (facts['mean'], facts['std']) if facts['mean'] else None
         if 'system' in facts: learn = classical_learner(dls, facts, recipe)
         elif 'head' in facts: learn = probe_learner(dls, facts, recipe.size)
-        else: learn = cell_learner(dls, facts['arch'], 'none', stats=stats, model_args=facts['model_args'], top=recipe.top); learn = ensemble(learn, [copy.deepcopy(learn.model) for _ in range(facts.get('members', 1))]); learn.model = with_views(learn.model, recipe.views)
+        else: learn = cell_learner(dls, facts['arch'], 'none', stats=stats, model_args=facts['model_args'], top=recipe.top); learn = ensemble(learn, [copy.deepcopy(learn.model) for _ in range(members)]); learn.model = with_views(learn.model, recipe.views)
     weights = load_file(run.folder/'model.safetensors')
     try: learn.model.load_state_dict(weights)
-    except RuntimeError as e: raise RunError(f'{run.folder}: model.safetensors does not fit recipe.json ({str(e)[:200]}). The folder was changed; use an untouched copy.') from None
+    except RuntimeError as e: raise RunError(f'{run.folder}: model.safetensors does not fit recipe.json ({" ".join(str(e).split())[:200]}). The folder was changed; use an untouched copy.') from None
     return learn.to_fp32()
 
 # %% ../nbs/25_fit.ipynb #720fe328
@@ -249,8 +250,8 @@ def _committee(recipe, table, folder, info, device, progress):
             info['status'], said = ('interrupted', None) if isinstance(e, KeyboardInterrupt) else ('failed', str(e))
         broken = info['status'] != 'finished'
         if not (broken and nets):
-            nets.append(learn.model.eval()); rows.append(pd.read_csv(folder/'history.csv').assign(network=i + 1)); told.append(dict(part.split.value_counts().to_dict(), kept_epoch=info['kept_epoch']))
-        if broken: info['notes'].append(f'Only {len(nets)} of {recipe.members} networks were trained.'); break
+            nets.append(learn.model.eval()); rows.append(pd.read_csv(folder/'history.csv').assign(network=i + 1)); told.append(dict(part.split.value_counts().to_dict(), kept_epoch=info['kept_epoch'], finished=not broken))
+        if broken: info['notes'].append(f'Only {len(nets)} of {recipe.members} networks were trained.' if i else f'The first of {recipe.members} networks was broken off, and the others were not begun.'); break
     info.update(members=told, kept_epoch=0); rows = pd.concat(rows); write_csv(folder/'members.csv', rows)
     write_csv(folder/'history.csv', rows.drop(columns='network').groupby('epoch').mean().reset_index() if len(rows) else rows.drop(columns='network'))
     return nets, said
@@ -277,6 +278,6 @@ def fit_network(
         else: said = _one(learn, recipe, pretrained, folder, info, table, progress)[1]
     if said:
         advice = 'Try a lower learning rate (lr=…), or look for damaged images.' if info['status'] == 'diverged' else 'Out of memory: try a smaller bs or size.'
-        said = f'{said} {"The weights of epoch " + str(info["kept_epoch"]) if recipe.members == 1 else f"{len(nets)} of {recipe.members} networks"} are kept in {folder}. {advice}'
+        said = f'{said} {"The weights of epoch " + str(info["kept_epoch"]) if recipe.members == 1 else f"{len(nets)} of {recipe.members} networks" if info["members"][0]["finished"] else "What the first network had learned"} {"is" if recipe.members > 1 and not info["members"][0]["finished"] else "are"} kept in {folder}. {advice}'
     learn.model = with_views(learn.model, recipe.views).eval(); write_learner(learn, folder)
     return Fitted(lambda paths: predict_images(learn, paths, progress=progress and len(paths) > 500), learn, said)

@@ -21,7 +21,7 @@ from .cards import card, cards, names_of_card
 from .checklists import GUIDELINES, checklist
 from .core import RESEARCH_ONLY, DataError, RunError, listed, write_whole
 from .metrics import METRICS, PER_CLASS, SHARES, show_interval
-from .report import changed_text, leaks_of, repeat, verdict
+from .report import changed_text, leaks_of, repeat, verdict, weights_text
 from .runs import Run
 
 # %% ../nbs/36_modelcard.ipynb #2bde4f2d
@@ -158,7 +158,7 @@ def limitations(
     small = [f"{c} ({v['support']:,})" for c, v in m['per_class'].items() if v['support'] < 30]; best = max((s['accuracy'] for s in facts.shortcuts.values()), default=None)
     said = [f'The sides leak: {leak} stand on two sides, so all figures are too good.' if leak else '', *i.get('notes', []),
             f"Training ended early (status: {i.get('status')})." if i.get('status', 'finished') != 'finished' else '',
-            'The figures are those of validation images, on which the epoch may have been chosen; no image was kept for a last test.' if m['split'] != 'test' else '',
+            ('The figures are those of validation images' + ('' if i.get('members') else ', on which the epoch may have been chosen') + '; no image was kept for a last test.') if m['split'] != 'test' else '',
             'Random split of images: what is alike stands on both sides.' if i['split'].get('method') == 'random' else '',
             'Patients are unknown: images of one person may stand on both sides, and the intervals may be too narrow.' if not people else f'Only {people:,} patients were judged: their number, not that of the images, limits what is known.' if people < 40 else '',
             f'Few judged images of {listed(small, 8)}: figures of single classes are rough.' if small else '',
@@ -197,18 +197,18 @@ def _gate(gate):
 # %% ../nbs/36_modelcard.ipynb #d89fdad6
 def _answers(facts):
     "Fact → sentence, or nothing where the run does not know."
-    i, m, known = facts.info, facts.metrics, facts.known; r, s, model = i['recipe'], i['split'], i.get('model', {}); head, rows = _side_counts(facts); people = m['interval'].get('patients'); w = os.path.basename(str(r['weights']))
+    i, m, known = facts.info, facts.metrics, facts.known; r, s, model = i['recipe'], i['split'], i.get('model', {}); head, rows = _side_counts(facts); people = m['interval'].get('patients'); w = weights_text(r)
     told = 'note' not in facts.calibration and facts.calibration; level = dict(patient='Patients.', group='Groups of near-duplicates.', random='Images.', source='Sources.').get(s.get('method'), 'As given with the data.')
     return dict(source='Drawn by leukocls: synthetic films.' if facts.drawn else f'{known.title}; {known.source}. {known.cite}' if known else '',
         preprocessing=f"Resized to {r['size']}×{r['size']} pixels" + ', grey'*r['grey'] + f", median filter {r['median']}"*bool(r['median']) + f"; augmentation of training images: {r['augment']}.",
         skipped=_skipped(i), split=s.get('note', ''), level=' '.join([level, _apart(facts)] + ['Patients are unknown.']*(not people)),
         counts='; '.join(f'{row[0]}: ' + ', '.join(f'{n:,} {side}' for side, n in zip(head[1:], row[1:])) for row in rows[facts.table.label.nunique():]) + '. Classes: see Data.',
         model=f"{r['arch']}, {model.get('total', 0):,} parameters; one image in, a probability for each of {len(m['classes'])} classes out." if model.get('total') else '', software=', '.join(f'{k} {v}' for k, v in i['versions'].items() if v) + '.',
-        weights='None: nothing is learned before these images.' if r.get('kind') == 'classical' else 'Random.' if w == 'none' else f'Pretrained: {w}.', training=f"See Training; recipe {r['name']}, seed {i['seed']}.", single='None: one model.', measures=', '.join(map(_word, METRICS)) + '; averages are macro.',
-        chosen='Frozen features, head by cross-validation of the training images.' if r.get('kind') == 'probe' else 'Nothing: one fit to all training images.' if r.get('kind') == 'classical' else 'Lowest validation loss.' if r['keep'] == 'best' and 'valid' in head else 'The last epoch.', uncertainty=m['interval']['note'],
+        weights='None: nothing is learned before these images.' if r.get('kind') == 'classical' else 'Random.' if w == 'none' else f'Pretrained: {w}.', training=f"See Training; recipe {r['name']}, seed {i['seed']}.", single=f"The mean of the probabilities of {len(i['members'])} networks, each trained without another part of the training images." if len(i.get('members') or ()) > 1 else 'None: one model.', measures=', '.join(map(_word, METRICS)) + '; averages are macro.',
+        chosen='Frozen features, head by cross-validation of the training images.' if r.get('kind') == 'probe' else 'Nothing: one fit to all training images.' if r.get('kind') == 'classical' else 'Lowest loss on the part of the training images that each network left out.' if r['keep'] == 'best' and i.get('members') else 'Lowest validation loss.' if r['keep'] == 'best' and 'valid' in head else 'The last epoch.', uncertainty=m['interval']['note'],
         shortcuts='What needs no cell to be looked at was tried on the same split: see Shortcuts.' if facts.shortcuts else '', internal=f"{m['n']:,} {m['split']} images" + (f' of {people:,} patients.' if people else ', patients unknown.'),
         external=s.get('note', '') if s.get('method') == 'source' else '', performance=f"Accuracy {show_interval(m['accuracy'])}; all others under Evaluation.", failures=_worst(m), confusion='See Evaluation.', limitations='See Limitations, made from the facts of the run.',
-        use='See Intended use.', code='See How to use; leukocls is under Apache 2.0.', calibration=calibration_page(facts.calibration)[0] + ' It is reported, not applied to the predictions.' if told and told['temperature'] != 1 else '', imbalance='Nothing: images are drawn as they are, classes are not weighted.',
+        use='See Intended use.', code='See How to use; leukocls is under Apache 2.0.', calibration=calibration_page(facts.calibration)[0] + ' It is reported, not applied to the predictions.' if told and told['temperature'] != 1 else '', imbalance='Images are drawn as they are; the loss weights each class by the inverse of its share.' if r.get('balance') else 'Nothing: images are drawn as they are, classes are not weighted.',
         output='A probability for each class; the most probable is named. ' + ('Thresholds for referral: see Calibration.' if told else 'There are no thresholds.'), gate=_gate(facts.gate))
 
 # %% ../nbs/36_modelcard.ipynb #0fc4458f
@@ -240,11 +240,11 @@ def _data_text(facts):
 
 def _training_text(facts):
     "How it was made, and what had to be filled in."
-    i, r = facts.info, facts.info['recipe']; probe = r.get('kind') == 'probe'; shown = {k: os.path.basename(str(v)) if k == 'weights' else v for k, v in r.items() if k not in ('title', 'paper', 'published', 'filled') and v not in ('', None) and (probe or k not in ('head', 'views')) and (r.get('kind') != 'classical' or k in ('name', 'arch', 'kind', 'size', 'grey', 'median', 'data'))}
+    i, r = facts.info, facts.info['recipe']; probe = r.get('kind') == 'probe'; shown = {k: weights_text(r) if k == 'weights' else v for k, v in r.items() if k not in ('title', 'paper', 'published', 'filled') and v not in ('', None) and (probe or k not in ('head', 'views')) and (r.get('kind') != 'classical' or k in ('name', 'arch', 'kind', 'size', 'grey', 'median', 'data'))}
     shown |= {'learning rate found': f"{i['lr_found']:.3g}"} if i.get('lr_found') else {}; shown |= {k: f"{i['model'][k]:,}" for k in ('total', 'trainable') if k in i.get('model', {})}
-    shown |= dict(seed=i['seed'], **{k.replace('_', ' '): i[k] for k in ('kept_epoch', 'device', 'precision', 'status') if k in i}, **{f'seconds ({k})': v for k, v in i.get('seconds', {}).items() if k in ('train', 'predict')}, versions=', '.join(f'{k} {v}' for k, v in i['versions'].items() if v))
+    shown |= dict(seed=i['seed'], **{k.replace('_', ' '): i[k] for k in ('kept_epoch', 'device', 'precision', 'status') if k in i and not (k == 'kept_epoch' and i.get('members'))}, **({'kept epoch of each network': ', '.join(str(m['kept_epoch']) for m in i['members'])} if i.get('members') else {}), **{f'seconds ({k})': v for k, v in i.get('seconds', {}).items() if k in ('train', 'predict')}, versions=', '.join(f'{k} {v}' for k, v in i['versions'].items() if v))
     filled = '\n'.join(f'- {markdown_safe(f)}' for f in r.get('filled') or []) or ('No paper describes this system.' if str(r.get('paper') or 'none').startswith('none') else 'Nothing is noted.')
-    return f"{markdown_table(['setting', 'value'], shown.items())}\n\nWhat the paper leaves unstated, and what was taken:\n\n{filled}\n\nTo repeat it:\n\n```python\n{repeat(i)}\n```"
+    return f"{markdown_safe(changed_text(i))}\n\n{markdown_table(['setting', 'value'], shown.items())}\n\n".lstrip() + f"What the paper leaves unstated, and what was taken:\n\n{filled}\n\nTo repeat it:\n\n```python\n{repeat(i)}\n```"
 
 # %% ../nbs/36_modelcard.ipynb #ff90a53e
 def _evaluation_text(facts):
@@ -253,7 +253,7 @@ def _evaluation_text(facts):
     single = [[c, *(show_interval(v[k], k) for k in PER_CLASS), v['support']] for c, v in m['per_class'].items()]
     parts = [f"{m['n']:,} {m['split']} images. {markdown_safe(m['interval']['note'])} Averages: {markdown_safe(m['interval']['average'])}.", markdown_table(['measure', 'value (95 % interval)'], [[_word(k), show_interval(m[k], k)] for k in METRICS]),
              '### Each class', markdown_table(['class', *map(_word, PER_CLASS), 'images'], single), '### Who is taken for whom', markdown_table(['truth \\ prediction', *m['classes']], [[c, *row] for c, row in zip(m['classes'], m['confusion'])])]
-    return '\n\n'.join(parts + [f"Published for this system ({markdown_safe(r['paper'])}), on its own split: {markdown_safe(published)}. {markdown_safe(changed_text(facts.info))}".rstrip()]*bool(published))
+    return '\n\n'.join(parts + [f"Published for this system ({markdown_safe(r['paper'])}), on its own split: {markdown_safe(published)}.{' Here it was changed: see Training.' if changed_text(facts.info) else ''}"]*bool(published))
 
 def _beside_text(facts):
     "Shortcuts, calibration and gate."

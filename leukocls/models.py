@@ -100,9 +100,10 @@ def _local_dir(arch, path):
     "A folder in timm's local-dir layout; its own architecture wins, and must be the one asked for."
     try: config = json.loads((path/'config.json').read_text())
     except (OSError, ValueError) as e: raise ModelError(f'{path} is no timm folder: config.json cannot be read ({e}). It needs config.json and model.safetensors.') from None
-    own = config.get('architecture')
+    own, args = (config.get(k) for k in ('architecture', 'model_args')) if isinstance(config, dict) else (0, 0)
+    if not (own is None or isinstance(own, str)) or not (args is None or isinstance(args, dict)) or not isinstance(config.get('pretrained_cfg') or {}, dict): raise ModelError(f'{path}/config.json is not as timm writes it: it names an architecture, and model_args and pretrained_cfg are tables.')
     if arch and own and arch.split('.')[0] != own.split('.')[0]: raise ModelError(f'{path} holds weights of `{own}`, not of `{arch}`. Use arch="{own}", or other weights.')
-    return own or arch, f'local-dir:{path}', True, config.get('model_args', {})
+    return own or arch, f'local-dir:{path}', True, args or {}
 
 # %% ../nbs/20_models.ipynb #87b00851
 def normalise(
@@ -123,6 +124,7 @@ def _source(arch, weights, size, model_args):
     if stored and not name.startswith('local-dir:'): _, own, extra = load_model_config_from_hf(name.split(':', 1)[1]); extra = extra or {} # as timm will; kept, so that a run is rebuilt without the hub
     args = dict(model_args or {}); cfg = timm.get_pretrained_cfg(own, allow_unregistered=True) if timm.is_model(own) else None
     if size and cfg and cfg.fixed_input_size and size != {**extra, **args}.get('img_size', cfg.input_size[-1]): args['img_size'] = size # a ViT's positions are resampled to it
+    if name.startswith('local-dir:') and cfg: args = args | dict(pretrained_cfg_overlay=dict(pool_size=cfg.pool_size)) # whether maps are pooled is the architecture's, as when the run is rebuilt
     return own, name, pretrained, args if stored else {**extra, **args}, {k: v for k, v in {**extra, **args}.items() if k != 'pretrained_cfg_overlay'}
 
 class Beside(nn.Module):
@@ -179,17 +181,17 @@ def _timm_learner(dls, arch, weights, channels, stats, model_args, top, kwargs):
     from fastai.data.transforms import get_c
     from fastai.learner import Learner
     archs, size = _archs(arch), next((t.size[0] for t in dls.after_item.fs if getattr(t, 'size', None)), None)
-    each = [str(weights)]*len(archs) if str(weights) in ('imagenet', 'none') else str(weights).split('+') if len(archs) > 1 else [weights]
-    if len(each) == 1 and not (Path(each[0])/'config.json').exists() and Path(each[0]).is_dir(): each *= len(archs) # a folder of folders
+    each = [str(weights)]*len(archs) if str(weights) in ('imagenet', 'none') else str(weights).split('+') if len(archs) > 1 and not Path(weights).exists() else [weights]
+    if len(each) == 1 and Path(each[0]).is_dir() and not (Path(each[0])/'config.json').exists(): each = each*len(archs) # a folder of folders
     if len(each) != len(archs): raise ModelError(f'`{arch}` is {len(archs)} networks, weights={str(weights)!r} is {len(each)}. Give "imagenet", "none", or one folder for each, joined by +.')
     sources = [_source(a, w, size, k) for a, w, k in zip(archs, each, model_args if isinstance(model_args, list) else [model_args]*len(archs))]
     own, name, pretrained, args, kept = sources[0]
     try:
         if top == 'fastai' and len(archs) == 1: learn = vision_learner(dls, name, pretrained=pretrained, n_in=channels, **args, **kwargs)
         else: learn = Learner(dls, _topped([timm.create_model(n, pretrained=p, num_classes=0, in_chans=channels, **a) for _, n, p, a, _ in sources], top, get_c(dls), arch), splitter=default_split, **kwargs)
-    except (OSError, RuntimeError, KeyError, SafetensorError) as e:
+    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, ValueError, SafetensorError) as e:
         if str(weights) == 'imagenet': raise no_weights(arch, str(e).split('\n')[0][:200]) from e
-        raise ModelError(f'{weights} does not fit `{arch}`: {str(e)[:300]}. Give weights of the same architecture.') from e
+        raise ModelError(f'{weights} does not fit `{arch}`: {" ".join(str(e).split())[:300]}. Give weights of the same architecture.') from e
     cfg = next(m.pretrained_cfg for m in learn.model.modules() if hasattr(m, 'pretrained_cfg')); normalise(dls, *(stats or (cfg['mean'], cfg['std'])), channels)
     learn.model_args, learn.arch = (kept, own) if len(archs) == 1 else ([s[4] for s in sources], '+'.join(s[0] for s in sources))
     if pretrained: learn.freeze()

@@ -208,6 +208,7 @@ def plot_augmented(
     stamp:str='', # Small text below
 )->Figure: # A row per image: as it is, then as training may see it
     "Pictures before and after augmentation, as P2 shows them."
+    if not len(paths): raise DataError('There is no image to show. Pass one or more files.')
     import torch # here, so that drawing the other plots does not wait for it
     from fastai.vision.core import TensorImage
     from leukocls.augment import augmentation
@@ -226,12 +227,13 @@ def plot_seen(
     table:pd.DataFrame, # With `label` and `split`
     epochs:int, # That were run
     stamp:str='', # Small text below
-    networks:int=1, # Of an ensemble; each image is learned from by all of them but one
+    networks:int=1, # Of an ensemble, that were trained
+    of:int=1, # Networks that were asked for; each leaves out one part in so many
 )->Figure: # Bars: training images per class, before and after
     "Images of each class before augmentation, the files, and after it: the pictures drawn from them in all epochs, less what did not fill a batch (P2's class counts)."
     files = table.label[table.split == 'train'].value_counts().reindex(sorted(set(table.label)), fill_value=0)
     fig, axes = new_figure(2, width=3.6, height=.42*len(files) + 1.3, stamp=stamp)
-    for ax, n, title, i in zip(axes[0], (files, files*epochs*max(networks - 1, 1)), ('Before: training images', f'After: at most, in {epochs:,} epoch' + 's'*(epochs != 1) + (f' of {networks} networks' if networks > 1 else '')), (0, 1)):
+    for ax, n, title, i in zip(axes[0], (files, (files*epochs*networks*(1 - 1/of if of > 1 else 1)).round().astype(int)), ('Before: training images', f'After: at most, in {epochs:,} epoch' + 's'*(epochs != 1) + (f' of {networks} networks' if networks > 1 else '')), (0, 1)):
         ax.barh(list(n.index), n, color=COLOURS[i]); ax.set(title=title, xlim=(0, max(n.max(), 1)*1.25), xlabel='images' if not i else 'pictures, each turned or changed anew'); ax.invert_yaxis()
         for y, k in enumerate(n): ax.text(k, y, f' {k:,}', va='center', fontsize=8)
     axes[0, 1].set_yticks([]); return fig

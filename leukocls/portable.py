@@ -103,7 +103,7 @@ def build_network(
             if hasattr(m, 'pre_logits') and not any('pre_logits.' in k for k in body): m.pre_logits = nn.Identity() # the head replaces VGG's own dense layers
         model = Beside(made) if kind == 'beside' else made[0]; model.load_state_dict(body)
         return TimmAndHead(model, top, described['maps']).eval()
-    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as e: raise ModelError(f'The network cannot be built from its description: {str(e)[:200]}. The files do not belong together, or this version of timm is too old.') from e
+    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as e: raise ModelError(f'The network cannot be built from its description: {" ".join(str(e).split())[:200]}. The files do not belong together, or this version of timm is too old.') from e
 
 # %% ../nbs/38_portable.ipynb #8eda0af1
 def split_last(

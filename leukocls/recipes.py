@@ -10,6 +10,7 @@ __all__ = ['TOPS', 'GROUPS', 'Recipe', 'change', 'get_recipe', 'recipes_named', 
 import dataclasses
 import difflib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
@@ -57,10 +58,10 @@ class Recipe:
 # %% ../nbs/21_recipes.ipynb #87004ee8
 def _own_weights(recipe):
     "Of a folder that holds folders of weights, the one or those that a recipe's networks need; where there are none, training says so."
-    if recipe.weights in ('imagenet', 'none') or '+' in str(recipe.weights) or ':' in recipe.arch: return recipe.weights
+    if recipe.weights in ('imagenet', 'none') or ':' in recipe.arch or not Path(recipe.weights).exists(): return recipe.weights
     try: found = [str(weights_folder(a, recipe.weights)) for a in recipe.arch.split('+')]
     except ModelError: return recipe.weights
-    return '+'.join(found) if found != [str(recipe.weights)]*len(found) else recipe.weights
+    return '+'.join(found) if found != [str(recipe.weights)]*len(found) and (len(found) == 1 or not any('+' in f for f in found)) else recipe.weights
 
 
 # %% ../nbs/21_recipes.ipynb #bae7b799
@@ -81,7 +82,7 @@ def change(
     if wrong: raise RunError('; '.join(wrong) + '. Fields: ' + ', '.join(sorted(known)) + '.')
     out = dataclasses.replace(recipe, **changes)
     if 'weights' in changes: out = dataclasses.replace(out, weights=_own_weights(out))
-    wrong = [f'{k}={getattr(out, k)!r} ({f"{v[0]} to {v[-1]}" if isinstance(v[0], int) else "one of " + ", ".join(v)})' for k, v in _CHOICES.items() if getattr(out, k) not in v]
+    wrong = [f'{k}={getattr(out, k)!r} ({f"{v[0]} to {v[-1]}" if isinstance(v[0], int) else "one of " + ", ".join(v)})' for k, v in _CHOICES.items() if not any(type(getattr(out, k)) is type(o) and getattr(out, k) == o for o in v)]
     wrong += [f'{k}={getattr(out, k)!r} (at least {low})' for k, low in dict(size=8, bs=1, epochs=1, head_epochs=0, patience=0).items() if getattr(out, k) < low]
     wrong += [f'{k}={getattr(out, k)!r} (from 0 to {high})' for k, high in dict(mixup=10, ema=.9999).items() if not 0 <= getattr(out, k) <= high]
     wrong += [f'members={out.members} (only a network is trained several times, and this is of kind {out.kind})'] if out.kind != 'network' and out.members > 1 else []
@@ -128,9 +129,9 @@ def recipes_named(
     words = [names] if isinstance(names, (str, Recipe)) else list(names); paper = {s['name']: s['paper'].lower() for s in PAPER_SYSTEMS}; kind = {r.name: r.kind for r in _RECIPES.values()}
     found = [n for w in words for n in ([w] if not isinstance(w, str) or w not in GROUPS else [n for n in _RECIPES if w in ('all', paper.get(n, 'ours'), kind[n])])]
     if not found: raise RunError('recipes is empty. Name at least one, such as "effb3".')
-    begins = lambda n: len(found) > 1 and 'arch' not in changes and get_recipe(n).weights == 'none' # from random numbers: among several, a folder of weights is for the others
+    begins = lambda n: len(found) > 1 and 'arch' not in changes and get_recipe(n).weights == 'none' # from random numbers: among several, a folder of weights is for the others, as several members are for networks
     out = []
-    for r in (get_recipe(n, **{k: v for k, v in changes.items() if k != 'weights' or not begins(n)}) for n in found): out += [r] if r not in out else []
+    for r in (get_recipe(n, **{k: v for k, v in changes.items() if not (k == 'weights' and begins(n) or k == 'members' and len(found) > 1 and get_recipe(n).kind != 'network')}) for n in found): out += [r] if r not in out else []
     return out
 
 # %% ../nbs/21_recipes.ipynb #12d4c16d
@@ -171,7 +172,7 @@ def changes_of(
 )->dict: # Field → value; empty for a recipe as it stands in `recipes()`, and for one whose name does not
     "Fields in which a recipe is no longer the one of its name."
     known = _RECIPES.get(recipe.name); plain = as_dict(known) if known else {}
-    return {k: v for k, v in as_dict(recipe).items() if k in plain and v != plain[k] and (k != 'weights' or v == 'none')}
+    return {k: v for k, v in as_dict(recipe).items() if k in plain and v != plain[k] and k not in ('title', 'paper', 'published', 'filled', 'data') and (k != 'weights' or v == 'none')} # what is only said of a recipe may be said better later
 
 
 # %% ../nbs/21_recipes.ipynb #26f275c3

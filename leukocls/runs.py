@@ -46,8 +46,8 @@ def weights_contents(
     recipe, # `Recipe`
 )->str|None: # 16 hexadecimal digits; None where weights come from the network or from nowhere
     "A short name for the contents of the files that a recipe's own weights lie in."
-    places = [Path(p.removeprefix('local-dir:')) for p in (*str(recipe.weights).split('+'), *(a for a in str(recipe.arch).split('+') if a.startswith('local-dir:'))) if p not in ('imagenet', 'none')]
-    files = [f for p in places for f in ([p] if p.is_file() else sorted(g for g in p.glob('*') if g.suffix in ('.json', '.safetensors', '.bin', '.pth', '.pt') and g.is_file()) if p.is_dir() else [])]
+    places = [Path(p.removeprefix('local-dir:')) for p in (*([str(recipe.weights)] if Path(str(recipe.weights)).exists() else str(recipe.weights).split('+')), *(a for a in str(recipe.arch).split('+') if a.startswith('local-dir:'))) if p not in ('imagenet', 'none')]
+    files = [f for p in places for f in ([p] if p.is_file() else sorted(g for g in (*p.glob('*'), *(() if (p/'config.json').exists() else p.glob('*/*'))) if g.suffix in ('.json', '.safetensors', '.bin', '.pth', '.pt') and g.is_file()) if p.is_dir() else [])]
     return hashlib.sha256(b''.join(f.name.encode() + h.tobytes() for f, h in zip(files, content_hashes(files)))).hexdigest()[:16] if files else None
 
 # %% ../nbs/19_runs.ipynb #528172bc

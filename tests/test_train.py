@@ -32,7 +32,7 @@ def test_report_shows_training_images_before_and_after_augmentation(run, monkeyp
     "P2's exploratory plots, of the training side alone; drawing them takes no random number."
     import leukocls.report as report
     shown = {}; monkeypatch.setattr(report, 'plot_augmented', lambda paths, labels, augment, pixels, stamp: shown.update(paths=paths, labels=labels, augment=augment, pixels=pixels))
-    monkeypatch.setattr(report, 'plot_seen', lambda table, epochs, stamp, networks: shown.update(table=table, epochs=epochs)); train = run.table[run.table.split == 'train']
+    monkeypatch.setattr(report, 'plot_seen', lambda table, epochs, stamp, networks, of: shown.update(table=table, epochs=epochs)); train = run.table[run.table.split == 'train']
     report._augmented(run.info['recipe'], train, len(run.history), ''); r = run.info['recipe']
     assert set(shown['paths']) <= set(train.path) and shown['labels'] == sorted(set(train.label))[:4] and shown['augment'] == r['augment'] == 'turns' and shown['pixels'].size == r['size']
     assert shown['epochs'] == 2 and list(shown['table'].path) == list(train.path)
@@ -352,3 +352,26 @@ with tempfile.TemporaryDirectory() as d:
 print(max(sizes[2:]) - sizes[1])'''
     said = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(tmp_path/'films')], capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}); assert said.returncode == 0, said.stderr[-500:]
     assert float(said.stdout.split()[-1]) < 60, said.stdout
+
+@pytest.mark.usefixtures('no_plots')
+@pytest.mark.parametrize('config', [dict(architecture='test_resnet'), dict(architecture='test_resnet', pretrained_cfg={}), dict(architecture='test_resnet', pretrained_cfg=dict(input_size=[3, 64, 64], mean=[.5]*3, std=[.5]*3))], ids=['alone', 'empty', 'no pool_size'])
+def test_a_sparse_folder_of_weights_gives_a_run_that_opens(config, table, tmp_path):
+    "Whether maps are pooled was the folder's word in training and timm's when the run was opened."
+    import timm
+    from safetensors.torch import save_file
+    home = tmp_path/'w+plus'; home.mkdir(); m = timm.create_model('test_resnet', num_classes=0); save_file(m.state_dict(), home/'model.safetensors'); (home/'config.json').write_text(json.dumps(config))
+    r = train(get_recipe('mobilenetv2', arch='test_resnet', weights=str(home), size=32, epochs=1, lr=1e-3), split_table(table), out=tmp_path/'runs', progress=False, device='cpu'); few = r.predictions.path[:4]
+    assert r.info['weights_contents'] and np.allclose(predict_images(Run(r.folder).learner, few).filter(like='p_').to_numpy(), r.predictions.filter(like='p_').to_numpy()[:4], atol=1e-5)
+
+@pytest.mark.parametrize('members', ['x', 2.0, None, [3], True, 0, -1, 10**9])
+def test_a_changed_number_of_networks_is_refused(members, run, tmp_path):
+    copy = shutil.copytree(run.folder, tmp_path/'copy'); info = json.loads((copy/'recipe.json').read_text()); info['model']['members'] = members; (copy/'recipe.json').write_text(json.dumps(info))
+    with pytest.raises(RunError, match='networks; there are 1 to 20'): Run(copy).learner
+
+def test_a_class_may_be_named_like_a_formula(table, quick, tmp_path):
+    r = train(quick, split_table(table.assign(label=table.label.replace('Pro', '$x^{$'))), out=tmp_path, progress=False, device='cpu', epochs=1); assert (r.folder/'report.html').exists() and (r.folder/'plots'/'augmented.png').exists()
+
+@pytest.mark.usefixtures('no_plots')
+def test_the_card_of_an_ensemble_says_so(table, quick, tmp_path):
+    r = train(quick, split_table(table, test_pct=0, valid_pct=.2), out=tmp_path, progress=False, device='cpu', members=2, balance=True); card = (r.folder/'model_card.md').read_text()
+    assert 'The mean of the probabilities of 2 networks' in card and 'None: one model' not in card and 'may have been chosen' not in card and 'kept epoch of each network' in card and 'Changed from the recipe' in card and 'members=2' in card and 'classes are not weighted' not in card
