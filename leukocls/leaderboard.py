@@ -16,7 +16,7 @@ from .compare import compare, holm
 from .core import LeukoError, RunError, listed
 from .metrics import METRICS, SHARES, score, show_interval, with_groups
 from .plots import COLOURS, new_figure
-from .recipes import as_dict, changes_of
+from .recipes import Recipe, as_dict, changes_of
 
 # %% ../nbs/47_leaderboard.ipynb #f059299b
 def by_system(
@@ -24,7 +24,7 @@ def by_system(
 )->list: # Lists of runs
     "Runs that differ in nothing but seed and fold are one system."
     by = {}
-    for r in runs: by.setdefault(json.dumps(as_dict(r.recipe), sort_keys=True, default=str), []).append(r)
+    for r in runs: by.setdefault(json.dumps(as_dict(Recipe('', '')) | r.info['recipe'], sort_keys=True, default=str), []).append(r) # fields that came later have their default
     return [*by.values()]
 
 def systems(
