@@ -336,23 +336,6 @@ def test_a_compiled_network_is_the_same_network(table, quick, tmp_path, monkeypa
     run = train(quick, table, out=str(tmp_path), progress=False, epochs=4); assert np.allclose(run.predictions.filter(like='p_'), plain.predictions.filter(like='p_'), atol=1e-3)
     assert np.allclose(predict_images(open_pickle(run.folder/'learner.pkl', trust=True), run.predictions.path).filter(like='p_'), run.predictions.filter(like='p_'), atol=1e-5)
 
-@pytest.mark.once
-@pytest.mark.skipif(sys.platform != 'linux', reason='/proc is of Linux')
-def test_many_trainings_in_one_process_do_not_pile_up(tmp_path):
-    "Memory that is freed in pieces stayed with the process: 35 MB more with each small training."
-    code = '''
-import gc, sys, tempfile
-from leukocls.data import read_table
-from leukocls.smears import draw_films
-from leukocls.splits import split_table
-from leukocls.train import train
-table, sizes = split_table(read_table(draw_films(sys.argv[1], patients=6, images=20, size=96))), []
-with tempfile.TemporaryDirectory() as d:
-    for i in range(6): train('mobilenetv2', table, weights='none', size=96, epochs=1, lr=1e-3, out=d, progress=False, seed=i); gc.collect(); sizes.append(int(next(l for l in open('/proc/self/status') if l.startswith('VmRSS')).split()[1])/1024)
-print(max(sizes[2:]) - sizes[1])'''
-    said = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(tmp_path/'films')], capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}); assert said.returncode == 0, said.stderr[-500:]
-    assert float(said.stdout.split()[-1]) < 60, said.stdout
-
 @pytest.mark.usefixtures('no_plots')
 @pytest.mark.parametrize('config', [dict(architecture='test_resnet'), dict(architecture='test_resnet', pretrained_cfg={}), dict(architecture='test_resnet', pretrained_cfg=dict(input_size=[3, 64, 64], mean=[.5]*3, std=[.5]*3))], ids=['alone', 'empty', 'no pool_size'])
 def test_a_sparse_folder_of_weights_gives_a_run_that_opens(config, table, tmp_path):
