@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from .bundle import Bundle, write_bundle
-from .core import ModelError, RunError, late, listed
+from .core import MOST_MEMBERS, ModelError, RunError, late, listed
 from .images import Pixels
 
 # %% ../nbs/46_convert.ipynb #6b88495d
@@ -180,7 +180,7 @@ def _members_in(model):
     inner = list((_facts((_graph(model).get('_modules') or {}).get('members')).get('_modules') or {}).values())
     if not _graph(model): return [model]
     import torch
-    if 2 <= len(inner) <= 20 and late('leukocls.networks:with_members')([torch.nn.Identity() for _ in inner]).code == _graph(model).get('_code'): return inner
+    if 2 <= len(inner) <= MOST_MEMBERS and late('leukocls.networks:with_members')([torch.nn.Identity() for _ in inner]).code == _graph(model).get('_code'): return inner
     raise ModelError('The network is a graph that this version of leukocls or PyTorch does not know. Write the bundle from the run: leukocls export RUN.')
 
 

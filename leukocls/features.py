@@ -31,8 +31,8 @@ def weights_name(
 )->str: # What decides the weights: their content, or timm's name and version for those that timm fetches
     "Tell one set of pretrained weights from another, without opening PyTorch."
     if str(weights) == 'none': raise RunError('A probe needs pretrained weights: features of a random network tell little. Give weights="imagenet", a timm local-dir folder, or a weights file.')
-    path = Path(str(arch).split(':', 1)[1]) if str(arch).startswith('local-dir:') else weights_folder(arch, weights)
     if str(weights) == 'imagenet' and not str(arch).startswith('local-dir:'): return f'{arch} of timm {metadata.version("timm")}'
+    path = Path(str(arch).split(':', 1)[1]) if str(arch).startswith('local-dir:') else weights_folder(arch, weights)
     files = sorted(p for p in path.iterdir() if p.suffix in ('.safetensors', '.bin', '.pth', '.json')) if path.is_dir() else [path]
     if not files or not files[0].is_file(): raise ModelError(f'weights={str(weights)!r} is neither "imagenet" nor a file or folder of weights. Check the path.')
     return f'{str(arch).split(":")[0]} {hashlib.sha256(content_hashes(files).tobytes()).hexdigest()}'

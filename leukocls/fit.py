@@ -29,7 +29,7 @@ from .architectures import NETWORKS
 from .augment import augmentation
 from .baselines import classical_learner
 from .callbacks import AverageWeights, Bf16OnCpu, History, KeepWeights, Progress, StopOnNaN
-from .core import DataError, RunError, cpu_has_bf16, pages_kept, pick_device, set_seed, untried, write_whole
+from .core import MOST_MEMBERS, DataError, RunError, cpu_has_bf16, pages_kept, pick_device, set_seed, untried, write_whole
 from .loaders import CellDataLoaders
 from .models import cell_learner, count_parameters, normalise
 from .networks import probe_head, stage_body, with_members, with_views
@@ -138,7 +138,7 @@ def rebuild(
     "A Learner from recipe.json and model.safetensors: nothing is unpickled."
     from safetensors.torch import load_file
     facts, recipe = run.info['model'], run.recipe; members = facts.get('members', 1)
-    if type(members) is not int or not 1 <= members <= 20: raise RunError(f'{run.folder}: recipe.json tells of {str(members)[:20]} networks; there are 1 to 20. The folder was changed; use an untouched copy.')
+    if type(members) is not int or not 1 <= members <= MOST_MEMBERS: raise RunError(f'{run.folder}: recipe.json tells of {str(members)[:20]} networks; there are 1 to {MOST_MEMBERS}. The folder was changed; use an untouched copy.')
     with tempfile.TemporaryDirectory() as d:
         t = pd.DataFrame(_stand_ins(d, facts['classes'])) if table is None else table
         dls = CellDataLoaders.from_table(t, size=recipe.size, grey=recipe.grey, median=recipe.median, bs=recipe.bs, remember=None if table is not None else False, device='cpu')
@@ -278,6 +278,7 @@ def fit_network(
         else: said = _one(learn, recipe, pretrained, folder, info, table, progress)[1]
     if said:
         advice = 'Try a lower learning rate (lr=…), or look for damaged images.' if info['status'] == 'diverged' else 'Out of memory: try a smaller bs or size.'
-        said = f'{said} {"The weights of epoch " + str(info["kept_epoch"]) if recipe.members == 1 else f"{len(nets)} of {recipe.members} networks" if info["members"][0]["finished"] else "What the first network had learned"} {"is" if recipe.members > 1 and not info["members"][0]["finished"] else "are"} kept in {folder}. {advice}'
+        first = info['members'][0] if recipe.members > 1 else dict(finished=False, kept_epoch=info['kept_epoch'])
+        said = f'{said} {f"{len(nets)} of {recipe.members} networks" if first["finished"] else "The weights of epoch " + str(first["kept_epoch"])} are kept in {folder}. {advice}'
     learn.model = with_views(learn.model, recipe.views).eval(); write_learner(learn, folder)
     return Fitted(lambda paths: predict_images(learn, paths, progress=progress and len(paths) > 500), learn, said)

@@ -21,7 +21,7 @@ from timm.models import load_model_config_from_hf
 from torch import nn
 
 from .architectures import NETWORKS
-from .core import ModelError, listed, weights_folder
+from .core import ModelError, listed, split_weights, weights_folder
 
 # %% ../nbs/20_models.ipynb #ddc4f9ef
 def count_parameters(
@@ -181,7 +181,7 @@ def _timm_learner(dls, arch, weights, channels, stats, model_args, top, kwargs):
     from fastai.data.transforms import get_c
     from fastai.learner import Learner
     archs, size = _archs(arch), next((t.size[0] for t in dls.after_item.fs if getattr(t, 'size', None)), None)
-    each = [str(weights)]*len(archs) if str(weights) in ('imagenet', 'none') else str(weights).split('+') if len(archs) > 1 and not Path(weights).exists() else [weights]
+    each = [str(weights)]*len(archs) if str(weights) in ('imagenet', 'none') else split_weights(weights) if len(archs) > 1 else [weights]
     if len(each) == 1 and Path(each[0]).is_dir() and not (Path(each[0])/'config.json').exists(): each = each*len(archs) # a folder of folders
     if len(each) != len(archs): raise ModelError(f'`{arch}` is {len(archs)} networks, weights={str(weights)!r} is {len(each)}. Give "imagenet", "none", or one folder for each, joined by +.')
     sources = [_source(a, w, size, k) for a, w, k in zip(archs, each, model_args if isinstance(model_args, list) else [model_args]*len(archs))]

@@ -219,7 +219,7 @@ def plot_augmented(
             for t in augmentation(augment): x = t(x, split_idx=0)
         finally: random.setstate(states[0]); np.random.set_state(states[1])
     after = (x.as_subclass(torch.Tensor).clamp(0, 1)*255).round().byte().unflatten(0, (len(before), copies)); rows = torch.cat([before[:, None], after], 1).flatten(0, 1)
-    return plot_images(list(rows.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()), [t for l in labels for t in (l, *[''] * copies)], columns=copies + 1, title=f'As it is, and {copies} times by `{augment}`', stamp=stamp)
+    return plot_images(list(rows.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()), [t for l in labels for t in (l, *[''] * copies)], columns=copies + 1, title=f'Left: as it is. Beside it: {copies} versions that training may see (augmentation “{augment}”)', stamp=stamp)
 
 
 # %% ../nbs/29_plots.ipynb #18988906
@@ -233,8 +233,8 @@ def plot_seen(
     "Images of each class before augmentation, the files, and after it: the pictures drawn from them in all epochs, less what did not fill a batch (P2's class counts)."
     files = table.label[table.split == 'train'].value_counts().reindex(sorted(set(table.label)), fill_value=0)
     fig, axes = new_figure(2, width=3.6, height=.42*len(files) + 1.3, stamp=stamp)
-    for ax, n, title, i in zip(axes[0], (files, (files*epochs*networks*(1 - 1/of if of > 1 else 1)).round().astype(int)), ('Before: training images', f'After: at most, in {epochs:,} epoch' + 's'*(epochs != 1) + (f' of {networks} networks' if networks > 1 else '')), (0, 1)):
-        ax.barh(list(n.index), n, color=COLOURS[i]); ax.set(title=title, xlim=(0, max(n.max(), 1)*1.25), xlabel='images' if not i else 'pictures, each turned or changed anew'); ax.invert_yaxis()
+    for ax, n, title, i in zip(axes[0], (files, (files*epochs*networks*(1 - 1/of if of > 1 else 1)).round().astype(int)), ('Before: training images', f'After: seen in {epochs:,} epoch' + 's'*(epochs != 1) + (f' of {networks} networks' if networks > 1 else '')), (0, 1)):
+        ax.barh(list(n.index), n, color=COLOURS[i]); ax.set(title=title, xlim=(0, max(n.max(), 1)*1.25), xlabel='images' if not i else 'pictures at most, each changed anew'); ax.invert_yaxis()
         for y, k in enumerate(n): ax.text(k, y, f' {k:,}', va='center', fontsize=8)
     axes[0, 1].set_yticks([]); return fig
 

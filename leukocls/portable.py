@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import nn
 
-from .core import ModelError
+from .core import MOST_MEMBERS, ModelError
 from .architectures import NETWORKS
 from .models import Beside
 from .networks import NearestHead, Ready, mean_of, members_of, stage_body, views_of, with_members, with_views
@@ -87,7 +87,7 @@ def build_network(
 )->nn.Module: # In evaluation mode; normalised (N, C, H, W) → (N, K)
     "The network with its weights, by timm and PyTorch alone."
     views, members = described.get('views', 1), described.get('members', 1)
-    for n, most, of in ((views, 8, 'views of a picture'), (members, 20, 'networks')):
+    for n, most, of in ((views, 8, 'views of a picture'), (members, MOST_MEMBERS, 'networks')):
         if type(n) is not int or not 1 <= n <= most: raise ModelError(f'The description of the network asks for {str(n)[:20]} {of}; there are 1 to {most}. The file was changed, or a newer leukocls wrote it.')
     if views > 1: return with_views(build_network(described | dict(views=1), body, head), views).eval()
     if members > 1:

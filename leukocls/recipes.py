@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from .augment import AUGMENTATIONS, P2_FILLED
-from .core import ModelError, RunError, weights_folder
+from .core import MOST_MEMBERS, ModelError, RunError, weights_folder
 from .papers import ALIASES, PAPER_SYSTEMS, PAPERS, PARAMETERS
 
 # %% ../nbs/21_recipes.ipynb #3cfdefd2
@@ -68,7 +68,7 @@ def _own_weights(recipe):
 TOPS = {'fastai': "fastai's: averaged and largest values of the last maps, dense layer of 512, batch normalisation, dropout", 'linear': "the network's own last features, one dense layer",
         'dropout': "the network's own last features, dropout of 0.5, one dense layer", 'dense-4096': 'the last maps as 7×7, two dense layers of 4096 with ReLU, one dense layer'}
 _CHOICES = dict(schedule=('one-cycle', 'flat'), opt=('adam', 'sgd'), precision=('auto', 'fp16', 'bf16', 'fp32'),
-                keep=('best', 'last'), top=tuple(TOPS), augment=tuple(AUGMENTATIONS), kind=('network', 'probe', 'classical'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)), members=tuple(range(1, 21)), loss=('cross-entropy', 'focal'))
+                keep=('best', 'last'), top=tuple(TOPS), augment=tuple(AUGMENTATIONS), kind=('network', 'probe', 'classical'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)), members=tuple(range(1, MOST_MEMBERS + 1)), loss=('cross-entropy', 'focal'))
 
 def change(
     recipe:Recipe, # Any recipe

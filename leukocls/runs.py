@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import RunError, cache_folder, late, new_folder, prune, versions, write_whole
+from .core import RunError, cache_folder, late, new_folder, prune, split_weights, versions, write_whole
 from .data import fingerprint
 from .memory import content_hashes, only_ours
 
@@ -46,7 +46,7 @@ def weights_contents(
     recipe, # `Recipe`
 )->str|None: # 16 hexadecimal digits; None where weights come from the network or from nowhere
     "A short name for the contents of the files that a recipe's own weights lie in."
-    places = [Path(p.removeprefix('local-dir:')) for p in (*([str(recipe.weights)] if Path(str(recipe.weights)).exists() else str(recipe.weights).split('+')), *(a for a in str(recipe.arch).split('+') if a.startswith('local-dir:'))) if p not in ('imagenet', 'none')]
+    places = [Path(p.removeprefix('local-dir:')) for p in (*split_weights(recipe.weights), *(a for a in str(recipe.arch).split('+') if a.startswith('local-dir:'))) if p not in ('imagenet', 'none')]
     files = [f for p in places for f in ([p] if p.is_file() else sorted(g for g in (*p.glob('*'), *(() if (p/'config.json').exists() else p.glob('*/*'))) if g.suffix in ('.json', '.safetensors', '.bin', '.pth', '.pt') and g.is_file()) if p.is_dir() else [])]
     return hashlib.sha256(b''.join(f.name.encode() + h.tobytes() for f, h in zip(files, content_hashes(files)))).hexdigest()[:16] if files else None
 
