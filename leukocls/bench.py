@@ -222,9 +222,9 @@ def _latency_line(sides, times, limits):
 
 # %% ../nbs/50_bench.ipynb #2526633e
 def _probe_line(sides, times):
-    "Folder to report in a fresh process, nothing known before and everything known; against one frozen epoch of fastai and its validation."
+    "Folder to report in a fresh process, near-duplicates kept together, nothing known before and everything known; against one frozen epoch of fastai and its validation."
     ours = ("import json, pandas as pd; from leukocls.train import train_all; "
-            "r = train_all(pd.read_csv({csv!r}), 'probe', arch={arch!r}, weights={weights!r}, size={size}, split='random', valid_pct=0, out={out!r}, progress=False)[0]; print(r.metrics['accuracy']['value'])")
+            "r = train_all(pd.read_csv({csv!r}), 'probe', arch={arch!r}, weights={weights!r}, size={size}, split='group', valid_pct=0, out={out!r}, progress=False)[0]; print(r.metrics['accuracy']['value'])")
     theirs = ("import pandas as pd; from fastai.vision.all import *; frame = pd.read_csv({csv!r}); frame['is_valid'] = frame.split == 'valid'; "
               "dls = ImageDataLoaders.from_df(frame, path='/', fn_col='path', label_col='label', valid_col='is_valid', item_tfms=Resize({size}), bs=64, device='cpu'); "
               "learn = vision_learner(dls, 'local-dir:{weights}', metrics=accuracy)\nwith learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1)\nprint(float(learn.recorder.values[-1][-1]))")

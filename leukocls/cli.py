@@ -17,7 +17,7 @@ from typing import Annotated, List, Optional
 import typer
 
 from .core import RESEARCH_ONLY, DataError, LeukoError, RunError, late, missing
-from .shell import Device, Epochs, OnError, Out, PatientOption, Seed, Seeds, Size, Trust, Weights, check_target, images_of, in_shell_words, is_bundle, numbers_of, open_model, say_metrics, say_run, say_runs
+from .shell import Device, Epochs, OnError, Out, PatientOption, Seed, Seeds, Size, Trust, Weights, check_target, images_of, in_shell_words, is_bundle, numbers_of, open_model, say_metrics, say_runs
 
 # %% ../nbs/42_cli.ipynb #dc28f12c
 app = typer.Typer(help=f'A folder of blood-smear images in, a classifier you can trust and deploy out.\n\n{RESEARCH_ONLY}', no_args_is_help=True,
@@ -65,7 +65,7 @@ def demo(
         films = draw_films(d, patients, images, size=96, seed=seed)
         from leukocls.train import train_all
         runs = train_all(films, 'small-cnn', out=out, patient=FILM_PATIENT, seed=seed, device='cpu')
-        say_run(runs[0])
+        say_runs(runs, out)
 
 # %% ../nbs/42_cli.ipynb #64514fc1
 @app.command()
@@ -106,6 +106,7 @@ def reproduce(
     check_target(csv, overwrite)
     found = late('leukocls.reproduction:reproduce')(paper, data, str(out), recipe or None, patient, numbers_of(seeds), seed, device, on_error, weights=weights, epochs=epochs, size=size); typer.echo(str(found))
     if csv: late('leukocls.core:write_whole')(csv, found.table.to_csv(lineterminator='\n')); typer.echo(f'Table: {csv}')
+    if found.repeated.interrupted or found.honest.interrupted: typer.echo('Interrupted. The same command goes on with what is not finished.', err=True); raise typer.Exit(130)
 
 # %% ../nbs/42_cli.ipynb #78173b93
 @app.command()

@@ -16,15 +16,15 @@ from .compare import compare, holm
 from .core import LeukoError, RunError, listed
 from .metrics import METRICS, SHARES, score, show_interval, with_groups
 from .plots import COLOURS, new_figure
-from .recipes import Recipe, as_dict, changes_of
+from .recipes import changes_of, deciding
 
 # %% ../nbs/47_leaderboard.ipynb #f059299b
 def by_system(
     runs, # `Runs`, or a list of `Run`
 )->list: # Lists of runs
-    "Runs that differ in nothing but seed and fold are one system."
+    "Runs that differ in nothing but seed and fold are one system; those that broke off or diverged stand apart from the finished ones."
     by = {}
-    for r in runs: by.setdefault(json.dumps(as_dict(Recipe('', '')) | r.info['recipe'], sort_keys=True, default=str), []).append(r) # fields that came later have their default
+    for r in runs: by.setdefault((deciding(r.info['recipe']), r.info['status'] == 'finished'), []).append(r)
     return [*by.values()]
 
 def systems(
@@ -33,7 +33,7 @@ def systems(
     "The systems by name; a run that stands alone keeps its own."
     by = by_system(runs); alone, out = all(len(rs) == 1 for rs in by), {}
     for rs in by:
-        name = rs[0].name if alone else rs[0].info['recipe']['name']; same = sum(k == name or k.startswith(f'{name} (') for k in out); out[f'{name} ({same + 1})' if same else name] = rs
+        name = rs[0].name if alone else rs[0].info['recipe']['name'] + ('' if rs[0].info['status'] == 'finished' else f", {rs[0].info['status']}"); same = sum(k == name or k.startswith(f'{name} (') for k in out); out[f'{name} ({same + 1})' if same else name] = rs
     return out
 
 def pooled(
@@ -65,24 +65,25 @@ def _facts(name, runs):
 
 def standings(
     runs, # `Runs`, or a list of `Run`
-)->pd.DataFrame: # One row per system, best accuracy first; shares from 0 to 1, seconds and images/s as means of its runs
+)->pd.DataFrame: # One row per system, finished ones first, then by accuracy; shares from 0 to 1, seconds and images/s as means of its runs
     "Everything about each system as numbers: each of `METRICS` with `_low` and `_high`, and its difference from the first row with interval, `p` (Holm's, for all rows together) and `differs`."
     found = systems(runs)
     if not found and not getattr(runs, 'failed', ()): raise RunError('There are no runs to compare. Train some with train_all(data, recipes=[…]).')
-    rows = sorted((_facts(k, rs) for k, rs in found.items()), key=lambda r: -r['accuracy']); tables = {}
+    rows = sorted((_facts(k, rs) for k, rs in found.items()), key=lambda r: (r['status'] != 'finished', -r['accuracy'])); tables = {}
     for r in rows:
         try: tables[r['run']] = pooled(found[r['run']]); tables[r['run']].attrs['name'] = r['run']; c = compare(tables[rows[0]['run']], tables[r['run']]) if r is not rows[0] else None
         except LeukoError: c = None # not judged on the same images
         if c: r.update(difference=c.difference, difference_low=c.low, difference_high=c.high, p=c.p)
     known = [r for r in rows if 'p' in r]
     for r, p in zip(known, holm([r['p'] for r in known])): r.update(p=float(p), differs=bool(p < .05 and not r['difference_low'] <= 0 <= r['difference_high']))
-    lost = [dict(run=f"{f['recipe']}-seed{f['seed']}" + ('' if f['fold'] is None else f"-fold{f['fold']}"), recipe=f['recipe'], status=f"failed: {f['error']}") for f in getattr(runs, 'failed', ())]
+    there = {(r.info['recipe']['name'], r.info['seed'], r.info.get('fold')) for r in runs} # what broke off may have a figure all the same
+    lost = [dict(run=f"{f['recipe']}-seed{f['seed']}" + ('' if f['fold'] is None else f"-fold{f['fold']}"), recipe=f['recipe'], status=f"failed: {f['error']}") for f in getattr(runs, 'failed', ()) if (f['recipe'], f['seed'], f['fold']) not in there]
     columns = [*dict.fromkeys(k for r in (*rows, dict(run='', recipe='', difference=0, difference_low=0, difference_high=0, p=0, differs=False, status='')) for k in r)]
     return pd.DataFrame([*rows, *lost], columns=columns).set_index('run')
 
 # %% ../nbs/47_leaderboard.ipynb #713de291
 def _difference(r):
-    if pd.isna(r.difference): return ''
+    if r.difference is None: return ''
     said = [f'{100*v:+.1f}'.replace('-', '−') for v in (r.difference, r.difference_low, r.difference_high)]
     return f"{said[0]} ({said[1]} to {said[2]}){' *' if r.differs else ''}"
 
@@ -93,7 +94,7 @@ def leaderboard(
     s = standings(runs); interval = lambda r, k: show_interval({e: r[f'{k}{c}'] for e, c in (('value', ''), ('low', '_low'), ('high', '_high'))}, k); out = []
     for name, r in s.iterrows():
         if str(r.status).startswith('failed:'): out.append(dict(run=name, recipe=r.recipe, status=r.status)); continue
-        r = r.astype(object).where(r.notna(), None); out.append(dict(run=name, recipe=r.recipe, judged_on=f'{int(r.n):,} {r.side} images' if not r.folds and r.runs == 1 else f"{int(r.n):,} tests{f' in {int(r.folds)} folds' if r.folds else ''}{f', {int(r.seeds)} seeds' if r.seeds > 1 else ''}", runs=r.runs, **{k: interval(r, k) for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}, from_best=_difference(s.loc[name]),
+        r = r.astype(object).where(r.notna(), None); out.append(dict(run=name, recipe=r.recipe, judged_on=f'{int(r.n):,} {r.side} images' if not r.folds and r.runs == 1 else f"{int(r.n):,} tests{f' in {int(r.folds)} folds' if r.folds else ''}{f', {int(r.seeds)} seeds' if r.seeds > 1 else ''}", runs=r.runs, **{k: interval(r, k) for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}, from_best=_difference(r),
             lowest_to_highest=f'{100*r.accuracy_lowest:.1f}–{100*r.accuracy_highest:.1f} %' if r.runs > 1 else '', split=r.split, parameters=r.parameters, train_seconds=r.train_seconds, images_per_second=r.images_per_second, megabytes=r.megabytes, status=r.status, **({'changed': r.changed or ''} if s.changed.fillna('').any() else {})))
     keys = [*dict.fromkeys(k for r in out for k in r)]
     return pd.DataFrame(out, columns=keys).set_index('run').astype({k: 'Int64' for k in ('runs', 'parameters') if k in keys}).fillna({k: '–' for k in keys if k not in ('run', 'runs', 'parameters', 'train_seconds', 'images_per_second', 'megabytes')})

@@ -201,10 +201,17 @@ def openvino_engine(
     if kept and kept.exists() and kept.with_suffix('.bin').exists(): os.utime(kept); os.utime(kept.with_suffix('.bin')); return OpenVinoEngine(kept, precision)
     example = _example(pixels)
     try:
-        with warnings.catch_warnings(): warnings.simplefilter('ignore'); model = ov.convert_model(ready.eval(), example_input=example, input=[ov.PartialShape([-1, *example.shape[1:]])])
+        with warnings.catch_warnings(): warnings.simplefilter('ignore'); model = ov.convert_model(_traced(ready.eval(), example), example_input=example, input=[ov.PartialShape([-1, *example.shape[1:]])])
     except Exception as e: raise ModelError(f'This network cannot be converted to OpenVINO ({type(e).__name__}: {str(e)[:150]}). Use engine="torch".') from e
     if kept: _keep(ov, model, kept)
     return OpenVinoEngine(model, precision)
+
+def _traced(ready, example):
+    "As OpenVINO would trace it, once instead of twice, and in a registry of its own: what stands in PyTorch's is never given back."
+    try:
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+        return TorchScriptPythonDecoder(ready, example_input=example, trace_kwargs=dict(check_trace=False, _compilation_unit=torch._C.CompilationUnit()))
+    except (ImportError, AttributeError, TypeError, RuntimeError): return ready # another version: OpenVINO does it, or says why it cannot
 
 def _keep(ov, model, kept):
     "Save a converted network, weights first, each file moved into place whole; no disk space is no disaster."

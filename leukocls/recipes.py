@@ -4,18 +4,21 @@
 
 # %% auto #0
 __all__ = ['TOPS', 'GROUPS', 'Recipe', 'change', 'get_recipe', 'recipes_named', 'recipes', 'protocol', 'as_dict', 'from_dict',
-           'changes_of']
+           'deciding', 'changes_of']
 
 # %% ../nbs/21_recipes.ipynb #449b1d10
 import dataclasses
 import difflib
+import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from .augment import AUGMENTATIONS, P2_FILLED
-from .core import MOST_MEMBERS, ModelError, RunError, weights_folder
+from .core import MOST_MEMBERS, ModelError, RunError, split_weights, weights_folder
 from .papers import ALIASES, PAPER_SYSTEMS, PAPERS, PARAMETERS
 
 # %% ../nbs/21_recipes.ipynb #3cfdefd2
@@ -36,9 +39,9 @@ class Recipe:
     epochs:int = 20 # Passes over the training images
     head_epochs:int = 0 # Passes with the body frozen before those
     freeze:bool = False # Keep the body frozen all the time
-    lr:float|tuple|None = None # Highest learning rate; (low, high) over the layers; None lets `lr_find` choose
+    lr:float|tuple|None = None # Highest learning rate; (low, high) over the layers; None lets `lr_find` choose, and so does 'find' in `change`
     schedule:str = 'one-cycle' # 'one-cycle' or 'flat'
-    opt:str = 'adam' # 'adam' (fastai's, with decoupled decay), 'sgd'
+    opt:str = 'adam' # 'adam' (fastai's, with decoupled decay), 'keras-adam' (the same with Keras' averages of 0.9 and 0.999 and epsilon of 1e-7), 'sgd'
     wd:float|None = None # Weight decay; None is fastai's (0.01 for adam)
     precision:str = 'auto' # 'auto', 'fp16' (CUDA), 'bf16', 'fp32'
     patience:int = 0 # Stop after so many epochs without a lower validation loss; 0 never
@@ -67,9 +70,31 @@ def _own_weights(recipe):
 # %% ../nbs/21_recipes.ipynb #bae7b799
 TOPS = {'fastai': "fastai's: averaged and largest values of the last maps, dense layer of 512, batch normalisation, dropout", 'linear': "the network's own last features, one dense layer",
         'dropout': "the network's own last features, dropout of 0.5, one dense layer", 'dense-4096': 'the last maps as 7×7, two dense layers of 4096 with ReLU, one dense layer'}
-_CHOICES = dict(schedule=('one-cycle', 'flat'), opt=('adam', 'sgd'), precision=('auto', 'fp16', 'bf16', 'fp32'),
+_CHOICES = dict(schedule=('one-cycle', 'flat'), opt=('adam', 'keras-adam', 'sgd'), precision=('auto', 'fp16', 'bf16', 'fp32'),
                 keep=('best', 'last'), top=tuple(TOPS), augment=tuple(AUGMENTATIONS), kind=('network', 'probe', 'classical'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)), members=tuple(range(1, MOST_MEMBERS + 1)), loss=('cross-entropy', 'focal'))
+_RANGES = dict(size=(8, None), bs=(1, None), epochs=(1, None), head_epochs=(0, None), patience=(0, None), wd=(0, None), mixup=(0, 10), ema=(0, .9999))
 
+def _tidy(k, v):
+    "A value as a recipe holds it: NumPy's numbers as Python's, a path as text, fastai's slice as a pair, 'find' as no rate."
+    v = v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else v
+    if k != 'lr': return v
+    if isinstance(v, slice): v = (v.stop/10 if v.start is None else v.start, v.stop)
+    return None if v == 'find' else tuple(v) if isinstance(v, list) else v
+
+def _misfit(k, v, kind):
+    "Why a value cannot stand in a field, in words; nothing if it can."
+    number = lambda n: type(n) in (int, float) and math.isfinite(n)
+    if k in _CHOICES: c = _CHOICES[k]; return '' if any(type(v) is type(o) and v == o for o in c) else f'{c[0]} to {c[-1]}' if isinstance(c[0], int) else 'one of ' + ', '.join(c)
+    if k == 'lr': return '' if v is None or all(number(n) and n > 0 for n in (v if isinstance(v, tuple) and len(v) == 2 else [v])) else 'above 0, or two such for the first and the last layers, or "find"'
+    if k == 'median': return '' if type(v) is int and (v == 0 or v > 2 and v % 2) else '0, or 3, 5, 7, …'
+    if k == 'wd' and v is None: return ''
+    if k in _RANGES:
+        low, high = _RANGES[k]
+        if kind is int and type(v) is not int: return 'a whole number'
+        return '' if number(v) and v >= low and (high is None or v <= high) else f'at least {low}' if high is None else f'from {low} to {high}'
+    return '' if kind not in (bool, str) or type(v) is kind else 'True or False' if kind is bool else 'text'
+
+# %% ../nbs/21_recipes.ipynb #ac540a77
 def change(
     recipe:Recipe, # Any recipe
     **changes # Fields to change; None leaves a field as it is
@@ -80,12 +105,10 @@ def change(
     if recipe.weights == 'none' and 'weights' not in changes and any(a.startswith(('local-dir:', 'hf-hub:', 'hf_hub:')) for a in str(changes.get('arch', '')).split('+')): changes['weights'] = 'imagenet' # such a name says where its weights are: they are wanted
     wrong = [f'`{k}` is no field of a recipe ({", ".join(difflib.get_close_matches(k, known, 2)) or "see Recipe"})' for k in changes if k not in known]
     if wrong: raise RunError('; '.join(wrong) + '. Fields: ' + ', '.join(sorted(known)) + '.')
-    out = dataclasses.replace(recipe, **changes)
-    if 'weights' in changes: out = dataclasses.replace(out, weights=_own_weights(out))
-    wrong = [f'{k}={getattr(out, k)!r} ({f"{v[0]} to {v[-1]}" if isinstance(v[0], int) else "one of " + ", ".join(v)})' for k, v in _CHOICES.items() if not any(type(getattr(out, k)) is type(o) and getattr(out, k) == o for o in v)]
-    wrong += [f'{k}={getattr(out, k)!r} (at least {low})' for k, low in dict(size=8, bs=1, epochs=1, head_epochs=0, patience=0).items() if getattr(out, k) < low]
-    wrong += [f'{k}={getattr(out, k)!r} (from 0 to {high})' for k, high in dict(mixup=10, ema=.9999).items() if not 0 <= getattr(out, k) <= high]
-    wrong += [f'members={out.members} (only a network is trained several times, and this is of kind {out.kind})'] if out.kind != 'network' and out.members > 1 else []
+    out = dataclasses.replace(recipe, **{k: _tidy(k, v) for k, v in changes.items()})
+    if 'weights' in changes and isinstance(out.weights, str): out = dataclasses.replace(out, weights=_own_weights(out))
+    wrong = [f'{f.name}={getattr(out, f.name)!r} ({why})' for f in dataclasses.fields(Recipe) if (why := _misfit(f.name, getattr(out, f.name), f.type))]
+    wrong += [f'members={out.members} (only a network is trained several times, and this is of kind {out.kind})'] if not wrong and out.kind != 'network' and out.members > 1 else []
     if wrong: raise RunError(f'Recipe `{out.name}` cannot be used: {"; ".join(wrong)}.')
     return out
 
@@ -131,7 +154,7 @@ def recipes_named(
     if not found: raise RunError('recipes is empty. Name at least one, such as "effb3".')
     begins = lambda n: len(found) > 1 and 'arch' not in changes and get_recipe(n).weights == 'none' # from random numbers: among several, a folder of weights is for the others, as several members are for networks
     out = []
-    for r in (get_recipe(n, **{k: v for k, v in changes.items() if not (k == 'weights' and begins(n) or k == 'members' and len(found) > 1 and get_recipe(n).kind != 'network')}) for n in found): out += [r] if r not in out else []
+    for r in (get_recipe(n, **{k: v for k, v in changes.items() if not (k == 'weights' and begins(n) or len(found) > 1 and (k in ('members', 'top') and get_recipe(n).kind != 'network' or k == 'arch' and get_recipe(n).kind == 'classical'))}) for n in found): out += [r] if r not in out else []
     return out
 
 # %% ../nbs/21_recipes.ipynb #12d4c16d
@@ -141,7 +164,7 @@ def recipes(
     also = {v: k for k, v in ALIASES.items()}; network = lambda r: r.kind == 'network'
     rows = [dict(recipe=r.name, also=also.get(r.name, ''), title=r.title, paper=r.paper, data=r.data, kind=r.kind, arch=r.arch, weights=r.weights, size=r.size, grey=r.grey, augment=r.augment,
                  optimiser=r.opt if network(r) else 'scikit-learn', learning_rate=(str(r.lr) if r.lr else 'lr_find') if network(r) else '', schedule=r.schedule if network(r) else '', epochs=r.head_epochs + r.epochs if network(r) else 0, patience=r.patience,
-                 parameters=_PARAMETERS.get(r.name), **{f'published_{k}': r.published.get(k) for k in ('accuracy', 'precision', 'recall', 'specificity', 'f1')}) for r in _RECIPES.values()]
+                 parameters=_PARAMETERS.get(r.name), **{f'published_{k}': r.published.get(k) for k in ('accuracy', 'precision', 'recall', 'specificity', 'f1', 'auroc')}) for r in _RECIPES.values()]
     return pd.DataFrame(rows).astype({'parameters': 'Int64'}).set_index('recipe')
 
 def protocol(
@@ -166,13 +189,21 @@ def from_dict(
     known = {f.name for f in dataclasses.fields(Recipe)}
     return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items() if k in known})
 
+_SAID = ('title', 'paper', 'published', 'filled', 'data') # what is said of a recipe, and may be said better later
+
+def deciding(
+    d:dict, # From `as_dict`, perhaps through JSON and of an older version
+)->str: # Equal where two recipes train alike
+    "What decides a run, as text; fields that came later have their default."
+    return json.dumps({k: v for k, v in (as_dict(Recipe('', '')) | d).items() if k not in _SAID}, sort_keys=True, default=str)
+
 # %% ../nbs/21_recipes.ipynb #0a8ba625
 def changes_of(
     recipe:Recipe, # Any recipe
 )->dict: # Field → value; empty for a recipe as it stands in `recipes()`, and for one whose name does not
     "Fields in which a recipe is no longer the one of its name."
     known = _RECIPES.get(recipe.name); plain = as_dict(known) if known else {}
-    return {k: v for k, v in as_dict(recipe).items() if k in plain and v != plain[k] and k not in ('title', 'paper', 'published', 'filled', 'data') and (k != 'weights' or v == 'none')} # what is only said of a recipe may be said better later
+    return {k: v for k, v in as_dict(recipe).items() if k in plain and v != plain[k] and k not in _SAID and (k != 'weights' or ('none' in split_weights(v)) != ('none' in split_weights(plain[k])))}
 
 
 # %% ../nbs/21_recipes.ipynb #26f275c3

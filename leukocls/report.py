@@ -119,7 +119,7 @@ def map_svg(
 def _augmented(recipe, train, epochs, stamp, networks=1, of=1):
     "Name → figure: what augmentation did, if the recipe of this network has one."
     if recipe.get('kind', 'network') != 'network' or recipe.get('augment', 'none') == 'none' or train.empty: return {}
-    few = train.groupby('label').sample(1, random_state=0).head(4); pixels = Pixels(recipe.get('size') or 128, recipe.get('grey', False), recipe.get('median', 0))
+    few = train.groupby('label').sample(1, random_state=0).head(8); pixels = Pixels(recipe.get('size') or 128, recipe.get('grey', False), recipe.get('median', 0))
     return dict(augmented=plot_augmented(list(few.path), list(few.label), recipe['augment'], pixels=pixels, stamp=stamp), **(dict(seen=plot_seen(train, epochs, stamp, networks, of)) if epochs else {}))
 
 

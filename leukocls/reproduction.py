@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .core import RESEARCH_ONLY, ModelError, RunError, listed
+from .core import RESEARCH_ONLY, LeukoError, RunError, listed
 from .leaderboard import metrics_of, systems
-from .metrics import show_interval
+from .metrics import SHARES, show_interval
 from .papers import PAPERS
 from .recipes import changes_of, recipes_named
 from .runs import Runs
@@ -20,12 +20,15 @@ from .train import train_all
 
 # %% ../nbs/48_reproduction.ipynb #8e4f5299
 def _figures(runs):
-    "Recipe → (measures over its runs, number of runs)."
-    return {rs[0].info['recipe']['name']: (metrics_of(rs), len(rs)) for rs in systems(runs).values()}
+    "Recipe → (measures over its finished runs, nothing); where there are none, over those that broke off, and how they ended."
+    out = {}
+    for rs in sorted(systems(runs).values(), key=lambda rs: rs[0].info['status'] != 'finished'): out.setdefault(rs[0].info['recipe']['name'], (metrics_of(rs), '' if rs[0].info['status'] == 'finished' else f" ({rs[0].info['status']})"))
+    return out
 
 def _reason(runs, name):
     return next((f"failed: {f['error']}" for f in runs.failed if f['recipe'] == name), 'not run')
 
+def _said(k, v): return f'{v:g} %' if k in SHARES else f'{v/100:g}' # a published figure, in the unit of ours
 
 # %% ../nbs/48_reproduction.ipynb #4fb127ba
 @dataclass
@@ -40,7 +43,7 @@ class Reproduction:
     def table(self)->pd.DataFrame: # One row per recipe and published measure: `published`, `repeated`, `honest`
         a, b, rows = _figures(self.repeated), _figures(self.honest), []
         for r in self.names:
-            for k in r.published or ('accuracy',): rows.append(dict(recipe=r.name, measure=k, published=f'{r.published[k]:g} %' if k in r.published else '–', **{c: show_interval(v[r.name][0][k], k) if r.name in v else _reason(runs, r.name) for c, v, runs in (('repeated', a, self.repeated), ('honest', b, self.honest))}))
+            for k in r.published or ('accuracy',): rows.append(dict(recipe=r.name, measure=k, published=_said(k, r.published[k]) if k in r.published else '–', **{c: show_interval(v[r.name][0][k], k) + v[r.name][1] if r.name in v else _reason(runs, r.name) for c, v, runs in (('repeated', a, self.repeated), ('honest', b, self.honest))}))
         return pd.DataFrame(rows).set_index(['recipe', 'measure'])
 
     @property
@@ -56,6 +59,15 @@ class Reproduction:
 
     def __str__(self): return self.table.reset_index().to_string(index=False) + '\n\n' + '\n'.join(self.notes)
     def _repr_html_(self): return self.table.to_html() + ''.join(f'<p>{n}</p>' for n in self.notes)
+
+# %% ../nbs/48_reproduction.ipynb #76625d25
+def _runs_of(data, chosen, out, how):
+    "As `train_all`; what fails or is interrupted as a whole is said in the table."
+    try: return train_all(data, chosen, out=out, **how)
+    except KeyboardInterrupt: return Runs(interrupted=True)
+    except (ValueError, RuntimeError, OSError, MemoryError) as e: # as in `train_all`
+        said = f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}'
+        return Runs([e.run] if hasattr(e, 'run') else [], getattr(e, 'failed', [dict(recipe=r.name, seed=how['seed'], fold=None, error=said) for r in chosen]))
 
 # %% ../nbs/48_reproduction.ipynb #fb164d5c
 def reproduce(
@@ -77,11 +89,8 @@ def reproduce(
     all_of = {r.name for r in recipes_named(paper)}; chosen = recipes_named(paper if recipes is None else recipes, **changes); other = [r.name for r in chosen if r.name not in all_of]
     if other: raise RunError(f'{listed(other)} is not of paper {paper}. Its recipes: {", ".join(sorted(all_of))}.')
     common = dict(patient=patient, seeds=seeds, seed=seed, device=device, on_error=on_error, progress=progress, repeat=False)
-    parts = [_runs_of(data, chosen, f'{out}/{paper}-{name}', common | protocol) for name, protocol in (('repeated', PAPERS[paper.upper()]['protocol']), ('honest', dict(split='auto', valid_pct=.16, test_pct=.2)))]
+    parts = [_runs_of(data, chosen, f'{out}/{paper}-repeated', common | PAPERS[paper.upper()]['protocol'])]
+    parts += [Runs(interrupted=True) if parts[0].interrupted else _runs_of(data, chosen, f'{out}/{paper}-honest', common | dict(split='auto', valid_pct=.16, test_pct=.2))]
+    if not any(parts) and any(p.interrupted for p in parts): raise KeyboardInterrupt
     if not any(parts): raise RunError(f"Nothing of {paper} could be trained. First: {parts[0].failed[0]['error']}")
     return Reproduction(paper, *parts, chosen)
-
-def _runs_of(data, chosen, out, how):
-    "As `train_all`; one recipe alone that fails is a row like any other."
-    try: return train_all(data, chosen, out=out, **how)
-    except (RunError, ModelError) as e: return Runs([e.run] if hasattr(e, 'run') else [], [dict(recipe=r.name, seed=how['seed'], fold=None, error=str(e)) for r in chosen])

@@ -140,9 +140,9 @@ class Run:
 
 # %% ../nbs/19_runs.ipynb #755103ef
 class Runs(list):
-    "Several runs on one split; `leaderboard` compares their systems, `best` is the one to use, `failed` tells of those that could not be made."
-    def __init__(self, runs=(), failed=()): # `Run`s; dicts with `recipe`, `seed`, `fold`, `error`
-        super().__init__(runs); self.failed = list(failed)
+    "Several runs on one split; `leaderboard` compares their systems, `best` is the one to use, `failed` tells of those that could not be made, `interrupted` that others were not begun."
+    def __init__(self, runs=(), failed=(), interrupted=False): # `Run`s; dicts with `recipe`, `seed`, `fold`, `error`; whether Ctrl-C ended them
+        super().__init__(runs); self.failed, self.interrupted = list(failed), interrupted
     @property
     def leaderboard(self)->pd.DataFrame: return late('leukocls.leaderboard:leaderboard')(self) # One row per system, best first, for people
     @property
@@ -152,11 +152,11 @@ class Runs(list):
     def best(self)->Run: # Chosen on validation images where there are any, so that its test figure stays honest
         if not self: raise RunError('There are no runs to choose from. Train one with train_all(data).')
         def right(r): p = r.predictions; v = p[p.split == 'valid'] if (p.split == 'valid').any() else p; return (v.label == v.pred).mean()
-        return max(self, key=right)
+        return max([r for r in self if r.info['status'] == 'finished'] or self, key=right)
     @property
     def advice(self)->str: # A sentence, or nothing if there is nothing to compare
         "Whether fine-tuning pays: only where a network lies above the interval of the probe, on the same images."
-        of = lambda kind: [late('leukocls.leaderboard:metrics_of')(rs)['accuracy'] | dict(name=rs[0].recipe.name) for rs in late('leukocls.leaderboard:by_system')(r for r in self if r.info['recipe'].get('kind', 'network') == kind)]
+        of = lambda kind: [late('leukocls.leaderboard:metrics_of')(rs)['accuracy'] | dict(name=rs[0].recipe.name) for rs in late('leukocls.leaderboard:by_system')(r for r in self if r.info['recipe'].get('kind', 'network') == kind and r.info['status'] == 'finished')]
         probes, networks = of('probe'), of('network')
         if not probes or not networks: return ''
         show, (best, top) = late('leukocls.metrics:show_interval'), (max(v, key=lambda m: m['value']) for v in (probes, networks)); pays = top['value'] > best['high']
@@ -171,10 +171,9 @@ def finished_run(
     table:pd.DataFrame, # With `split` filled
 )->Run|None: # A run of exactly this, if there is one
     "Look for a finished run of the same recipe, weights and seed on the same images, labels and sides; files count by their contents."
-    want = json.loads(json.dumps([late('leukocls.recipes:as_dict')(recipe), seed, fingerprint(table), weights_contents(recipe)], default=str))
-    as_written = lambda d: json.loads(json.dumps(late('leukocls.recipes:as_dict')(late('leukocls.recipes:from_dict')(d)), default=str)) # fields that came later have their default
+    deciding = late('leukocls.recipes:deciding'); want = [deciding(late('leukocls.recipes:as_dict')(recipe)), seed, fingerprint(table), weights_contents(recipe)]
     for f in sorted(Path(out).glob('*/recipe.json')):
-        try: i = json.loads(f.read_text()); same = [as_written(i['recipe']), i['seed'], i['data']['fingerprint'], i['weights_contents']] == want and i['status'] == 'finished'
+        try: i = json.loads(f.read_text()); same = [deciding(i['recipe']), i['seed'], i['data']['fingerprint'], i['weights_contents']] == want and i['status'] == 'finished'
         except (OSError, ValueError, KeyError, TypeError): continue
         if same and all((f.parent/n).is_file() for n in ('predictions.csv', 'metrics.json', 'report.html')): return Run(f.parent)
 

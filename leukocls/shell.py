@@ -72,7 +72,6 @@ def say_run(
     say_metrics(m, run.info['notes'])
     for label, name in (('Report', 'report.html'), ('Plots', 'plots'), ('Learner', 'learner.pkl'), ('Metrics', 'metrics.json')): typer.echo(f'{label + ":":9}{run.folder/name}')
     typer.echo(RESEARCH_ONLY)
-    if run.info['status'] == 'interrupted': raise typer.Exit(130)
 
 def say_runs(
     runs, # Finished `Runs`
@@ -83,8 +82,8 @@ def say_runs(
     if len(runs) + len(runs.failed) > 1:
         board = runs.leaderboard
         typer.echo(board[['accuracy', *(['from_best', 'f1', 'train_seconds', 'images_per_second'] if runs else []), 'status', *(['changed'] if 'changed' in board else [])]].to_string() + '\n* further from the best than chance would put it' + (f'\n{runs.advice}' if runs.advice else ''))
-        typer.echo(f'Every measure: {Path(out)/"leaderboard.csv"}'); len(runs) <= 3 or typer.echo(RESEARCH_ONLY)
-    if runs and runs[-1].info['status'] == 'interrupted': raise typer.Exit(130)
+        typer.echo(f'Every measure: {Path(out)/"leaderboard.csv"}, drawn: leaderboard.png') if len(runs) > 1 else None; len(runs) <= 3 or typer.echo(RESEARCH_ONLY)
+    if runs.interrupted: typer.echo('Interrupted. What was finished or learned until then is kept.', err=True); raise typer.Exit(130)
 
 # %% ../nbs/41_shell.ipynb #1d9e5834
 def is_bundle(

@@ -65,14 +65,16 @@ def _each(plan, out, device, progress, repeat):
     for r, seed, fold, table in plan:
         steps.set_postfix_str(f'{r.name}, seed {seed}' + ('' if fold is None else f', fold {fold}'))
         try: runs.append((None if repeat else finished_run(out, r, seed, table)) or train(r, table, out=out, seed=seed, device=device, progress=progress, fold=fold))
-        except KeyboardInterrupt: break
+        except KeyboardInterrupt: runs.interrupted = True; break
         except Exception as e:
             if hasattr(e, 'run'): runs.append(e.run)
             if len(plan) == 1 or not isinstance(e, (ValueError, RuntimeError, OSError, MemoryError)): raise # a LeukoError is a ValueError, and so is what scikit-learn says of too few images
             runs.failed.append(dict(recipe=r.name, seed=seed, fold=fold, error=f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}')); errors.append(e)
         steps.update()
-        if runs and runs[-1].info['status'] == 'interrupted': break
-    steps.close(); return runs, errors
+        if runs and runs[-1].info['status'] == 'interrupted': runs.interrupted = True; break
+    steps.close()
+    if runs.interrupted and not runs: raise KeyboardInterrupt # nothing to give back
+    return runs, errors
 
 # %% ../nbs/22_train.ipynb #78129c5e
 def train_all(
@@ -100,7 +102,7 @@ def train_all(
         plan = _plan(chosen, check_images(table, on_error), split, valid_pct, test_pct, seed, seeds, folds)
         runs, errors = _each(plan, out, device, progress, repeat if repeat is not None else len(plan) == 1)
     finally: end_all()
-    if errors and not runs: raise errors[0]
+    if errors and not runs: errors[0].failed = runs.failed; raise errors[0]
     for f in runs.failed: print(f"{f['recipe']}: {f['error']}", file=sys.stderr)
-    if len(runs) > 1: write_csv(f'{out}/leaderboard.csv', runs.standings.reset_index())
+    if len(runs) > 1: s = runs.standings; write_csv(f'{out}/leaderboard.csv', s.reset_index()); late('leukocls.leaderboard:plot_standings')(s).savefig(f'{out}/leaderboard.png', dpi=150, bbox_inches='tight')
     return runs

@@ -47,6 +47,14 @@ def test_noise(drawn):
     z = (out/part['scale'][:, None, None, None])[part['scale'] > .01].flatten()[:50_000]; assert stats.kstest(z.numpy(), 'norm').pvalue > 1e-4
     a = out[part['own'] & (part['scale'] > .01)]; assert abs(np.corrcoef(a[:, 0].flatten(), a[:, 1].flatten())[0, 1]) < .01
 
+def test_noise_as_a_gpu_makes_it(drawn):
+    "Without a stock of numbers: pictures whose channels get noise of their own stand first, and it is as strong and as normal as it should be."
+    from leukocls.augment import _p2
+    n = drawn['noise']; order = torch.argsort(n['own'][:400].to(torch.uint8), descending=True, stable=True); part = dict(scale=n['scale'][:400][order], own=n['own'][:400][order]); torch.manual_seed(0)
+    out = _p2(torch.full((400, 3, 48, 48), .5), dict(noise=part)) - .5; assert torch.allclose(out.std((2, 3)), part['scale'][:, None].expand(-1, 3), atol=3e-3)
+    same = (out[:, 0] == out[:, 1]).flatten(1).all(1) & (out[:, 0] == out[:, 2]).flatten(1).all(1); assert torch.equal(same, ~part['own'])
+    z = (out/part['scale'][:, None, None, None])[part['scale'] > .01].flatten()[:50_000]; assert stats.kstest(z.numpy(), 'norm').pvalue > 1e-4
+
 def test_noise_is_normal_and_of_its_own():
     "Pictures of a batch share a stock of normal numbers on a CPU: within one it is as if they were drawn for it, and no two begin at the same place."
     torch.manual_seed(0); x = torch.full((64, 3, 96, 96), .5); n = dict(scale=torch.full((64,), .05), own=torch.ones(64, dtype=torch.bool)); y = ((augment_p2(x, dict(noise=n)) - .5)/.05).reshape(64, 3, -1)

@@ -17,7 +17,7 @@ from leukocls.leaderboard import leaderboard, metrics_of, plot_standings, pooled
 from leukocls.metrics import METRICS, score
 from leukocls.papers import PAPER_SYSTEMS
 from leukocls.recipes import GROUPS, get_recipe, recipes, recipes_named
-from leukocls.reproduction import Reproduction, reproduce
+from leukocls.reproduction import Reproduction, _runs_of, reproduce
 from leukocls.runs import Run, Runs, finished_run, start_run, write_info
 from leukocls.smears import FILM_PATIENT, draw_films
 from leukocls.splits import split_table
@@ -46,6 +46,12 @@ def test_started_again_nothing_finished_is_trained(compared, films, monkeypatch)
     again = train_all(films, [QUICK, 'p3-naive-bayes'], **how); assert [r.folder for r in again] == [r.folder for r in runs] and all((f/'recipe.json').stat().st_mtime_ns == t for f, t in before.items())
     new = train_all(films, [QUICK], **how | dict(seeds=0)); assert new[0].folder not in before # a single run is what was asked for
     assert len(train_all(films, [QUICK, 'p3-naive-bayes'], **how | dict(seeds=(0,), repeat=True))) == 2
+
+def test_what_is_only_said_of_a_recipe_repeats_nothing(compared, tmp_path):
+    "A finished run stays one when its recipe's title, citation or gaps are worded better, and its seeds stay one system."
+    run = compared[0][0]; folder = tmp_path/run.name; shutil.copytree(run.folder, folder); better = dataclasses.replace(QUICK, title='Better said', filled=('and more',), data='known now')
+    assert finished_run(tmp_path, better, run.info['seed'], run.table).folder == folder and finished_run(tmp_path, dataclasses.replace(QUICK, epochs=2), run.info['seed'], run.table) is None
+    info = Run(folder).info; info['recipe']['title'] = 'Better said'; info['seed'] = 7; write_info(folder, info); assert len(systems([run, Run(folder)])) == 1
 
 @pytest.mark.parametrize('spoil', [lambda d: (d/'metrics.json').unlink(), lambda d: (d/'recipe.json').write_text('{"recipe": '), lambda d: (d/'recipe.json').write_text('[]'), lambda d: (d/'recipe.json').write_text((d/'recipe.json').read_text().replace('"finished"', '"interrupted"'))])
 def test_half_a_run_is_no_finished_one(compared, tmp_path, spoil):
@@ -137,6 +143,29 @@ def test_reproduce_tells_what_could_not_be_trained(films, tmp_path):
 
 def test_reproduce_tells_when_nothing_could_be_trained(films, tmp_path):
     with pytest.raises(RunError, match="Nothing of p3 could be trained. First: .*nowhere"): reproduce('p3', films, out=str(tmp_path), recipes=['p3-vgg16'], weights='nowhere', patient=FILM_PATIENT, progress=False)
+
+def test_reproduce_gives_each_its_own_reason(films, tmp_path):
+    "All of them fail, each for another reason; what is published of an area under a curve is in the unit of ours."
+    found = Reproduction('p3', train_all(films, ['p3-naive-bayes'], patient=FILM_PATIENT, size=32, out=str(tmp_path/'a'), progress=False), _runs_of(films, [get_recipe('p3-vgg16', weights='nowhere'), get_recipe('p3-hybrid', arch='resnt18+resnet18')], str(tmp_path/'b'), dict(seed=42, progress=False)), [get_recipe('p3-vgg16'), get_recipe('p3-hybrid'), get_recipe('effb3')])
+    t = found.table.honest; assert 'nowhere' in t['p3-vgg16', 'accuracy'] and 'resnt18' in t['p3-hybrid', 'accuracy'] and found.table.published['effb3', 'auroc'] == '1' and t['effb3', 'auroc'] == 'not run'
+
+def test_reproduce_marks_what_broke_off(films, tmp_path):
+    runs = train_all(films, [dataclasses.replace(QUICK, lr=1e30, schedule='flat'), 'p3-naive-bayes'], patient=FILM_PATIENT, out=str(tmp_path), progress=False, repeat=True)
+    t = Reproduction('p3', runs, Runs(), [QUICK, get_recipe('p3-naive-bayes')]).table.repeated; assert t['small-cnn', 'accuracy'].endswith(' (diverged)') and t['p3-naive-bayes', 'accuracy'].endswith(')') and 'diverged' not in t['p3-naive-bayes', 'accuracy']
+
+def test_ctrl_c_ends_reproducing(films, tmp_path, monkeypatch, capsys):
+    "The honest part is not begun; on the shell the table of what there is, and 130."
+    import leukocls.train as t
+    from leukocls.cli import main
+    real, begun = t.start_run, []
+    def start(recipe, *args):
+        begun.append(recipe.name)
+        if recipe.name == 'p3-decision-tree': raise KeyboardInterrupt
+        return real(recipe, *args)
+    monkeypatch.setattr(t, 'start_run', start); monkeypatch.setattr(sys, 'argv', ['leukocls', 'reproduce', 'p3', str(films), '--recipe', 'p3-naive-bayes', '--recipe', 'p3-decision-tree', '--patient', FILM_PATIENT, '--size', '32', '--out', str(tmp_path)])
+    with pytest.raises(SystemExit) as e: main()
+    said = capsys.readouterr(); assert e.value.code == 130 and begun == ['p3-naive-bayes', 'p3-decision-tree'] and 'not run' in said.out and 'Interrupted.' in said.err
+    with pytest.raises(KeyboardInterrupt): reproduce('p3', films, out=str(tmp_path/'b'), recipes=['p3-decision-tree'], patient=FILM_PATIENT, progress=False)
 
 def test_the_shell_compares_and_reproduces(films, tmp_path):
     say = lambda *words: subprocess.run([sys.executable, '-m', 'leukocls', *words], capture_output=True, text=True, cwd=tmp_path)

@@ -15,6 +15,7 @@ from leukocls.data import read_table
 from leukocls.fit import fit_network
 from leukocls.loaders import CellDataLoaders
 from leukocls.models import cell_learner, network_size
+from leukocls.networks import views_of
 from leukocls.papers import ALIASES, P2_RIGHT, PAPER_SYSTEMS, PAPERS, PARAMETERS
 from leukocls.predict import open_pickle, predict_images
 from leukocls.recipes import TOPS, get_recipe, protocol, recipes
@@ -26,7 +27,7 @@ from safetensors.torch import save_file
 
 ISSUE = ('p1-cnn p1-alexnet p1-vgg16 p2-resnet50 p2-densenet201 p2-mobilenet p2-vgg19 p2-resnet101 p2-efficientnet-b7 p2-cml1 p3-modified-cnn p3-vgg16 p3-hybrid p3-svm p3-naive-bayes '
          'p3-decision-tree p3-random-forest p3-knn p3-e1 p3-e2 p3-e3 p4-efficientnet-b3 effb3 modified-cnn').split()
-ALL = [s['name'] for s in PAPER_SYSTEMS]; NETS = [n for n in ALL if get_recipe(n).kind == 'network']
+ALL = [s['name'] for s in PAPER_SYSTEMS]; NETS = [n for n in ALL if get_recipe(n).kind == 'network']; OURS = [n for n in recipes().index if n not in ALL and get_recipe(n).kind == 'network']
 HEAVY = {'p1-vgg16', 'p1-vgg16-converges', 'p2-vgg19', 'p3-vgg16', 'p1-alexnet', 'p1-alexnet-converges', 'p2-efficientnet-b7', 'p2-resnet101', 'p2-densenet201', 'p2-resnet50'}
 
 
@@ -96,16 +97,36 @@ def test_sizes_by_hand():
 
 
 # One step and a round trip
-@pytest.mark.parametrize('name', [pytest.param(n, marks=pytest.mark.slow) if n in HEAVY else n for n in NETS])
-def test_round_trip(name, few, tmp_path):
-    "Builds, takes a training step, is exported; the rebuilt learner and the pickle give the same probabilities."
+@pytest.fixture
+def built(monkeypatch):
+    "The weights that each learner of a fit began with."
+    import leukocls.fit as f
+    old, kept = f.cell_learner, []
+    def build(*args, **kwargs): learn = old(*args, **kwargs); kept.append({k: p.detach().clone() for k, p in learn.model.named_parameters()}); return learn
+    monkeypatch.setattr(f, 'cell_learner', build); return kept
+
+def moved(learn, start):
+    "Names of the weights that are no longer what they were."
+    net = views_of(learn.model)[1]; return {k for k, p in net.named_parameters() if not torch.equal(p.detach().cpu(), start[k])}
+
+@pytest.mark.parametrize('name', [pytest.param(n, marks=pytest.mark.slow) if n in HEAVY else n for n in (*NETS, *OURS)])
+def test_round_trip(name, few, tmp_path, built):
+    "Builds, takes a training step that moves it, is exported; the rebuilt learner and the pickle give the same probabilities."
     size = 64 if 'alexnet' in name else 50 if name == 'modified-cnn' else 32
-    torch.manual_seed(1); folder, info, fit = fitted(name, few, tmp_path, weights='none', size=size); assert info['status'] == 'finished' and fit.said is None
+    torch.manual_seed(1); folder, info, fit = fitted(name, few, tmp_path, weights='none', size=size); assert info['status'] == 'finished' and fit.said is None and moved(fit.learner, built[0])
     p = fit.predict(few.path[:4]).filter(like='p_').to_numpy(); assert p.shape == (4, 4) and np.allclose(p.sum(1), 1, atol=1e-4)
     again = Run(folder).learner; assert again is not fit.learner
     for learn in (again, open_pickle(folder/'learner.pkl', trust=True)): assert np.allclose(predict_images(learn, few.path[:4]).filter(like='p_').to_numpy(), p, atol=2e-3)
     assert str(tmp_path).encode() not in (folder/'learner.pkl').read_bytes()
-    if name == 'modified-cnn' or 'converges' in name: assert info['model']['total'] > 0 and info['model']['frozen'] == 0
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['p1-vgg16', 'p3-vgg16'])
+def test_a_frozen_vgg_learns_at_its_top_only(name, few, tmp_path, built):
+    "From a folder of weights its body stays what it was, as the papers say; the layers of their own move, and the run is rebuilt from its folder."
+    from leukocls.bench import random_weights
+    folder, info, fit = fitted(name, few, tmp_path/'runs', weights=str(random_weights('vgg16', tmp_path/'vgg16')), size=32); m, changed = info['model'], moved(fit.learner, built[0])
+    assert changed and all(k.startswith('1.') for k in changed) and m['frozen'] > 14_000_000 and m['frozen'] + m['trainable'] == m['total']
+    p = fit.predict(few.path[:4]).filter(like='p_').to_numpy(); assert np.allclose(predict_images(Run(folder).learner, few.path[:4]).filter(like='p_').to_numpy(), p, atol=2e-3)
 
 @pytest.mark.usefixtures('no_plots')
 @pytest.mark.parametrize('name', [n for n in ALL if n not in NETS])

@@ -23,7 +23,7 @@ def test_gaps_are_named(name): assert get_recipe(name).filled and (get_recipe(na
 
 def test_later_fields_are_passed_over(): assert from_dict(dict(name='a', arch='b', of_the_future=1)) == Recipe('a', 'b')
 
-@pytest.mark.parametrize('kw,said', [(dict(epoch=1), 'epochs'), (dict(opt='lion'), 'one of adam, sgd'), (dict(epochs=0), 'at least 1'), (dict(augment='wild'), 'one of none')])
+@pytest.mark.parametrize('kw,said', [(dict(epoch=1), 'epochs'), (dict(opt='lion'), 'one of adam, keras-adam, sgd'), (dict(epochs=0), 'at least 1'), (dict(augment='wild'), 'one of none')])
 def test_slips(kw, said):
     with pytest.raises(RunError, match=said): change(get_recipe('effb3'), **kw)
 

@@ -34,7 +34,7 @@ def test_report_shows_training_images_before_and_after_augmentation(run, monkeyp
     shown = {}; monkeypatch.setattr(report, 'plot_augmented', lambda paths, labels, augment, pixels, stamp: shown.update(paths=paths, labels=labels, augment=augment, pixels=pixels))
     monkeypatch.setattr(report, 'plot_seen', lambda table, epochs, stamp, networks, of: shown.update(table=table, epochs=epochs)); train = run.table[run.table.split == 'train']
     report._augmented(run.info['recipe'], train, len(run.history), ''); r = run.info['recipe']
-    assert set(shown['paths']) <= set(train.path) and shown['labels'] == sorted(set(train.label))[:4] and shown['augment'] == r['augment'] == 'turns' and shown['pixels'].size == r['size']
+    assert set(shown['paths']) <= set(train.path) and shown['labels'] == sorted(set(train.label))[:8] and shown['augment'] == r['augment'] == 'turns' and shown['pixels'].size == r['size']
     assert shown['epochs'] == 2 and list(shown['table'].path) == list(train.path)
     monkeypatch.undo(); states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy(); report._augmented(r, train, 2, '')
     assert torch.equal(torch.get_rng_state(), states[0]) and random.getstate() == states[1] and (np.random.get_state()[1] == states[2]).all()
@@ -87,6 +87,18 @@ def test_lr_find_is_kept(table, quick, tmp_path):
     run = train(replace(quick, lr=None, epochs=1), split_table(table), out=tmp_path, progress=False, device='cpu')
     assert (run.folder/'lr_find.csv').exists() and (run.folder/'plots'/'lr_find.png').exists() and 0 < run.info['lr_found'] < 10 and not (run.folder/'models').exists()
 
+def test_keras_adam_is_keras_adam():
+    "Against PyTorch's Adam with Keras' constants, five steps; fastai's own constants give something else."
+    from functools import partial
+    from leukocls.fit import ADAMS
+    from leukocls.optimise import list_adam
+    torch.manual_seed(0); start, grads, ends = torch.randn(7), torch.randn(5, 7)*1e-4, {}
+    for name, make in dict(torch=lambda p: torch.optim.Adam(p, 1e-3, (.9, .999), 1e-7), **{k: partial(list_adam, lr=1e-3, wd=0., **v) for k, v in ADAMS.items()}).items():
+        p = torch.nn.Parameter(start.clone()); opt = make([p])
+        for g in grads: p.grad = g.clone(); opt.step()
+        ends[name] = p.detach()
+    assert torch.allclose(ends['keras-adam'], ends['torch'], atol=1e-7) and (ends['adam'] - ends['torch']).abs().max() > 1e-5
+
 def test_early_stopping(table, quick, tmp_path):
     run = train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', epochs=60, patience=1, lr=.3, schedule='flat')
     assert len(run.history) < 60
@@ -100,6 +112,33 @@ def test_one_failing_recipe_does_not_stop_the_others(films, quick, tmp_path, cap
     from leukocls.smears import FILM_PATIENT
     runs = train_all(films, [replace(quick, name='explodes', lr=1e30, schedule='flat'), quick], patient=FILM_PATIENT, out=tmp_path, progress=False, device='cpu')
     assert [r.info['status'] for r in runs] == ['diverged', 'finished'] and 'explodes: The loss became' in capsys.readouterr().err
+    board = runs.leaderboard; assert board.status.tolist() == ['finished', 'diverged'] and board.index[0] == runs[1].name and board.accuracy.str.endswith(')').all() and runs.best.name == runs[1].name
+    assert pd.read_csv(tmp_path/'leaderboard.csv').status.tolist() == ['finished', 'diverged'] and (tmp_path/'leaderboard.png').stat().st_size > 5000
+
+def stopped_at(monkeypatch, name):
+    "Ctrl-C the moment that one recipe begins."
+    import leukocls.train as t
+    old = t.start_run
+    def start(recipe, *args):
+        if recipe.name == name: raise KeyboardInterrupt
+        return old(recipe, *args)
+    monkeypatch.setattr(t, 'start_run', start)
+
+@pytest.mark.usefixtures('no_plots')
+def test_interrupted_between_runs(films, quick, tmp_path, monkeypatch):
+    "What is finished comes back and says that others were not begun; where nothing is, the interrupt goes on to whoever asked."
+    from leukocls.smears import FILM_PATIENT
+    how = dict(patient=FILM_PATIENT, out=tmp_path, progress=False, device='cpu', epochs=1); stopped_at(monkeypatch, 'modified-cnn')
+    runs = train_all(films, [quick, 'modified-cnn', 'p3-knn'], **how); assert runs.interrupted and [r.recipe.name for r in runs] == [quick.name] and not runs.failed
+    with pytest.raises(KeyboardInterrupt): train_all(films, ['modified-cnn', quick], **how)
+
+@pytest.mark.usefixtures('no_plots')
+def test_interrupted_on_the_shell(films, tmp_path, monkeypatch, capsys):
+    from leukocls.cli import main
+    from leukocls.smears import FILM_PATIENT
+    stopped_at(monkeypatch, 'p3-knn'); monkeypatch.setattr(sys, 'argv', ['leukocls', 'train', str(films), '--recipe', 'p3-naive-bayes', '--recipe', 'p3-knn', '--patient', FILM_PATIENT, '--size', '32', '--out', str(tmp_path)])
+    with pytest.raises(SystemExit) as e: main()
+    said = capsys.readouterr(); assert e.value.code == 130 and 'Interrupted.' in said.err and 'naive-bayes' in said.out
 
 def test_error_in_the_middle_keeps_the_epochs_before(table, quick, tmp_path, monkeypatch):
     "The disk with the images goes away, the GPU runs out of memory: what was learned is saved first."

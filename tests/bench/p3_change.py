@@ -20,7 +20,7 @@ from leukocls.splits import split_table
 from leukocls.train import train
 from PIL import Image
 
-CHANGES = {'as described': {}, 'colour': dict(grey=False), 'one-cycle schedule': dict(schedule='one-cycle'), 'flips and quarter turns': dict(augment='turns'), 'no median filter': dict(median=0), '100 pixels': dict(size=100), '100 epochs': dict(epochs=100), 'turned copies before the split': {},
+CHANGES = {'as described': {}, 'colour': dict(grey=False), 'one-cycle schedule': dict(schedule='one-cycle'), "Keras' Adam": dict(opt='keras-adam'), 'flips and quarter turns': dict(augment='turns'), 'no median filter': dict(median=0), '100 pixels': dict(size=100), '100 epochs': dict(epochs=100), 'turned copies before the split': {},
     'colour, one-cycle schedule': dict(grey=False, schedule='one-cycle'), 'colour, flips and quarter turns': dict(grey=False, augment='turns'), 'colour, no median filter': dict(grey=False, median=0), 'colour, 100 pixels': dict(grey=False, size=100),
     'colour, 100 epochs': dict(grey=False, epochs=100), 'colour, turned copies before the split': dict(grey=False)}
 
