@@ -51,7 +51,7 @@ def rows_of(arms, base, o, shown):
                 **{f'{k}_{e}': round(x*(100 if k == 'accuracy' and e != 'p' else 1), 4) for k, c in d.items() for e, x in (('gain', c.difference), ('gain_low', c.low), ('gain_high', c.high), ('p', c.p))}, against=base, command=shown)
 
 if __name__ == '__main__':
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('--data', required=True); ap.add_argument('--weights', required=True); ap.add_argument('--work', required=True); ap.add_argument('--out', required=True)
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); ap.add_argument('--data', required=True); ap.add_argument('--weights', required=True); ap.add_argument('--work', default='runs/ablation'); ap.add_argument('--out', required=True)
     ap.add_argument('--size', type=int, default=160); ap.add_argument('--folds', type=int, default=5); ap.add_argument('--members', type=int, default=3); ap.add_argument('--arms', nargs='+', default=list(ARMS), help='name, or name:k for the first k folds only'); ap.add_argument('--against', default='plain', help='the arm that the others are compared with; with ", views" its mean of eight views'); o = ap.parse_args()
     tables, found = fold_tables(read_table(o.data), o.folds, 'group', .16, 0), {}; first = o.against.removesuffix(', views')
     for a, k in ((a.split(':')[0], int((a.split(':') + [o.folds])[1])) for a in [first, *(a for a in o.arms if a != first)]):

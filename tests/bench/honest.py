@@ -16,7 +16,7 @@ from leukocls.train import train_all
 
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('--data', required=True); ap.add_argument('--weights', required=True); ap.add_argument('--recipes', nargs='+', required=True); ap.add_argument('--work', required=True); ap.add_argument('--out', required=True)
+    ap.add_argument('--data', required=True); ap.add_argument('--weights', required=True); ap.add_argument('--recipes', nargs='+', required=True); ap.add_argument('--work', default='runs/honest'); ap.add_argument('--out', required=True)
     ap.add_argument('--folds', type=int, default=5); ap.add_argument('--seed', type=int, default=0); o = ap.parse_args()
     runs = train_all(o.data, o.recipes, out=f'{o.work}/{Path(o.data).name}', split='group', folds=o.folds, seed=o.seed, weights=o.weights, progress=False)
     s = runs.standings.reset_index(); share = [c for c in s if c.startswith(('accuracy', 'f1', 'auroc', 'difference')) or c in ('mcc', 'ece')]; s[share] = (100*s[share].astype(float)).round(2)
