@@ -103,7 +103,7 @@ def leaderboard(
 def plot_standings(
     runs, # `Runs`, a list of `Run`, or what `standings` returned
     metric:str='accuracy', # Any of `METRICS`
-    stamp:str='', # Small text below
+    stamp:str='research use only', # Small text below
 )->Figure: # Best on top
     "Bar chart over systems, as P1 and P2 have it, with intervals; grey bars are told apart from the best by more than chance, a diamond is what was published."
     if metric not in METRICS: raise RunError(f'metric={metric!r} is not known. Use one of: {", ".join(METRICS)}.')
