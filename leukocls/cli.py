@@ -150,7 +150,7 @@ def predict(
     model: Annotated[str, typer.Argument(metavar='MODEL', help='Bundle (needs neither PyTorch nor fastai), run folder, or .pkl file (needs --trust).')],
     images: Annotated[List[str], typer.Argument(help='Image files, or folders of images.')],
     csv: Annotated[Optional[Path], typer.Option(help='Write the table to this file (.csv or .parquet) instead of showing it.')] = None,
-    engine: Annotated[str, typer.Option(help='auto (the fastest that agrees with PyTorch), torch, openvino, onnxruntime, or the less exact openvino-bf16, torch-bf16, torch-fp16.')] = 'auto',
+    engine: Annotated[str, typer.Option(help='auto (the fastest that agrees with PyTorch), torch, openvino, onnxruntime, openvino-cascade or torch-cascade (half precision where it is sure), or the less exact openvino-bf16, torch-bf16, torch-fp16.')] = 'auto',
     tta: Annotated[bool, typer.Option('--tta', help='Average over the eight flips and quarter turns of each image.')] = False,
     on_error: Annotated[str, typer.Option('--on-error', help='keep: an image that cannot be read is a row with its error; raise: stop.')] = 'keep',
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the file if it exists.')] = False, trust: Trust = False,

@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 
-from .core import DataError, ModelError, bar, cache_folder, late, need, trusted, untried
+from .core import DataError, ModelError, bar, cache_folder, cpu_has_bf16, late, need, trusted, untried
 from .data import check_images, read_table
-from .engines import SAME, OnnxEngine, disagreement, machine_key, pick_engine, softmax, stream, versions_of
+from .engines import SAME, Cascade, OnnxEngine, disagreement, machine_key, pick_engine, softmax, stream, versions_of
 from .images import open_cell, read_batches
 from .networks import VIEWS, TorchEngine, network_of, onnx_bytes, openvino_engine, weights_key
 
@@ -36,7 +36,7 @@ class Predictor:
     "Predicts files with a learner: prepared once, used often."
     def __init__(self,
         learn, # fastai Learner, or a `Run`
-        engine:str='auto', # 'auto', 'torch', 'openvino', 'onnxruntime', or the faster and less exact 'openvino-bf16', 'torch-bf16', 'torch-fp16' (CUDA)
+        engine:str='auto', # 'auto', 'torch', 'openvino', 'onnxruntime'; 'openvino-cascade', 'torch-cascade': half precision where it is sure; or the faster and less exact 'openvino-bf16', 'torch-bf16', 'torch-fp16' (CUDA)
         n:int|None=None, # How many images are to come, if that is known: converting a network for a few does not pay
         tta:bool=False, # Average the probabilities over the eight flips and quarter turns
     ):
@@ -69,8 +69,9 @@ def _kept(self:Predictor): folder = cache_folder('engines'); return bool(folder 
 def _builders(self:Predictor, first):
     half = lambda d: lambda: TorchEngine(self.ready, self.learn.dls.device, d)
     out = {'torch': lambda: first}; asked = {'torch-bf16': half(torch.bfloat16), 'torch-fp16': half(torch.float16), 'openvino': lambda: openvino_engine(self.ready, self.pixels),
-        'onnxruntime': lambda: OnnxEngine(onnx_bytes(self.ready, self.pixels)), 'openvino-bf16': lambda: openvino_engine(self.ready, self.pixels, 'bf16')}
-    names = list(asked) if self.choose != 'auto' else [n for n, there in (('openvino', versions_of('openvino')), ('onnxruntime', versions_of('onnxruntime') and not versions_of('openvino'))) if there]
+        'onnxruntime': lambda: OnnxEngine(onnx_bytes(self.ready, self.pixels)), 'openvino-bf16': lambda: openvino_engine(self.ready, self.pixels, 'bf16'),
+        'openvino-cascade': lambda: Cascade(*(openvino_engine(self.ready, self.pixels, p) for p in ('bf16', 'f32'))), 'torch-cascade': lambda: Cascade(half(torch.bfloat16 if first.device.type == 'cpu' else torch.float16)(), first)}
+    names = list(asked) if self.choose != 'auto' else [n for n, there in (('openvino', versions_of('openvino')), ('openvino-cascade', versions_of('openvino') and cpu_has_bf16()), ('onnxruntime', versions_of('onnxruntime') and not versions_of('openvino'))) if there]
     return out | {n: asked[n] for n in names}
 
 # %% ../nbs/18_predict.ipynb #8d1c47ae

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 from leukocls.core import DataError, ModelError
-from leukocls.engines import Engine, disagreement, pick_engine, softmax, stream, versions_of
+from leukocls.engines import NEAR, SURE, Cascade, Engine, disagreement, pick_engine, softmax, stream, versions_of
 from leukocls.images import Pixels, read_batches
 from leukocls.loaders import CellDataLoaders
 from leukocls.models import cell_learner
-from leukocls.networks import network_of, stage_body
+from leukocls.networks import TorchEngine, network_of, stage_body
 from leukocls.predict import Predictor, by_fastai, eight_views, open_pickle, predict_images, predict_to
 from leukocls.splits import split_table
 from PIL import Image
@@ -137,6 +137,39 @@ def test_wrong_names_are_said(learn, table):
 def test_environment_overrides(learn, table, monkeypatch):
     monkeypatch.setenv('LEUKOCLS_ENGINE', 'torch-bf16')
     for n in (None, 3): one = Predictor(learn, n=n); one(table.path[0]); assert one.engine.name == 'torch-bfloat16'
+
+class Told(Engine):
+    "Says what it was told of each picture, whose first two bytes are its number; remembers whom it was asked about."
+    def __init__(self, z, bs, depth): self.z, self.bs, self.depth, self.asked, self.busy = z, bs, depth, [], 0
+    def start(self, x): self.busy += 1; assert self.busy <= self.depth; i = x[:, 0, 0, 0].astype(int) + 256*x[:, 0, 0, 1].astype(int); self.asked += list(i); return self.z[i].copy()
+    def finish(self, job): self.busy -= 1; return job
+
+@pytest.mark.parametrize('sharp,pays', [(40, True), (2, False)])
+@pytest.mark.parametrize('bs', [(1, 1), (4, 1), (3, 5)])
+def test_a_cascade_asks_again_where_it_is_unsure(sharp, pays, bs):
+    "1,000 pictures: those below 0.995, and what is no number, are answered by the exact engine, all others once, in order; most are unsure: the fast engine is left alone."
+    rng = np.random.default_rng(0); exact = rng.normal(0, 1, (1000, 4)).astype('float32')*sharp; fast = exact + rng.uniform(-.35, .35, exact.shape).astype('float32'); fast[5] = np.nan
+    x = np.zeros((1000, 2, 2, 3), 'uint8'); x[:, 0, 0, 0], x[:, 0, 0, 1] = np.arange(1000) % 256, np.arange(1000)//256
+    a, b = Told(fast, bs[0], 3), Told(exact, bs[1], 2); both = Cascade(a, b); z = np.concatenate([o for _, o in stream(both, [(k, x[k:k + 16]) for k in range(0, 1000, 16)])]); p, want = softmax(z), softmax(exact)
+    assert (p.argmax(1) == want.argmax(1)).all() and disagreement(p, want) <= NEAR and both.pays == pays and a.busy == b.busy == 0
+    unsure = ~(softmax(fast[:max(a.asked) + 1]).max(1) >= SURE); assert sorted(b.asked) == [*np.flatnonzero(unsure), *range(max(a.asked) + 1, 1000)] and a.asked == list(range(max(a.asked) + 1)) and (len(a.asked) == 1000) == pays and unsure[5]
+    assert (Cascade(a, b)(x[:1]) == z[:1]).all()
+
+@pytest.mark.parametrize('engine', ['torch-cascade', *(['openvino-cascade'] if versions_of('openvino') else [])])
+def test_a_cascade_of_real_engines(learn, table, engine):
+    "A network made sure of itself: half precision answers where it is sure, and says what fastai says."
+    from sklearn.linear_model import LogisticRegression
+    last = [m for m in learn.model.modules() if isinstance(m, torch.nn.Linear)][-1]; seen = []; hook = last.register_forward_pre_hook(lambda m, i: seen.append(i[0].detach().clone())); by_fastai(learn, list(table.path)); hook.remove()
+    fit = LogisticRegression(C=5., max_iter=2000).fit(torch.cat(seen).numpy(), table.label); last.weight.data, last.bias = torch.tensor(fit.coef_).float(), torch.nn.Parameter(torch.tensor(fit.intercept_).float())
+    one = Predictor(learn, engine); p = pd.concat(one.chunks(table.path)).filter(like='p_').to_numpy(); want = by_fastai(learn, list(table.path))
+    assert isinstance(one.engine, Cascade) and one.engine.name == engine and disagreement(p, want) <= NEAR and (p.argmax(1) == want.argmax(1)).all() and one.engine.seen >= 64 and 0 < one.engine.twice < one.engine.seen
+    alone = one(table.path[0]); assert disagreement(np.array([list(alone.values())]), want[:1]) <= NEAR
+
+def test_a_cascade_is_tried_where_the_processor_has_bfloat16(learn, monkeypatch):
+    import leukocls.predict as p
+    if not versions_of('openvino'): pytest.skip('no OpenVINO here')
+    for has in (True, False):
+        monkeypatch.setattr(p, 'cpu_has_bf16', lambda: has); one = Predictor(learn); assert ('openvino-cascade' in one._builders(TorchEngine(one.ready))) == has
 
 def test_an_engine_that_lies_is_not_used():
     class Honest(Engine):
