@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'MOST_MEMBERS', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'trusted', 'need',
-           'set_seed', 'pick_device', 'one_thread', 'narrow', 'untried', 'pages_kept', 'give_back', 'cpu_has_bf16',
-           'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'bar', 'PackageError', 'missing',
-           'split_weights', 'weights_folder', 'late', 'Later']
+           'set_seed', 'pick_device', 'one_thread', 'narrow', 'untried', 'pages_kept', 'resident', 'give_back',
+           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'bar', 'PackageError',
+           'missing', 'split_weights', 'weights_folder', 'late', 'Later']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -127,7 +127,7 @@ def _glibc():
 @contextmanager
 def pages_kept(
 ): # A context; True where something was done
-    "Memory that the main thread frees stays with the process until the end of the block (mallopt(3)). Nothing happens where the C library is not glibc."
+    "Memory that the main thread frees stays with the process until the end of the block (mallopt(3)). Nothing happens where the C library is not glibc. Layers of hundreds of megabytes leave it in pieces: call `give_back` now and then, as training does."
     libc = _glibc()
     with _lock:
         _keeping[0] += 1
@@ -139,13 +139,18 @@ def pages_kept(
             if libc and not _keeping[0]: libc.mallopt(_MMAP_MAX, 65_536); libc.mallopt(_MMAP, 32 << 20); libc.mallopt(_TRIM, 64 << 20); libc.malloc_trim(0) # what its own rule arrives at after one large block
 
 # %% ../nbs/00_core.ipynb #5768546b
+def resident(
+)->int|None: # Bytes of memory that this process holds; None where the system does not tell (only Linux does)
+    "What a process really occupies."
+    try: return int(Path('/proc/self/statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')
+    except (OSError, ValueError, IndexError, AttributeError): return None
+
 def give_back(
 )->None:
     "Hand freed memory back to the system (malloc_trim(3)); other systems than Linux do it by themselves."
     import ctypes
     try: ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError, TypeError): pass
-
 
 # %% ../nbs/00_core.ipynb #91cc9239
 def cpu_has_bf16(

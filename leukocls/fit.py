@@ -29,7 +29,7 @@ from fastai.vision.learner import default_split
 from .architectures import NETWORKS
 from .augment import augmentation
 from .baselines import classical_learner
-from .callbacks import AverageWeights, Bf16OnCpu, History, KeepWeights, Progress, StopOnNaN
+from .callbacks import AverageWeights, Bf16OnCpu, GiveBack, History, KeepWeights, Progress, StopOnNaN
 from .core import MOST_MEMBERS, DataError, RunError, cpu_has_bf16, pages_kept, pick_device, set_seed, untried, write_whole
 from .loaders import CellDataLoaders
 from .models import cell_learner, count_parameters, normalise
@@ -202,7 +202,7 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     history = History(); watch = (table.split == 'valid').any()
     keep, stop = KeepWeights(history, recipe.keep if watch else 'last'), StopOnNaN(history)
     cbs = [history, keep, stop, *([MixUp(recipe.mixup)] if recipe.mixup else []), *([AverageWeights(recipe.ema)] if recipe.ema else [])]; recipe = recipe if watch else get_recipe(recipe, patience=0)
-    cbs += faster(learn.dls.device)
+    cbs += faster(learn.dls.device) + ([GiveBack()] if learn.dls.device.type == 'cpu' else [])
     if progress: cbs.append(Progress(history, sum(e for e, *_ in _phases(recipe, pretrained)), progress if isinstance(progress, str) else folder.name))
     if info['precision'] == 'bf16': cbs.append(Bf16OnCpu()) if learn.dls.device.type == 'cpu' else learn.to_bf16()
     if info['precision'] == 'fp16': learn.add_cb(ScaledHalf()) if recipe.opt in ADAMS else learn.to_fp16()

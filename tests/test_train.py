@@ -397,3 +397,25 @@ def test_a_class_may_be_named_like_a_formula(table, quick, tmp_path):
 def test_the_card_of_an_ensemble_says_so(table, quick, tmp_path):
     r = train(quick, split_table(table, test_pct=0, valid_pct=.2), out=tmp_path, progress=False, device='cpu', members=2, balance=True); card = (r.folder/'model_card.md').read_text()
     assert 'The mean of the probabilities of 2 networks' in card and 'None: one model' not in card and 'may have been chosen' not in card and 'kept epoch of each network' in card and 'Changed from the recipe' in card and 'members=2' in card and 'classes are not weighted' not in card
+
+def test_kept_weights_take_turns_and_survive_an_interrupt(quick):
+    "From the third epoch on nothing is allocated; Ctrl-C in the middle of a copy leaves the copy before it whole."
+    from types import SimpleNamespace
+    from leukocls.callbacks import History, KeepWeights
+    net = torch.nn.Sequential(*[torch.nn.Linear(3, 3) for _ in range(4)]); keep = KeepWeights(SimpleNamespace(rows=[dict(train_loss=1., valid_loss=1.)]), 'last'); keep.learn = SimpleNamespace(model=net); places = []
+    def epoch(v): [p.data.fill_(v) for p in net.parameters()]; keep.after_epoch(); assert all((t == v).all() for t in keep.weights.values()); places.append({t.data_ptr() for t in keep.weights.values()})
+    keep.before_fit(); [epoch(float(v)) for v in range(1, 7)]; assert places[1] == places[3] == places[5] and places[2] == places[4] and not places[4] & places[5]
+    class Stops(dict):
+        def items(self):
+            for i, kv in enumerate(super().items()):
+                if i == 3: raise KeyboardInterrupt
+                yield kv
+    keep.learn.model = SimpleNamespace(state_dict=lambda: Stops(net.state_dict())); [p.data.fill_(9.) for p in net.parameters()]
+    with pytest.raises(KeyboardInterrupt): keep.after_epoch()
+    assert all((t == 6).all() for t in keep.weights.values())
+
+@pytest.mark.usefixtures('no_plots')
+def test_memory_is_looked_at_after_each_epoch_on_a_cpu(table, quick, tmp_path, monkeypatch):
+    import leukocls.callbacks as callbacks
+    given, sizes = [], iter([1e9, 1.1e9, 2e9, 1e9, 1.8e9]); monkeypatch.setattr(callbacks, 'resident', lambda: next(sizes)); monkeypatch.setattr(callbacks, 'give_back', lambda: given.append(1))
+    train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', epochs=5); assert len(given) == 2 and next(sizes, None) is None
