@@ -201,10 +201,10 @@ def deciding(
 def changes_of(
     recipe:Recipe, # Any recipe
 )->dict: # Field → value; empty for a recipe as it stands in `recipes()`, and for one whose name does not
-    "Fields in which a recipe is no longer the one of its name."
+    "Fields in which a recipe is no longer the one of its name; of folders only their own names, since this is shown to others."
+    shown = lambda k, v: '+'.join(p if p in ('imagenet', 'none') else Path(p).name for p in split_weights(v)) if k == 'weights' else '+'.join(f'local-dir:{Path(a).name}' if a.startswith('local-dir:') else a for a in v.split('+')) if k == 'arch' else v
     known = _RECIPES.get(recipe.name); plain = as_dict(known) if known else {}
-    return {k: v for k, v in as_dict(recipe).items() if k in plain and v != plain[k] and k not in _SAID and (k != 'weights' or ('none' in split_weights(v)) != ('none' in split_weights(plain[k])))}
-
+    return {k: shown(k, v) for k, v in as_dict(recipe).items() if k in plain and v != plain[k] and k not in _SAID and (k != 'weights' or ('none' in split_weights(v)) != ('none' in split_weights(plain[k])))}
 
 # %% ../nbs/21_recipes.ipynb #26f275c3
 def _repr_markdown_(self):

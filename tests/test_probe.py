@@ -148,7 +148,7 @@ def test_real_cells(shared, tmp_path):
 def test_advice_goes_by_the_probes_interval(network, pays):
     from types import SimpleNamespace
     from leukocls.runs import Runs
-    def fake(kind, value): return SimpleNamespace(info={'recipe': {'kind': kind}}, recipe=SimpleNamespace(name=kind), metrics={'accuracy': dict(value=value, low=value - .01, high=min(1, value + .005))}, predictions=pd.DataFrame(dict(split=['test'], label=['a'], pred=['a'])))
+    def fake(kind, value): return SimpleNamespace(info={'recipe': {'kind': kind}, 'status': 'finished'}, recipe=SimpleNamespace(name=kind), metrics={'accuracy': dict(value=value, low=value - .01, high=min(1, value + .005))}, predictions=pd.DataFrame(dict(split=['test'], label=['a'], pred=['a'])))
     said = Runs([fake('probe', .99), fake('network', network)]).advice; assert ('fine-tuning pays here' in said) == pays and '99.0 %' in said; assert Runs([fake('probe', .99)]).advice == ''
 
 @pytest.mark.parametrize('classes', [2, 3, 5])
