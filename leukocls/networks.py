@@ -183,7 +183,9 @@ def weights_key(
     pixels:Pixels, # How pictures are prepared
 )->str: # 16 hexadecimal digits
     "A name for exactly these weights in exactly this network."
-    h = hashlib.sha256(f'{ready}{pixels}{versions_of("openvino")}{versions_of("torch")}'.encode())
+    plain = lambda m: {k: v for k, v in vars(m).items() if k != 'training' and k[:1] != '_' and type(v) in (bool, int, float, str, tuple, list, dict) and ' at 0x' not in repr(v)} # a module's text does not tell its settings, nor a graph its steps
+    told = [(name, getattr(m, 'code', '') if isinstance(m, torch.fx.GraphModule) else '', plain(m)) for name, m in ready.named_modules()]
+    h = hashlib.sha256(f'{ready}{pixels}{told}{versions_of("openvino")}{versions_of("torch")}'.encode())
     for name, v in ready.state_dict().items(): h.update(name.encode()); h.update(v.detach().cpu().contiguous().numpy().tobytes())
     return h.hexdigest()[:16]
 

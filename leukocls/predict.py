@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 
-from .core import DataError, ModelError, bar, cache_folder, cpu_has_bf16, late, need, trusted, untried
+from .core import DataError, ModelError, bar, cache_folder, late, need, trusted, untried
 from .data import check_images, read_table
 from .engines import SAME, Cascade, OnnxEngine, disagreement, machine_key, pick_engine, softmax, stream, versions_of
 from .images import open_cell, read_batches
@@ -71,7 +71,7 @@ def _builders(self:Predictor, first):
     out = {'torch': lambda: first}; asked = {'torch-bf16': half(torch.bfloat16), 'torch-fp16': half(torch.float16), 'openvino': lambda: openvino_engine(self.ready, self.pixels),
         'onnxruntime': lambda: OnnxEngine(onnx_bytes(self.ready, self.pixels)), 'openvino-bf16': lambda: openvino_engine(self.ready, self.pixels, 'bf16'),
         'openvino-cascade': lambda: Cascade(*(openvino_engine(self.ready, self.pixels, p) for p in ('bf16', 'f32'))), 'torch-cascade': lambda: Cascade(half(torch.bfloat16 if first.device.type == 'cpu' else torch.float16)(), first)}
-    names = list(asked) if self.choose != 'auto' else [n for n, there in (('openvino', versions_of('openvino')), ('openvino-cascade', versions_of('openvino') and cpu_has_bf16()), ('onnxruntime', versions_of('onnxruntime') and not versions_of('openvino'))) if there]
+    names = list(asked) if self.choose != 'auto' else [n for n, there in (('openvino', versions_of('openvino')), ('onnxruntime', versions_of('onnxruntime') and not versions_of('openvino'))) if there]
     return out | {n: asked[n] for n in names}
 
 # %% ../nbs/18_predict.ipynb #8d1c47ae

@@ -165,11 +165,12 @@ def test_a_cascade_of_real_engines(learn, table, engine):
     assert isinstance(one.engine, Cascade) and one.engine.name == engine and disagreement(p, want) <= NEAR and (p.argmax(1) == want.argmax(1)).all() and one.engine.seen >= 64 and 0 < one.engine.twice < one.engine.seen
     alone = one(table.path[0]); assert disagreement(np.array([list(alone.values())]), want[:1]) <= NEAR
 
-def test_a_cascade_is_tried_where_the_processor_has_bfloat16(learn, monkeypatch):
-    import leukocls.predict as p
-    if not versions_of('openvino'): pytest.skip('no OpenVINO here')
-    for has in (True, False):
-        monkeypatch.setattr(p, 'cpu_has_bf16', lambda: has); one = Predictor(learn); assert ('openvino-cascade' in one._builders(TorchEngine(one.ready))) == has
+@pytest.mark.parametrize('pair', ['views', 'neighbours'])
+def test_networks_that_look_alike_are_kept_apart(learn, pair):
+    "Two and eight views, three and five neighbours: the same weights and the same text, another answer."
+    from leukocls.networks import NearestHead, Ready, weights_key, with_views
+    a, b = [Ready(with_views(learn.model, n)) for n in (2, 8)] if pair == 'views' else [Ready(NearestHead(9, 4, 2, k)) for k in (3, 5)]
+    assert repr(a) == repr(b) and weights_key(a, Pixels(40)) != weights_key(b, Pixels(40)) and weights_key(a, Pixels(40)) == weights_key(a, Pixels(40))
 
 def test_an_engine_that_lies_is_not_used():
     class Honest(Engine):
