@@ -56,7 +56,11 @@ class Chrome:
     def until(self, code, seconds=20):
         "Wait until an expression is true."
         end = time.time() + seconds
-        while not self.js(f'Boolean({code})'):
+        def true():
+            try: return self.js(f'Boolean({code})')
+            except RuntimeError as e:
+                if not str(e).startswith('Runtime.evaluate:'): raise # the page was changed for another in the middle of the question
+        while not true():
             if time.time() > end: raise AssertionError(f'not within {seconds} s: {code}\n' + self.js('document.body.innerText')[:1500])
             time.sleep(.02)
 
