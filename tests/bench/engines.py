@@ -21,7 +21,7 @@ with tempfile.TemporaryDirectory() as d:
     want = np.concatenate([by_fastai(learn, paths[i:i + 256]) for i in range(0, len(paths), 256)]); two = np.sort(want, 1); close = two[:, -1] - two[:, -2] < .02; rows = []
     for engine in a.engines:
         one = Predictor(learn, engine); p = predict_images(one, paths).filter(like='p_').to_numpy(); other = p.argmax(1) != want.argmax(1)
-        rows.append(dict(engine=engine, images=len(paths), largest_probability_difference=float(f'{np.abs(p - want).max():.3g}'), other_labels=int(other.sum()), other_labels_that_were_not_close=int((other & ~close).sum()), close_calls=int(close.sum()), used_by_default=engine in ('torch', 'openvino', 'onnxruntime') or engine == 'openvino-cascade' and 'where the processor has bfloat16',
+        rows.append(dict(engine=engine, images=len(paths), largest_probability_difference=float(f'{np.abs(p - want).max():.3g}'), other_labels=int(other.sum()), other_labels_that_were_not_close=int((other & ~close).sum()), close_calls=int(close.sum()), used_by_default=engine in ('torch', 'openvino', 'onnxruntime'),
             looked_twice=round(one.engine.twice/one.engine.seen, 4) if 'cascade' in engine else '', command=f'python tests/bench/engines.py --engines {engine}'))
 rows = [*(r for r in old if r['engine'] not in a.engines), *rows]
 pd.DataFrame(rows).to_csv(a.out, index=False); print(pd.DataFrame(rows).drop(columns='command').to_string())
