@@ -119,7 +119,7 @@ def fastai(self:Sides, workers=0):
     "As fastai's documentation does it."
     from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
     frame = pd.DataFrame(dict(path=self.files, label=list(self.table.label), is_valid=list(self.table.split == 'valid')))
-    dls = ImageDataLoaders.from_df(frame, path='/', fn_col='path', label_col='label', valid_col='is_valid', item_tfms=Resize(self.size), bs=min(64, len(frame)//2), num_workers=workers, device='cpu')
+    dls = ImageDataLoaders.from_df(frame, path='/', fn_col='path', label_col='label', valid_col='is_valid', item_tfms=Resize(self.size), bs=min(64, len(frame)//4), num_workers=workers, device='cpu')
     return vision_learner(dls, f'local-dir:{self.weights}')
 
 # %% ../nbs/50_bench.ipynb #9e94daf1
@@ -128,7 +128,7 @@ def ours(self:Sides):
     "As leukocls does it when nothing is asked for."
     from leukocls.loaders import CellDataLoaders
     from leukocls.models import cell_learner
-    return cell_learner(CellDataLoaders.from_table(self.table, size=self.size, bs=min(64, len(self.table)//2), device='cpu'), self.arch, self.weights, fp16=False)
+    return cell_learner(CellDataLoaders.from_table(self.table, size=self.size, bs=min(64, len(self.table)//4), device='cpu'), self.arch, self.weights, fp16=False)
 
 # %% ../nbs/50_bench.ipynb #e06426fc
 @patch
@@ -171,7 +171,7 @@ def _train_line(sides, times, limits):
     mine = [Bf16OnCpu] if cpu_has_bf16() else []
     def fit():
         with pages_kept(): epoch(a, [c() for c in mine])
-    fit(); epoch(b); ours, theirs = in_turns(fit, lambda: epoch(b), times); n = (sides.table.split == 'train').sum(); valid = len(sides.table) - n
+    fit(); epoch(b); ours, theirs = in_turns(fit, lambda: epoch(b), times); n, valid = len(a.dls.train)*a.dls.bs, len(a.dls.valid_ds) # a last batch that is not full is left out, on either side
     limit = limits['bf16' if mine else 'fp32']/(limits['operations']*(3 + valid/n))
     return [row(f'train/{sides.arch}', n/ours, n/theirs, 'images/s', limit, bound(n/ours, limit, 1e9))]
 
@@ -199,6 +199,8 @@ def nn_features(
     return nn.Sequential(model[0], nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
 
 # %% ../nbs/50_bench.ipynb #b38b6533
+def _rate(limits, engine): return limits['bf16'] if limits.get('bf16') and any(k in engine.name for k in ('bf16', 'cascade')) else limits['fp32']
+
 def _predict_line(sides, times, limits):
     "Folder of files to a CSV of probabilities."
     from leukocls.predict import Predictor, predict_to
@@ -208,7 +210,7 @@ def _predict_line(sides, times, limits):
     with tempfile.TemporaryDirectory() as d, b.no_bar(), b.no_logging():
         predict_to(one, sides.files[:64], f'{d}/warm.csv'); b.get_preds(dl=b.dls.test_dl(sides.files[:64], num_workers=0))
         ours, theirs_ = in_turns(lambda: predict_to(one, sides.files, f'{d}/a.csv'), lambda: theirs(f'{d}/b.csv'), times)
-    limit = limits['fp32']/limits['operations']
+    limit = _rate(limits, one.engine)/limits['operations']
     return [row(f'predict/{sides.arch}', n/ours, n/theirs_, 'images/s', limit, bound(n/ours, limit, limits['decode']) + f'; {one.engine.name}')]
 
 def _latency_line(sides, times, limits):
@@ -217,7 +219,7 @@ def _latency_line(sides, times, limits):
     a, b = sides.ours(), sides.fastai(); one = Predictor(a); files = sides.files[:10]; one(files[0])
     with b.no_bar(), b.no_logging():
         b.predict(files[0]); ours, theirs = in_turns(lambda: [one(p) for p in files], lambda: [b.predict(p) for p in files], times)
-    limit = 1000*limits['operations']/limits['fp32']; mine = 1000*ours/len(files)
+    limit = 1000*limits['operations']/_rate(limits, one.engine); mine = 1000*ours/len(files)
     return [row(f'latency/{sides.arch}', mine, 1000*theirs/len(files), 'ms', limit, f'arithmetic of one image ({100*limit/mine:.0f} % of the time); {one.engine.name}')]
 
 # %% ../nbs/50_bench.ipynb #2526633e
@@ -227,11 +229,11 @@ def _probe_line(sides, times):
             "r = train_all(pd.read_csv({csv!r}), 'probe', arch={arch!r}, weights={weights!r}, size={size}, split='group', valid_pct=0, out={out!r}, progress=False)[0]; print(r.metrics['accuracy']['value'])")
     theirs = ("import pandas as pd; from fastai.vision.all import *; frame = pd.read_csv({csv!r}); frame['is_valid'] = frame.split == 'valid'; "
               "dls = ImageDataLoaders.from_df(frame, path='/', fn_col='path', label_col='label', valid_col='is_valid', item_tfms=Resize({size}), bs=64, device='cpu'); "
-              "learn = vision_learner(dls, 'local-dir:{weights}', metrics=accuracy)\nwith learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1)\nprint(float(learn.recorder.values[-1][-1]))")
+              "learn = vision_learner(dls, {body!r}, metrics=accuracy)\nwith learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1)\nprint(float(learn.recorder.values[-1][-1]))")
     took, total, right = {k: [] for k in ('cold', 'cached', 'fastai')}, [], {}
     for _ in range(times):
         with tempfile.TemporaryDirectory() as d:
-            csv = f'{d}/t.csv'; sides.table[['path', 'label']].to_csv(csv, index=False); facts = dict(csv=csv, arch=sides.arch, weights=sides.weights, size=sides.size)
+            csv = f'{d}/t.csv'; sides.table[['path', 'label']].to_csv(csv, index=False); facts = dict(csv=csv, arch=sides.arch, weights=sides.weights, body=f'local-dir:{sides.weights}', size=sides.size)
             for kind in ('cold', 'cached'):
                 began = time.time(); seconds, said = _process(ours.format(**facts, out=f'{d}/{kind}'), LEUKOCLS_CACHE=f'{d}/cache'); total.append(seconds); right['ours'] = float(said)
                 took[kind].append(next(Path(f'{d}/{kind}').rglob('report.html')).stat().st_mtime - began)
@@ -262,7 +264,7 @@ def bench(
         data = data or draw_films(f'{d}/films', patients=4, images=8, size=224); n = n or (128 if quick else 10**9)
         if wanted('import'): add(_import_line(times))
         for i, arch in enumerate(archs):
-            w = weights if weights and not i else random_weights(arch, f'{d}/{arch}'); sides = Sides(data, arch, w, n); few = Sides(data, arch, w, min(n, 40 if quick else 96))
+            w = weights if weights and not i else random_weights(arch, f'{d}/{arch}'); sides = Sides(data, arch, w, n); few = Sides(data, arch, w, min(n, 40 if quick else 320))
             if wanted('decode') and not i: add(_decode_line(sides, times))
             if not {'train', 'features', 'predict', 'latency'} & {o for o in LINES if wanted(o)} and not (wanted('probe') and not i): continue
             learn = sides.ours(); limits = dict(fp32=matrix_rate(), bf16=matrix_rate(True) if cpu_has_bf16() else None, operations=operations(learn.model, sides.size), decode=_decode_rate(sides))

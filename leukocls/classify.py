@@ -14,7 +14,7 @@ import io
 import json
 import os
 import sys
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -28,10 +28,10 @@ from .bundle import Bundle
 from .core import RESEARCH_ONLY, DataError, LeukoError, ModelError, RunError, bar, late, listed
 from .data import check_images, read_table
 from .decide import decide
-from .engines import OnnxEngine, OpenVinoEngine, machine_key, pick_engine, softmax, stream, versions_of
+from .engines import OnnxEngine, OpenVinoEngine, machine_key, pick_engine, softmax, stream, versions_of, wished
 from .explain import nearest_known, occlusion_map
 from .gate import Gate
-from .images import IMAGE_SUFFIXES, open_cell, scan_folder, to_rgb
+from .images import image_files, open_cell, to_rgb
 from .looks import Looks, six_colours, thumbnail
 
 # %% ../nbs/41_classify.ipynb #6a72280d
@@ -90,7 +90,7 @@ def _engine(bundle, choose):
     "The fastest engine here; PyTorch only where it is asked for, or nothing else is there."
     onnx, parts, k = bundle.files['model.onnx'], 1 + (bundle.config['features'] > 0), len(bundle.config['classes'])
     made = {n: (lambda c=c: c(onnx, parts=parts)) for n, c in dict(onnxruntime=OnnxEngine, openvino=OpenVinoEngine).items() if versions_of(n)}
-    choose = os.environ.get('LEUKOCLS_ENGINE', 'auto') if choose == 'auto' else choose
+    if choose == 'auto' and wished() == 'torch': choose = 'torch'
     if choose == 'torch' or not made:
         if not versions_of('torch'): raise LeukoError('Nothing is here to run a network: install ONNX Runtime and OpenVINO with: pip install "leukocls[serve]"')
         made['torch'] = lambda: late('leukocls.networks:TorchEngine')(bundle.network())
@@ -264,9 +264,7 @@ def classify_folder(
 )->int: # Number of rows
     "Classify every image below a folder, in the order of their paths."
     if not os.path.isdir(path): raise DataError(f'{path} is no folder. Name a folder of images.')
-    ignored = Counter(); files = sorted(p for p, _ in scan_folder(path, ignored))
-    if not files: raise DataError(f'{path} holds no image ({", ".join(IMAGE_SUFFIXES)}); other files: {sum(ignored.values()):,}. Name another folder.')
-    return write_table(clf, files, out, overwrite, progress)
+    return write_table(clf, image_files(path), out, overwrite, progress)
 
 Classifier.folder = classify_folder
 

@@ -134,9 +134,14 @@ def audit(
         if path: save(path); typer.echo(f'Written: {path}')
 
 # %% ../nbs/42_cli.ipynb #4956405f
-def _classify(bundle, images, csv, engine, tta, on_error, overwrite):
+def _on_cpu(device):
+    if device not in ('auto', 'cpu'): raise RunError(f'A bundle is computed on the CPU: leave out device={device!r}, or name the run folder.')
+
+def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
     "`predict` with a bundle."
+    _on_cpu(device)
     if tta: raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
+    if csv and csv.suffix.lower() == '.parquet': raise RunError(f'{csv}: a bundle writes CSV. Name a file that ends in .csv.')
     clf = late('leukocls.classify:Classifier').load(bundle, engine); files = images_of(images)
     if csv: n = late('leukocls.classify:write_table')(clf, files, csv, overwrite); typer.echo(f'{n:,} predictions in {csv}', err=True)
     for p in [] if csv else clf.stream(files):
@@ -153,15 +158,15 @@ def predict(
     engine: Annotated[str, typer.Option(help='auto (the fastest that agrees with PyTorch), torch, openvino, onnxruntime, openvino-cascade or torch-cascade (half precision where it is sure), or the less exact openvino-bf16, torch-bf16, torch-fp16.')] = 'auto',
     tta: Annotated[bool, typer.Option('--tta', help='Average over the eight flips and quarter turns of each image.')] = False,
     on_error: Annotated[str, typer.Option('--on-error', help='keep: an image that cannot be read is a row with its error; raise: stop.')] = 'keep',
-    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the file if it exists.')] = False, trust: Trust = False,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the file if it exists.')] = False, trust: Trust = False, device: Device = 'auto',
 ):
     "Predict the class of images, with a probability for each class."
     check_target(csv, overwrite)
     if on_error not in ('keep', 'raise'): raise RunError(f'on_error={on_error!r} is not known. Use keep or raise.')
-    if is_bundle(model): _classify(model, images, csv, engine, tta, on_error, overwrite); return
+    if is_bundle(model): _classify(model, images, csv, engine, tta, on_error, overwrite, device); return
     source = open_model(model, trust)[0]; files = images_of(images) # slips are told before PyTorch is imported
     from leukocls.predict import Predictor, predict_images, predict_to
-    predictor = Predictor(source, engine, len(files), tta)
+    predictor = Predictor(source, engine, len(files), tta, device)
     if csv: typer.echo(f'{predict_to(predictor, files, csv, progress=True, on_error=on_error):,} predictions in {csv}', err=True)
     else:
         table = predict_images(predictor, files, progress=True, on_error=on_error)
@@ -177,13 +182,13 @@ def evaluate(
     data: Annotated[str, typer.Argument(help='Labelled images that the model has not seen: folder of class folders, or CSV file.')],
     patient: PatientOption = None,
     json_out: Annotated[Optional[Path], typer.Option('--json', help='Write the metrics to this file.')] = None,
-    trust: Trust = False, on_error: OnError = 'raise',
+    trust: Trust = False, on_error: OnError = 'raise', device: Device = 'auto',
 ):
     "Judge a trained model on labelled images: every measure with its interval."
     from leukocls.core import write_whole
     check_target(json_out, overwrite=True)
-    if is_bundle(model): metrics = late('leukocls.classify:Classifier').load(model).evaluate(data, patient=patient, on_error=on_error)
-    else: learn, trained_on = open_model(model, trust); metrics = late('leukocls.predict:evaluate')(getattr(learn, 'learner', learn), data, patient=patient, on_error=on_error, trained_on=trained_on)
+    if is_bundle(model): _on_cpu(device); metrics = late('leukocls.classify:Classifier').load(model).evaluate(data, patient=patient, on_error=on_error)
+    else: learn, trained_on = open_model(model, trust); metrics = late('leukocls.predict:evaluate')(getattr(learn, 'learner', learn), data, patient=patient, on_error=on_error, trained_on=trained_on, device=device)
     typer.echo(f"{metrics['n']:,} images. {metrics['interval']['note']}")
     say_metrics(metrics, metrics['notes'])
     if 'refer' in metrics: typer.echo(f"  {'to an expert':18} {100*metrics['refer']:.1f} %; wrong without being referred: {100*metrics['wrong_unreferred']:.1f} %; like the training images: {100*metrics['in_domain']:.1f} %")

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'MOST_MEMBERS', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'trusted', 'need',
            'set_seed', 'pick_device', 'one_thread', 'narrow', 'untried', 'pages_kept', 'resident', 'give_back',
-           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'prune', 'bar', 'PackageError',
-           'missing', 'split_weights', 'weights_folder', 'late', 'Later']
+           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'bar', 'PackageError', 'missing',
+           'split_weights', 'weights_folder', 'late', 'Later']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -204,7 +204,7 @@ def new_folder(
         except OSError as e: raise RunError(f'Cannot make a folder in {parent}: {e.strerror or e}. Choose another folder with --out.') from e
     raise RunError(f'{parent} holds 9,999 folders named {name}. Choose another folder with --out.')
 
-# %% ../nbs/00_core.ipynb #d360fbb9
+# %% ../nbs/00_core.ipynb #9764d648
 def cache_folder(
     name:str, # What is kept there, such as 'features'
 )->Path|None: # The folder, or None where nothing can be kept
@@ -216,20 +216,6 @@ def cache_folder(
     except OSError: return None
     return folder if os.access(folder, os.W_OK) else None
 
-def prune(
-    folder:Path, # A folder of `cache_folder`
-    most:float=4e9, # Bytes to keep
-)->None:
-    "Remove what was used longest ago until the rest fits; what another process has just removed is passed over."
-    files = []
-    for p in Path(folder).iterdir():
-        try: s = p.stat(); files.append((s.st_mtime, s.st_size, p))
-        except OSError: pass
-    total = sum(size for _, size, _ in files)
-    for _, size, p in sorted(files):
-        if total <= most: return
-        p.unlink(missing_ok=True); total -= size
-
 # %% ../nbs/00_core.ipynb #998aaae5
 def bar(
     total:int|None=None, # How many there are, if that is known
@@ -239,8 +225,8 @@ def bar(
 ): # tqdm bar, counting images
     "A bar with images/s and time left; in a log file, where it cannot move, a line every half minute."
     from tqdm.auto import tqdm
-    alive = 'ipykernel' in sys.modules or sys.stderr.isatty()
-    return tqdm(total=total, desc=what, disable=not show, **{'unit': ' images', 'leave': False, 'mininterval': .1 if alive else 30, **kwargs})
+    alive = 'ipykernel' in sys.modules or bool(sys.stderr and sys.stderr.isatty())
+    return tqdm(total=total, desc=what, disable=not show or sys.stderr is None, **{'unit': ' images', 'leave': False, 'mininterval': .1 if alive else 30, **kwargs})
 
 # %% ../nbs/00_core.ipynb #d69ee8f9
 _EXTRA = {'torch': 'train', 'torchvision': 'train', 'timm': 'train', 'fastai': 'train', 'onnxruntime': 'serve', 'openvino': 'serve', 'starlette': 'app', 'uvicorn': 'app'}

@@ -135,15 +135,15 @@ class CellDataLoaders:
         item_tfms=None, # fastai item transforms instead of squishing to `size`
         batch_tfms=None, # fastai batch transforms, such as `aug_transforms(flip_vert=True)`
         device='auto', # As in `pick_device`
-        num_workers:int|None=None, # Processes that load; default: none where images are remembered or there is no GPU
-        remember:bool|None=None, # Keep prepared images, on the GPU, in memory or in a temporary file; default: if they fit somewhere
+        num_workers:int|None=None, # Processes that load, where images are not remembered; default: none without a GPU
+        remember:bool|None=None, # Keep prepared images, on the GPU, in memory or in a temporary file; default: if they fit somewhere and no `num_workers` are asked for
     ): # fastai DataLoaders
         "DataLoaders for the rows of a table."
         _check_sides(table); device = pick_device(str(device))
         parts = [table[table.split == s] for s in ('train', 'valid', 'test')]
         used = pd.concat([parts[0], parts[1] if len(parts[1]) else parts[2]], ignore_index=True)
-        if remember is None: remember = item_tfms is None and (room_for(len(used), size, 1 if grey else 3) or disk_for(len(used), size, 1 if grey else 3))
-        if num_workers is None: num_workers = 0 if remember or device.type == 'cpu' else min(8, os.cpu_count() or 1)
+        if remember is None: remember = not num_workers and item_tfms is None and (room_for(len(used), size, 1 if grey else 3) or disk_for(len(used), size, 1 if grey else 3))
+        if remember or num_workers is None: num_workers = 0 if remember or device.type == 'cpu' else min(8, os.cpu_count() or 1) # each process would remember all of them
         load = LoadCell(Pixels(size if item_tfms is None else None, grey, median))
         block = DataBlock(blocks=(TransformBlock(type_tfms=load, batch_tfms=IntToFloatTensor), CategoryBlock(vocab=sorted(set(table.label)))),
             get_y=LabelOf(used), splitter=IndexSplitter(list(range(len(parts[0]), len(used)))), batch_tfms=batch_tfms,

@@ -19,9 +19,10 @@ import timm
 import torch
 from torch import nn
 
-from .core import ModelError, cache_folder, need, prune, untried
-from .engines import Engine, OnnxEngine, OpenVinoEngine, silent_openvino, versions_of
+from .core import ModelError, cache_folder, need, untried
+from .engines import Engine, OnnxEngine, OpenVinoEngine, open_kept, silent_openvino, sum_of, versions_of
 from .images import Pixels
+from .memory import prune
 
 # %% ../nbs/17_networks.ipynb #4fc56487
 class Ready(nn.Module):
@@ -200,7 +201,9 @@ def openvino_engine(
     "Convert a network to OpenVINO, once: the converted network is kept in the cache folder."
     ov = silent_openvino(); folder = cache_folder('engines')
     kept = folder and folder/f'{weights_key(ready, pixels)}.xml'
-    if kept and kept.exists() and kept.with_suffix('.bin').exists(): os.utime(kept); os.utime(kept.with_suffix('.bin')); return OpenVinoEngine(kept, precision)
+    if kept and kept.exists():
+        try: return open_kept(kept, precision)
+        except ModelError: pass # damaged: it is made again
     example = _example(pixels)
     try:
         with warnings.catch_warnings(): warnings.simplefilter('ignore'); model = ov.convert_model(_traced(ready.eval(), example), example_input=example, input=[ov.PartialShape([-1, *example.shape[1:]])])
@@ -217,12 +220,13 @@ def _traced(ready, example):
 
 def _keep(ov, model, kept):
     "Save a converted network, weights first, each file moved into place whole; no disk space is no disaster."
-    with tempfile.TemporaryDirectory(dir=kept.parent, ignore_cleanup_errors=True) as d:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=kept.parent, ignore_cleanup_errors=True) as d:
             ov.save_model(model, f'{d}/m.xml', compress_to_fp16=False)
-            for end in ('.bin', '.xml'): os.replace(f'{d}/m{end}', kept.with_suffix(end))
-            prune(kept.parent, 2e9)
-        except (OSError, RuntimeError): pass
+            Path(f'{d}/m.sum').write_text(sum_of(Path(f'{d}/m.xml')))
+            for end in ('.bin', '.sum', '.xml'): os.replace(f'{d}/m{end}', kept.with_suffix(end))
+        prune(kept.parent, 2e9)
+    except (OSError, RuntimeError): pass
 
 # %% ../nbs/17_networks.ipynb #f7acb8b9
 def onnx_bytes(

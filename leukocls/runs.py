@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import RunError, cache_folder, late, new_folder, prune, split_weights, versions, write_whole
+from .core import RunError, cache_folder, late, new_folder, split_weights, versions, write_whole
 from .data import fingerprint
-from .memory import content_hashes, only_ours
+from .memory import content_hashes, only_ours, prune
 
 # %% ../nbs/19_runs.ipynb #117dfdda
 def write_csv(

@@ -107,9 +107,8 @@ def images_of(
     paths, # Files and folders as they were given
 )->list: # Image files
     "Files as they are given; of a folder all images below it."
-    from collections import Counter
-    from leukocls.images import scan_folder
+    from leukocls.images import image_files
     out, lost = [], [p for p in paths if not os.path.exists(p)]
     if lost: raise DataError(f'{listed(lost)}: no such file. Check the name and the folder.')
-    for p in paths: out += sorted(f for f, _ in scan_folder(p, Counter())) if os.path.isdir(p) else [str(p)]
+    for p in paths: out += image_files(str(p))
     return out

@@ -77,3 +77,14 @@ def test_demo(tmp_path):
     run = tmp_path/'runs'/'small-cnn-seed42'
     for name in ('report.html', 'learner.pkl', 'plots', 'metrics.json'): assert (run/name).exists() and name in done.stdout
     assert 'no clinical meaning' in done.stdout and 'accuracy' in done.stdout
+
+def test_predict_says_where_it_can_run(run, small_bundle, films, tmp_path):
+    "A device that is not here, a table of another kind: said in a line, nothing written."
+    import torch
+    one = next(films.rglob('*.png'))
+    if not torch.cuda.is_available():
+        for command in (('predict', run.folder, one), ('evaluate', run.folder, films)): failed(here(*command, '--device', 'cuda'), 'not available here')
+    failed(here('predict', run.folder, one, '--csv', tmp_path/'p.xlsx'), 'ends so')
+    failed(here('predict', small_bundle, one, '--device', 'cuda'), 'on the CPU'); failed(here('predict', small_bundle, one, '--csv', tmp_path/'p.parquet'), 'ends in .csv'); assert not list(tmp_path.glob('*p.*'))
+    done = here('predict', run.folder, one, '--device', 'cpu'); assert done.returncode == 0 and one.name in done.stdout
+    failed(here('predict', run.folder, tmp_path), 'holds no image')

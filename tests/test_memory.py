@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
-from leukocls.core import DataError, cache_folder, prune
+from leukocls.core import DataError, cache_folder
 from leukocls.data import check_images, read_table
-from leukocls.memory import Remembered, content_hashes, only_ours
+from leukocls.memory import Remembered, content_hashes, only_ours, prune
 from PIL import Image
 
 

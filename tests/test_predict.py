@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from leukocls.core import DataError, ModelError
-from leukocls.engines import NEAR, SURE, Cascade, Engine, disagreement, pick_engine, softmax, stream, versions_of
+from leukocls.engines import NEAR, SAME, SURE, Cascade, Engine, disagreement, pick_engine, softmax, stream, versions_of
 from leukocls.images import Pixels, read_batches
 from leukocls.loaders import CellDataLoaders
 from leukocls.models import cell_learner
@@ -206,3 +206,91 @@ def test_a_bad_file_leaves_the_engine_ready(learn, table, tmp_path):
             with pytest.raises(DataError, match='bad.png'): list(one.chunks([*files[:40], str(bad), *files]))
             few = one.chunks(files*9, rows=16); next(few); few.close()
         assert np.allclose(pd.concat(one.chunks(files)).filter(like='p_'), want.filter(like='p_'), atol=1e-5)
+
+def test_a_predictor_notices_that_its_learner_learned(learn, table):
+    "Made once, kept by somebody, trained on in between, or given another network: never an answer of before."
+    one = Predictor(learn); many = Predictor(learn, *(['openvino'] if versions_of('openvino') else [])); one(table.path[0]); list(many.chunks(table.path[:20]))
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, .05)
+    for p in (one, many): assert disagreement(pd.concat(p.chunks(table.path[:20])).filter(like='p_').to_numpy(), by_fastai(learn, list(table.path[:20]))) < 1e-3
+    with torch.no_grad(): learn.model[-1][-1].weight.mul_(-1.) # not through an optimizer
+    want = by_fastai(learn, [table.path[0]])[0]; assert np.allclose(list(one(table.path[0]).values()), want, atol=1e-3)
+    learn.model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 4)).eval(); assert np.allclose(list(one(table.path[0]).values()), by_fastai(learn, [table.path[0]])[0], atol=1e-3)
+
+def test_a_picture_in_hand_is_as_its_file(learn, awkward):
+    one = Predictor(learn, n=3)
+    for path in awkward:
+        with Image.open(path) as im: assert np.allclose(list(one(im).values()), list(one(path).values()), atol=1e-5), path
+    fresh = Predictor(learn, n=3, tta=True); path = next(p for p in awkward if 'cmyk' in p)
+    with Image.open(path) as im: assert np.allclose(list(fresh(im).values()), list(fresh(path).values()), atol=1e-5)
+    assert np.allclose(list(one(open(path, 'rb').read()).values()), list(one(path).values()), atol=1e-5)
+
+def test_a_folder_that_begins_with_broken_files_goes_the_fast_way(learn, table, tmp_path):
+    bad = [str(tmp_path/f'gone-{i}.png') for i in range(40)]; one = Predictor(learn, tta=True); p = pd.concat(one.chunks(bad + list(table.path[:20]), on_error='keep')); want = predict_images(learn, table.path[:20], tta=True)
+    assert one.engine is not None and p.path.tolist() == bad + list(table.path[:20]) and p.pred[:40].eq('').all() and np.allclose(p.filter(like='p_')[40:].astype(float), want.filter(like='p_'), atol=1e-4)
+    assert len(predict_images(learn, bad, on_error='keep')) == 40
+
+@pytest.mark.parametrize('what', ['.bin', '.xml', '.sum', 'gone'])
+def test_a_damaged_kept_network_is_made_again(learn, table, tmp_path, monkeypatch, what):
+    "OpenVINO answers from whatever lies in the file; a sum tells."
+    if not versions_of('openvino'): pytest.skip('no openvino here')
+    monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path)); paths = list(table.path[:20]); want = predict_images(learn, paths, engine='openvino').filter(like='p_').to_numpy(); assert disagreement(want, by_fastai(learn, paths)) < 1e-3
+    xml = next((tmp_path/'engines').glob('*.xml')); file = xml.with_suffix('.bin' if what == 'gone' else what); data = file.read_bytes()
+    if what == 'gone': file.unlink()
+    else: file.write_bytes(data[:len(data)//3] + bytes(len(data)//3) + data[2*(len(data)//3):])
+    assert disagreement(predict_images(learn, paths, engine='openvino').filter(like='p_').to_numpy(), want) < 1e-6 and (what in ('.xml', '.sum') or file.read_bytes() == data)
+
+def test_a_full_or_foreign_cache_is_no_obstacle(learn, table, tmp_path, monkeypatch):
+    monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path)); paths = list(table.path[:70]); want = by_fastai(learn, paths); predict_images(learn, paths)
+    import leukocls.memory as memory
+    from leukocls.core import RunError
+    def full(*a, **k): raise RunError('No space left on device')
+    def foreign(*a, **k): raise PermissionError(1, 'Operation not permitted')
+    monkeypatch.setattr(memory, 'write_whole', full); monkeypatch.setattr(os, 'utime', foreign); monkeypatch.setattr(type(tmp_path), 'unlink', foreign)
+    for p in learn.model.parameters(): p.data += .01
+    for _ in range(2): assert disagreement(predict_images(learn, paths).filter(like='p_').to_numpy(), by_fastai(learn, paths)) < 1e-3
+    assert disagreement(want, by_fastai(learn, paths)) > 1e-4
+    memory.prune(tmp_path/'engines', 0)
+
+def test_two_readers_of_one_predictor(learn, table):
+    "Two half-read streams at once share one engine."
+    if not versions_of('openvino'): pytest.skip('no openvino here')
+    one = Predictor(learn, 'openvino'); one(table.path[0]); paths = list(table.path)*3; a, b = (one.chunks(paths, rows=8) for _ in range(2)); got = [[], []]
+    for _ in range(4): got[0].append(next(a)); got[1].append(next(b))
+    got[0] += a; got[1] += b; a, b = (pd.concat(g) for g in got); assert a.path.tolist() == b.path.tolist() == paths and np.allclose(a.filter(like='p_'), b.filter(like='p_'))
+
+def test_half_precision_training_does_not_make_prediction_slow(learn, table):
+    "A learner that trains in half precision is compared with fastai in full precision, and keeps its callback."
+    from leukocls.callbacks import Bf16OnCpu
+    learn.add_cb(Bf16OnCpu()); [p.data.mul_(.4) for p in learn.model[-1].parameters()]; one = Predictor(learn); one(table.path[0]); assert one.engine is not None and any(isinstance(c, Bf16OnCpu) for c in learn.cbs) and not torch.is_autocast_enabled('cpu')
+    assert disagreement(by_fastai(learn, list(table.path[:20])), by_fastai(learn, list(table.path[:20]), exact=True)) > SAME
+
+def test_a_wish_is_met_where_it_can_be(table, learn, monkeypatch):
+    "An engine in the environment is for everything that runs: what has no such engine takes its best."
+    from fastai.losses import BCEWithLogitsLossFlat
+    monkeypatch.setenv('LEUKOCLS_ENGINE', 'torch-bf16'); learn.loss_func = BCEWithLogitsLossFlat(thresh=.5); assert np.allclose(predict_images(learn, table.path[:3]).filter(like='p_'), by_fastai(learn, list(table.path[:3])), atol=1e-4)
+    monkeypatch.setenv('LEUKOCLS_ENGINE', 'warp')
+    with pytest.raises(ModelError, match='LEUKOCLS_ENGINE=warp'): predict_images(learn, table.path[:3])
+
+def test_the_learner_is_moved_where_it_is_told(learn, table):
+    from leukocls.core import LeukoError
+    p = predict_images(learn, table.path[:3], device='cpu'); assert np.allclose(p.filter(like='p_'), by_fastai(learn, list(table.path[:3])), atol=1e-4)
+    if not torch.cuda.is_available():
+        with pytest.raises(LeukoError, match='not available here'): predict_images(learn, table.path[:3], device='cuda')
+
+def test_names_that_are_no_text(learn, table, tmp_path):
+    "File names are bytes on Linux; a table of them can be written and read again."
+    import shutil
+    try: name = os.fsdecode(bytes(tmp_path) + b'/caf\xe9.png'); shutil.copy(table.path[0], name)
+    except (OSError, UnicodeError): pytest.skip('this file system takes text only')
+    assert predict_to(learn, tmp_path, tmp_path/'out.csv') == 1 and (tmp_path/'out.csv').read_bytes().count(b'caf\xe9.png') == 1
+    pytest.importorskip('pyarrow'); assert predict_to(learn, [name], tmp_path/'out.parquet') == 1 and pd.read_parquet(tmp_path/'out.parquet').path[0].endswith('caf\\xe9.png')
+
+def test_two_processes_may_write_one_table(learn, table, tmp_path):
+    "Each writes its own; the last to end stands, whole."
+    from leukocls.predict import _predictor
+    out = tmp_path/'p.csv'; inside = []
+    def paths():
+        for i, p in enumerate(table.path[:40]):
+            if i == 30: inside.append(predict_to(learn, list(table.path[:5]), out))
+            yield p
+    assert predict_to(_predictor(learn), paths(), out) == 40 and inside == [5] and len(pd.read_csv(out)) == 40 and list(tmp_path.iterdir()) == [out]

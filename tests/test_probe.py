@@ -194,3 +194,28 @@ print(json.dumps(said))"""
     said = json.loads(done.stdout.strip().splitlines()[-1]); converted = bool(versions_of('openvino')); opened = not converted or said['engine'] != 'openvino'
     assert (said['began'], said['twice'], said['left']) == (converted, False, 0) and said['ended'] == [int(converted), 0, True] and said['no python'] is False and said['killed'] < 1e-3, said
     assert said['again'] is (opened and converted) and (said['torch'], said['torch again']) == (opened, opened), said
+
+def test_features_of_an_interrupted_run_are_kept(table, local_weights, tmp_path, monkeypatch):
+    "Ctrl-C, or a broken file, in the middle: what was computed is there next time."
+    from leukocls import features
+    monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path)); files = list(table.path); new = lambda: FrozenBody('mobilenetv2_035', local_weights, 48); real = features.stream; seen = []
+    def stops(engine, blocks):
+        for n, (tag, o) in enumerate(real(engine, blocks)):
+            if n == 2: raise KeyboardInterrupt
+            yield tag, o
+    def counts(engine, blocks):
+        for tag, o in real(engine, blocks): seen.append(tag); yield tag, o
+    monkeypatch.setattr(features, 'stream', stops)
+    with pytest.raises(KeyboardInterrupt): new()(files, 'torch')
+    monkeypatch.setattr(features, 'stream', counts); one = new()(files, 'torch'); assert 0 < sum(seen) < len(files), seen
+    seen.clear(); X = new()(files, 'torch', views=2); first = sum(seen); assert np.allclose(X[0], one[0], atol=1e-5)
+    monkeypatch.setattr(features, 'KEEP_EVERY', 5); seen.clear(); monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path/'other')); Y = new()(files, 'torch', views=2); assert first == sum(seen) == len(files) and np.allclose(X, Y, atol=1e-5)
+    assert np.array_equal(new()(files, views=2), Y) and sum(seen) == len(files)
+
+def test_an_engine_for_few_is_not_kept_for_many(table, local_weights, tmp_path, monkeypatch):
+    from leukocls.engines import versions_of
+    monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path)); f = FrozenBody('mobilenetv2_035', local_weights, 48); asked = []; choose = FrozenBody._choose
+    monkeypatch.setattr(FrozenBody, '_choose', lambda self, paths, n, device, engine: asked.append((n, engine)) or choose(self, paths, n, device, engine))
+    few, many, rest = list(table.path[:3]), list(table.path[3:80]), list(table.path[80:82]); f(few, device='cpu'); f(many, device='cpu'); f(rest, device='cpu'); f(list(table.path[82:84]), 'torch', 'cpu')
+    assert asked == [(3, 'auto'), (77, 'auto'), (2, 'torch')] and f.engine.name == 'torch'
+    monkeypatch.setenv('LEUKOCLS_ENGINE', 'torch-bf16'); assert FrozenBody('mobilenetv2_035', local_weights, 64)(few, device='cpu').shape[1] == 3 # a probe has no such engine
