@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pandas as pd
+from said import command
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -67,7 +68,7 @@ def main():
             good = t[t.status == 200]; half = t.began.min() + a.seconds/2; ms = lambda q: round(1000*float(good.seconds.quantile(q)), 1); refused = {s: int((t.status == s).sum()) for s in (429, 503)}
             rows.append(dict(model=model['name'], cores=os.cpu_count(), load_average=round(os.getloadavg()[0], 2), clients=a.clients, seconds=a.seconds, requests=len(t), answered=len(good), refused_429=refused[429], refused_503=refused[503], errors=len(t) - len(good) - sum(refused.values()),
                              images_per_second=round(len(good)/a.seconds, 1), first_half=round(float((good.began < half).sum())/a.seconds*2, 1), p50_ms=ms(.5), p95_ms=ms(.95), p99_ms=ms(.99), rss_before_mb=round(before, 1), rss_after_mb=round(memory(server.pid), 1), rss_peak_mb=round(memory(server.pid, 'VmHWM'), 1),
-                             page_one_s=round(page[1][1], 3), page_first_of_20_s=round(page[20][0], 3), page_20_s=round(page[20][1], 3), command='python tests/bench/app_load.py')); print(rows[-1], flush=True)
+                             page_one_s=round(page[1][1], 3), page_first_of_20_s=round(page[20][0], 3), page_20_s=round(page[20][1], 3), command=command())); print(rows[-1], flush=True)
         finally: server.terminate(); server.wait(20)
     pd.DataFrame(rows).to_csv(a.out, index=False, lineterminator='\n')
 

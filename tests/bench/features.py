@@ -14,6 +14,7 @@ from leukocls.images import Pixels, read_batches
 from leukocls.networks import Ready, TorchEngine, stage_body
 from leukocls.probe import fit_head
 from sklearn.model_selection import StratifiedKFold
+from said import command
 
 ap = argparse.ArgumentParser(); ap.add_argument('--weights', required=True); ap.add_argument('--data', required=True); ap.add_argument('--out', required=True); a = ap.parse_args()
 table = read_table(a.data); y = table.label.to_numpy(str)
@@ -29,5 +30,5 @@ for name, net in (('last map, averaged', last), ('all stages, mean and spread', 
         p = np.zeros((len(y), len(set(y))))
         for fit, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(X, y): p[test] = fit_head(X[None, fit], y[fit], fit)[0].probabilities(X[test])
         right.append(float((np.unique(y)[p.argmax(1)] == y).mean())); loss.append(float(-np.log(np.clip(p[np.arange(len(y)), np.searchsorted(np.unique(y), y)], 1e-7, 1)).mean()))
-    rows.append(dict(features=name, width=X.shape[1], parameters=sum(v.numel() for v in net.parameters()), accuracy=round(np.mean(right), 4), lowest=min(right), highest=max(right), log_loss=round(np.mean(loss), 4), n=len(y), folds=5, seeds=3, command='python tests/bench/features.py'))
+    rows.append(dict(features=name, width=X.shape[1], parameters=sum(v.numel() for v in net.parameters()), accuracy=round(np.mean(right), 4), lowest=min(right), highest=max(right), log_loss=round(np.mean(loss), 4), n=len(y), folds=5, seeds=3, command=command()))
 pd.DataFrame(rows).to_csv(a.out, index=False); print(pd.DataFrame(rows).drop(columns='command').to_string())

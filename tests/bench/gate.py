@@ -15,6 +15,8 @@ from leukocls.looks import Looks, lighter_part, look
 from leukocls.smears import draw_films
 from leukocls.splits import near_groups
 from PIL import Image, ImageDraw, ImageFilter
+from said import command
+
 
 def picture(a): return Image.fromarray(np.clip(a, 0, 255).astype('uint8'))
 def array(im): return np.asarray(im.convert('RGB'), float)
@@ -114,7 +116,7 @@ def main():
                 t = gate(v); r = t.in_domain.to_numpy() == False; rows.append(dict(gate=name, seed=seed, settled=name == 'taleqani' and seed == 0, kind=kind, n=len(r), refused=int(r.sum()), reason=t.reason[r].mode().get(0, '')))
             print(name, seed, rows[-len(judged)], flush=True)
     t = pd.DataFrame(rows); low, high = wilson(t.refused, t.n)
-    t = t.assign(share=(t.refused/t.n).round(4), low=np.round(low, 4), high=np.round(high, 4), command='python tests/bench/gate.py'); t.to_csv(a.out, index=False, lineterminator='\n')
+    t = t.assign(share=(t.refused/t.n).round(4), low=np.round(low, 4), high=np.round(high, 4), command=command()); t.to_csv(a.out, index=False, lineterminator='\n')
     print(t.groupby(['kind', 'gate'], sort=False).share.mean().unstack().round(3).to_string())
 
 if __name__ == '__main__': main()

@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 import pandas as pd
+from said import command
 
 ap = argparse.ArgumentParser(); ap.add_argument('--weights', required=True); ap.add_argument('--data', required=True); ap.add_argument('--out', required=True); a = ap.parse_args()
 code = '''import itertools, resource, sys
@@ -23,5 +24,5 @@ rows = []
 with tempfile.TemporaryDirectory() as d:
     for n in (1700, 17000):
         mb = float(subprocess.run([sys.executable, '-W', 'ignore', '-c', code, a.data, a.weights, str(n), f'{d}/{n}.csv'], capture_output=True, text=True, check=True).stdout)
-        rows.append(dict(images=n, peak_mb=round(mb), command='python tests/bench/memory.py'))
+        rows.append(dict(images=n, peak_mb=round(mb), command=command()))
 pd.DataFrame(rows).to_csv(a.out, index=False); print(rows)

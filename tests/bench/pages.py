@@ -13,6 +13,7 @@ import pandas as pd
 import timm
 import torch
 from leukocls.core import cpu_has_bf16, pages_kept, versions
+from said import command
 
 ap = argparse.ArgumentParser(); ap.add_argument('--out', required=True); ap.add_argument('--arch', nargs='+', default=['mobilenetv2_100', 'efficientnet_b3', 'resnet50']); ap.add_argument('--bs', type=int, default=32); ap.add_argument('--steps', type=int, default=3); a = ap.parse_args()
 
@@ -37,5 +38,5 @@ for arch in a.arch:
     step = step_of(arch); step(); turns = [[measured(step, c) for c in (nullcontext, pages_kept)] for _ in range(3)]
     for name, side in (('as the C library does it', 0), ('pages_kept', 1)):
         took, system, faults = (statistics.median(t[side][k] for t in turns) for k in range(3)); plain = statistics.median(t[0][0] for t in turns)
-        rows.append(dict(arch=arch, memory=name, images_per_second=round(a.bs/took, 1), ratio=round(plain/took, 2), seconds_a_step=round(took, 3), system_seconds_a_step=round(system, 3), page_faults_a_step=round(faults), size=224, bs=a.bs, cores=os.cpu_count(), torch=versions()['torch'], command='python tests/bench/pages.py'))
+        rows.append(dict(arch=arch, memory=name, images_per_second=round(a.bs/took, 1), ratio=round(plain/took, 2), seconds_a_step=round(took, 3), system_seconds_a_step=round(system, 3), page_faults_a_step=round(faults), size=224, bs=a.bs, cores=os.cpu_count(), torch=versions()['torch'], command=command()))
 pd.DataFrame(rows).to_csv(a.out, index=False, lineterminator='\n'); print(pd.DataFrame(rows).drop(columns='command').to_string())

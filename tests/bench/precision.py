@@ -12,6 +12,7 @@ import pandas as pd
 import timm
 import torch
 from leukocls.core import cpu_has_bf16, versions
+from said import command
 
 ap = argparse.ArgumentParser(); ap.add_argument('--out', required=True); ap.add_argument('--arch', default='mobilenetv2_100'); ap.add_argument('--bs', type=int, default=32); a = ap.parse_args()
 x, y = torch.randn(a.bs, 3, 224, 224), torch.randint(0, 4, (a.bs,))
@@ -33,5 +34,5 @@ for turn in range(4):
         if turn: took[k].append((time.perf_counter() - began)/3)
 base = statistics.median(took[False, False])
 rows = [dict(arch=a.arch, precision='bf16' if bf16 else 'fp32', layout='channels_last' if last else 'contiguous', images_per_second=round(a.bs/statistics.median(t), 1), ratio_to_plain=round(base/statistics.median(t), 2),
-             size=224, bs=a.bs, cores=os.cpu_count(), cpu_has_bf16=cpu_has_bf16(), torch=versions()['torch'], command='python tests/bench/precision.py') for (bf16, last), t in took.items()]
+             size=224, bs=a.bs, cores=os.cpu_count(), cpu_has_bf16=cpu_has_bf16(), torch=versions()['torch'], command=command()) for (bf16, last), t in took.items()]
 pd.DataFrame(rows).to_csv(a.out, index=False); print(pd.DataFrame(rows)[['precision', 'layout', 'images_per_second', 'ratio_to_plain']].to_string())

@@ -11,6 +11,7 @@ import time
 
 import pandas as pd
 from leukocls.core import versions
+from said import command
 
 ap = argparse.ArgumentParser(); ap.add_argument('--out', required=True); a = ap.parse_args()
 lines = {'import leukocls': [sys.executable, '-c', 'import leukocls'], 'leukocls --help': [sys.executable, '-m', 'leukocls', '--help'],
@@ -21,5 +22,5 @@ for turn in range(6):  # in turns, so that a slow minute slows all of them
     for name, command in lines.items():
         began = time.perf_counter(); subprocess.run(command, check=True, stdout=subprocess.DEVNULL); took[name].append(time.perf_counter() - began)
 rows = [dict(what=name, seconds=round(statistics.median(t[1:]), 3), lowest=round(min(t[1:]), 3), highest=round(max(t[1:]), 3), runs=5, cores=os.cpu_count(), python=versions()['python'],
-             fastai=versions()['fastai'], torch=versions()['torch'], command='python tests/bench/startup.py') for name, t in took.items()]
+             fastai=versions()['fastai'], torch=versions()['torch'], command=command()) for name, t in took.items()]
 pd.DataFrame(rows).to_csv(a.out, index=False); print(pd.DataFrame(rows)[['what', 'seconds', 'lowest', 'highest']].to_string())
