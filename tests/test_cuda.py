@@ -10,11 +10,12 @@ from fastai.data.load import DataLoader
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
 from leukocls.core import set_seed
+from leukocls.engines import versions_of
 from leukocls.fit import faster, rebuild
 from leukocls.loaders import CellDataLoaders
 from leukocls.models import cell_learner
 from leukocls.optimise import CompileIfItPays, LossesStay, Replay, ScaledHalf, list_adam, record_graph
-from leukocls.predict import open_pickle, predict_images
+from leukocls.predict import Predictor, by_fastai, open_pickle, predict_images
 from leukocls.runs import Run
 from leukocls.splits import split_table
 from leukocls.train import train
@@ -98,3 +99,15 @@ def test_the_same_seed_is_nearly_the_same_run(table, quick, tmp_path):
     "Images on the GPU, augmentation, loss: the first epochs of a run are close to the CPU's."
     a, b = (train(quick, table, out=str(tmp_path), device=d, progress=False, augment='none', precision='fp32', epochs=3) for d in ('cpu', 'cuda'))
     assert np.allclose(a.history.train_loss, b.history.train_loss, rtol=.05) and np.abs(a.predictions.filter(like='p_').to_numpy() - b.predictions.filter(like='p_').to_numpy()).max() < .05
+
+def test_a_half_precision_learner_predicts_the_fast_way(table):
+    "fp16 in training does not leave prediction to fastai's loaders: the engine is compared in full precision, and the learner keeps its callback."
+    learn = cell_learner(CellDataLoaders.from_table(split_table(table), size=32, device='cuda'), 'mobilenetv2_035', 'none', fp16=True); callbacks = [c.name for c in learn.cbs]
+    one = Predictor(learn); one(table.path[0]); assert one.engine is not None and one.engine.device.type == 'cuda' and [c.name for c in learn.cbs] == callbacks
+    few = list(table.path[:20]); p = predict_images(one, few).filter(like='p_').to_numpy(); assert np.allclose(p, by_fastai(learn, few, exact=True), atol=1e-3)
+    if versions_of('openvino'): assert np.allclose(predict_images(learn, few, engine='openvino').filter(like='p_'), p, atol=2e-3) and next(learn.model.parameters()).is_cuda
+
+def test_a_run_folder_is_predicted_on_the_gpu(table, quick, tmp_path):
+    "Trained on the CPU, rebuilt there, and moved where the prediction is asked for."
+    run = train(quick, split_table(table), out=tmp_path, progress=False, device='cpu'); one = Predictor(Run(run.folder), device='auto'); few = list(table.path[:20]); p = predict_images(one, few).filter(like='p_').to_numpy()
+    assert one.engine.device.type == 'cuda' and np.allclose(p, predict_images(run, few, device='cpu').filter(like='p_'), atol=1e-3)
