@@ -7,6 +7,7 @@ __all__ = ['mcnemar', 'sign_flip', 'Comparison', 'compare', 'holm', 'compare_all
 
 # %% ../nbs/34_compare.ipynb #7c2cd641
 import itertools
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,7 +62,9 @@ def _same(a, b, names, sides):
 # %% ../nbs/34_compare.ipynb #e53edca9
 def _pair(run_a, run_b, side=None):
     "Both runs on the same images, and what must be drawn as a whole: patients, groups of copies, or images."
-    (name_a, side_a, a), (name_b, side_b, b) = _judged(run_a, side, 'a'), _judged(run_b, side, 'b'); names = name_a, name_b
+    (name_a, side_a, a), (name_b, side_b, b) = _judged(run_a, side, 'a'), _judged(run_b, side, 'b')
+    if name_a == name_b and not any(isinstance(r, pd.DataFrame) for r in (run_a, run_b)): name_a, name_b = (os.path.join(*Path(os.path.abspath(getattr(r, 'folder', r))).parts[-2:]) for r in (run_a, run_b)) # of one name in two folders
+    names = name_a, name_b
     b = _same(a, b, names, (side_a, side_b)); classes = unpacked(a)[0]
     other = set(classes) ^ set(unpacked(b)[0])
     if other: raise DataError(f'{name_a} and {name_b} do not know the same classes: {listed(sorted(other))} only in one of them. Compare runs trained on the same classes.')

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'MOST_MEMBERS', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'trusted', 'need',
            'set_seed', 'pick_device', 'one_thread', 'narrow', 'untried', 'pages_kept', 'resident', 'give_back',
-           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'cache_folder', 'bar', 'PackageError', 'missing',
-           'split_weights', 'weights_folder', 'late', 'Later']
+           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'from_here', 'cache_folder', 'bar', 'PackageError',
+           'missing', 'split_weights', 'weights_folder', 'late', 'Later']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -203,6 +203,15 @@ def new_folder(
             if not parent.is_dir(): raise RunError(f'{parent} is a file, not a folder. Choose another folder with --out.') from None
         except OSError as e: raise RunError(f'Cannot make a folder in {parent}: {e.strerror or e}. Choose another folder with --out.') from e
     raise RunError(f'{parent} holds 9,999 folders named {name}. Choose another folder with --out.')
+
+# %% ../nbs/00_core.ipynb #898b144f
+def from_here(
+    path:str|os.PathLike, # Any path
+)->str: # Relative to the current folder where it lies below it, else absolute
+    "A path as somebody would write it here."
+    path = os.path.abspath(path)
+    try: return os.path.relpath(path) if os.path.commonpath([path, os.getcwd()]) == os.getcwd() else path
+    except (ValueError, OSError): return path # another drive, or a folder that is gone
 
 # %% ../nbs/00_core.ipynb #9764d648
 def cache_folder(

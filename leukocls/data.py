@@ -97,7 +97,8 @@ def _as_text(column):
         if v is None or v is pd.NA or v != v: return pd.NA
         v = int(v) if isinstance(v, (float, np.floating)) and v == int(v) else v
         return str(v).strip() or pd.NA
-    return pd.array([one(v) for v in column], dtype='string')
+    try: return pd.array([one(v) for v in column], dtype='string')
+    except UnicodeEncodeError as e: raise DataError(f'A name is no text: {e.object[:200]!r} (its bytes are not UTF-8). Rename the file, or the folder.') from None
 
 # %% ../nbs/11_data.ipynb #f7a44bda
 def _fill_patients(table, patient, on_error):

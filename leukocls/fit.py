@@ -8,6 +8,7 @@ __all__ = ['ADAMS', 'precision_of', 'loss_of', 'find_lr', 'probe_learner', 'ense
 
 # %% ../nbs/25_fit.ipynb #348d5742
 import copy
+import re
 import sys
 import tempfile
 from functools import partial
@@ -185,8 +186,8 @@ def _prepare(recipe, table, device):
     pretrained = recipe.arch not in NETWORKS and str(recipe.weights) != 'none'
     sides, notes = set(table.split), []
     if recipe.freeze and not pretrained: notes.append('The recipe freezes the body, but it starts from random weights: everything was trained.')
-    if sides == {'train', 'valid'} and recipe.keep == 'best' and recipe.members == 1: notes.append('The epoch was chosen on the images that are reported: figures are somewhat too good. A third part (test_pct) avoids it.')
-    if 'valid' not in sides and recipe.members == 1: notes.append('No validation images: the last epoch is kept, nothing was chosen.')
+    if sides == {'train', 'valid'} and (recipe.keep == 'best' or recipe.patience) and recipe.members == 1: notes.append('The epoch was chosen on the images that are reported: figures are somewhat too good. A third part (test_pct) avoids it.')
+    if 'valid' not in sides and recipe.members == 1: notes.append('No validation images: the last epoch is kept, nothing was chosen. What is shown of each epoch is of the test images: it must not decide how long to train.')
     return learn, pretrained, notes
 
 # %% ../nbs/25_fit.ipynb #5674b635
@@ -197,6 +198,8 @@ def faster(
     return [PlainTensors()] + ([LossesStay()] if device.type == 'cuda' else []) + ([Replay(), CompileIfItPays()] if device.type == 'cuda' and sys.platform == 'linux' else [])
 
 # %% ../nbs/25_fit.ipynb #c1628f3b
+def _remedy(said): return ' Try a smaller bs or size.' if re.search(r'out ?of ?memory|allocate memory|MemoryError', said, re.IGNORECASE) else ''
+
 def _learn(learn, recipe, pretrained, folder, info, table, progress):
     "Fit, and keep what was learned: through Ctrl-C and through a diverging loss. Returns what went wrong, or None."
     history = History(); watch = (table.split == 'valid').any()
@@ -211,7 +214,7 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     except KeyboardInterrupt: info['status'] = 'interrupted'; info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
     except Exception as e:
         stop.said = f'Training stopped in epoch {len(history.rows) + 1}: {type(e).__name__}: {str(e)[:300]}.'
-        if not keep.kept: raise RunError(f'{stop.said} Nothing was learned yet. Out of memory: try a smaller bs or size.') from e
+        if not keep.kept: raise RunError(f'{stop.said} Nothing was learned yet.{_remedy(stop.said)}') from e
     finally:
         for c in cbs: getattr(c, 'leave', lambda: None)()
     if keep.kept or stop.said: keep.restore(learn)
@@ -280,8 +283,8 @@ def fit_network(
         if recipe.members > 1: nets, said = _committee(recipe, table, folder, info, device, progress); learn = ensemble(learn, nets); info['model'].update(count_parameters(learn.model), members=len(nets))
         else: said = _one(learn, recipe, pretrained, folder, info, table, progress)[1]
     if said:
-        advice = 'Try a lower learning rate (lr=…), or look for damaged images.' if info['status'] == 'diverged' else 'Out of memory: try a smaller bs or size.'
+        advice = ' Try a lower learning rate (lr=…), or look for damaged images.' if info['status'] == 'diverged' else _remedy(said)
         first = info['members'][0] if recipe.members > 1 else dict(finished=False, kept_epoch=info['kept_epoch'])
-        said = f'{said} {f"{len(nets)} of {recipe.members} networks" if first["finished"] else "The weights of epoch " + str(first["kept_epoch"])} are kept in {folder}. {advice}'
+        said = f'{said} {f"{len(nets)} of {recipe.members} networks" if first["finished"] else "The weights of epoch " + str(first["kept_epoch"])} are kept in {folder}.{advice}'
     learn.model = with_views(learn.model, recipe.views).eval(); write_learner(learn, folder)
     return Fitted(lambda paths: predict_images(learn, paths, progress=progress and len(paths) > 500), learn, said)

@@ -204,12 +204,13 @@ def _shares(y, pred, classes, index):
     each = range(len(classes)); everyone = np.ones(len(y), bool)
     return dict(accuracy=pair(y == pred, everyone)), dict(precision=[pair(y == i, pred == i) for i in each], recall=[pair(pred == i, y == i) for i in each], specificity=[pair(pred != i, y != i) for i in each])
 
-def _interval(name, value, draws, shares, k, clustered, stretch=1.):
-    "A value with its interval: of a share (hits, n), else from the resamples; where those all agree on 0 or 1, Wilson's for that many units."
+def _interval(name, value, draws, shares, k, clustered, stretch=1., rare=0):
+    "A value with its interval: of a share (hits, n), else from the resamples; where those all agree on 0 or 1, Wilson's for that many units (κ and MCC: of a share as of two equal classes)."
     low = high = np.nan
     if shares is not None: low, high = (0., 1.) if not len(shares[0]) else clustered_share(*shares) if clustered else map(float, wilson(sum(shares[0]), sum(shares[1]))) # never predicted: nothing is known
     elif np.isfinite(draws).any(): low, high = spread_interval(value, draws, k, name, stretch) if clustered else np.nanpercentile(draws, [2.5, 97.5])
     if name in SHARES and k and value in (0, 1) and low == high: low, high = wilson(value*k, k)
+    if name in ('auroc', 'average_precision', 'kappa', 'mcc') and k and value == 1 and not low < high: low, high = wilson(rare or k, rare or k)[0]*(2 if name in ('kappa', 'mcc') else 1) - (name in ('kappa', 'mcc')), 1. # no resample of what is perfect differs; curves are as sure as their rarest class
     return dict(value=_number(value), low=_number(min(low, value)), high=_number(max(high, value)))
 
 # %% ../nbs/30_metrics.ipynb #73890f91
@@ -243,7 +244,7 @@ def score(
     whole, single = _shares(y, pred, classes, index)
     count = lambda rows: int(rows.sum() if index is None else len(np.unique(index[rows])))
     stretch = 1. if index is None else _stretch(*whole['accuracy'])
-    overall = lambda k: _interval(k, point[k][0], draws[k], whole.get(k), count(y >= 0), index is not None, stretch if k in (*SHARES, 'kappa', 'mcc') else 1.)
+    overall = lambda k: _interval(k, point[k][0], draws[k], whole.get(k), count(y >= 0), index is not None, stretch if k in (*SHARES, 'kappa', 'mcc') else 1., min(count(y == i) for i in set(y)) if k in ('auroc', 'average_precision') else 0)
     each = lambda k, i: _interval(k, point['per_class'][k][0, i], draws['per_class'][k][:, i], single[k][i] if k in single else None, count((y != i) if k == 'specificity' else (y == i)), index is not None)
     out = dict(split=_side(predictions), n=len(y), classes=classes, **{k: overall(k) for k in METRICS})
     out['per_class'] = {c: {**{k: each(k, i) for k in PER_CLASS}, 'support': int(cm[i].sum())} for i, c in enumerate(classes)}

@@ -64,17 +64,19 @@ def plot_loss(
     history:pd.DataFrame, # A row per epoch, from history.csv
     kept:int=0, # Epoch whose weights were kept, marked if above 0
     stamp:str='', # Small text below
+    held:str='validation', # What was looked at after each epoch; 'test' where there is nothing else
 )->Figure: # Two lines over epochs
     "Loss on training and validation images over epochs, as P1, P2 and P3 show it."
-    return plot_lines(history, dict(train_loss='training', valid_loss='validation'), 'Loss', kept, stamp)
+    return plot_lines(history, dict(train_loss='training', valid_loss=held), 'Loss', kept, stamp)
 
 def plot_accuracy(
     history:pd.DataFrame, # A row per epoch, from history.csv
     kept:int=0, # Epoch whose weights were kept, marked if above 0
     stamp:str='', # Small text below
+    held:str='validation', # As in `plot_loss`
 )->Figure: # Two lines over epochs
     "Accuracy and error rate on validation images over epochs, as P4 shows them."
-    return plot_lines(history, dict(accuracy='accuracy', error_rate='error rate'), 'Validation images', kept, stamp, (-.02, 1.02))
+    return plot_lines(history, dict(accuracy='accuracy', error_rate='error rate'), f'{held.capitalize()} images', kept, stamp, (-.02, 1.02))
 
 # %% ../nbs/29_plots.ipynb #fcaa0226
 def plot_lr_find(

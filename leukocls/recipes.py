@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,11 +80,12 @@ def _tidy(k, v):
     v = v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else v
     if k != 'lr': return v
     if isinstance(v, slice): v = (v.stop/10 if v.start is None else v.start, v.stop)
-    return None if v == 'find' else tuple(v) if isinstance(v, list) else v
+    return None if isinstance(v, str) and v == 'find' else tuple(_tidy('', o) for o in v) if isinstance(v, (list, tuple)) else v
 
 def _misfit(k, v, kind):
     "Why a value cannot stand in a field, in words; nothing if it can."
     number = lambda n: type(n) in (int, float) and math.isfinite(n)
+    if k == 'name' and (not isinstance(v, str) or re.search(r'[\\/:*?"<>|\x00-\x1f]|^\.|^$', v)): return 'text that can be the name of a folder'
     if k in _CHOICES: c = _CHOICES[k]; return '' if any(type(v) is type(o) and v == o for o in c) else f'{c[0]} to {c[-1]}' if isinstance(c[0], int) else 'one of ' + ', '.join(c)
     if k == 'lr': return '' if v is None or all(number(n) and n > 0 for n in (v if isinstance(v, tuple) and len(v) == 2 else [v])) else 'above 0, or two such for the first and the last layers, or "find"'
     if k == 'median': return '' if type(v) is int and (v == 0 or v > 2 and v % 2) else '0, or 3, 5, 7, …'
@@ -142,6 +144,7 @@ def get_recipe(
     return change(recipe, **changes)
 
 # %% ../nbs/21_recipes.ipynb #70a99082
+_OF_NETWORKS = ('members', 'top', 'epochs', 'head_epochs', 'lr', 'opt', 'wd', 'schedule', 'patience', 'keep', 'precision', 'mixup', 'ema', 'loss', 'freeze', 'augment') # fields that only a network heeds
 GROUPS = ('p1', 'p2', 'p3', 'p4', 'classical', 'ours', 'all') # words that stand for several recipes
 
 def recipes_named(
@@ -153,8 +156,9 @@ def recipes_named(
     found = [n for w in words for n in ([w] if not isinstance(w, str) or w not in GROUPS else [n for n in _RECIPES if w in ('all', paper.get(n, 'ours'), kind[n])])]
     if not found: raise RunError('recipes is empty. Name at least one, such as "effb3".')
     begins = lambda n: len(found) > 1 and 'arch' not in changes and get_recipe(n).weights == 'none' # from random numbers: among several, a folder of weights is for the others, as several members are for networks
+    means = lambda k, n: not (k == 'weights' and begins(n) or len(found) > 1 and (k in _OF_NETWORKS and get_recipe(n).kind != 'network' or k in ('arch', 'bs') and get_recipe(n).kind == 'classical')) # among several, what a recipe has no use for leaves it as it is
     out = []
-    for r in (get_recipe(n, **{k: v for k, v in changes.items() if not (k == 'weights' and begins(n) or len(found) > 1 and (k in ('members', 'top') and get_recipe(n).kind != 'network' or k == 'arch' and get_recipe(n).kind == 'classical'))}) for n in found): out += [r] if r not in out else []
+    for r in (get_recipe(n, **{k: v for k, v in changes.items() if means(k, n)}) for n in found): out += [r] if r not in out else []
     return out
 
 # %% ../nbs/21_recipes.ipynb #12d4c16d

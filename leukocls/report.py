@@ -130,7 +130,7 @@ def _plots(folder, info, metrics, shown):
     history = pd.read_csv(folder/'history.csv'); train = table[table.split == 'train']
     batch = train.sample(min(16, len(train)), random_state=0)
     out = dict(confusion=plot_confusion(metrics, stamp=stamp), confusion_shares=plot_confusion(metrics, True, stamp), roc=plot_roc(shown, metrics, stamp), precision_recall=plot_precision_recall(shown, metrics, stamp))
-    if len(history): out |= dict(loss=plot_loss(history, info.get('kept_epoch', 0), stamp), accuracy=plot_accuracy(history, info.get('kept_epoch', 0), stamp))
+    if len(history): held = 'validation' if (table.split == 'valid').any() or info['recipe'].get('members', 1) > 1 else 'test'; out |= dict(loss=plot_loss(history, info.get('kept_epoch', 0), stamp, held), accuracy=plot_accuracy(history, info.get('kept_epoch', 0), stamp, held))
     out |= _augmented(info['recipe'], train, len(history), stamp, len(info.get('members') or [0]), info['recipe'].get('members', 1))
     if (folder/'lr_find.csv').exists(): out['lr_find'] = plot_lr_find(pd.read_csv(folder/'lr_find.csv'), info.get('lr_found'), stamp)
     if len(people := by_patient(shown)) > 1: out['patients'] = plot_patients(people, stamp=stamp)

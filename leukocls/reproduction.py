@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .core import RESEARCH_ONLY, LeukoError, RunError, listed
+from .data import read_table
 from .leaderboard import metrics_of, systems
 from .metrics import SHARES, show_interval
 from .papers import PAPERS
@@ -67,9 +68,14 @@ def _runs_of(data, chosen, out, how):
     except KeyboardInterrupt: return Runs(interrupted=True)
     except (ValueError, RuntimeError, OSError, MemoryError) as e: # as in `train_all`
         said = f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}'
-        return Runs([e.run] if hasattr(e, 'run') else [], getattr(e, 'failed', [dict(recipe=r.name, seed=how['seed'], fold=None, error=said) for r in chosen]))
+        return Runs([e.run] if hasattr(e, 'run') else [], getattr(e, 'failed', [dict(recipe=r.name, seed=how['seed'], fold=None, error=said, run=e.run.name if hasattr(e, 'run') and e.run.recipe.name == r.name else None) for r in chosen]))
 
 # %% ../nbs/48_reproduction.ipynb #fb164d5c
+def _honest(data, patient, on_error):
+    "The rule of the honest half, whatever split the data bring: patients where all are known, else near-duplicates (and the patients that are known) together."
+    try: return 'patient' if read_table(data, patient=patient, on_error=on_error).patient.notna().all() else 'group'
+    except LeukoError: return 'group' # it is said when the runs are made
+
 def reproduce(
     paper:str, # 'p1', 'p2', 'p3' or 'p4'
     data, # Folder, CSV file or DataFrame, as in `read_table`; best the paper's own
@@ -90,7 +96,7 @@ def reproduce(
     if other: raise RunError(f'{listed(other)} is not of paper {paper}. Its recipes: {", ".join(sorted(all_of))}.')
     common = dict(patient=patient, seeds=seeds, seed=seed, device=device, on_error=on_error, progress=progress, repeat=False)
     parts = [_runs_of(data, chosen, f'{out}/{paper}-repeated', common | PAPERS[paper.upper()]['protocol'])]
-    parts += [Runs(interrupted=True) if parts[0].interrupted else _runs_of(data, chosen, f'{out}/{paper}-honest', common | dict(split='auto', valid_pct=.16, test_pct=.2))]
+    parts += [Runs(interrupted=True) if parts[0].interrupted else _runs_of(data, chosen, f'{out}/{paper}-honest', common | dict(split=_honest(data, patient, on_error), valid_pct=.16, test_pct=.2))]
     if not any(parts) and any(p.interrupted for p in parts): raise KeyboardInterrupt
     if not any(parts): raise RunError(f"Nothing of {paper} could be trained. First: {parts[0].failed[0]['error']}")
     return Reproduction(paper, *parts, chosen)

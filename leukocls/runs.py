@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import RunError, cache_folder, late, new_folder, split_weights, versions, write_whole
+from .core import RunError, cache_folder, from_here, late, new_folder, split_weights, versions, write_whole
 from .data import fingerprint
 from .memory import content_hashes, only_ours, prune
 
@@ -115,7 +115,7 @@ def keep_learner(
 class Run:
     "A training run: its folder, and what lies in it."
     def __init__(self, folder, learner=None, make=None): # An existing run folder; the learner, if it is still in memory, or a function that makes it when it is asked for
-        self.folder, self._learner, self._make = Path(folder), learner, make
+        self.folder, self._learner, self._make = Path(os.path.abspath(folder)), learner, make # whoever changes directory finds it again
         if not (self.folder/'recipe.json').exists(): raise RunError(f'{folder} is no run folder: it has no recipe.json. Runs lie in ./runs unless --out said otherwise.')
     @property
     def name(self): return self.folder.name
@@ -136,13 +136,15 @@ class Run:
         if self._learner is None: self._learner = self._make() if self._make else late('leukocls.fit:rebuild')(self)
         return self._learner
     def export_bundle(self, out=None, **kwargs): return late('leukocls.bundle:export_bundle')(self, out, **kwargs) # As in `leukocls.bundle.export_bundle`: a folder of plain files for others to use
-    def _repr_html_(self): return Runs([self]).leaderboard.to_html() + f'<p>{self.folder/"report.html"}</p>'
+    def _repr_html_(self): return Runs([self]).leaderboard.to_html() + f'<p>{from_here(self.folder/"report.html")}</p>'
 
 # %% ../nbs/19_runs.ipynb #755103ef
 class Runs(list):
     "Several runs on one split; `leaderboard` compares their systems, `best` is the one to use, `failed` tells of those that could not be made, `interrupted` that others were not begun."
     def __init__(self, runs=(), failed=(), interrupted=False): # `Run`s; dicts with `recipe`, `seed`, `fold`, `error`; whether Ctrl-C ended them
         super().__init__(runs); self.failed, self.interrupted = list(failed), interrupted
+    def __getitem__(self, i): got = super().__getitem__(i); return Runs(got) if isinstance(i, slice) else got
+    def __add__(self, other): return Runs([*self, *other], [*self.failed, *getattr(other, 'failed', ())], self.interrupted or getattr(other, 'interrupted', False))
     @property
     def leaderboard(self)->pd.DataFrame: return late('leukocls.leaderboard:leaderboard')(self) # One row per system, best first, for people
     @property
@@ -164,18 +166,29 @@ class Runs(list):
     def _repr_html_(self): return self.leaderboard.to_html() + f'<p>{self.advice}</p>'
 
 # %% ../nbs/19_runs.ipynb #356ef3e0
+def _follow(run, table):
+    "A run whose images were moved since, with their new paths in its tables: names, contents and labels are known to be the same."
+    if not (run.folder/'table.csv').is_file() or set(run.table.path) == set(table.path): return run
+    order = lambda paths: sorted(paths, key=lambda p, root=os.path.commonpath([*map(os.path.dirname, paths)]): os.path.relpath(p, root))
+    new = dict(zip(order(list(run.table.path)), order(list(table.path))))
+    try:
+        for name in ('table.csv', 'predictions.csv'): t = pd.read_csv(run.folder/name, dtype=str, keep_default_na=False); write_csv(run.folder/name, t.assign(path=t.path.map(new)))
+    except RunError: pass # a folder that may not be written: it keeps the old paths
+    return Run(run.folder)
+
 def finished_run(
     out, # Folder of all runs
     recipe, # `Recipe`
     seed:int, # Of the run
     table:pd.DataFrame, # With `split` filled
+    fold:int|None=None, # Number of the fold in cross-validation
 )->Run|None: # A run of exactly this, if there is one
-    "Look for a finished run of the same recipe, weights and seed on the same images, labels and sides; files count by their contents."
-    deciding = late('leukocls.recipes:deciding'); want = [deciding(late('leukocls.recipes:as_dict')(recipe)), seed, fingerprint(table), weights_contents(recipe)]
+    "Look for a finished run of the same recipe, weights, seed and version on the same images, labels and sides, divided by the same rule; files count by their contents, wherever they lie now."
+    deciding = late('leukocls.recipes:deciding'); want = [deciding(late('leukocls.recipes:as_dict')(recipe)), seed, fold, fingerprint(table), weights_contents(recipe), versions()['leukocls']]; rule = table.attrs.get('split', {}).get('method')
     for f in sorted(Path(out).glob('*/recipe.json')):
-        try: i = json.loads(f.read_text()); same = [deciding(i['recipe']), i['seed'], i['data']['fingerprint'], i['weights_contents']] == want and i['status'] == 'finished'
-        except (OSError, ValueError, KeyError, TypeError): continue
-        if same and all((f.parent/n).is_file() for n in ('predictions.csv', 'metrics.json', 'report.html')): return Run(f.parent)
+        try: i = json.loads(f.read_text()); same = [deciding(i['recipe']), i['seed'], i.get('fold'), i['data']['fingerprint'], i['weights_contents'], i['versions']['leukocls']] == want and i['status'] == 'finished' and rule in (None, i['split'].get('method'))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError): continue
+        if same and all((f.parent/n).is_file() for n in ('predictions.csv', 'metrics.json', 'report.html', 'learner.pkl')): return _follow(Run(f.parent), table)
 
 # %% ../nbs/19_runs.ipynb #f5055ead
 STEPS = [['leukocls.metrics:score_run'], ['leukocls.calibrate:calibrate_run', 'leukocls.audit:shortcut_run', 'leukocls.gate:gate_run'], ['leukocls.report:report_run'], ['leukocls.modelcard:card_run']] # what is done with a finished run, in order; steps of one list do not need each other

@@ -14,7 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .core import RESEARCH_ONLY, DataError, RunError, late, listed, trusted
+from .core import RESEARCH_ONLY, DataError, RunError, from_here, late, listed, trusted
 
 # %% ../nbs/41_shell.ipynb #783f2976
 def in_shell_words(
@@ -70,7 +70,7 @@ def say_run(
     m = run.metrics
     typer.echo(f"\n{m['n']:,} {m['split']} images. {run.info['split'].get('note', '')}")
     say_metrics(m, run.info['notes'])
-    for label, name in (('Report', 'report.html'), ('Plots', 'plots'), ('Learner', 'learner.pkl'), ('Metrics', 'metrics.json')): typer.echo(f'{label + ":":9}{run.folder/name}')
+    for label, name in (('Report', 'report.html'), ('Plots', 'plots'), ('Learner', 'learner.pkl'), ('Metrics', 'metrics.json')): typer.echo(f'{label + ":":9}{from_here(run.folder/name)}')
     typer.echo(RESEARCH_ONLY)
 
 def say_runs(

@@ -6,25 +6,35 @@
 __all__ = ['KINDS', 'train', 'train_all']
 
 # %% ../nbs/22_train.ipynb #02469fdd
+import io
+import operator
 import shutil
 import sys
 import time
 
 import pandas as pd
 
-from .core import LeukoError, RunError, bar, give_back, late
+from .core import LeukoError, RunError, bar, give_back, late, write_whole
 from .data import check_images, read_table
 from .features import begin_all, end_all
 from .looks import look
 from .recipes import Recipe, get_recipe, recipes_named
 from .runs import STEPS, Fitted, Run, Runs, finish_run, finished_run, start_run, write_csv
-from .splits import fold_tables, shared_patients, split_table
+from .splits import fold_tables, sides_of, split_table
+
+# %% ../nbs/22_train.ipynb #2c2e96e8
+def _whole(seed, seeds=None):
+    "Seeds as whole numbers, each once."
+    try: found = [operator.index(s) for s in ([seed] if seeds is None else seeds if hasattr(seeds, '__iter__') else [seeds])]
+    except TypeError: raise RunError(f'seeds={seed if seeds is None else seeds!r}: seeds are whole numbers. Write seed=42, or seeds=(0, 1, 2).') from None
+    if not found: raise RunError('seeds is empty. Name at least one, such as seeds=(0, 1, 2).')
+    if wrong := [s for s in found if not 0 <= s < 2**32]: raise RunError(f'seed={wrong[0]} is outside 0 … {2**32 - 1}. Choose a number in that range.')
+    return list(dict.fromkeys(found))
 
 # %% ../nbs/22_train.ipynb #635e6d5e
 def _told(table):
     "A table whose note about its split is true: one whose `split` was filled or changed by hand counts as given."
-    facts = table.attrs.get('split')
-    return table if facts and facts['shared_patients'] == len(shared_patients(table)) else split_table(table, 'given', valid_pct=0)
+    return table if table.attrs.get('split') and table.attrs.get('sides') == sides_of(table) else split_table(table, 'given', valid_pct=0)
 
 # %% ../nbs/22_train.ipynb #269c2a6d
 KINDS = {'network': 'leukocls.fit:fit_network', 'probe': 'leukocls.probe:fit_probe', 'classical': 'leukocls.baselines:fit_classical'} # what trains each kind of recipe
@@ -40,7 +50,7 @@ def train(
     **changes # Fields of the recipe to change, such as `epochs=3`
 )->Run: # The finished run
     "Train one recipe on one table; everything is written to a new run folder."
-    began = time.perf_counter(); recipe = get_recipe(recipe, **changes)
+    began = time.perf_counter(); recipe = get_recipe(recipe, **changes); (seed,) = _whole(seed)
     table = split_table(table, seed=seed) if table.split.isna().any() else _told(table)
     folder, info = start_run(recipe, table, out, seed, device, fold)
     try: fitted = late(KINDS[recipe.kind])(recipe, table, folder, info, device, progress)
@@ -54,9 +64,8 @@ def train(
 # %% ../nbs/22_train.ipynb #0d012604
 def _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds):
     "(recipe, seed, number of the fold or None, table) of each run."
+    (seed,), seeds = _whole(seed), _whole(seed, seeds)
     sides = [(None, split_table(table, split, valid_pct, test_pct, seed))] if not folds else list(enumerate(fold_tables(table, folds, split, valid_pct, seed)))
-    seeds = [seed] if seeds is None else [seeds] if isinstance(seeds, int) else list(dict.fromkeys(seeds))
-    if not seeds: raise RunError('seeds is empty. Name at least one, such as seeds=(0, 1, 2).')
     return [(r, s, k, t) for r in chosen for s in seeds for k, t in sides]
 
 def _each(plan, out, device, progress, repeat):
@@ -64,17 +73,24 @@ def _each(plan, out, device, progress, repeat):
     runs, errors, steps = Runs(), [], bar(len(plan), 'runs', progress and len(plan) > 1, unit=' runs', leave=True)
     for r, seed, fold, table in plan:
         steps.set_postfix_str(f'{r.name}, seed {seed}' + ('' if fold is None else f', fold {fold}'))
-        try: runs.append((None if repeat else finished_run(out, r, seed, table)) or train(r, table, out=out, seed=seed, device=device, progress=progress, fold=fold))
+        try: runs.append((None if repeat else finished_run(out, r, seed, table, fold)) or train(r, table, out=out, seed=seed, device=device, progress=progress, fold=fold))
         except KeyboardInterrupt: runs.interrupted = True; break
         except Exception as e:
             if hasattr(e, 'run'): runs.append(e.run)
             if len(plan) == 1 or not isinstance(e, (ValueError, RuntimeError, OSError, MemoryError)): raise # a LeukoError is a ValueError, and so is what scikit-learn says of too few images
-            runs.failed.append(dict(recipe=r.name, seed=seed, fold=fold, error=f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}')); errors.append(e)
+            runs.failed.append(dict(recipe=r.name, seed=seed, fold=fold, error=f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}', run=e.run.name if hasattr(e, 'run') else None)); errors.append(e)
         steps.update()
         if runs and runs[-1].info['status'] == 'interrupted': runs.interrupted = True; break
     steps.close()
     if runs.interrupted and not runs: raise KeyboardInterrupt # nothing to give back
     return runs, errors
+
+# %% ../nbs/22_train.ipynb #ab8ba1d3
+def _write_standings(runs, out):
+    "leaderboard.csv and leaderboard.png; where they cannot be written, the runs are not lost with them."
+    s, picture = runs.standings, io.BytesIO(); late('leukocls.leaderboard:plot_standings')(s).savefig(picture, format='png', dpi=150, bbox_inches='tight')
+    try: write_csv(f'{out}/leaderboard.csv', s.reset_index()); write_whole(f'{out}/leaderboard.png', picture.getvalue())
+    except RunError as e: print(f'The leaderboard is not written: {e}', file=sys.stderr)
 
 # %% ../nbs/22_train.ipynb #78129c5e
 def train_all(
@@ -87,7 +103,7 @@ def train_all(
     test_pct:float=.2, # Share of images to report on; 0 reports on the validation images, as the papers do. With `folds` it is 1/folds
     seed:int=42, # Same seed, same split, same start
     seeds=None, # Several starts on the same split, such as (0, 1, 2); default: `seed` alone
-    folds:int=0, # Cross-validation: each image is tested once, in one of so many folds; 0 tests one part only
+    folds:int=0, # Cross-validation: each image is tested once, in one of so many folds, whatever split the table brings; 0 tests one part only
     device:str='auto', # As in `pick_device`
     on_error:str='raise', # 'raise' or 'skip' unreadable images and unlabelled rows
     progress:bool=True, # Show bars
@@ -104,5 +120,5 @@ def train_all(
     finally: end_all()
     if errors and not runs: errors[0].failed = runs.failed; raise errors[0]
     for f in runs.failed: print(f"{f['recipe']}: {f['error']}", file=sys.stderr)
-    if len(runs) > 1: s = runs.standings; write_csv(f'{out}/leaderboard.csv', s.reset_index()); late('leukocls.leaderboard:plot_standings')(s).savefig(f'{out}/leaderboard.png', dpi=150, bbox_inches='tight')
+    if len(runs) > 1: _write_standings(runs, out)
     return runs

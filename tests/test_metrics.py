@@ -182,3 +182,13 @@ def test_wilson_holds_the_share_in_spite_of_rounding():
     n = np.arange(1, 5000); k = np.random.default_rng(0).integers(0, n + 1)
     for hits in (np.zeros_like(n), n, k):
         low, high = wilson(hits, n); assert (low <= hits/n).all() and (high >= hits/n).all()
+
+@pytest.mark.parametrize('unit', ['image', 'patient', 'group'])
+@pytest.mark.parametrize('n', [2, 12, 300])
+def test_what_is_perfect_is_not_certain(unit, n):
+    "Every measure of a perfect result has a lower end that rises with the number of what was drawn; P4's AUC of 1.0 among them."
+    y = np.resize(['a', 'b'], n); t = pd.DataFrame(dict(path=[f'{i}.png' for i in range(n)], label=y, pred=y, p_a=(y == 'a')*.8 + .1, p_b=(y == 'b')*.8 + .1))
+    if unit != 'image': t = pd.concat([t.assign(path=t.path + str(k)) for k in range(2)], ignore_index=True); t['patient' if unit == 'patient' else 'group'] = [f'P{i % n}' for i in range(2*n)]
+    m = score(t, resamples=200); lows = {k: m[k]['low'] for k in METRICS if k not in ('log_loss', 'ece')}; assert all(m[k]['value'] == 1 == m[k]['high'] and -1 <= low < 1 for k, low in lows.items()), lows
+    assert m['auroc']['low'] <= m['accuracy']['low'] + 1e-9 and m['kappa']['low'] <= m['accuracy']['low'] and (n == 2 or m['mcc']['low'] == m['kappa']['low']) and all(m['per_class'][c]['auroc']['low'] < 1 for c in 'ab')
+    if n == 300: assert all(low > .9 for low in lows.values()), lows

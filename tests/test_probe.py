@@ -139,6 +139,7 @@ def test_a_network_that_disagrees_is_never_kept(twice, tmp_path, monkeypatch):
     assert not list((tmp_path/'cache'/'learners').iterdir())
 
 @pytest.mark.data
+@pytest.mark.once
 def test_real_cells(shared, tmp_path):
     "Eight kinds of real cells, 800 images: far above chance and above the last map alone (87.7 %)."
     from leukocls.data import read_table

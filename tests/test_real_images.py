@@ -7,7 +7,7 @@ from leukocls.data import CellDataLoaders, check_images, read_table
 from leukocls.splits import identical_files, shared_files, split_table
 from leukocls.train import train, train_all
 
-pytestmark = pytest.mark.data
+pytestmark = [pytest.mark.data, pytest.mark.once]
 
 
 def test_taleqani_is_what_its_card_says(shared):

@@ -102,3 +102,34 @@ def test_grouped_folds_are_scikit_learns(seed):
             return
         got = grouped_folds(y, groups, folds, seed); assert np.array_equal(_one_fold(y, folds, seed), next(StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y))[1])
     assert len(got) == len(want) and all(np.array_equal(a, c) and np.array_equal(b, d) for (a, b), (c, d) in zip(got, want))
+
+@pytest.mark.parametrize('lost', [1, 10, 25])
+def test_one_blank_patient_does_not_unprotect_the_others(table, lost):
+    "Patients that are known stay together where some are not, in every kind of split; and the note says how many are unknown."
+    part = table.assign(patient=table.patient.mask(np.random.default_rng(lost).permutation(len(table)) < lost))
+    for t in (split_table(part, test_pct=.25), *fold_tables(part, 3), *fold_tables(part, 3, valid_pct=.1)): assert shared_patients(t) == [] and t.attrs['split']['method'] == 'group' and f'{lost} of {len(table)} images unknown' in t.attrs['split']['note']
+    given = split_table(part.assign(split=np.where(split_table(table, test_pct=.25, valid_pct=0).split == 'test', 'test', 'train')), valid_pct=.2); assert set(given.split) == {'train', 'valid', 'test'}
+    known = given[given.split != 'test']; assert shared_patients(known) == [] and f'{lost} of {len(table)} images unknown' in given.attrs['split']['note']
+    assert 'images of one patient were not' in split_table(table, 'group').attrs['split']['note']
+
+def test_a_split_without_two_sides_is_said(table):
+    for side, said in (('train', 'nothing but training'), ('test', 'no image to train on'), ('valid', 'no image to train on')):
+        with pytest.raises(DataError, match=said): split_table(table.assign(split=side))
+
+def test_a_column_group_of_words_is_no_group_of_copies(table, capsys):
+    "The arms of a study, cases and controls: near-duplicates are looked for all the same."
+    arms = table.assign(group=np.where(np.arange(len(table)) % 2, 'A', 'B')); t = split_table(arms, 'group'); assert t.group.nunique() > 2 and 'holds no whole numbers' in capsys.readouterr().err
+    assert shared_patients(split_table(arms)) == [] and set(split_table(arms).group) == {'A', 'B'} # by patient it is not asked, and stays
+    again = split_table(t.assign(split=pd.NA, group=t.group.astype(str)), 'group'); assert again.group.astype(int).tolist() == t.group.tolist() # as a CSV file brings it
+
+@pytest.mark.parametrize('valid_pct', [-.1, .45, .9])
+def test_folds_leave_something_to_train_on(table, valid_pct):
+    with pytest.raises(DataError, match='something must be left to train on'): fold_tables(table, 2, valid_pct=valid_pct)
+
+def test_folds_say_that_a_given_split_is_not_used(table, capsys):
+    fold_tables(table.assign(split='train'), 2); assert 'not used' in capsys.readouterr().err; fold_tables(table.assign(split=pd.NA), 2); assert capsys.readouterr().err == ''
+
+def test_a_split_changed_by_hand_is_called_given(table):
+    from leukocls.train import _told
+    nobody = table.assign(patient=pd.NA); t = split_table(nobody, 'group'); assert _told(t) is t
+    t2 = t.copy(); t2['split'] = pd.array(np.random.default_rng(0).permutation(t.split), dtype='string'); assert _told(t2).attrs['split']['method'] == 'given' and _told(t[::-1]).attrs['split']['method'] == 'group'

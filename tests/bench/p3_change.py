@@ -22,7 +22,7 @@ from PIL import Image
 
 CHANGES = {'as described': {}, 'colour': dict(grey=False), 'one-cycle schedule': dict(schedule='one-cycle'), "Keras' Adam": dict(opt='keras-adam'), 'flips and quarter turns': dict(augment='turns'), 'no median filter': dict(median=0), '100 pixels': dict(size=100), '100 epochs': dict(epochs=100), 'turned copies before the split': {},
     'colour, one-cycle schedule': dict(grey=False, schedule='one-cycle'), 'colour, flips and quarter turns': dict(grey=False, augment='turns'), 'colour, no median filter': dict(grey=False, median=0), 'colour, 100 pixels': dict(grey=False, size=100),
-    'colour, 100 epochs': dict(grey=False, epochs=100), 'colour, turned copies before the split': dict(grey=False)}
+    'colour, 100 epochs': dict(grey=False, epochs=100), 'colour, 200 epochs': dict(grey=False, epochs=200), 'colour, turned copies before the split': dict(grey=False)}
 
 COPIES = [None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_LEFT_RIGHT] # what 'turned copies before the split' makes of each image: a leak, shown as one
 
