@@ -16,6 +16,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from fastcore.basics import patch
@@ -207,16 +208,44 @@ class Cascade(Engine):
         fast:Engine, # Less exact
         exact:Engine, # Believed
         most:float=.4, # Share of unsure pictures from which the fast engine is no longer asked
-    ): self.fast, self.exact, self.most, self.bs, self.depth, self.seen, self.twice, self.name = fast, exact, most, fast.bs, min(fast.depth, exact.depth), 0, 0, f'{exact.name}-cascade'
+    ): self.fast, self.exact, self.most, self.bs, self.depth, self.seen, self.twice, self.name, self.waiting, self.asked = fast, exact, most, fast.bs, fast.depth + exact.depth, 0, 0, f'{exact.name}-cascade', deque(), deque()
     @property
     def pays(self)->bool: return self.seen < self.least or self.twice <= self.most*self.seen
-    def start(self, x): return (x, self.fast.start(x)) if self.pays else (None, self.exact.start(x))
-    def finish(self, job): return self.exact.finish(job[1]) if job[0] is None else self._again(job[0], self.fast.finish(job[1]), lambda x: self.exact.finish(self.exact.start(x)))
-    def __call__(self, x): return self._again(x, self.fast(x), self.exact) if self.pays else self.exact(x)
-    def _again(self, x, z, ask):
-        unsure = np.flatnonzero(~(softmax(z).max(1) >= SURE)); self.seen += len(z); self.twice += len(unsure) # what is no number is unsure
-        for k in range(0, len(unsure), self.exact.bs): some = unsure[k:k + self.exact.bs]; z[some] = ask(x[some])
+    def start(self, x):
+        job = SimpleNamespace(x=x, fast=None, z=None, left=0)
+        if not self.pays: self._ask(job, slice(None)); return job
+        while len(self.waiting) >= self.fast.depth: self._look(self.waiting.popleft())
+        job.fast = self.fast.start(x); self.waiting.append(job); return job
+    def finish(self, job):
+        while job.z is None and self.waiting: self._look(self.waiting.popleft())
+        while job.left: self._answer()
+        return job.z
+    def __call__(self, x):
+        if not self.pays: return self.exact(x)
+        z = self.fast(x); unsure = self._unsure(z)
+        for k in range(0, len(unsure), self.exact.bs): some = unsure[k:k + self.exact.bs]; z[some] = self.exact(x[some])
         return z
+
+# %% ../nbs/09_engines.ipynb #aafaca3c
+@patch
+def _unsure(self:Cascade, z): rows = np.flatnonzero(~(softmax(z).max(1) >= SURE)); self.seen += len(z); self.twice += len(rows); return rows # what is no number is unsure
+
+@patch
+def _look(self:Cascade, job):
+    "Take the fast answer, and begin to ask again."
+    job.z = self.fast.finish(job.fast); unsure = self._unsure(job.z)
+    for k in range(0, len(unsure), self.exact.bs): self._ask(job, unsure[k:k + self.exact.bs])
+
+@patch
+def _ask(self:Cascade, job, rows):
+    while len(self.asked) >= self.exact.depth: self._answer()
+    job.left += 1; self.asked.append((job, rows, self.exact.start(job.x[rows])))
+
+@patch
+def _answer(self:Cascade):
+    job, rows, request = self.asked.popleft(); z = self.exact.finish(request); job.left -= 1
+    if job.z is None: job.z = z
+    else: job.z[rows] = z
 
 # %% ../nbs/09_engines.ipynb #0e7a7d66
 def pick_engine(
