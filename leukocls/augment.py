@@ -9,7 +9,6 @@ __all__ = ['P2_OPERATIONS', 'P2_CACHED', 'P2_BANK', 'P2_FILLED', 'STAIN', 'AUGME
 # %% ../nbs/14_augment.ipynb #91ff726c
 import functools
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 from .core import RunError
 
@@ -94,14 +93,14 @@ def moved(
     return torch.nn.functional.grid_sample(x, grid.to(x.dtype), align_corners=False)
 
 # %% ../nbs/14_augment.ipynb #807902ae
-def _noise_(x, scale, own, bank=None, start=None):
-    "Noise of each picture's own strength, added in place; with a bank, each picture gets the stretch of it that begins at `start`, a share of what is possible."
+def _noise_(x, scale, own, bank=None):
+    "Noise of each picture's own strength, added in place; with a bank, each picture gets a random stretch of it."
     import torch
     if bank is None: # those whose channels get noise of their own stand first
         k = int(own.sum())
         for part, s, channels in ((x[:k], scale[:k], x.shape[1]), (x[k:], scale[k:], 1)): part.addcmul_(torch.randn(len(part), channels, *x.shape[2:], dtype=x.dtype, device=x.device), s[:, None, None, None].to(x.dtype))
         return
-    start = (start*(len(bank) - x[0].numel() + 1)).long().tolist()
+    most, start = x[0].numel(), torch.rand(len(x), dtype=torch.float64); start = (start*(len(bank) - most + 1)).long().tolist()
     for picture, s, each, i in zip(x, scale.tolist(), own.tolist(), start): like = picture if each else picture[:1]; picture.add_(bank[i:i + like.numel()].view_as(like), alpha=s)
 
 # %% ../nbs/14_augment.ipynb #d480d1f5
@@ -127,16 +126,9 @@ def augment_p2(
     if x.device.type != 'cpu':
         order = torch.argsort(d['noise']['own'].to(torch.uint8), descending=True, stable=True) if 'noise' in d else torch.arange(len(x), device=x.device)
         return _p2(x.index_select(0, order), of(order))[torch.argsort(order)]
-    size = math.prod(x.shape[1:]); most = max(1, P2_CACHED//(size*x.element_size())); out, before = torch.empty_like(x), torch.get_num_threads(); threads = 1 if torch.is_inference_mode_enabled() else before # inference mode is of one thread
+    size = x[0].numel(); most = max(1, P2_CACHED//(size*x.element_size())); out = torch.empty_like(x)
     bank = torch.randn(size*min(len(x), P2_BANK), dtype=x.dtype) if 'noise' in d else None # a CPU takes longer over normal numbers than over all else
-    if bank is not None: d = d | dict(noise=d['noise'] | dict(start=torch.rand(len(x), dtype=torch.float64)))
-    count = -(-len(x)//most); threads = min(threads, count); count = min(-(-count//max(threads, 1))*threads, len(x)); parts = [slice(len(x)*k//count, len(x)*(k + 1)//count) for k in range(count)] # part by part, each small enough for the processor's cache: nearly twice as fast
-    def one(part): out[part] = _p2(x[part].clone(memory_format=torch.contiguous_format), of(part), bank)
-    if threads < 2: [one(p) for p in parts]
-    else: # a thread for each part, instead of several that share each operation
-        try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool: list(pool.map(one, parts))
-        finally: torch.set_num_threads(before)
+    for i in range(0, len(x), most): part = slice(i, i + most); out[part] = _p2(x[part].clone(memory_format=torch.contiguous_format), of(part), bank) # part by part, each small enough for the processor's cache: nearly twice as fast
     return out
 
 # %% ../nbs/14_augment.ipynb #78571de1

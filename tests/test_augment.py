@@ -143,18 +143,3 @@ def test_stain_is_beer_and_lambert():
 def test_stain_is_for_training_images_only(table):
     dls = CellDataLoaders.from_table(split_table(table), size=32, bs=8, device='cpu', batch_tfms=augmentation('stain')); seen = [[dl.one_batch()[0] for _ in range(2)] for dl in (dls.valid, dls.train.new(shuffle=False))]
     assert torch.equal(*seen[0]) and not torch.equal(*seen[1])
-
-def test_threads_change_nothing(monkeypatch):
-    "Parts of a batch made side by side are the batch made by one thread, and PyTorch keeps its number of threads, even through an error or where nobody learns."
-    import leukocls.augment as augment
-    monkeypatch.setattr(augment, 'P2_CACHED', 3*24*24*4*2); x = torch.rand(13, 3, 24, 24); before = torch.get_num_threads(); made = []
-    try:
-        for n in (1, 2, 3): torch.set_num_threads(n); torch.manual_seed(5); made.append(augment_p2(x)); assert torch.get_num_threads() == n
-        assert torch.allclose(made[0], made[1], atol=1e-6) and torch.allclose(made[0], made[2], atol=1e-6)
-        with torch.inference_mode(): torch.manual_seed(5); assert torch.allclose(augment_p2(x.clone()), made[0], atol=1e-6)
-        assert augment_p2(x[:0]).shape == (0, 3, 24, 24)
-        def broken(*a): raise RuntimeError('broken')
-        monkeypatch.setattr(augment, '_p2', broken)
-        with pytest.raises(RuntimeError, match='broken'): augment_p2(x)
-        assert torch.get_num_threads() == 3
-    finally: torch.set_num_threads(before)
