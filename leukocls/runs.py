@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from .core import RunError, cache_folder, from_here, late, new_folder, split_weights, versions, write_whole
-from .data import fingerprint
+from .data import fingerprint, has_groups
 from .memory import content_hashes, only_ours, prune
 
 # %% ../nbs/19_runs.ipynb #117dfdda
@@ -63,7 +63,7 @@ def start_run(
     folder = new_folder(out, f'{recipe.name}-seed{seed}' + ('' if fold is None else f'-fold{fold}'))
     data = dict(n=len(table), classes=table.label.value_counts().sort_index().to_dict(), sides=table.split.value_counts().to_dict(),
                 patients=int(table.patient.nunique()), fingerprint=fingerprint(table), skipped=table.attrs.get('skipped', {}))
-    if 'group' in table: copies = table.group.duplicated(keep=False); data |= dict(near_duplicate_groups=int(table.group[copies].nunique()), near_duplicates=int(copies.sum()))
+    if has_groups(table): copies = table.group.duplicated(keep=False); data |= dict(near_duplicate_groups=int(table.group[copies].nunique()), near_duplicates=int(copies.sum()))
     notes = ['These pictures are synthetic films of fictional patients: the figures say nothing about blood.'] if late('leukocls.smears:is_drawn')(table.path.iloc[0]) else []
     return folder, dict(name=folder.name, recipe=late('leukocls.recipes:as_dict')(recipe), seed=seed, versions=versions(), device=str(device),
                         fold=fold, data=data, weights_contents=weights_contents(recipe), split=table.attrs.get('split', {}), notes=notes, status='training')

@@ -133,3 +133,10 @@ def test_a_split_changed_by_hand_is_called_given(table):
     from leukocls.train import _told
     nobody = table.assign(patient=pd.NA); t = split_table(nobody, 'group'); assert _told(t) is t
     t2 = t.copy(); t2['split'] = pd.array(np.random.default_rng(0).permutation(t.split), dtype='string'); assert _told(t2).attrs['split']['method'] == 'given' and _told(t[::-1]).attrs['split']['method'] == 'group'
+
+def test_a_study_arm_in_a_csv_is_kept_aside(films, tmp_path, capsys):
+    "A file with a column `group` of words, through reading, training's notes and units: nobody takes its arms for copies."
+    from leukocls.data import read_table
+    from leukocls.smears import FILM_PATIENT
+    t = read_table(films, patient=FILM_PATIENT)[['path', 'label', 'patient']]; t['group'] = ['A', 'B']*(len(t)//2); t.to_csv(tmp_path/'t.csv', index=False); got = read_table(tmp_path/'t.csv'); assert 'group' not in got and set(got.own_group) == {'A', 'B'} and 'own_group' in capsys.readouterr().err
+    numbers = t.assign(group=range(len(t))); numbers.to_csv(tmp_path/'n.csv', index=False); assert 'group' in read_table(tmp_path/'n.csv')
