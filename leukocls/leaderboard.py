@@ -35,7 +35,7 @@ def by_system(
 )->list: # Lists of runs
     "Runs that differ in nothing but seed and fold are one system; those that broke off or diverged, of other images, weights or rules of splitting stand apart, and one that is there twice counts once."
     by = {}
-    for r in runs: by.setdefault((deciding(r.info['recipe']), r.info.get('weights_contents'), images_told(r), r.info['status'] == 'finished'), {}).setdefault((r.info['seed'], r.info.get('fold'), r.info.get('data', {}).get('fingerprint')), r)
+    for r in runs: by.setdefault((deciding(r.info['recipe']), r.info.get('weights_contents'), images_told(r), r.info['status'] == 'finished'), {}).setdefault((r.info.get('seed'), r.info.get('fold'), r.info.get('data', {}).get('fingerprint')), r)
     return [[*rs.values()] for rs in by.values()]
 
 def systems(
