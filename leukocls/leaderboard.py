@@ -24,9 +24,8 @@ def images_told(
     run, # `Run`
 )->str: # 16 hexadecimal digits
     "A name for what a run was trained and judged on, whatever the sides: images, labels and patients, and the rule that divided them."
-    try: t = run.table
-    except (OSError, AttributeError): return run.info.get('data', {}).get('fingerprint', '')
-    root = os.path.commonpath([*map(os.path.dirname, t.path)]); rows = sorted(f'{os.path.relpath(p, root)}|{l}|{q}' for p, l, q in zip(t.path, t.label, t.patient))
+    try: t = run.table; root = os.path.commonpath([*map(os.path.dirname, t.path)]); rows = sorted(f'{os.path.relpath(p, root)}|{l}|{q}' for p, l, q in zip(t.path, t.label, t.patient))
+    except (OSError, AttributeError): rows = [run.info.get('data', {}).get('fingerprint', '')] # a folder without its table
     return hashlib.sha256('\n'.join([str(run.info.get('split', {}).get('method')), *rows]).encode('utf8', 'surrogateescape')).hexdigest()[:16]
 
 # %% ../nbs/47_leaderboard.ipynb #6eddbaea

@@ -192,6 +192,24 @@ def weights_key(
 
 def _example(pixels): return torch.zeros((2, pixels.size, pixels.size, 1 if pixels.grey else 3), dtype=torch.uint8)
 
+# %% ../nbs/17_networks.ipynb #ef58fe4c
+def _traced(ready, example):
+    "As OpenVINO would trace it, once instead of twice, and in a registry of its own: what stands in PyTorch's is never given back."
+    try:
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+        return TorchScriptPythonDecoder(ready, example_input=example, trace_kwargs=dict(check_trace=False, _compilation_unit=torch._C.CompilationUnit()))
+    except (ImportError, AttributeError, TypeError, RuntimeError): return ready # another version: OpenVINO does it, or says why it cannot
+
+def _keep(ov, model, kept):
+    "Save a converted network, weights first, each file moved into place whole; no disk space is no disaster."
+    try:
+        with tempfile.TemporaryDirectory(dir=kept.parent, ignore_cleanup_errors=True) as d:
+            ov.save_model(model, f'{d}/m.xml', compress_to_fp16=False)
+            Path(f'{d}/m.sum').write_text(sum_of(Path(f'{d}/m.xml')))
+            for end in ('.bin', '.sum', '.xml'): os.replace(f'{d}/m{end}', kept.with_suffix(end))
+        prune(kept.parent, 2e9)
+    except (OSError, RuntimeError): pass
+
 # %% ../nbs/17_networks.ipynb #9787f8d2
 def openvino_engine(
     ready:nn.Module, # A `Ready` network on the CPU
@@ -210,23 +228,6 @@ def openvino_engine(
     except Exception as e: raise ModelError(f'This network cannot be converted to OpenVINO ({type(e).__name__}: {str(e)[:150]}). Use engine="torch".') from e
     if kept: _keep(ov, model, kept)
     return OpenVinoEngine(model, precision)
-
-def _traced(ready, example):
-    "As OpenVINO would trace it, once instead of twice, and in a registry of its own: what stands in PyTorch's is never given back."
-    try:
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-        return TorchScriptPythonDecoder(ready, example_input=example, trace_kwargs=dict(check_trace=False, _compilation_unit=torch._C.CompilationUnit()))
-    except (ImportError, AttributeError, TypeError, RuntimeError): return ready # another version: OpenVINO does it, or says why it cannot
-
-def _keep(ov, model, kept):
-    "Save a converted network, weights first, each file moved into place whole; no disk space is no disaster."
-    try:
-        with tempfile.TemporaryDirectory(dir=kept.parent, ignore_cleanup_errors=True) as d:
-            ov.save_model(model, f'{d}/m.xml', compress_to_fp16=False)
-            Path(f'{d}/m.sum').write_text(sum_of(Path(f'{d}/m.xml')))
-            for end in ('.bin', '.sum', '.xml'): os.replace(f'{d}/m{end}', kept.with_suffix(end))
-        prune(kept.parent, 2e9)
-    except (OSError, RuntimeError): pass
 
 # %% ../nbs/17_networks.ipynb #f7acb8b9
 def onnx_bytes(

@@ -60,6 +60,7 @@ def plot_lines(
     ax.set(xlabel='epoch', title=title, ylim=ylim, xlim=(.5, history.epoch.max() + .5)); ax.xaxis.get_major_locator().set_params(integer=True); ax.grid(alpha=.3); ax.legend(fontsize=8)
     return fig
 
+# %% ../nbs/29_plots.ipynb #56db7968
 def plot_loss(
     history:pd.DataFrame, # A row per epoch, from history.csv
     kept:int=0, # Epoch whose weights were kept, marked if above 0
