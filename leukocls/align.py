@@ -119,6 +119,7 @@ def spectrum(
 _RINGS, _ANGLES = 48, 64
 _GRID, _STEP = polar_grid(2*SIDE, 4, 52, _RINGS, _ANGLES), np.log(52/4)/(_RINGS - 1)
 _NEAR = np.r_[np.arange(6), np.arange(-5, 0)] # rings to look for a scale: up to 30 % either way
+_FEW = np.exp(2j*np.pi*np.outer(_NEAR, np.arange(2*_RINGS))/(2*_RINGS)).astype('complex64') # the inverse transform, of these rings alone
 _TAPER = np.hanning(_RINGS + 2)[1:-1].astype('float32')[None, :, None]
 
 def _polar(g): P = spectrum(g, 2*SIDE, _GRID); return (P - P.mean(2, keepdims=True))*_TAPER
@@ -127,9 +128,11 @@ def _scale(F, by): F.real *= by; F.imag *= by; return F # in place; NumPy would 
 
 def _waves(P): return _fft.fft(_fft.rfft(P, axis=2), 2*_RINGS, axis=1) # `rfft2`, without transforming the padding
 
+def _mirrored(W): return W[:, -np.arange(2*_RINGS)].conj() # waves of a spectrum whose angles go the other way round
+
 def _turn_of(Fa, Fb):
-    C = Fa*Fb.conj(); m = np.abs(C); _scale(C, 1/(m + .1*m.mean((1, 2), keepdims=True) + 1e-9))
-    c = _fft.irfft(_fft.ifft(C, axis=1, norm='forward', overwrite_x=True)[:, _NEAR], _ANGLES, axis=2, norm='forward') # `irfft2`, of the rings that matter
+    C = Fb.conj(); C *= Fa; m = np.abs(C); _scale(C, 1/(m + .1*m.mean((1, 2), keepdims=True) + 1e-9))
+    c = _fft.irfft(np.matmul(_FEW, C), _ANGLES, axis=2, norm='forward') # `irfft2`, of the rings that matter
     i, j = np.divmod((c*np.float32(1/(2*_RINGS*_ANGLES))).reshape(len(c), -1).argmax(1), _ANGLES)
     return np.exp(_NEAR[i]*_STEP), j*np.pi/_ANGLES
 
@@ -150,7 +153,7 @@ def _phases(g): F = _fft.rfft2(g*_LOOK, axes=(1, 2)); m = np.abs(F); return _sca
 
 def _shift_of(Fa, Fb):
     "(height of the peak, about 1 for the same picture; shift (N, 2) in pixels of 64)."
-    c = _fft.irfft2(Fa*Fb.conj(), s=(HALF, HALF), axes=(1, 2)).reshape(len(Fa), -1); k = c.argmax(1); d = np.stack(np.divmod(k, HALF), 1)
+    C = Fb.conj(); C *= Fa; c = _fft.irfft2(C, s=(HALF, HALF), axes=(1, 2), overwrite_x=True).reshape(len(C), -1); k = c.argmax(1); d = np.stack(np.divmod(k, HALF), 1)
     return c[np.arange(len(c)), k]/_PEAK, np.where(d > HALF//2, d - HALF, d)*(SIDE/HALF)
 
 def _quarter(g, k, mirror): # the same as `warp` with `maps(k*pi/2, 1, mirror)`, exactly
@@ -163,15 +166,19 @@ def lay(
     Pb:np.ndarray, # Spectra of the others
     first:np.ndarray|None=None, # (N,) which of `a` each of `b` is laid over, if several are laid over one
 )->tuple: # (maps (N, 2, 3), height of the peak (N,))
-    "How the second would have to lie to cover the first."
-    n = len(b); of = slice(None) if first is None else first; Fa, Wa = _phases(a)[of], _waves(Pa)[of]; best, A = np.full(n, -1., 'float32'), maps(np.zeros(n), np.ones(n))
-    def attempt(seen, M):
-        v, d = _shift_of(Fa, _phases(seen)); M[:, :, 2] = -np.einsum('nij,nj->ni', M[:, :, :2], d)
+    "How the second would have to lie to cover the first; whatever can be turned instead of the second, which there are more of, is."
+    n = len(b); of = slice(None) if first is None else first; Wa, Wb, Fb = _waves(Pa)[of], _waves(Pb), _phases(b); best, A = np.full(n, -1., 'float32'), maps(np.zeros(n), np.ones(n))
+    plain, over = (_phases(_quarter(a, k, False))[of] for k in (0, 2)) # upright, and upside down
+    def attempt(Fa, Fs, M, by): # a shift is seen through the part of the map `by` that the second went through
+        v, d = _shift_of(Fa, Fs); M[:, :, 2] = np.einsum('nij,nj->ni', by, d)
         up = v > best; best[up] = v[up]; A[up] = M[up]
+    still = np.broadcast_to(-np.eye(2, dtype='float32'), (n, 2, 2))
     for mirror in (False, True):
-        for k in range(4): attempt(_quarter(b, k, mirror), maps(np.full(n, k*np.pi/2), np.ones(n), mirror))
-        scale, turn = _turn_of(Wa, _waves(np.roll(Pb[:, :, ::-1], 1, axis=2) if mirror else Pb))
-        for t in (turn, turn + np.pi): M = maps(t, scale, mirror); attempt(warp(b, M)[0], M)
+        for k in range(4): # the first turned back instead of the second turned
+            Fa = (plain, None, over, None)[k] if not mirror else None
+            attempt(_phases(_quarter(a, k if mirror else -k, mirror))[of] if Fa is None else Fa, Fb, maps(np.full(n, k*np.pi/2), np.ones(n), mirror), still)
+        scale, turn = _turn_of(Wa, _mirrored(Wb) if mirror else Wb); M = maps(turn, scale, mirror); seen = _phases(warp(b, M)[0])
+        for Fa, sign in ((plain, 1), (over, -1)): attempt(Fa, seen, sign*M, -M[:, :, :2]) # another half turn of the second is one of the first
     return A, best
 
 # %% ../nbs/04_align.ipynb #889a80e4
@@ -230,10 +237,13 @@ def settle(
     return out, best, over
 
 # %% ../nbs/04_align.ipynb #22966225
+def _halves(g): pairs = g[:, :, ::2] + g[:, :, 1::2]; return (pairs[:, ::2] + pairs[:, 1::2])*np.float32(.25)
+
 @dataclass
 class Prepared:
-    "Thumbnails made ready to be laid over each other, 18 kB each."
+    "Thumbnails made ready to be laid over each other, 20 kB each."
     grey:np.ndarray # (N, 64, 64) float16
+    half:np.ndarray # (N, 32, 32) float16, the same at half the side
     mask:np.ndarray # (N, 64, 64) bool
     polar:np.ndarray # (N, rings, angles) float16
     black:np.ndarray # (N,) bool, from `black_ground`
@@ -241,9 +251,9 @@ class Prepared:
     @classmethod
     def of(cls, x): # (N, 64, 64, 3) uint8
         g, m = grey_of(standard(x)), something(x); black = black_ground(m); near = _ndimage.binary_erosion(m, np.ones((1, 3, 3), bool), border_value=1)
-        return cls(g.astype('float16'), np.where(black[:, None, None], m, near), _polar(g).astype('float16'), black)
+        return cls(g.astype('float16'), _halves(g).astype('float16'), np.where(black[:, None, None], m, near), _polar(g).astype('float16'), black)
     @classmethod
-    def joined(cls, parts): return cls(*(np.concatenate([getattr(p, k) for p in parts]) for k in ('grey', 'mask', 'polar', 'black')))
+    def joined(cls, parts): return cls(*(np.concatenate([getattr(p, k) for p in parts]) for k in ('grey', 'half', 'mask', 'polar', 'black')))
 
 # %% ../nbs/04_align.ipynb #1567db52
 def _detail(g):
@@ -263,8 +273,6 @@ def _fine_fit(a, b, ma, mb, A, black):
     fit[k] = np.where(enough, correlation(_inside(a[k], m), _inside(seen[k], m), core)[0], fit[k]); return fit
 
 # %% ../nbs/04_align.ipynb #aee60750
-def _halves(g): pairs = g[:, :, ::2] + g[:, :, 1::2]; return (pairs[:, ::2] + pairs[:, 1::2])*np.float32(.25)
-
 def same_picture(
     a:Prepared, # First pictures
     i:np.ndarray, # (N,) which of them
@@ -272,15 +280,15 @@ def same_picture(
     j:np.ndarray, # (N,) which of them
 )->tuple: # (similarity (N,): correlation of fine detail where one lies over the other, up to 1; overlap (N,): share of the first that is seen in the second)
     "How well the second of each pair covers the first; pairs that plainly do not are left at 0."
-    own, of = np.unique(i, return_inverse=True); ga, gb = a.grey[own].astype('float32'), b.grey[j].astype('float32'); ha, hb = _halves(ga), _halves(gb) # each first picture is made ready once
-    A, peak = lay(ha, hb, a.polar[own].astype('float32'), b.polar[j].astype('float32'), of); fit, over = np.zeros((2, len(i)), 'float32')
-    ga, ha = ga[of], ha[of]; k = np.flatnonzero(peak > .27)
+    own, of = np.unique(i, return_inverse=True); wide = lambda x, rows: x[rows].astype('float32') # each first picture is made ready once
+    A, peak = lay(wide(a.half, own), wide(b.half, j), wide(a.polar, own), wide(b.polar, j), of); fit, over = np.zeros((2, len(i)), 'float32')
+    k = np.flatnonzero(peak > .27)
     if not len(k): return fit, over
     ma, mb, black = a.mask[i[k]], b.mask[j[k]], a.black[i[k]] | b.black[j[k]]; small = lambda m: m[:, ::2, ::2] & m[:, 1::2, 1::2]
-    A, v, _ = settle(_band(ha[k], .5, 3), _band(hb[k], .5, 3), small(ma), small(mb).astype('float32'), A[k], black)
+    A, v, _ = settle(_band(wide(a.half, i[k]), .5, 3), _band(wide(b.half, j[k]), .5, 3), small(ma), small(mb).astype('float32'), A[k], black)
     q = np.flatnonzero(v > .4); k, A, ma, mb, black = k[q], A[q], ma[q], mb[q].astype('float32'), black[q]
     if not len(k): return fit, over
-    A, v, over[k] = settle(_band(ga[k]), _band(gb[k]), ma, mb, A, black, give_up=(.45, .5, .55))
+    ga, gb = wide(a.grey, i[k]), wide(b.grey, j[k]); A, v, over[k] = settle(_band(ga), _band(gb), ma, mb, A, black, give_up=(.45, .5, .55))
     q = np.flatnonzero(v > .55); k, A = k[q], A[q]
-    if len(k): fit[k] = _fine_fit(ga[k], gb[k], ma[q], mb[q], A, black[q])
+    if len(k): fit[k] = _fine_fit(ga[q], gb[q], ma[q], mb[q], A, black[q])
     return fit, over

@@ -109,7 +109,10 @@ def _parts(f, *arrays, size=256, progress=False, what=''):
     with narrow(), ThreadPoolExecutor(cores) as pool: return list(bar(len(starts), what, progress and len(starts) > 8, unit=f' × {size}', iterable=pool.map(lambda s: f(*(a[s:s + size] for a in arrays)), starts)))
 
 def _zoomed(x, by=.87):
-    return warp(x, maps(np.zeros(len(x)), np.full(len(x), by)))[0].astype('uint8')
+    "The middle of each picture, at its full side; one place to look for all, so by rows and then by columns."
+    s = x.shape[1]; at = (np.arange(s) - (s - 1)/2)*by + (s - 1)/2; k = at.astype(int); part = (at - k).astype('float32'); x = x.astype('float32')
+    for axis in (1, 2): f = part.reshape(-1, *[1]*(3 - axis)); x = x.take(k, axis)*(1 - f) + x.take(k + 1, axis)*f
+    return x.astype('uint8')
 
 def candidates(
     looks:Looks, # Images, each content once

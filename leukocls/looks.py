@@ -61,8 +61,8 @@ def look_at(
     except Exception: # whatever a damaged file makes Pillow say
         try: rgb = open_cell(path); kind = ['', '', *rgb.size, os.path.getsize(path), np.nan]
         except DataError as e: return ['', '', 0, 0, 0, np.nan, *[np.nan]*6, '', str(e).removeprefix(f'{path}: ').split('. ')[0]], np.zeros((SIDE, SIDE, 3), 'uint8')
-    name = hashlib.blake2b(np.asarray(rgb).tobytes() + str(rgb.size).encode(), digest_size=16).hexdigest()
-    return [*kind, *six_colours(rgb), name, ''], thumbnail(rgb)
+    name = hashlib.blake2b(np.asarray(rgb), digest_size=16); name.update(str(rgb.size).encode())
+    return [*kind, *six_colours(rgb), name.hexdigest(), ''], thumbnail(rgb)
 
 # %% ../nbs/07_looks.ipynb #a2b3cbcd
 @dataclass

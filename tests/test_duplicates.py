@@ -128,3 +128,23 @@ def test_single_cells_of_cnmc_are_told_apart(shared): assert len(near_duplicates
 
 def test_films_of_one_patient_are_different():
     t = Prepared.of(np.stack([np.asarray(draw_film(draw_patient('Pro', 2), i, size=64)) for i in range(6)])); i, j = np.triu_indices(6, 1); assert same_picture(t, i, t, j)[0].max() < .75
+
+def test_laying_is_the_same_whichever_picture_is_turned():
+    "The twelve positions of `lay`, tried in the plain way: the second picture turned by `warp` each time."
+    from leukocls.align import _halves, _phases, _polar, _shift_of, grey_of, lay, turn_of
+    x = np.stack([np.asarray(textured(k).resize((SIDE, SIDE), Image.BOX)) for k in range(6)]); g = grey_of(standard(x)); rng = np.random.default_rng(0); first = np.array([0, 0, 1, 1, 2, 2, 3, 4])
+    moved = [(.3, 1.05, False, (2, 4)), (np.pi/2, 1, False, (4, 0)), (np.pi, 1, True, (0, -6)), (-2.5, .95, True, (0, 0)), (3*np.pi/2, 1, True, (-2, 2)), (2., 1.1, False, (0, 2)), (0, 1, False, (0, 0)), (np.pi, 1, False, (2, 2))]
+    A = np.concatenate([maps(np.array([t]), np.array([s]), m) for t, s, m, _ in moved]); A[:, :, 2] = [d for *_, d in moved]; b = warp(g[first], A)[0] + rng.normal(0, .02, (8, 64, 64)).astype('float32')
+    b = np.concatenate([b, g[[5, 4]]]); first = np.r_[first, 0, 1]; n = len(b); ha, hb, Pa, Pb = _halves(g), _halves(b), _polar(g), _polar(b)
+    best, want = np.full(n, -1.), np.zeros((n, 2, 3), 'float32')
+    for mirror in (False, True):
+        scale, turn = turn_of(Pa[first], np.roll(Pb[:, :, ::-1], 1, axis=2) if mirror else Pb)
+        for t, s in [*((np.full(n, k*np.pi/2), np.ones(n)) for k in range(4)), (turn, scale), (turn + np.pi, scale)]:
+            M = maps(t, s, mirror); v, d = _shift_of(_phases(ha[first]), _phases(warp(hb, M)[0])); M[:, :, 2] = -np.einsum('nij,nj->ni', M[:, :, :2], d); up = v > best; best[up] = v[up]; want[up] = M[up]
+    found, peak = lay(ha, hb, Pa, Pb, first); np.testing.assert_allclose(peak, best, atol=5e-3); assert best[:8].min() > best[8:].max()
+    np.testing.assert_allclose(found[:8], want[:8], atol=1e-3)
+
+def test_the_middle_of_a_picture_is_what_the_map_for_it_sees():
+    from leukocls.duplicates import _zoomed
+    x = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype='uint8'); want = warp(x, maps(np.zeros(5), np.full(5, .87)))[0]
+    assert np.abs(_zoomed(x) - want).max() < 1.01
