@@ -29,6 +29,7 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 from .core import LeukoError, RunError, bar, late, write_whole
+from .features import known_rate, tell_rate
 from .images import Pixels, read_batches
 from .memory import Remembered, content_hashes
 from .recipes import Recipe
@@ -63,13 +64,17 @@ def spectra(
     progress:bool=False, # Show a bar
 )->np.ndarray: # (N, D) float32
     "The two features of images; known ones are not computed again."
-    paths = [str(p) for p in paths]; hashes = content_hashes(paths); store = Remembered('features', hashlib.sha256(f'spectrum 1 {pixels}'.encode()).hexdigest()[:16])
+    return _features(paths, pixels, progress)[0]
+
+def _features(paths, pixels, progress):
+    "`spectra`, and the seconds that those which were known took when they were computed."
+    paths = [str(p) for p in paths]; hashes = content_hashes(paths); key = hashlib.sha256(f'spectrum 1 {pixels}'.encode()).hexdigest()[:16]; store = Remembered('features', key)
     rows, there = store.get(hashes); new = np.flatnonzero(~there)
     if len(new):
-        fresh = np.concatenate(list(_spectra([paths[i] for i in new], pixels, progress)))
+        began = time.perf_counter(); fresh = np.concatenate(list(_spectra([paths[i] for i in new], pixels, progress))); tell_rate(key, len(new), time.perf_counter() - began)
         if rows is None: rows = np.zeros((len(paths), fresh.shape[1]), 'float32')
         rows[new] = fresh; store.put(hashes[new], fresh)
-    return rows
+    return rows, int(there.sum())/rate if (rate := known_rate(key)) else 0.
 
 def _spectra(paths, pixels, progress=False):
     layer = Spectrum(pixels.size, 1 if pixels.grey else 3)
@@ -187,7 +192,7 @@ def layer_of(
             DecisionTreeClassifier: lambda: _trees([m]), GaussianNB: lambda: Bayes(dict(theta=m.theta_, var=m.var_, prior=np.log(m.class_prior_))), KNeighborsClassifier: lambda: Nearest(dict(points=m._fit_X, votes=votes()), dict(k=m.n_neighbors)),
             MLPClassifier: lambda: Dense(dict(w0=m.coefs_[0], b0=m.intercepts_[0], w1=m.coefs_[1], b1=m.intercepts_[1]))}[type(m)]()
 
-# %% ../nbs/24_baselines.ipynb #c8567994
+# %% ../nbs/24_baselines.ipynb #4d07e8e7
 def classical_learner(
     dls, # fastai DataLoaders
     facts:dict, # `model` of the run's recipe.json
@@ -199,11 +204,28 @@ def classical_learner(
     from fastai.metrics import accuracy, error_rate
     return Learner(dls, nn.Sequential(Spectrum(recipe.size, 1 if recipe.grey else 3), from_spec(facts['system'])), loss_func=CrossEntropyLossFlat(), metrics=[accuracy, error_rate])
 
+# %% ../nbs/24_baselines.ipynb #84847042
+def _dealt(y, groups):
+    "Two folds: the groups of each class in turns, rarest class first."
+    of = {c: np.unique(groups[y == c]) for c in np.unique(y)}; fold = {}
+    for c in sorted(of, key=lambda c: len(of[c])):
+        for g in of[c]:
+            if g not in fold: there = [fold[o] for o in of[c] if o in fold]; fold[g] = int(there.count(0) > there.count(1))
+    second = np.array([fold[g] for g in groups]) == 1; return [(np.flatnonzero(~s), np.flatnonzero(s)) for s in (second, ~second)]
+
+def _folds(y, groups, folds, seed):
+    "Folds of whole groups with like class shares that leave every class something to learn from; fewer folds where they must be."
+    for k in (*range(folds, 1, -1), 0):
+        parts = list(StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(y, y, groups)) if k else _dealt(y, groups)
+        if all(len(set(y[fit])) == len(set(y)) for fit, _ in parts): return parts
+    raise RunError('The training images cannot be divided so that each part has every class, whole patients and copies together, and an SVM\'s probabilities need that. Add images of the rarest class, or use another recipe.')
+
+# %% ../nbs/24_baselines.ipynb #c8567994
 def _fit_system(recipe, X, y, groups, seed):
     "A fitted system; folds for an SVM's probabilities keep groups together."
     fewest = min(len(np.unique(groups[y == c])) for c in np.unique(y))
     if fewest < 2 and {'svm', 'linear', 'quadratic'} & set(SYSTEMS.get(recipe.arch, ())): raise RunError(f'Recipe `{recipe.name}`: a class has one patient or picture only to learn from, and an SVM\'s probabilities need two. Add images, or use another recipe.')
-    cv = list(StratifiedGroupKFold(min(5, fewest), shuffle=True, random_state=seed).split(X, y, groups)) if fewest > 1 else 2
+    cv = _folds(y, groups, min(5, fewest), seed) if fewest > 1 else 2
     with warnings.catch_warnings(): warnings.simplefilter('ignore', ConvergenceWarning); return system(recipe.arch, cv, seed).fit(X, y)
 
 # %% ../nbs/24_baselines.ipynb #cf97e190
@@ -217,7 +239,7 @@ def fit_classical(
 )->Fitted: # The system; its learner.pkl is written when the report stands
     "Features once, then scikit-learn; the result is a run like any other."
     from safetensors.torch import save
-    check_space(folder, 50_000_000); pixels = Pixels(recipe.size, recipe.grey, recipe.median); X = spectra(table.path, pixels, progress).astype('float64') # scikit-learn computes in the precision it gets
+    check_space(folder, 50_000_000); pixels = Pixels(recipe.size, recipe.grey, recipe.median); X, remembered = _features(table.path, pixels, progress); X = X.astype('float64') # scikit-learn computes in the precision it gets
     train = (table.split == 'train').to_numpy()
     try: fitted = _fit_system(recipe, X[train], table.label[train].to_numpy(str), groups_of(table)[train], info['seed']); p = fitted.predict_proba(X)
     except ValueError as e: raise e if isinstance(e, LeukoError) else RunError(f'`{recipe.name}` cannot learn from {train.sum()} training images: {str(e).splitlines()[0]}. Give more images, or use another system.') from e
@@ -227,7 +249,7 @@ def fit_classical(
     write_csv(folder/'history.csv', pd.DataFrame(columns=['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds'])) # last: a folder without it holds nothing learned
     _same(layer, X, p); where = {q: i for i, q in enumerate(table.path)}
     def predict(paths): q = p[[where[o] for o in paths]]; return pd.DataFrame({'pred': [classes[i] for i in q.argmax(1)], **{f'p_{c}': q[:, i] for i, c in enumerate(classes)}})
-    return Fitted(predict, rate=_rate(fitted, list(table.path[~train][:64]), pixels), after=lambda: _learner(folder, table))
+    return Fitted(predict, rate=_rate(fitted, list(table.path[~train][:64]), pixels), remembered=remembered, after=lambda: _learner(folder, table))
 
 def _same(layer, X, p):
     "Refuse to save what predicts otherwise; a tie between two neighbours may fall either way."

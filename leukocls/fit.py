@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ADAMS', 'precision_of', 'loss_of', 'find_lr', 'probe_learner', 'ensemble', 'rebuild', 'write_pickle', 'write_learner',
-           'faster', 'fit_network']
+           'faster', 'member_seed', 'fit_network']
 
 # %% ../nbs/25_fit.ipynb #348d5742
 import copy
@@ -243,13 +243,21 @@ def _parts(table, members, seed):
     return [t.assign(split=t.split.replace('test', 'valid')) for t in folds]
 
 
+# %% ../nbs/25_fit.ipynb #23df5751
+def member_seed(
+    seed:int, # Of the run
+    i:int, # Number of the network, from 0
+)->int: # 0 to 2³² − 1
+    "A start of its own for each network of each run: `seed + i` would make the second of one run the first of the next."
+    return seed if i == 0 else int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
+
 # %% ../nbs/25_fit.ipynb #39b9f3f4
 def _committee(recipe, table, folder, info, device, progress):
     "Train an ensemble's networks one after the other. Returns those that finished, or what the first one left, and what went wrong or None."
     nets, rows, told, said = [], [], [], None
     for i, part in enumerate(_parts(table, recipe.members, info['seed'])):
         try:
-            set_seed(info['seed'] + i); learn, pretrained, _ = _prepare(recipe, part, device)
+            set_seed(member_seed(info['seed'], i)); learn, pretrained, _ = _prepare(recipe, part, device)
             recipe, said = _one(learn, recipe, pretrained, folder, info, part, progress and f'{folder.name}, network {i + 1} of {recipe.members}')
         except (RunError, KeyboardInterrupt) as e:
             if not nets: raise
@@ -261,7 +269,6 @@ def _committee(recipe, table, folder, info, device, progress):
     info.update(members=told, kept_epoch=0); rows = pd.concat(rows); write_csv(folder/'members.csv', rows)
     write_csv(folder/'history.csv', rows.drop(columns='network').groupby('epoch').mean().reset_index() if len(rows) else rows.drop(columns='network'))
     return nets, said
-
 
 # %% ../nbs/25_fit.ipynb #397db14f
 def fit_network(

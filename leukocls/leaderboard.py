@@ -48,10 +48,10 @@ def systems(
 
 def pooled(
     runs, # Runs of one system
-)->pd.DataFrame: # Columns of predictions.csv; `group` where an image stands there several times
+)->pd.DataFrame: # Columns of predictions.csv, and `run`, the number of the run; `group` where an image stands there several times
     "What the runs of a system predicted of the images they were tested on, in one table; an image tested from three seeds stands there three times and is drawn as a whole."
     parts = []
-    for r in runs: p = with_groups(r.predictions, r.folder); parts.append(p[p.split == ('test' if (p.split == 'test').any() else 'valid')])
+    for k, r in enumerate(runs): p = with_groups(r.predictions, r.folder).assign(run=k); parts.append(p[p.split == ('test' if (p.split == 'test').any() else 'valid')])
     if len({frozenset(c for c in p if c.startswith('p_')) for p in parts}) > 1: raise RunError(f'{listed(r.name for r in runs)} do not know the same classes, so they cannot be judged together. Compare runs on one data set.')
     out = pd.concat(parts, ignore_index=True); again = out.groupby('path').cumcount()
     if again.any(): own = out.group.astype(object) if 'group' in out else pd.Series(np.nan, out.index, dtype=object); out['group'] = own.where(own.notna(), out.path)
@@ -67,15 +67,15 @@ def metrics_of(
 # %% ../nbs/47_leaderboard.ipynb #4748f096
 def _facts(name, runs):
     "What a row says besides the measures."
-    m, i = metrics_of(runs), runs[0].info; mean = lambda k: float(np.mean([r.info['seconds'][k] or np.nan for r in runs])); each = [r.metrics['accuracy']['value'] for r in runs]; weights = runs[0].folder/'model.safetensors'
+    m, i = metrics_of(runs), runs[0].info; mean = lambda k: float(np.mean([r.info['seconds'].get(k) or np.nan for r in runs])); each = [r.metrics['accuracy']['value'] for r in runs]; weights = runs[0].folder/'model.safetensors'
     changed = changes_of(runs[0].recipe)
     return dict(run=name, recipe=i['recipe']['name'], runs=len(runs), seeds=len({r.info['seed'] for r in runs}), folds=len({r.info.get('fold') for r in runs} - {None}), n=m['n'], side=m['split'], split=i['split'].get('method', 'given'),
         **{f'{k}{end}': m[k][part] for k in METRICS for part, end in (('value', ''), ('low', '_low'), ('high', '_high'))}, accuracy_lowest=min(each), accuracy_highest=max(each), published_accuracy=None if changed else i['recipe'].get('published', {}).get('accuracy'), changed=', '.join(f'{k}={v}' for k, v in changed.items()), parameters=i['model']['total'],
-        train_seconds=round(mean('train'), 2), images_per_second=round(mean('images_per_second'), 1), megabytes=round(weights.stat().st_size/1e6, 2) if weights.is_file() else None, status=', '.join(sorted({r.info['status'] for r in runs})))
+        train_seconds=round(float(np.mean([r.info['seconds']['train'] + r.info['seconds'].get('remembered', 0) for r in runs])), 2), images_per_second=round(mean('images_per_second'), 1), megabytes=round(weights.stat().st_size/1e6, 2) if weights.is_file() else None, status=', '.join(sorted({r.info['status'] for r in runs})))
 
 def standings(
     runs, # `Runs`, or a list of `Run`
-)->pd.DataFrame: # One row per system, finished ones first, then by accuracy; shares from 0 to 1, seconds and images/s as means of its runs
+)->pd.DataFrame: # One row per system, finished ones first, then by accuracy; shares from 0 to 1, seconds and images/s as means of its runs; features count as training, also where they were remembered
     "Everything about each system as numbers: each of `METRICS` with `_low` and `_high`, and its difference from the first row with interval, `p` (Holm's, for all pairs of rows) and `differs`; `apart` marks rows that were not judged on the same images."
     found = systems(runs)
     if not found and not getattr(runs, 'failed', ()): raise RunError('There are no runs to compare. Train some with train_all(data, recipes=[…]).')

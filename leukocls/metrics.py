@@ -145,14 +145,15 @@ def draw_weights(
     return rng.multinomial(len(names), np.full(len(names), 1/len(names)), resamples).astype('float32')[:, index]
 
 # %% ../nbs/30_metrics.ipynb #975e2fed
-def _resampled(classes, y, pred, p, w):
-    "Every measure for every resample: name → (B,), `per_class` → name → (B, C)."
-    c = len(classes); code = np.eye(c*c, dtype='float32')[y*c + pred]
+def _resampled(classes, y, pred, p, w, run=None):
+    "Every measure for every resample: name → (B,), `per_class` → name → (B, C); areas are each run's own, averaged."
+    c = len(classes); code = np.eye(c*c, dtype='float32')[y*c + pred]; each = [slice(None)] if run is None else [run == r for r in np.unique(run)]
     out = from_confusion((w @ code).reshape(-1, c, c))
-    curves = [weighted_auc(y == i, p[:, i], w) if 0 < (y == i).sum() < len(y) else (np.full(len(w), np.nan),)*2 for i in range(c)]
-    out['per_class'] |= dict(auroc=np.stack([a for a, _ in curves], 1), average_precision=np.stack([a for _, a in curves], 1))
+    curve = lambda hit, s, w: weighted_auc(hit, s, w) if 0 < hit.sum() < len(hit) else (np.full(len(w), np.nan),)*2
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)
+        auroc, ap = np.nanmean([[curve(y[r] == i, p[r, i], w[:, r]) for i in range(c)] for r in each], 0).transpose(1, 2, 0)
+        out['per_class'] |= dict(auroc=auroc, average_precision=ap)
         for k in ('auroc', 'average_precision'): out[k] = np.nanmean(out['per_class'][k], 1)
     out['log_loss'] = -(w @ np.log(np.clip(p[np.arange(len(y)), y], 1e-15, 1)))/w.sum(1)
     return out | dict(ece=calibration_error(pred == y, p.max(1), w))
@@ -231,15 +232,15 @@ def _how(unit, k, resamples, classes, cm):
 
 # %% ../nbs/30_metrics.ipynb #2a1ddd52
 def score(
-    predictions:pd.DataFrame, # Columns `label`, `pred`, `p_<class>`…, and `patient`, `group` (of copies), `split` if known
+    predictions:pd.DataFrame, # Columns `label`, `pred`, `p_<class>`…, and `patient`, `group` (of copies), `run` (which of several models), `split` if known
     classes:list|None=None, # Order of the classes; default that of the columns
     resamples:int=1000, # Bootstrap resamples; 0 leaves only Wilson's intervals
     seed:int=0, # Same seed, same intervals
 )->dict: # The contract of metrics.json
     "Judge a table of predictions: every measure of the papers with a 95 % interval, macro and per class."
     classes, y, pred, p = unpacked(predictions, classes); unit, index = _units(predictions)
-    point = _resampled(classes, y, pred, p, np.ones((1, len(y))))
-    draws = _resampled(classes, y, pred, p, draw_weights(len(y), max(resamples, 1), seed, index))
+    run = predictions.run.to_numpy() if 'run' in predictions else None; point = _resampled(classes, y, pred, p, np.ones((1, len(y))), run)
+    draws = _resampled(classes, y, pred, p, draw_weights(len(y), max(resamples, 1), seed, index), run)
     cm = np.bincount(y*len(classes) + pred, minlength=len(classes)**2).reshape(len(classes), -1)
     whole, single = _shares(y, pred, classes, index)
     count = lambda rows: int(rows.sum() if index is None else len(np.unique(index[rows])))

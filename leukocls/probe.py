@@ -163,7 +163,7 @@ def fit_probe(
     def predict(paths):
         p = head.probabilities(X[0][[where[q] for q in paths]])
         return pd.DataFrame(p, columns=[f'p_{c}' for c in head.classes]).assign(pred=[head.classes[i] for i in p.argmax(1)])
-    return Fitted(predict, rate=frozen.rate, after=lambda: _learner(folder, table, predict, device), make=lambda: late('leukocls.fit:rebuild')(Run(folder), table))
+    return Fitted(predict, rate=frozen.rate, remembered=frozen.remembered, after=lambda: _learner(folder, table, predict, device), make=lambda: late('leukocls.fit:rebuild')(Run(folder), table))
 
 # %% ../nbs/23_probe.ipynb #878c1c69
 def _learner(folder, table, predict, device):

@@ -202,6 +202,7 @@ class Fitted:
     rate:float|None = None # Images/s in prediction, where `predict` only looks things up
     after:object = None # Function to call when the report stands: writes what is slow to make, may return the learner
     make:object = None # Function that makes the learner, with the loaders it was trained with, for whoever asks for it
+    remembered:float = 0. # Seconds that what was read from the cache took when it was computed
 
 # %% ../nbs/19_runs.ipynb #df0500b8
 def finish_run(
@@ -215,7 +216,7 @@ def finish_run(
     trained = time.perf_counter(); held = table[table.split != 'train']; took = lambda: time.perf_counter() - trained
     p = fitted.predict(list(held.path))
     write_csv(folder/'predictions.csv', pd.concat([held[['path', 'label', 'patient', 'split']].reset_index(drop=True), p[[c for c in p if c != 'path']]], axis=1))
-    info['seconds'] = dict(train=round(trained - began, 2), predict=round(took(), 2), images_per_second=(round(fitted.rate, 1) or None) if fitted.rate is not None else round(len(held)/max(took(), 1e-9), 1))
+    info['seconds'] = dict(train=round(trained - began, 2), remembered=round(fitted.remembered, 2), predict=round(took(), 2), images_per_second=(round(fitted.rate, 1) or None) if fitted.rate is not None else round(len(held)/max(took(), 1e-9), 1))
     write_info(folder, info)
     for first, *others in STEPS:
         with ThreadPoolExecutor(1) as aside: jobs = [aside.submit(late(step), folder) for step in others]; late(first)(folder)

@@ -114,6 +114,17 @@ def test_too_few_for_a_probability(table, tmp_path):
     with pytest.raises(RunError, match='need two'): train('p3-svm', s(t, 'given'), out=tmp_path, progress=False, size=32)
     assert train('p3-knn', s(t, 'given'), out=tmp_path, progress=False, size=32).metrics['n'] == 16
 
+@pytest.mark.parametrize('seed', [158, 168])
+def test_a_class_of_two_patients_is_learned_from_in_each_fold(seed):
+    "Scikit-learn's grouped folds put both of its patients into one."
+    from leukocls.baselines import _folds
+    from sklearn.model_selection import StratifiedGroupKFold
+    rng = np.random.default_rng(seed); who, y = [], []
+    for p in range(6):
+        for c, n in dict(a=rng.integers(1, 20), b=rng.integers(1, 20), c=rng.integers(1, 6) if p < 2 else 0).items(): who += [p]*int(n); y += [c]*int(n)
+    who, y = np.array(who), np.array(y); assert any(len(set(y[fit])) < 3 for fit, _ in StratifiedGroupKFold(2, shuffle=True, random_state=seed).split(y, y, who))
+    parts = _folds(y, who, 2, seed); assert all(len(set(y[fit])) == 3 and not set(who[fit]) & set(who[test]) for fit, test in parts) and sorted(np.concatenate([t for _, t in parts])) == list(range(len(y)))
+
 def test_slips(table, tmp_path):
     with pytest.raises(RunError, match='Use one of: svm'): train(Recipe('mine', 'perceptron', kind='classical'), split_table(table), out=tmp_path, progress=False)
     assert not any(tmp_path.iterdir())

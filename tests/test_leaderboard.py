@@ -87,6 +87,26 @@ def test_the_same_predictions_three_times_say_no_more(seeds):
     once, more = score(t), score(pooled([One(s) for s in range(seeds)])); width = lambda m: m['accuracy']['high'] - m['accuracy']['low']
     assert more['accuracy']['value'] == pytest.approx(once['accuracy']['value']) and more['n'] == 200*seeds and abs(width(more) - width(once)) < .15*width(once)
 
+def test_areas_over_folds_are_each_models_own():
+    "One model says the same as another, only more cautiously: put together, their pictures would be ordered wrongly."
+    from sklearn.metrics import average_precision_score, roc_auc_score
+    rng = np.random.default_rng(1); y = rng.choice(['a', 'b', 'c'], 400, p=[.5, .3, .2]); z = rng.normal(size=(400, 3)) + 1.5*np.equal.outer(y, ['a', 'b', 'c']); z[200:] = .2*z[200:] + [0, 0, 2]; p = np.exp(z)/np.exp(z).sum(1, keepdims=True)
+    t = pd.DataFrame(dict(path=[f'{i}.png' for i in range(400)], label=y, patient=np.nan, split='test', pred=np.array(['a', 'b', 'c'])[p.argmax(1)], p_a=p[:, 0], p_b=p[:, 1], p_c=p[:, 2])); halves = t[:200], t[200:].reset_index(drop=True)
+    class Fold:
+        def __init__(self, k): self.predictions, self.folder, self.name, self.info = halves[k], os.devnull, f'r{k}', dict(seed=0, fold=k, recipe=dict(name='x'))
+    both = score(pooled([Fold(0), Fold(1)])); each = [h.filter(like='p_').to_numpy() for h in halves]
+    assert both['auroc']['value'] == pytest.approx(np.mean([roc_auc_score(h.label, q, multi_class='ovr') for h, q in zip(halves, each)])) and both['auroc']['value'] > score(t)['auroc']['value'] + .03
+    for i, c in enumerate('abc'): assert both['per_class'][c]['average_precision']['value'] == pytest.approx(np.mean([average_precision_score(h.label == c, q[:, i]) for h, q in zip(halves, each)]))
+    assert both['auroc']['low'] < both['auroc']['value'] < both['auroc']['high'] and all(both[k] == score(t)[k] for k in ('accuracy', 'kappa', 'log_loss', 'ece'))
+
+@pytest.mark.usefixtures('no_plots')
+def test_who_comes_second_pays_for_its_features_too(films, tmp_path, monkeypatch):
+    "Two systems on the same features: the second reads what the first computed, and its row says what that took."
+    monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path/'cache')); runs = train_all(films, ['p3-naive-bayes', 'p3-knn'], patient=FILM_PATIENT, out=str(tmp_path/'runs'), progress=False); first, second = (r.info['seconds'] for r in runs)
+    assert first['remembered'] == 0 < second['remembered'] <= first['train'] + .05
+    for r in runs: assert runs.standings.train_seconds[r.name] == pytest.approx(r.info['seconds']['train'] + r.info['seconds']['remembered'], abs=.02)
+    assert 'features from the cache' in (runs[1].folder/'report.html').read_text() and 'features from the cache' not in (runs[0].folder/'report.html').read_text()
+
 @pytest.mark.usefixtures('no_plots')
 def test_every_image_is_tested_once_in_folds(films, tmp_path):
     runs = train_all(films, [QUICK, 'p3-naive-bayes'], patient=FILM_PATIENT, out=str(tmp_path), folds=3, valid_pct=.1, progress=False); everything = sorted(read_table(films).path)
