@@ -40,8 +40,14 @@ class DepthwiseConv(nn.Conv2d):
 
 # %% ../nbs/15_callbacks.ipynb #d53f5125
 class Bf16OnCpu(Callback):
-    "bfloat16 arithmetic on a CPU that has it; the loss is computed in float32."
+    "bfloat16 arithmetic on a CPU that has it; the loss is computed in float32. Ctrl-C ends a fit without `after_fit`: whoever is taken out of the learner leaves too."
     order = 10
+    @property
+    def learn(self): return self.__dict__.get('_learn')
+    @learn.setter
+    def learn(self, learn):
+        if learn is None: self.leave()
+        self.__dict__['_learn'] = learn
     def before_fit(self):
         self.changed = [m for m in self.learn.model.modules() if DepthwiseConv.fits(m)]
         for m in self.changed: m.__class__ = DepthwiseConv
