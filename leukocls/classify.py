@@ -78,7 +78,7 @@ class Classifier:
         self.warnings = _about(self.config); self.key = hashlib.sha256(bundle.files['config.json'] + bundle.files['model.onnx']).hexdigest()[:16]
 
     @classmethod
-    def load(cls, folder, engine='auto'): return cls(Bundle(folder), engine) # Folder of a bundle; every byte is checked first
+    def load(cls, folder, engine='auto'): return cls(folder if isinstance(folder, Bundle) else Bundle(getattr(folder, 'folder', folder)), engine) # Folder of a bundle, or what `export_bundle` gave; every byte is checked first
     def __call__(self, image, name=''): p = self.many([image], [name])[0]; p.picture = _small(image) if not p.error else b''; return p # Path, bytes or a Pillow picture; what to call it
     def many(self, images, names=None)->list: return _several(self, list(images), names) # Images as above; predictions in the same order, one that cannot be read has its `error`
     def heat(self, image, label=None)->np.ndarray: return _heat(self, image, label) # (8, 8), 0 to 1: what mattered for the class

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from leukocls.classify import Classifier, Prediction, write_table
-from leukocls.core import DataError, RunError
+from leukocls.core import DataError, LeukoError, RunError
 from leukocls.decide import decide
 
 
@@ -41,6 +41,11 @@ def test_same_answers_whatever_the_source(clf, awkward):
         assert a.probabilities == b.probabilities == c.probabilities and not a.error, f
     many = clf.many(awkward*3); one = [clf(f) for f in awkward]; assert [p.label for p in many] == [p.label for p in one]*3 and [p.name for p in many] == awkward*3
     assert max(abs(p.probabilities[c] - q.probabilities[c]) for p, q in zip(many, one*3) for c in clf.classes) < 1e-5
+
+def test_what_export_gave_can_be_loaded(small_bundle, clf, run):
+    from leukocls.bundle import Bundle
+    assert Classifier.load(Bundle(small_bundle), 'onnxruntime').key == clf.key
+    with pytest.raises(LeukoError, match='no bundle'): Classifier.load(run)
 
 def test_as_the_run_says(clf, run):
     held = run.predictions[run.predictions.split == 'test']; raw = held[[f'p_{c}' for c in clf.classes]].to_numpy(); p, sets, why = decide(raw, clf.classes, clf.config['calibration'])
