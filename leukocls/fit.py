@@ -198,7 +198,9 @@ def faster(
     return [PlainTensors()] + ([LossesStay()] if device.type == 'cuda' else []) + ([Replay(), CompileIfItPays()] if device.type == 'cuda' and sys.platform == 'linux' else [])
 
 # %% ../nbs/25_fit.ipynb #c1628f3b
-def _remedy(said): return ' Try a smaller bs or size.' if re.search(r'out ?of ?memory|allocate memory|MemoryError', said, re.IGNORECASE) else ''
+def _remedy(said):
+    if 'more than 1 value per channel' in said: return ' Give a bs of 2 or more: the network compares the images of a batch.'
+    return ' Try a smaller bs or size.' if re.search(r'out ?of ?memory|allocate memory|MemoryError', said, re.IGNORECASE) else ''
 
 def _learn(learn, recipe, pretrained, folder, info, table, progress):
     "Fit, and keep what was learned: through Ctrl-C and through a diverging loss. Returns what went wrong, or None."
@@ -238,10 +240,9 @@ def _one(learn, recipe, pretrained, folder, info, table, progress):
 def _parts(table, members, seed):
     "The tables of an ensemble's networks: of each, another part of the training images is set aside."
     how = table.attrs.get('split', {}).get('method')
-    try: folds = fold_tables(table[table.split == 'train'], members, how if how in ('patient', 'group', 'random') else 'auto', seed=seed)
+    try: folds = fold_tables(table[table.split == 'train'].assign(split=pd.NA), members, how if how in ('patient', 'group', 'random') else 'auto', seed=seed)
     except DataError as e: raise RunError(f'members={members}: the training images cannot be divided so: {str(e).split(": ", 1)[-1].replace("folds", "members")}') from None
     return [t.assign(split=t.split.replace('test', 'valid')) for t in folds]
-
 
 # %% ../nbs/25_fit.ipynb #23df5751
 def member_seed(

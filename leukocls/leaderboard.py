@@ -64,7 +64,7 @@ def metrics_of(
     "The measures of a system over all of its runs."
     return runs[0].metrics if len(runs) == 1 else score(pooled(runs))
 
-# %% ../nbs/47_leaderboard.ipynb #4748f096
+# %% ../nbs/47_leaderboard.ipynb #84f3234c
 def _facts(name, runs):
     "What a row says besides the measures."
     m, i = metrics_of(runs), runs[0].info; mean = lambda k: float(np.mean([r.info['seconds'].get(k) or np.nan for r in runs])); each = [r.metrics['accuracy']['value'] for r in runs]; weights = runs[0].folder/'model.safetensors'
@@ -73,22 +73,37 @@ def _facts(name, runs):
         **{f'{k}{end}': m[k][part] for k in METRICS for part, end in (('value', ''), ('low', '_low'), ('high', '_high'))}, accuracy_lowest=min(each), accuracy_highest=max(each), published_accuracy=None if changed else i['recipe'].get('published', {}).get('accuracy'), changed=', '.join(f'{k}={v}' for k, v in changed.items()), parameters=i['model']['total'],
         train_seconds=round(float(np.mean([r.info['seconds']['train'] + r.info['seconds'].get('remembered', 0) for r in runs])), 2), images_per_second=round(mean('images_per_second'), 1), megabytes=round(weights.stat().st_size/1e6, 2) if weights.is_file() else None, status=', '.join(sorted({r.info['status'] for r in runs})))
 
+def _against(first, other):
+    "`compare` of two systems; of one that has fewer seeds or folds than the other, on those that both have."
+    key = lambda r: (r.info.get('seed'), r.info.get('fold')); both = {*map(key, first)} & {*map(key, other)}; pairs = [[r for r in rs if key(r) in both] or rs for rs in (first, other)] if len(first) != len(other) else [first, other]
+    tables = [pooled(rs) for rs in pairs]
+    for t, rs in zip(tables, (first, other)): t.attrs['name'] = rs[0].recipe.name
+    return compare(*tables)
+
+def _lost(failed):
+    "A row for each recipe and reason; what broke off may have a figure all the same, in a row of its own."
+    by = {}
+    for f in failed:
+        if not f.get('run'): by.setdefault((f['recipe'], f['error']), []).append(f)
+    name = lambda r, fs: f"{r}-seed{fs[0]['seed']}" + ('' if fs[0]['fold'] is None else f"-fold{fs[0]['fold']}") if len(fs) == 1 else f'{r}, {len(fs)} runs'
+    return [dict(run=name(r, fs), recipe=r, status=f'failed: {error}') for (r, error), fs in by.items()]
+
+# %% ../nbs/47_leaderboard.ipynb #4748f096
 def standings(
     runs, # `Runs`, or a list of `Run`
 )->pd.DataFrame: # One row per system, finished ones first, then by accuracy; shares from 0 to 1, seconds and images/s as means of its runs; features count as training, also where they were remembered
     "Everything about each system as numbers: each of `METRICS` with `_low` and `_high`, and its difference from the first row with interval, `p` (Holm's, for all pairs of rows) and `differs`; `apart` marks rows that were not judged on the same images."
     found = systems(runs)
     if not found and not getattr(runs, 'failed', ()): raise RunError('There are no runs to compare. Train some with train_all(data, recipes=[…]).')
-    rows = sorted((_facts(k, rs) for k, rs in found.items()), key=lambda r: (r['status'] != 'finished', -r['accuracy'])); tables = {}
+    rows = sorted((_facts(k, rs) for k, rs in found.items()), key=lambda r: (r['status'] != 'finished', -r['accuracy']))
     for r in rows:
-        try: tables[r['run']] = pooled(found[r['run']]); tables[r['run']].attrs['name'] = r['run']; c = compare(tables[rows[0]['run']], tables[r['run']]) if r is not rows[0] else None
+        try: c = _against(found[rows[0]['run']], found[r['run']]) if r is not rows[0] else None
         except LeukoError: c, r['apart'] = None, True # not judged on the same images
         if c: r.update(difference=c.difference, difference_low=c.low, difference_high=c.high, p=c.p)
     known = [r for r in rows if 'p' in r]; pairs = len(known)*(len(known) + 1)//2 # the first row was chosen by its figure: as many tests as if each had been compared with each
     for r, p in zip(known, holm([r['p'] for r in known] + [1.]*(pairs - len(known)))): r.update(p=float(p), differs=bool(p < .05 and not r['difference_low'] <= 0 <= r['difference_high']))
-    lost = [dict(run=f"{f['recipe']}-seed{f['seed']}" + ('' if f['fold'] is None else f"-fold{f['fold']}"), recipe=f['recipe'], status=f"failed: {f['error']}") for f in getattr(runs, 'failed', ()) if not f.get('run')] # what broke off may have a figure all the same, in a row of its own
     columns = [*dict.fromkeys(k for r in (*rows, dict(run='', recipe='', difference=0, difference_low=0, difference_high=0, p=0, differs=False, status='')) for k in r)]
-    return pd.DataFrame([*rows, *lost], columns=columns).set_index('run')
+    return pd.DataFrame([*rows, *_lost(getattr(runs, 'failed', ()))], columns=columns).set_index('run')
 
 # %% ../nbs/47_leaderboard.ipynb #713de291
 def _difference(r):

@@ -21,7 +21,7 @@ from timm.models import load_model_config_from_hf
 from torch import nn
 
 from .architectures import NETWORKS
-from .core import ModelError, listed, split_weights, weights_folder
+from .core import LeukoError, ModelError, listed, split_weights, weights_folder
 
 # %% ../nbs/20_models.ipynb #ddc4f9ef
 def count_parameters(
@@ -141,22 +141,23 @@ def top_layers(
     top:str, # One of `leukocls.recipes.TOPS`, not 'fastai'
     width:int, # Features, or maps, of the body
     classes:int, # Number of classes
-)->nn.Sequential: # (N, width), for 'dense-4096' (N, width, H, W) → (N, classes) logits
+    maps:bool=False, # Whether 'dense-4096' stands on maps
+)->nn.Sequential: # (N, width), on maps (N, width, H, W) → (N, classes) logits
     "The papers' heads, of PyTorch's own layers: a pickle of them needs nothing of leukocls."
     return nn.Sequential(*{'linear': lambda: [nn.Linear(width, classes)], 'dropout': lambda: [nn.Dropout(.5), nn.Linear(width, classes)], 'dense-4096': lambda: [
-        nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(width*49, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, classes)]}[top]())
+        *([nn.AdaptiveAvgPool2d(7), nn.Flatten()] if maps else []), nn.Linear(width*(49 if maps else 1), 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, classes)]}[top]())
 
-def _topped(models, top, classes, arch):
+def _topped(models, top, classes):
     "timm networks and what stands on them, as (body, head)."
     from fastai.vision.learner import TimmBody, create_head
     from fastai.torch_core import apply_init
     body, width = (TimmBody(models[0]) if len(models) == 1 else Beside(models)), sum(getattr(m, 'head_hidden_size', None) or m.num_features for m in models)
-    if top == 'dense-4096':
-        if len(models) > 1 or not body.needs_pool or getattr(models[0], 'output_fmt', 'NCHW') != 'NCHW': raise ModelError(f'top="dense-4096" needs the maps of one convolutional network, and `{arch}` has none. Use top="linear".')
+    maps = top == 'dense-4096' and len(models) == 1 and body.needs_pool and getattr(models[0], 'output_fmt', 'NCHW') == 'NCHW' # a transformer, or two networks side by side, have features only
+    if maps:
         width = models[0].num_features
         if hasattr(models[0], 'pre_logits'): models[0].pre_logits = nn.Identity() # VGG's own dense layers, which these replace
     else: body.needs_pool = False
-    head = create_head(width, classes, pool=False) if top == 'fastai' else top_layers(top, width, classes); apply_init(head, nn.init.kaiming_normal_)
+    head = create_head(width, classes, pool=False) if top == 'fastai' else top_layers(top, width, classes, maps); apply_init(head, nn.init.kaiming_normal_)
     return nn.Sequential(body, head)
 
 # %% ../nbs/20_models.ipynb #67156788
@@ -172,7 +173,7 @@ def network_size(
         if arch in NETWORKS: return count_parameters(NETWORKS[arch](classes, channels))['total']
         sources = [_source(a, 'none', size, None) for a in _archs(arch)]
         if top == 'fastai' and len(sources) == 1: from fastai.vision.learner import create_timm_model; model = create_timm_model(sources[0][1], classes, pretrained=False, n_in=channels, **sources[0][3])[0]
-        else: model = _topped([timm.create_model(n, num_classes=0, in_chans=channels, **a) for _, n, _, a, _ in sources], top, classes, arch)
+        else: model = _topped([timm.create_model(n, num_classes=0, in_chans=channels, **a) for _, n, _, a, _ in sources], top, classes)
     return count_parameters(model)['total']
 
 # %% ../nbs/20_models.ipynb #f8abea95
@@ -188,7 +189,8 @@ def _timm_learner(dls, arch, weights, channels, stats, model_args, top, kwargs):
     own, name, pretrained, args, kept = sources[0]
     try:
         if top == 'fastai' and len(archs) == 1: learn = vision_learner(dls, name, pretrained=pretrained, n_in=channels, **args, **kwargs)
-        else: learn = Learner(dls, _topped([timm.create_model(n, pretrained=p, num_classes=0, in_chans=channels, **a) for _, n, p, a, _ in sources], top, get_c(dls), arch), splitter=default_split, **kwargs)
+        else: learn = Learner(dls, _topped([timm.create_model(n, pretrained=p, num_classes=0, in_chans=channels, **a) for _, n, p, a, _ in sources], top, get_c(dls)), splitter=default_split, **kwargs)
+    except LeukoError: raise
     except (OSError, RuntimeError, KeyError, TypeError, AttributeError, ValueError, SafetensorError) as e:
         if str(weights) == 'imagenet': raise no_weights(arch, str(e).split('\n')[0][:200]) from e
         raise ModelError(f'{weights} does not fit `{arch}`: {" ".join(str(e).split())[:300]}. Give weights of the same architecture.') from e

@@ -70,7 +70,7 @@ def _own_weights(recipe):
 
 # %% ../nbs/21_recipes.ipynb #bae7b799
 TOPS = {'fastai': "fastai's: averaged and largest values of the last maps, dense layer of 512, batch normalisation, dropout", 'linear': "the network's own last features, one dense layer",
-        'dropout': "the network's own last features, dropout of 0.5, one dense layer", 'dense-4096': 'the last maps as 7×7, two dense layers of 4096 with ReLU, one dense layer'}
+        'dropout': "the network's own last features, dropout of 0.5, one dense layer", 'dense-4096': 'the last maps as 7×7 (the features, where a network has no maps), two dense layers of 4096 with ReLU, one dense layer'}
 _CHOICES = dict(schedule=('one-cycle', 'flat'), opt=('adam', 'keras-adam', 'sgd'), precision=('auto', 'fp16', 'bf16', 'fp32'),
                 keep=('best', 'last'), top=tuple(TOPS), augment=tuple(AUGMENTATIONS), kind=('network', 'probe', 'classical'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)), members=tuple(range(1, MOST_MEMBERS + 1)), loss=('cross-entropy', 'focal'))
 _RANGES = dict(size=(8, None), bs=(1, None), epochs=(1, None), head_epochs=(0, None), patience=(0, None), wd=(0, None), mixup=(0, 10), ema=(0, .9999))
@@ -130,32 +130,33 @@ _RECIPES = {r.name: r for r in (*map(_of_paper, PAPER_SYSTEMS), *_OURS)}
 _PARAMETERS = PARAMETERS | {'mobilenetv2': 3_542_784, 'mobilenetv2-tta': 3_542_784, 'probe': 1_815_620, 'small-cnn': 162_418} # of ours for four classes; checked by tests/test_recipes.py
 
 # %% ../nbs/21_recipes.ipynb #f536e3f1
+GROUPS = ('p1', 'p2', 'p3', 'p4', 'classical', 'ours', 'all') # words that stand for several recipes
+
 def get_recipe(
     recipe:str|Recipe, # Name, or a recipe, which is returned as it is
     **changes # Fields to change, as in `change`
 )->Recipe: # The recipe
     "The recipe of that name."
     if not isinstance(recipe, Recipe):
-        name = ALIASES.get(str(recipe), str(recipe))
+        name = str(recipe).lower(); name = ALIASES.get(name, name)
         if name not in _RECIPES:
             near = difflib.get_close_matches(name, [*_RECIPES, *ALIASES], 2, .4)
-            raise RunError(f'No recipe is named `{recipe}`.{f" Did you mean {near[0]}?" if near else ""} Known: {", ".join(_RECIPES)}.')
+            raise RunError(f'No recipe is named `{recipe}`.{f" Did you mean {near[0]}?" if near else ""} Known: {", ".join(_RECIPES)}; in a list also {", ".join(GROUPS)}, for several.')
         recipe = _RECIPES[name]
     return change(recipe, **changes)
 
 # %% ../nbs/21_recipes.ipynb #70a99082
 _OF_NETWORKS = ('members', 'top', 'epochs', 'head_epochs', 'lr', 'opt', 'wd', 'schedule', 'patience', 'keep', 'precision', 'mixup', 'ema', 'loss', 'freeze', 'augment') # fields that only a network heeds
-GROUPS = ('p1', 'p2', 'p3', 'p4', 'classical', 'ours', 'all') # words that stand for several recipes
 
 def recipes_named(
     names, # Name of a recipe or of a group, a recipe, or a list of these
     **changes # Fields of all of them to change, as in `change`
 )->list: # Recipes, each once
     "The recipes that some words stand for: `'p3'` is everything of paper P3."
-    words = [names] if isinstance(names, (str, Recipe)) else list(names); paper = {s['name']: s['paper'].lower() for s in PAPER_SYSTEMS}; kind = {r.name: r.kind for r in _RECIPES.values()}
+    words = [w.lower() if isinstance(w, str) else w for w in ([names] if isinstance(names, (str, Recipe)) else names or [])]; paper = {s['name']: s['paper'].lower() for s in PAPER_SYSTEMS}; kind = {r.name: r.kind for r in _RECIPES.values()}
     found = [n for w in words for n in ([w] if not isinstance(w, str) or w not in GROUPS else [n for n in _RECIPES if w in ('all', paper.get(n, 'ours'), kind[n])])]
     if not found: raise RunError('recipes is empty. Name at least one, such as "effb3".')
-    begins = lambda n: len(found) > 1 and 'arch' not in changes and get_recipe(n).weights == 'none' # from random numbers: among several, a folder of weights is for the others, as several members are for networks
+    begins = lambda n: len(found) > 1 and changes.get('arch') is None and get_recipe(n).weights == 'none' # from random numbers: among several, a folder of weights is for the others, as several members are for networks
     means = lambda k, n: not (k == 'weights' and begins(n) or len(found) > 1 and (k in _OF_NETWORKS and get_recipe(n).kind != 'network' or k in ('arch', 'bs') and get_recipe(n).kind == 'classical')) # among several, what a recipe has no use for leaves it as it is
     out = []
     for r in (get_recipe(n, **{k: v for k, v in changes.items() if means(k, n)}) for n in found): out += [r] if r not in out else []

@@ -15,19 +15,18 @@ from .data import read_table
 from .leaderboard import metrics_of, systems
 from .metrics import SHARES, show_interval
 from .papers import PAPERS
-from .recipes import changes_of, recipes_named
+from .recipes import as_dict, changes_of, deciding, recipes_named
 from .runs import Runs
 from .train import train_all
 
 # %% ../nbs/48_reproduction.ipynb #8e4f5299
 def _figures(runs):
-    "Recipe → (measures over its finished runs, nothing); where there are none, over those that broke off, and how they ended."
+    "What decides a recipe → (measures over its finished runs, nothing); where there are none, over those that broke off, and how they ended."
     out = {}
-    for rs in sorted(systems(runs).values(), key=lambda rs: rs[0].info['status'] != 'finished'): out.setdefault(rs[0].info['recipe']['name'], (metrics_of(rs), '' if rs[0].info['status'] == 'finished' else f" ({rs[0].info['status']})"))
+    for rs in sorted(systems(runs).values(), key=lambda rs: rs[0].info['status'] != 'finished'): out.setdefault(deciding(rs[0].info['recipe']), (metrics_of(rs), '' if rs[0].info['status'] == 'finished' else f" ({rs[0].info['status']})"))
     return out
 
-def _reason(runs, name):
-    return next((f"failed: {f['error']}" for f in runs.failed if f['recipe'] == name), 'not run')
+def _reason(runs, name): return 'failed' if any(f['recipe'] == name for f in runs.failed) else 'not run'
 
 def _said(k, v): return f'{v:g} %' if k in SHARES else f'{v/100:g}' # a published figure, in the unit of ours
 
@@ -42,10 +41,15 @@ class Reproduction:
 
     @property
     def table(self)->pd.DataFrame: # One row per recipe and published measure: `published`, `repeated`, `honest`
-        a, b, rows = _figures(self.repeated), _figures(self.honest), []
-        for r in self.names:
-            for k in r.published or ('accuracy',): rows.append(dict(recipe=r.name, measure=k, published=_said(k, r.published[k]) if k in r.published else '–', **{c: show_interval(v[r.name][0][k], k) + v[r.name][1] if r.name in v else _reason(runs, r.name) for c, v, runs in (('repeated', a, self.repeated), ('honest', b, self.honest))}))
+        halves, rows = [(c, _figures(runs), runs) for c, runs in (('repeated', self.repeated), ('honest', self.honest))], []
+        for r, name in zip(self.names, self._names):
+            own = deciding(as_dict(r)); shown = lambda k, v, runs: show_interval(v[own][0][k], k) + v[own][1] if own in v else _reason(runs, r.name)
+            for k in r.published or ('accuracy',): rows.append(dict(recipe=name, measure=k, published=_said(k, r.published[k]) if k in r.published else '–', **{c: shown(k, v, runs) for c, v, runs in halves}))
         return pd.DataFrame(rows).set_index(['recipe', 'measure'])
+
+    @property
+    def _names(self): # of two of one name, each with what makes it another
+        several = [r.name for r in self.names]; return [r.name + (f" ({', '.join(f'{k}={v}' for k, v in changes_of(r).items()) or 'as it stands'})" if several.count(r.name) > 1 else '') for r in self.names]
 
     @property
     def notes(self)->list: # Sentences that belong to the table
@@ -54,7 +58,9 @@ class Reproduction:
             if runs: i = runs[0].info; out.append(f"{said}: {runs[0].metrics['n']:,} {runs[0].metrics['split']} images; {i['split'].get('note', '')}"); classes = i['data']['classes']
         if self.repeated or self.honest:
             if len(classes) != p['classes']: out.append(f"The paper has {p['classes']} classes, these images have {len(classes)} ({listed(classes, 8)}): the published figures are of another task.")
-        if changed := {k: v for r in self.names for k, v in changes_of(r).items()}: out.append(f"Changed: {', '.join(f'{k}={v}' for k, v in changed.items())}. What is changed is no longer the paper's system.")
+        changed = [', '.join(f'{k}={v}' for k, v in changes_of(r).items()) for r in self.names]; each = [f'{r.name}: {c}' for r, c in zip(self.names, changed) if c]
+        if each: out.append(f"Changed: {changed[0] if len(set(changed)) == 1 else '; '.join(each)}. What is changed is no longer the paper's system.")
+        out += dict.fromkeys(f"{f['recipe']} failed: {f['error']}" for runs in (self.repeated, self.honest) for f in runs.failed)
         if any(r.filled for r in self.names): out.append('What the paper leaves open, and what was taken, stands in each recipe (`leukocls recipes --json`, field `filled`).')
         return [*out, RESEARCH_ONLY]
 

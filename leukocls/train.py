@@ -50,10 +50,11 @@ def train(
     **changes # Fields of the recipe to change, such as `epochs=3`
 )->Run: # The finished run
     "Train one recipe on one table; everything is written to a new run folder."
-    began = time.perf_counter(); recipe = get_recipe(recipe, **changes); (seed,) = _whole(seed)
+    recipe = get_recipe(recipe, **changes); (seed,) = _whole(seed)
     table = split_table(table, seed=seed) if table.split.isna().any() else _told(table)
     folder, info = start_run(recipe, table, out, seed, device, fold)
-    try: fitted = late(KINDS[recipe.kind])(recipe, table, folder, info, device, progress)
+    fit = late(KINDS[recipe.kind]); began = time.perf_counter() # importing is no training: the first of several would pay for all
+    try: fitted = fit(recipe, table, folder, info, device, progress)
     except BaseException:
         if not (folder/'history.csv').exists(): shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -65,6 +66,7 @@ def train(
 def _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds):
     "(recipe, seed, number of the fold or None, table) of each run."
     (seed,), seeds = _whole(seed), _whole(seed, seeds)
+    if not hasattr(folds or 0, '__index__'): raise RunError(f'folds={folds!r}: folds are a whole number, 0 for none. Write folds=5.')
     sides = [(None, split_table(table, split, valid_pct, test_pct, seed))] if not folds else list(enumerate(fold_tables(table, folds, split, valid_pct, seed)))
     return [(r, s, k, t) for r in chosen for s in seeds for k, t in sides]
 
@@ -119,6 +121,6 @@ def train_all(
         runs, errors = _each(plan, out, device, progress, repeat if repeat is not None else len(plan) == 1)
     finally: end_all()
     if errors and not runs: errors[0].failed = runs.failed; raise errors[0]
-    for f in runs.failed: print(f"{f['recipe']}: {f['error']}", file=sys.stderr)
+    for said in dict.fromkeys(f"{f['recipe']}: {f['error']}" for f in runs.failed): print(said, file=sys.stderr)
     if len(runs) > 1: _write_standings(runs, out)
     return runs

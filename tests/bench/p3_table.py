@@ -33,9 +33,11 @@ def sides(folders, seed):
         if lost := [p for p in t.path if not os.path.exists(p)]: raise SystemExit(f'{folder} lacks {len(lost)} images of {folders[0]}, such as {Path(lost[0]).name}.')
         yield Path(folder).name, t
 
+def own_weights(system, o): return {} if system in (*CLASSICAL, 'modified-cnn') else dict(weights=o.weights)
+
 def one(system, table, seed, o, out):
     "Train one system; the row that tells of it."
-    own = dict(weights=o.weights, size=o.size) if system not in (*CLASSICAL, 'modified-cnn') else dict(grey=True) if o.grey else {}
+    own = dict(**own_weights(system, o), size=o.size) if system not in (*CLASSICAL, 'modified-cnn') else dict(grey=True) if o.grey else {}
     run = train(system, table, out=out, seed=seed, progress=False, **{k: v for k, v in own.items() if v is not None}); m, i = run.metrics, run.info; published = i['recipe']['published']; facts = table.attrs['split']
     return dict(recipe=system, title=i['recipe']['title'], size=i['recipe']['size'], grey=i['recipe']['grey'], weights=Path(str(i['recipe']['weights'])).name, train=i['data']['sides']['train'], held_out=m['n'], split='random, patients unknown', shared_near_duplicates=facts['shared_groups'],
                 **{f'{k}{end}': round(100*m[k][part], 2) for k in MEASURES for part, end in (('value', ''), ('low', '_low'), ('high', '_high'))}, ece=round(m['ece']['value'], 4), **{f'published_{k}': published.get(k) for k in MEASURES},
@@ -46,13 +48,14 @@ if __name__ == '__main__':
     ap.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2]); ap.add_argument('--grey', action='store_true'); ap.add_argument('--weights'); ap.add_argument('--size', type=int); o = ap.parse_args()
     names = [n for s in o.systems for n in (CLASSICAL if s == 'classical' else [n for n in P3 if n not in CLASSICAL] if s == 'networks' else P3 if s == 'all' else [get_recipe(s).name])]
     shown = ' '.join(['python tests/bench/p3_table.py', *(f'--data {Path(d).name}' for d in o.data), '--systems', *o.systems, *(['--grey'] if o.grey else []), *([f'--weights {Path(o.weights).name}'] if o.weights else []), *([f'--size {o.size}'] if o.size else []), f'--out {o.out}'])
-    done = pd.read_csv(o.out) if os.path.exists(o.out) else pd.DataFrame(columns=['images', 'recipe', 'seed', 'grey', 'size'])
+    done = pd.read_csv(o.out) if os.path.exists(o.out) else pd.DataFrame(columns=['images', 'recipe', 'seed', 'grey', 'size', 'weights'])
     with tempfile.TemporaryDirectory() as d:
         for seed in o.seeds:
             for images, table in sides(o.data, seed):
                 for n in names:
                     grey, size = (n in CLASSICAL and o.grey) or get_recipe(n).grey, get_recipe(n).size if n in (*CLASSICAL, 'modified-cnn') else o.size or get_recipe(n).size
-                    if ((done.images == images) & (done.recipe == n) & (done.seed == seed) & (done.grey.astype(bool) == grey) & (done['size'] == size)).any(): continue
+                    weights = Path(str(get_recipe(n, **own_weights(n, o)).weights)).name
+                    if ((done.images == images) & (done.recipe == n) & (done.seed == seed) & (done.grey.astype(bool) == grey) & (done['size'] == size) & (done.weights == weights)).any(): continue
                     try: row = dict(images=images, seed=seed, **one(n, table, seed, o, d), command=shown)
                     except LeukoError as e: print(f'{images} {n} seed {seed}: {e}', flush=True); continue # told, and tried again next time
                     done = pd.DataFrame([*done.to_dict('records'), row])[list(row)]; done.to_csv(o.out, index=False, lineterminator='\n'); print(f"{images} {n} seed {seed}: {row['accuracy']:.2f} %", flush=True)
