@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .core import RunError, listed
+from .core import RunError, late, listed
 from .images import Pixels, read_batches
 
 # %% ../nbs/50_bench.ipynb #0e51246a
@@ -256,8 +256,9 @@ def bench(
 )->pd.DataFrame: # One row per line: name, ours, fastai, unit, ratio, limit, bound_by
     "Measure leukocls against plain fastai and against the machine's limit; on the CPU."
     if unknown := [o for o in only if o.split('/')[0].replace('probe-cached', 'probe') not in LINES]: raise RunError(f'No line is named {listed(unknown)}. Known: {", ".join(LINES)}.')
-    times, rows = 1 if quick else 3, []; wanted = lambda name: any(o.split('/')[0].replace('probe-cached', 'probe') == name for o in only)
-    def add(new): rows.extend(new); [say(f"{r['name']:28} ours {r['ours']:>8g}  fastai {r['fastai']:>8g} {r['unit']:9} {r['ratio']:>6.1f} times   {r['bound_by']}") for r in new]
+    times, rows, seen, lines = 1 if quick else 3, [], {}, [o.replace('probe-cached', 'probe').split('/', 1) for o in only]; wanted = lambda name, arch=None: any(o[0] == name and (len(o) == 1 or arch in (None, o[1])) for o in lines) # `predict/NETWORK` is one line of one network
+    archs = [*dict.fromkeys([*archs, *(o[1] for o in lines if len(o) > 1)])]; [late('leukocls.models:_known')(a) for a in archs]
+    def add(new, of=None): rows.extend(new); seen.update({r['name']: len(of.files) if of else 0 for r in new}); [say(f"{r['name']:28} ours {r['ours']:>8g}  fastai {r['fastai']:>8g} {r['unit']:9} {r['ratio']:>6.1f} times   {r['bound_by']}") for r in new]
     with tempfile.TemporaryDirectory() as d:
         from leukocls.core import cpu_has_bf16
         from leukocls.smears import draw_films
@@ -265,15 +266,15 @@ def bench(
         if wanted('import'): add(_import_line(times))
         for i, arch in enumerate(archs):
             w = weights if weights and not i else random_weights(arch, f'{d}/{arch}'); sides = Sides(data, arch, w, n); few = Sides(data, arch, w, min(n, 40 if quick else 320))
-            if wanted('decode') and not i: add(_decode_line(sides, times))
-            if not {'train', 'features', 'predict', 'latency'} & {o for o in LINES if wanted(o)} and not (wanted('probe') and not i): continue
+            if wanted('decode') and not i: add(_decode_line(sides, times), sides)
+            if not any(wanted(o, arch) for o in ('train', 'features', 'predict', 'latency')) and not (wanted('probe') and not i): continue
             learn = sides.ours(); limits = dict(fp32=matrix_rate(), bf16=matrix_rate(True) if cpu_has_bf16() else None, operations=operations(learn.model, sides.size), decode=_decode_rate(sides))
-            if wanted('train'): add(_train_line(few, times, limits))
-            if wanted('features'): add(_features_line(sides, times, limits))
-            if wanted('predict'): add(_predict_line(sides, times, limits))
-            if wanted('latency'): add(_latency_line(sides, times, limits))
-            if wanted('probe') and not i: add(_probe_line(sides, times))
-    return pd.DataFrame(rows)
+            if wanted('train', arch): add(_train_line(few, times, limits), few)
+            if wanted('features', arch): add(_features_line(sides, times, limits), sides)
+            if wanted('predict', arch): add(_predict_line(sides, times, limits), sides)
+            if wanted('latency', arch): add(_latency_line(sides, times, limits), sides)
+            if wanted('probe') and not i: add(_probe_line(sides, times), sides)
+    out = pd.DataFrame(rows); out.attrs['images'] = seen; return out # how many images each line is of
 
 # %% ../nbs/50_bench.ipynb #bd1ae402
 def _decode_rate(sides): began = time.perf_counter(); list(read_batches(sides.files[:256], Pixels(sides.size))); return len(sides.files[:256])/(time.perf_counter() - began)

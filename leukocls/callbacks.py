@@ -13,7 +13,7 @@ import torch
 from fastai.callback.core import Callback, CancelFitException
 from torch import nn
 
-from .core import bar, give_back, resident
+from .core import Leaves, bar, give_back, resident
 
 # %% ../nbs/15_callbacks.ipynb #5a1138c1
 def _slopes(g, x, w, stride, padding, mask): return torch.ops.aten.convolution_backward(g, x, w, None, stride, padding, (1, 1), False, (0, 0), len(w), mask)[:2]
@@ -39,15 +39,9 @@ class DepthwiseConv(nn.Conv2d):
     def fits(m): return type(m) is nn.Conv2d and m.groups == m.in_channels == m.out_channels > 1 and m.bias is None and m.padding_mode == 'zeros' and m.dilation == (1, 1) and isinstance(m.padding, tuple) # m: nn.Module → whether it can be one
 
 # %% ../nbs/15_callbacks.ipynb #d53f5125
-class Bf16OnCpu(Callback):
-    "bfloat16 arithmetic on a CPU that has it; the loss is computed in float32. Ctrl-C ends a fit without `after_fit`: whoever is taken out of the learner leaves too."
+class Bf16OnCpu(Leaves, Callback):
+    "bfloat16 arithmetic on a CPU that has it; the loss is computed in float32."
     order = 10
-    @property
-    def learn(self): return self.__dict__.get('_learn')
-    @learn.setter
-    def learn(self, learn):
-        if learn is None: self.leave()
-        self.__dict__['_learn'] = learn
     def before_fit(self):
         self.changed = [m for m in self.learn.model.modules() if DepthwiseConv.fits(m)]
         for m in self.changed: m.__class__ = DepthwiseConv

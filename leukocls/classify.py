@@ -237,6 +237,7 @@ def write_table(
 )->int: # Number of rows
     "Classify files into a CSV: streamed, resumed after a stop, complete or not there at all."
     out, paths = Path(out), [str(p) for p in paths]; part = out.with_name(f'.{out.name}.{clf.key}.part'); head = ['path', 'pred', *(f'p_{c}' for c in clf.classes), *_SIDE]
+    if out.suffix.lower() != '.csv': raise RunError(f'{out}: a bundle writes .csv, row by row, so that it can go on after a stop. Choose a name that ends in .csv; pandas makes other tables of it.')
     if out.exists() and not overwrite: raise RunError(f'{out} exists already. Choose another name, or say overwrite (--overwrite).')
     if not paths: raise DataError('No images to classify. Name at least one file.')
     try:

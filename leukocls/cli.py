@@ -8,6 +8,7 @@ __all__ = ['app', 'main', 'demo', 'train', 'reproduce', 'audit', 'predict', 'eva
 # %% ../nbs/42_cli.ipynb #20e2713b
 import json
 import os
+import shlex
 import sys
 import tempfile
 import warnings
@@ -50,6 +51,9 @@ def main(
         if _DEBUG['on'] or missing(e) is e: raise
         typer.echo(f'Error: {missing(e)}', err=True); sys.exit(2)
     except KeyboardInterrupt: typer.echo('Interrupted.', err=True); sys.exit(130)
+    except SystemExit as e: # typer ends the program itself
+        if isinstance(getattr(e.__context__, '__cause__', None), KeyboardInterrupt): typer.echo('Interrupted.', err=True)
+        raise
 
 # %% ../nbs/42_cli.ipynb #556bf0fd
 @app.command()
@@ -208,12 +212,13 @@ def bench(
     out: Annotated[Optional[Path], typer.Option('--out', help='Folder for bench.csv, bench.md and bench.png.')] = None,
 ):
     "Measure leukocls against plain fastai on this machine, and against what the machine could do."
-    check_target(json_out, overwrite=True)
-    from leukocls.core import late, write_whole
+    check_target(json_out, overwrite=True); check_target(out and out/'bench.csv', overwrite=True)
+    from leukocls.core import late, versions, write_whole
     table = late('leukocls.bench:bench')(data, arch, weights, quick, tuple(only or late('leukocls.bench:LINES')), images, say=typer.echo)
     if json_out: write_whole(json_out, json.dumps(json.loads(table.to_json(orient='records')), indent=1, ensure_ascii=False))
     if out:
-        write_whole(out/'bench.csv', table.to_csv(index=False)); write_whole(out/'bench.md', late('leukocls.bench:bench_markdown')(table) + '\n'); late('leukocls.bench:bench_chart')(table).savefig(out/'bench.png'); typer.echo(f'Table and chart: {out}')
+        facts = dict(images=table.name.map(table.attrs['images']), cores=os.cpu_count(), torch=versions()['torch'], fastai_version=versions()['fastai'], command=shlex.join(['leukocls', *sys.argv[1:]])) # what the figures are of
+        write_whole(out/'bench.csv', table.assign(**facts).to_csv(index=False, lineterminator='\n')); write_whole(out/'bench.md', late('leukocls.bench:bench_markdown')(table) + '\n'); late('leukocls.bench:bench_chart')(table).savefig(out/'bench.png'); typer.echo(f'Table and chart: {out}')
 
 # %% ../nbs/42_cli.ipynb #211ea266
 @app.command()

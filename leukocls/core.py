@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'MOST_MEMBERS', 'LeukoError', 'DataError', 'ModelError', 'RunError', 'listed', 'trusted', 'need',
            'set_seed', 'pick_device', 'one_thread', 'narrow', 'untried', 'pages_kept', 'resident', 'give_back',
-           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'from_here', 'cache_folder', 'bar', 'PackageError',
-           'missing', 'split_weights', 'weights_folder', 'late', 'Later']
+           'cpu_has_bf16', 'versions', 'write_whole', 'new_folder', 'from_here', 'Leaves', 'cache_folder', 'bar',
+           'PackageError', 'missing', 'split_weights', 'weights_folder', 'late', 'Later']
 
 # %% ../nbs/00_core.ipynb #78b724f8
 import importlib
@@ -164,8 +164,7 @@ def cpu_has_bf16(
 def versions(
 )->dict: # Package name → version, of what decides a result
     "Versions of Python and of the packages that decide a result; nothing is imported to find them."
-    names = 'leukocls torch torchvision timm fastai fastcore scikit-learn numpy pandas pillow'.split()
-    found = {'python': '.'.join(map(str, sys.version_info[:3]))}
+    names, found = 'leukocls torch torchvision timm fastai fastcore scikit-learn numpy pandas pillow'.split(), {'python': '.'.join(map(str, sys.version_info[:3]))}
     for name in names:
         try: found[name] = metadata.version(name)
         except metadata.PackageNotFoundError: found[name] = None
@@ -213,13 +212,23 @@ def from_here(
     try: return os.path.relpath(path) if os.path.commonpath([path, os.getcwd()]) == os.getcwd() else path
     except (ValueError, OSError): return path # another drive, or a folder that is gone
 
+# %% ../nbs/00_core.ipynb #44fb32c8
+class Leaves:
+    "Mixin for callbacks with a method `leave` that puts a learner back as it was: called when the callback is taken out of the learner too."
+    @property
+    def learn(self): return vars(self).get('_learn')
+    @learn.setter
+    def learn(self, learn):
+        if learn is None: self.leave()
+        vars(self)['_learn'] = learn
+
 # %% ../nbs/00_core.ipynb #9764d648
 def cache_folder(
     name:str, # What is kept there, such as 'features'
 )->Path|None: # The folder, or None where nothing can be kept
     "A folder for what can be made again: `$LEUKOCLS_CACHE` (set it to `off` for none), else `leukocls` in the user's cache folder."
     home = os.environ.get('LEUKOCLS_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'leukocls'
-    if str(home) == 'off': return None
+    if str(home).lower() == 'off': return None
     folder = Path(home)/name
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError: return None

@@ -143,7 +143,7 @@ def rebuild(
     if type(members) is not int or not 1 <= members <= MOST_MEMBERS: raise RunError(f'{run.folder}: recipe.json tells of {str(members)[:20]} networks; there are 1 to {MOST_MEMBERS}. The folder was changed; use an untouched copy.')
     with tempfile.TemporaryDirectory() as d:
         t = pd.DataFrame(_stand_ins(d, facts['classes'])) if table is None else table
-        dls = CellDataLoaders.from_table(t, size=recipe.size, grey=recipe.grey, median=recipe.median, bs=recipe.bs, remember=None if table is not None else False, device='cpu')
+        dls = CellDataLoaders.from_table(t, size=recipe.size, grey=recipe.grey, median=recipe.median, bs=recipe.bs, remember=None if table is not None else False, batch_tfms=augmentation(recipe.augment) if table is not None and recipe.kind == 'network' else None, device='cpu')
         stats = (facts['mean'], facts['std']) if facts['mean'] else None
         if 'system' in facts: learn = classical_learner(dls, facts, recipe)
         elif 'head' in facts: learn = probe_learner(dls, facts, recipe.size)

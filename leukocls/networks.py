@@ -72,6 +72,7 @@ class NearestHead(nn.Module):
         super().__init__(); self.k = k
         for name, shape in dict(mean=(width,), scale=(width,), points=(points, width), votes=(points, classes)).items(): self.register_buffer(name, torch.zeros(shape))
     def forward(self, f):
+        if self.training and torch.is_grad_enabled(): raise ModelError('A head of nearest neighbours looks up and does not learn, so this network cannot be trained on. Use a probe with head="linear" or head="mlp".')
         z = nn.functional.normalize((f - self.mean)/self.scale); votes = self.votes[(z @ self.points.T).topk(self.k).indices].sum(1)
         return ((votes + 1)/(self.k + self.votes.shape[1])).log()
 

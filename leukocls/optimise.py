@@ -18,7 +18,7 @@ from fastai.learner import AvgSmoothLoss
 from fastai.optimizer import Adam, Optimizer
 from fastcore.basics import patch
 
-from .core import RunError
+from .core import Leaves, RunError
 
 # %% ../nbs/15_optimise.ipynb #d10b0453
 class ListAdam(Optimizer):
@@ -90,7 +90,7 @@ class PlainTensors(Callback):
         self.learn.xb, self.learn.yb = plain(self.xb), plain(self.yb)
 
 # %% ../nbs/15_optimise.ipynb #80888575
-class LossesStay(Callback):
+class LossesStay(Leaves, Callback):
     "The running loss stays on the GPU, where fetching it would wait for every step; at the end it is what fastai would have."
     order = 49 # before Recorder
     def before_fit(self): self.record, self.was = self.learn.recorder, self.learn.recorder.smooth_loss; vars(self.record)['smooth_loss'] = _StayingLoss(self.was.beta)
@@ -133,7 +133,7 @@ def record_graph(
     return graph.replay
 
 # %% ../nbs/15_optimise.ipynb #74e06ce5
-class Replay(Callback):
+class Replay(Leaves, Callback):
     "Measures steps as they are, records them, measures replayed ones, and goes back if that gained less than a tenth or did not work; `said` tells. Not together with what adds gradients up over batches."
     order = 64
     def __init__(self,
@@ -223,7 +223,7 @@ def _record_look(self:Replay):
     except Exception: self.judge = self._look
 
 # %% ../nbs/15_optimise.ipynb #26bedaed
-class CompileIfItPays(Callback):
+class CompileIfItPays(Leaves, Callback):
     "Measures steps as they are, compiles if enough of them are left, measures again, and goes back if that was slower or did not work; `said` tells."
     order = 65
     def __init__(self,

@@ -132,8 +132,8 @@ class Run:
     @property
     def recipe(self): return late('leukocls.recipes:from_dict')(self.info['recipe'])
     @property
-    def learner(self): # The fastai Learner; rebuilt from recipe and weights if needed, without unpickling anything
-        if self._learner is None: self._learner = self._make() if self._make else late('leukocls.fit:rebuild')(self)
+    def learner(self): # The fastai Learner; rebuilt from recipe and weights if needed, without unpickling anything, and with the images, if they still lie where they were, to train on
+        if self._learner is None: self._learner = self._make() if self._make else late('leukocls.fit:rebuild')(self, self.table if (self.folder/'table.csv').is_file() and all(map(os.path.isfile, self.table.path)) else None)
         return self._learner
     def export_bundle(self, out=None, **kwargs): return late('leukocls.bundle:export_bundle')(self, out, **kwargs) # As in `leukocls.bundle.export_bundle`: a folder of plain files for others to use
     def _repr_html_(self): return Runs([self]).leaderboard.to_html() + f'<p>{from_here(self.folder/"report.html")}</p>'

@@ -52,6 +52,8 @@ def check_target(
     if path is None: return
     if path.is_dir(): raise RunError(f'{path} is a folder. Name a file in it, such as {path/"result.csv"}.')
     if path.exists() and not overwrite: raise RunError(f'{path} exists already. Choose another name, or add --overwrite.')
+    above = next(p for p in path.absolute().parents if p.exists())
+    if not above.is_dir(): raise RunError(f'{above} is a file, and nothing can be written below it. Choose another name than {path}.')
 
 # %% ../nbs/41_shell.ipynb #6349288d
 def say_metrics(

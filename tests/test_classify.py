@@ -47,6 +47,11 @@ def test_what_export_gave_can_be_loaded(small_bundle, clf, run):
     assert Classifier.load(Bundle(small_bundle), 'onnxruntime').key == clf.key
     with pytest.raises(LeukoError, match='no bundle'): Classifier.load(run)
 
+@pytest.mark.parametrize('name', ['t.parquet', 't.xlsx', 't'])
+def test_a_table_of_a_bundle_is_csv(clf, run, tmp_path, name):
+    with pytest.raises(RunError, match='ends in .csv'): write_table(clf, run.table.path[:2], tmp_path/name)
+    assert not list(tmp_path.iterdir())
+
 def test_as_the_run_says(clf, run):
     held = run.predictions[run.predictions.split == 'test']; raw = held[[f'p_{c}' for c in clf.classes]].to_numpy(); p, sets, why = decide(raw, clf.classes, clf.config['calibration'])
     for o, q, s, w, label in zip(clf.many(held.path), p, sets, why, held.pred): assert o.label == label and np.abs(np.array(list(o.probabilities.values())) - q).max() < 1e-4 and o.classes == s and (o.why == w or o.in_domain is False)

@@ -91,3 +91,8 @@ def test_many_threads_enter_and_leave():
         for _ in range(200):
             with pages_kept(): pass
     some = [threading.Thread(target=often) for _ in range(8)]; [t.start() for t in some]; [t.join() for t in some]; assert core._keeping == [0]
+
+def test_no_cache_in_capitals(tmp_path, monkeypatch):
+    from leukocls.core import cache_folder
+    monkeypatch.chdir(tmp_path)
+    for word in ('off', 'OFF', 'Off'): monkeypatch.setenv('LEUKOCLS_CACHE', word); assert cache_folder('features') is None and not list(tmp_path.iterdir())

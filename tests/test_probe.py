@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,23 @@ def test_fine_tuning_goes_on_from_the_probe(probe):
     learn = probe.learner; before = {k: v.clone() for k, v in learn.model.state_dict().items()}; learn.unfreeze()
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-4)
     assert any((before[k] != v).any() for k, v in learn.model.state_dict().items() if k.startswith('0.')) and all(torch.isfinite(p).all() for p in learn.model.parameters())
+
+def test_a_run_that_is_opened_again_can_be_trained_on(probe):
+    learn = Run(probe.folder).learner; assert len(learn.dls.train_ds) == (probe.table.split == 'train').sum()
+    with learn.no_bar(), learn.no_logging(): learn.fine_tune(1, 1e-4)
+    assert len(learn.recorder.values) == 1 and all(torch.isfinite(p).all() for p in learn.model.parameters())
+
+@pytest.mark.usefixtures('no_plots')
+def test_a_run_whose_images_are_gone_still_predicts(recipe, table, tmp_path):
+    import shutil
+    own = shutil.copytree(Path(table.path[0]).parents[1], tmp_path/'films'); t = table.assign(path=[str(own/Path(p).parent.name/Path(p).name) for p in table.path]); run = train(recipe, split_table(t), out=tmp_path/'runs', progress=False, device='cpu'); want = run.predictions.filter(like='p_').to_numpy()
+    shutil.rmtree(own); there = [str(Path(table.path[0]).parents[1]/Path(p).parent.name/Path(p).name) for p in run.predictions.path]; assert np.allclose(by_fastai(Run(run.folder).learner, there), want, atol=2e-3)
+
+@pytest.mark.usefixtures('no_plots')
+def test_neighbours_do_not_learn(recipe, table, tmp_path):
+    from leukocls.core import ModelError
+    learn = train(recipe, split_table(table), out=tmp_path, progress=False, device='cpu', head='knn').learner; learn.unfreeze()
+    with pytest.raises(ModelError, match='head="mlp"'), learn.no_bar(), learn.no_logging(): learn.fit(1)
 
 @pytest.mark.usefixtures('no_plots')
 def test_same_seed_same_figures_cached_or_not(recipe, table, tmp_path, monkeypatch):

@@ -19,8 +19,8 @@ lines = {'import leukocls': [sys.executable, '-c', 'import leukocls'], 'leukocls
          'from fastai.vision.all import *': [sys.executable, '-W', 'ignore', '-c', 'from fastai.vision.all import *'], 'python -c pass': [sys.executable, '-c', 'pass']}
 took = {name: [] for name in lines}
 for turn in range(6):  # in turns, so that a slow minute slows all of them
-    for name, command in lines.items():
-        began = time.perf_counter(); subprocess.run(command, check=True, stdout=subprocess.DEVNULL); took[name].append(time.perf_counter() - began)
+    for name, words in lines.items():
+        began = time.perf_counter(); subprocess.run(words, check=True, stdout=subprocess.DEVNULL); took[name].append(time.perf_counter() - began)
 rows = [dict(what=name, seconds=round(statistics.median(t[1:]), 3), lowest=round(min(t[1:]), 3), highest=round(max(t[1:]), 3), runs=5, cores=os.cpu_count(), python=versions()['python'],
              fastai=versions()['fastai'], torch=versions()['torch'], command=command()) for name, t in took.items()]
 pd.DataFrame(rows).to_csv(a.out, index=False); print(pd.DataFrame(rows)[['what', 'seconds', 'lowest', 'highest']].to_string())
