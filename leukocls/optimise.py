@@ -230,8 +230,10 @@ class CompileIfItPays(Leaves, Callback):
         least:float=120., # Seconds of training that must be left: compiling takes half a minute or more
         steps:int=8, # Steps to measure, after as many to warm up
         **how # As in `torch.compile`, such as `mode='reduce-overhead'`
-    ): self.least, self.steps, self.how, self.said, self.n, self.left, self.times = least, steps, how, '', 0, 0, {}
-    def before_fit(self): self.net = self.learn.model; self.left = self.left or self.n_epoch*len(self.dls.train); self.graph = next((c for c in self.learn.cbs if isinstance(c, Replay)), None)
+    ): self.least, self.steps, self.how, self.said, self.n, self.left, self.times, self.net, self.made = least, steps, how, '', 0, 0, {}, None, None
+    def before_fit(self):
+        if self.made and self.net is self.learn.model and self.said.startswith('compiled'): self.net._compiled_call_impl = self.made # of the phase before
+        self.net = self.learn.model; self.left = self.left or self.n_epoch*len(self.dls.train); self.graph = next((c for c in self.learn.cbs if isinstance(c, Replay)), None)
     def _now(self):
         if next(self.learn.model.parameters()).is_cuda: torch.cuda.synchronize()
         return time.perf_counter()
@@ -248,7 +250,7 @@ class CompileIfItPays(Leaves, Callback):
         else: self._compile()
     def back(self): 'Nothing was replayed before.'
     def leave(self): # also called when the learner has forgotten this callback
-        if hasattr(self, 'net'): self.net._compiled_call_impl = None
+        if self.net is not None: self.made, self.net._compiled_call_impl = self.net._compiled_call_impl or self.made, None
 
 # %% ../nbs/15_optimise.ipynb #4dd823ca
 @patch

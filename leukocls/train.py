@@ -52,8 +52,8 @@ def train(
     "Train one recipe on one table; everything is written to a new run folder."
     recipe = get_recipe(recipe, **changes); (seed,) = _whole(seed)
     table = split_table(table, seed=seed) if table.split.isna().any() else _told(table)
-    folder, info = start_run(recipe, table, out, seed, device, fold)
     fit = late(KINDS[recipe.kind]); began = time.perf_counter() # importing is no training: the first of several would pay for all
+    folder, info = start_run(recipe, table, out, seed, device, fold)
     try: fitted = fit(recipe, table, folder, info, device, progress)
     except BaseException:
         if not (folder/'history.csv').exists(): shutil.rmtree(folder, ignore_errors=True)
