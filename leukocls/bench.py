@@ -141,10 +141,10 @@ def best_workers(self:Sides, learn, few=64):
 
 # %% ../nbs/50_bench.ipynb #ffac24b7
 def _process(code, **env):
-    "Seconds of a fresh Python process."
-    began = time.perf_counter(); done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env={**os.environ, **env}, capture_output=True, text=True)
+    "Seconds of a fresh Python process, what it said, and the processor seconds it used (0 on Windows)."
+    used = lambda: sum(os.times()[2:4]); before, began = used(), time.perf_counter(); done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env={**os.environ, **env}, capture_output=True, text=True)
     if done.returncode: raise RunError(f'A measurement failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}.')
-    return time.perf_counter() - began, done.stdout
+    return time.perf_counter() - began, done.stdout, used() - before
 
 def _import_line(times):
     "Starting Python and importing."
@@ -223,24 +223,24 @@ def _latency_line(sides, times, limits):
     return [row(f'latency/{sides.arch}', mine, 1000*theirs/len(files), 'ms', limit, f'arithmetic of one image ({100*limit/mine:.0f} % of the time); {one.engine.name}')]
 
 # %% ../nbs/50_bench.ipynb #2526633e
-def _probe_line(sides, times):
+def _probe_line(sides, times, limits):
     "Folder to report in a fresh process, near-duplicates kept together, nothing known before and everything known; against one frozen epoch of fastai and its validation."
-    ours = ("import json, pandas as pd; from leukocls.train import train_all; "
-            "r = train_all(pd.read_csv({csv!r}), 'probe', arch={arch!r}, weights={weights!r}, size={size}, split='group', valid_pct=0, out={out!r}, progress=False)[0]; print(r.metrics['accuracy']['value'])")
+    ours = ("import json, pandas as pd; from leukocls.train import train_all; r = train_all(pd.read_csv({csv!r}), 'probe', arch={arch!r}, weights={weights!r}, size={size}, split='group', valid_pct=0, out={out!r}, progress=False)[0]; print(r.metrics['accuracy']['value'])")
     theirs = ("import pandas as pd; from fastai.vision.all import *; frame = pd.read_csv({csv!r}); frame['is_valid'] = frame.split == 'valid'; "
               "dls = ImageDataLoaders.from_df(frame, path='/', fn_col='path', label_col='label', valid_col='is_valid', item_tfms=Resize({size}), bs=64, device='cpu'); "
               "learn = vision_learner(dls, {body!r}, metrics=accuracy)\nwith learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1)\nprint(float(learn.recorder.values[-1][-1]))")
-    took, total, right = {k: [] for k in ('cold', 'cached', 'fastai')}, [], {}
+    took, total, work, right = {k: [] for k in ('cold', 'cached', 'fastai')}, [], [], {}
     for _ in range(times):
         with tempfile.TemporaryDirectory() as d:
             csv = f'{d}/t.csv'; sides.table[['path', 'label']].to_csv(csv, index=False); facts = dict(csv=csv, arch=sides.arch, weights=sides.weights, body=f'local-dir:{sides.weights}', size=sides.size)
             for kind in ('cold', 'cached'):
-                began = time.time(); seconds, said = _process(ours.format(**facts, out=f'{d}/{kind}'), LEUKOCLS_CACHE=f'{d}/cache'); total.append(seconds); right['ours'] = float(said)
+                began = time.time(); seconds, said, cpu = _process(ours.format(**facts, out=f'{d}/{kind}'), LEUKOCLS_CACHE=f'{d}/cache'); total.append(seconds); work.append(cpu); right['ours'] = float(said)
                 took[kind].append(next(Path(f'{d}/{kind}').rglob('report.html')).stat().st_mtime - began)
-            sides.table[['path', 'label', 'split']].to_csv(csv, index=False); seconds, said = _process(theirs.format(**facts)); took['fastai'].append(seconds); right['fastai'] = float(said)
+            sides.table[['path', 'label', 'split']].to_csv(csv, index=False); seconds, said, _ = _process(theirs.format(**facts)); took['fastai'].append(seconds); right['fastai'] = float(said)
     cold, cached, fastai = (statistics.median(v) for v in took.values()); told = f'accuracy {100*right["ours"]:.2f} %, fastai {100*right["fastai"]:.2f} %'
-    return [row('probe', cold, fastai, 's', None, f'imports, converting the network, features; {told}; learner.pkl is whole after {statistics.median(total[::2]):.0f} s'),
-            row('probe-cached', cached, fastai, 's', None, f'imports of pandas and matplotlib, then drawing; learner.pkl is whole after {statistics.median(total[1::2]):.0f} s')]
+    least = len(sides.files)*operations(late('leukocls.features:FrozenBody')(sides.arch, sides.weights, sides.size).built[0], sides.size)/limits['fp32']; busy = lambda k: f'{statistics.median(work[k::2]):.0f} processor seconds in {statistics.median(total[k::2]):.0f} s on {os.cpu_count()} cores, learner.pkl with them' # which comes after the report
+    return [row('probe', cold, fastai, 's', least, f'{busy(0)}; the limit is the arithmetic of the features alone; {told}'),
+            row('probe-cached', cached, fastai, 's', _process('import pandas, matplotlib.figure')[0], f'{busy(1)}; the limit is importing pandas and matplotlib')]
 
 LINES = ('import', 'decode', 'train', 'features', 'probe', 'predict', 'latency')
 
@@ -273,7 +273,7 @@ def bench(
             if wanted('features', arch): add(_features_line(sides, times, limits), sides)
             if wanted('predict', arch): add(_predict_line(sides, times, limits), sides)
             if wanted('latency', arch): add(_latency_line(sides, times, limits), sides)
-            if wanted('probe') and not i: add(_probe_line(sides, times), sides)
+            if wanted('probe') and not i: add(_probe_line(sides, times, limits), sides)
     out = pd.DataFrame(rows); out.attrs['images'] = seen; return out # how many images each line is of
 
 # %% ../nbs/50_bench.ipynb #bd1ae402

@@ -141,6 +141,7 @@ def rebuild(
     from safetensors.torch import load_file
     facts, recipe = run.info['model'], run.recipe; members = facts.get('members', 1)
     if type(members) is not int or not 1 <= members <= MOST_MEMBERS: raise RunError(f'{run.folder}: recipe.json tells of {str(members)[:20]} networks; there are 1 to {MOST_MEMBERS}. The folder was changed; use an untouched copy.')
+    if table is not None and sorted(set(table.label)) != sorted(facts['classes']): table = None # recipe.json tells of others: the weights must fit it
     with tempfile.TemporaryDirectory() as d:
         t = pd.DataFrame(_stand_ins(d, facts['classes'])) if table is None else table
         dls = CellDataLoaders.from_table(t, size=recipe.size, grey=recipe.grey, median=recipe.median, bs=recipe.bs, remember=None if table is not None else False, batch_tfms=augmentation(recipe.augment) if table is not None and recipe.kind == 'network' else None, device='cpu')

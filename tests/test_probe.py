@@ -76,7 +76,7 @@ def test_heads_become_networks(kind, classes):
     from leukocls.engines import softmax
     from leukocls.networks import probe_head
     rng = np.random.default_rng(0); y = np.repeat([f'c{i}' for i in range(classes)], 30); X = (rng.normal(size=(len(y), 12)) + np.repeat(np.arange(classes), 30)[:, None]*.5).astype('float32'); X[:, 3] = 7 # never varies
-    h = Head(kind, GRIDS[kind][1]).fit(X, y); values, shape = h.arrays(); net = probe_head(kind, shape); net.load_state_dict({k: torch.tensor(v) for k, v in values.items()})
+    h = Head(kind, GRIDS[kind][1]).fit(X, y); values, shape = h.arrays(); net = probe_head(kind, shape).eval(); net.load_state_dict({k: torch.tensor(v) for k, v in values.items()})
     new = rng.normal(size=(20, 12)).astype('float32')*2; p = h.probabilities(new); assert np.allclose(p.sum(1), 1, atol=1e-5) and np.isfinite(p).all()
     assert np.allclose(softmax(net(torch.tensor(new)).detach().numpy()), p, atol=2e-4)
 
