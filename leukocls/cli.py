@@ -217,7 +217,7 @@ def bench(
     table = late('leukocls.bench:bench')(data, arch, weights, quick, tuple(only or late('leukocls.bench:LINES')), images, say=typer.echo)
     if json_out: write_whole(json_out, json.dumps(json.loads(table.to_json(orient='records')), indent=1, ensure_ascii=False))
     if out:
-        facts = dict(images=table.name.map(table.attrs['images']), cores=os.cpu_count(), torch=versions()['torch'], fastai_version=versions()['fastai'], command=shlex.join(['leukocls', *sys.argv[1:]])) # what the figures are of
+        facts = dict(images=table.name.map(table.attrs['images']), cores=os.cpu_count(), torch=versions()['torch'], fastai_version=versions()['fastai'], command=shlex.join(['python', '-m', 'leukocls', *sys.argv[1:]])) # what the figures are of
         write_whole(out/'bench.csv', table.assign(**facts).to_csv(index=False, lineterminator='\n')); write_whole(out/'bench.md', late('leukocls.bench:bench_markdown')(table) + '\n'); late('leukocls.bench:bench_chart')(table).savefig(out/'bench.png'); typer.echo(f'Table and chart: {out}')
 
 # %% ../nbs/42_cli.ipynb #211ea266

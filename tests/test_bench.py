@@ -41,7 +41,7 @@ def test_bench_from_the_shell(films, local_weights, tmp_path):
     done = subprocess.run([sys.executable, '-m', 'leukocls', 'bench', str(d), '--quick', '--images', '48', '--arch', 'mobilenetv2_035', '--json', str(tmp_path/'b.json'), '--out', str(tmp_path/'out')], capture_output=True, text=True); assert done.returncode == 0, done.stderr[-1500:]
     lines = json.loads((tmp_path/'b.json').read_text()); assert [l['name'] for l in lines] == ['import', 'decode', *(f'{k}/mobilenetv2_035' for k in ('train', 'features', 'predict', 'latency')), 'probe', 'probe-cached']
     assert all(set(l) == {'name', 'ours', 'fastai', 'unit', 'ratio', 'limit', 'bound_by'} and l['ours'] > 0 and l['fastai'] > 0 and l['bound_by'] for l in lines)
-    assert (tmp_path/'out/bench.png').stat().st_size > 5000 and len(kept := pd.read_csv(tmp_path/'out/bench.csv')) == len(lines) and kept.command.str.startswith('leukocls bench ').all() and (kept.images.to_numpy()[1:] > 16).all() and kept[['cores', 'torch', 'fastai_version']].notna().all(axis=None) and (tmp_path/'out/bench.md').read_text().count('|\n') == len(lines) + 2
+    assert (tmp_path/'out/bench.png').stat().st_size > 5000 and len(kept := pd.read_csv(tmp_path/'out/bench.csv')) == len(lines) and kept.command.str.startswith('python -m leukocls bench ').all() and (kept.images.to_numpy()[1:] > 16).all() and kept[['cores', 'torch', 'fastai_version']].notna().all(axis=None) and (tmp_path/'out/bench.md').read_text().count('|\n') == len(lines) + 2
 
 def test_the_chart_is_drawn_from_the_committed_table(root):
     "What `leukocls bench --out` draws; the import lies inside the function, so only a call shows that it works."
