@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .core import RunError, late, listed
+from .core import RunError, cpu_has_bf16, late, listed, pages_kept
 from .images import Pixels, read_batches
 
 # %% ../nbs/50_bench.ipynb #0e51246a
@@ -164,7 +164,6 @@ def _decode_line(sides, times):
 def _train_line(sides, times, limits):
     "An epoch of fine-tuning every weight, from the second one on."
     from leukocls.callbacks import Bf16OnCpu
-    from leukocls.core import cpu_has_bf16, pages_kept
     a, b = sides.ours(), sides.fastai()
     for learn in (a, b): learn.unfreeze(); learn.remove_cbs([c for c in learn.cbs if type(c).__name__ in ('ProgressCallback', 'Recorder')])
     def epoch(learn, cbs=()): learn.fit(1, 1e-4, cbs=list(cbs))
@@ -260,7 +259,6 @@ def bench(
     archs = [*dict.fromkeys([*archs, *(o[1] for o in lines if len(o) > 1)])]; [late('leukocls.models:_known')(a) for a in archs]
     def add(new, of=None): rows.extend(new); seen.update({r['name']: len(of.files) if of else 0 for r in new}); [say(f"{r['name']:28} ours {r['ours']:>8g}  fastai {r['fastai']:>8g} {r['unit']:9} {r['ratio']:>6.1f} times   {r['bound_by']}") for r in new]
     with tempfile.TemporaryDirectory() as d:
-        from leukocls.core import cpu_has_bf16
         from leukocls.smears import draw_films
         data = data or draw_films(f'{d}/films', patients=4, images=8, size=224); n = n or (128 if quick else 10**9)
         if wanted('import'): add(_import_line(times))

@@ -9,6 +9,7 @@ __all__ = ['Reproduction', 'reproduce']
 from dataclasses import dataclass
 
 import pandas as pd
+from fastcore.basics import patch
 
 from .core import RESEARCH_ONLY, LeukoError, RunError, listed
 from .data import read_table
@@ -51,21 +52,22 @@ class Reproduction:
     def _names(self): # of two of one name, each with what makes it another
         several = [r.name for r in self.names]; return [r.name + (f" ({', '.join(f'{k}={v}' for k, v in changes_of(r).items()) or 'as it stands'})" if several.count(r.name) > 1 else '') for r in self.names]
 
-    @property
-    def notes(self)->list: # Sentences that belong to the table
-        p, out = PAPERS[self.paper.upper()], [PAPERS[self.paper.upper()]['citation'] + '.', *PAPERS[self.paper.upper()]['filled']]
-        for said, runs in (('Repeated', self.repeated), ('Honest', self.honest)):
-            if runs: i = runs[0].info; out.append(f"{said}: {runs[0].metrics['n']:,} {runs[0].metrics['split']} images; {i['split'].get('note', '')}"); classes = i['data']['classes']
-        if self.repeated or self.honest:
-            if len(classes) != p['classes']: out.append(f"The paper has {p['classes']} classes, these images have {len(classes)} ({listed(classes, 8)}): the published figures are of another task.")
-        changed = [', '.join(f'{k}={v}' for k, v in changes_of(r).items()) for r in self.names]; each = [f'{r.name}: {c}' for r, c in zip(self.names, changed) if c]
-        if each: out.append(f"Changed: {changed[0] if len(set(changed)) == 1 else '; '.join(each)}. What is changed is no longer the paper's system.")
-        out += dict.fromkeys(f"{f['recipe']} failed: {f['error']}" for runs in (self.repeated, self.honest) for f in runs.failed)
-        if any(r.filled for r in self.names): out.append('What the paper leaves open, and what was taken, stands in each recipe (`leukocls recipes --json`, field `filled`).')
-        return [*out, RESEARCH_ONLY]
-
     def __str__(self): return self.table.reset_index().to_string(index=False) + '\n\n' + '\n'.join(self.notes)
     def _repr_html_(self): return self.table.to_html() + ''.join(f'<p>{n}</p>' for n in self.notes)
+
+# %% ../nbs/48_reproduction.ipynb #86713d88
+@patch(as_prop=True)
+def notes(self:Reproduction)->list: # Sentences that belong to the table
+    p, out = PAPERS[self.paper.upper()], [PAPERS[self.paper.upper()]['citation'] + '.', *PAPERS[self.paper.upper()]['filled']]
+    for said, runs in (('Repeated', self.repeated), ('Honest', self.honest)):
+        if runs: i = runs[0].info; out.append(f"{said}: {runs[0].metrics['n']:,} {runs[0].metrics['split']} images; {i['split'].get('note', '')}"); classes = i['data']['classes']
+    if self.repeated or self.honest:
+        if len(classes) != p['classes']: out.append(f"The paper has {p['classes']} classes, these images have {len(classes)} ({listed(classes, 8)}): the published figures are of another task.")
+    changed = [', '.join(f'{k}={v}' for k, v in changes_of(r).items()) for r in self.names]; each = [f'{r.name}: {c}' for r, c in zip(self.names, changed) if c]
+    if each: out.append(f"Changed: {changed[0] if len(set(changed)) == 1 else '; '.join(each)}. What is changed is no longer the paper's system.")
+    out += dict.fromkeys(f"{f['recipe']} failed: {f['error']}" for runs in (self.repeated, self.honest) for f in runs.failed)
+    if any(r.filled for r in self.names): out.append('What the paper leaves open, and what was taken, stands in each recipe (`leukocls recipes --json`, field `filled`).')
+    return [*out, RESEARCH_ONLY]
 
 # %% ../nbs/48_reproduction.ipynb #76625d25
 def _runs_of(data, chosen, out, how):
