@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import RunError, cache_folder, from_here, late, new_folder, split_weights, versions, write_whole
+from .core import RESEARCH_ONLY, RunError, cache_folder, from_here, late, new_folder, split_weights, versions, write_whole
 from .data import fingerprint, has_groups
 from .memory import content_hashes, only_ours, prune
 
@@ -112,6 +112,8 @@ def keep_learner(
     except (OSError, RunError): pass
 
 # %% ../nbs/19_runs.ipynb #26c079a0
+def _page(board): return board.astype(object).where(board.notna(), '–').to_html() # pandas has three words for what is not there
+
 class Run:
     "A training run: its folder, and what lies in it."
     def __init__(self, folder, learner=None, make=None): # An existing run folder; the learner, if it is still in memory, or a function that makes it when it is asked for
@@ -136,7 +138,7 @@ class Run:
         if self._learner is None: self._learner = self._make() if self._make else late('leukocls.fit:rebuild')(self, self.table if (self.folder/'table.csv').is_file() and all(map(os.path.isfile, self.table.path)) else None)
         return self._learner
     def export_bundle(self, out=None, **kwargs): return late('leukocls.bundle:export_bundle')(self, out, **kwargs) # As in `leukocls.bundle.export_bundle`: a folder of plain files for others to use
-    def _repr_html_(self): return Runs([self]).leaderboard.to_html() + f'<p>{from_here(self.folder/"report.html")}</p>'
+    def _repr_html_(self): return _page(Runs([self]).leaderboard) + f'<p>{from_here(self.folder/"report.html")}</p><p>{RESEARCH_ONLY}</p>'
 
 # %% ../nbs/19_runs.ipynb #755103ef
 class Runs(list):
@@ -163,7 +165,7 @@ class Runs(list):
         if not probes or not networks: return ''
         show, (best, top) = late('leukocls.metrics:show_interval'), (max(v, key=lambda m: m['value']) for v in (probes, networks)); pays = top['value'] > best['high']
         return f"The probe is right in {show(best)}; {top['name']}, at {show(top)}, lies {'above that interval: fine-tuning pays here' if pays else 'not above that interval: fine-tuning does not pay here'}."
-    def _repr_html_(self): return self.leaderboard.to_html() + f'<p>{self.advice}</p>'
+    def _repr_html_(self): return _page(self.leaderboard) + f'<p>{self.advice}</p><p>{RESEARCH_ONLY}</p>'
 
 # %% ../nbs/19_runs.ipynb #356ef3e0
 def _follow(run, table):

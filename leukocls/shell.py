@@ -83,7 +83,7 @@ def say_runs(
     for run in runs if len(runs) <= 3 else (): say_run(run)
     if len(runs) + len(runs.failed) > 1:
         board = runs.leaderboard; board['status'] = board.status.str.split(':').str[0] # the reasons stand above, a line each
-        typer.echo(board[['accuracy', *(['from_best', 'f1', 'train_seconds', 'images_per_second'] if runs else []), 'status', *(['changed'] if 'changed' in board else [])]].to_string() + '\n* further from the best than chance would put it' + (f'\n{runs.advice}' if runs.advice else ''))
+        typer.echo(board[['accuracy', *(['from_best', 'f1', 'train_seconds', 'images_per_second'] if runs else []), 'status', *(['changed'] if 'changed' in board else [])]].to_string(na_rep='–') + '\n* further from the best than chance would put it' + (f'\n{runs.advice}' if runs.advice else ''))
         typer.echo(f'Every measure: {Path(out)/"leaderboard.csv"}, drawn: leaderboard.png') if len(runs) > 1 else None; len(runs) <= 3 or typer.echo(RESEARCH_ONLY)
     if runs.interrupted: typer.echo('Interrupted. What was finished or learned until then is kept.', err=True); raise typer.Exit(130)
 

@@ -38,6 +38,7 @@ def test_one_division_for_all(compared):
     runs, out, _ = compared; assert len(runs) == 4 and len({tuple(r.table.split) for r in runs}) == 1 and sorted(r.info['seed'] for r in runs) == [0, 0, 1, 1]
     assert [f['recipe'] for f in runs.failed] == ['mobilenetv2']*2 and all('nowhere' in f['error'] for f in runs.failed)
     board = runs.leaderboard; assert set(board.recipe) == {'small-cnn', 'p3-naive-bayes', 'mobilenetv2'} and board.status[board.status.str.startswith('failed:')].index.tolist() == ['mobilenetv2, 2 runs'] and (board.runs.dropna() == 2).all() and board.megabytes.notna().sum() == 2
+    page = runs._repr_html_(); assert 'NaN' not in page and '&lt;NA&gt;' not in page and 'Not a medical device' in page and 'Not a medical device' in runs[0]._repr_html_()
     kept = pd.read_csv(out/'leaderboard.csv'); assert len(kept) == 3 and {'accuracy_low', 'p', 'differs', 'megabytes', 'images_per_second', 'parameters'} <= set(kept)
 
 @pytest.mark.usefixtures('no_plots')
