@@ -58,6 +58,7 @@ class Reproduction:
 # %% ../nbs/48_reproduction.ipynb #86713d88
 @patch(as_prop=True)
 def notes(self:Reproduction)->list: # Sentences that belong to the table
+    "What images, what rule, what was changed, what failed and why."
     p, out = PAPERS[self.paper.upper()], [PAPERS[self.paper.upper()]['citation'] + '.', *PAPERS[self.paper.upper()]['filled']]
     for said, runs in (('Repeated', self.repeated), ('Honest', self.honest)):
         if runs: i = runs[0].info; out.append(f"{said}: {runs[0].metrics['n']:,} {runs[0].metrics['split']} images; {i['split'].get('note', '')}"); classes = i['data']['classes']
