@@ -42,6 +42,22 @@ def test_engines_say_what_fastai_says(learn, table, awkward, engine):
     assert disagreement(p.filter(like='p_').to_numpy(), want) < 1e-4 and p.path.tolist() == paths
     assert p.pred.tolist() == [learn.dls.vocab[i] for i in want.argmax(1)]
 
+@pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX systems')
+@pytest.mark.parametrize('thread', [False, True]) # where they go
+def test_a_signal_finds_python_alive_after_networks_came_and_went(learn, table, tmp_path, thread):
+    "OpenVINO gives each core that is made a stack for signal handlers: gone with it, in the wrong order, Ctrl-C was a segmentation fault."
+    if not versions_of('openvino'): pytest.skip('no openvino here')
+    learn.path = tmp_path; learn.export('learner.pkl')
+    code = ("import gc, os, signal, subprocess, sys, threading\nfrom leukocls.predict import Predictor, open_pickle\n"
+            "kept = [Predictor(open_pickle(sys.argv[1], trust=True), 'openvino') for _ in range(3)]; assert {one.engine.name for one in kept if len(one(sys.argv[2])) == 4} == {'openvino'}\n"
+            "def drop():\n    while kept: del kept[0]; gc.collect()\n"
+            "t = threading.Thread(target=drop); (t.start(), t.join()) if sys.argv[3] == 'True' else drop()\n"
+            "seen = []; signal.signal(signal.SIGCHLD, lambda *a: seen.append(1)); subprocess.run(['true'])\n"
+            "try: os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
+            "except KeyboardInterrupt: print('stopped', len(seen))")
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(tmp_path/'learner.pkl'), table.path[0], str(thread)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, 'stopped 1\n'), (done.returncode, done.stderr[-500:])
+
 def test_openvino_tells_nobody():
     "Its telemetry, a process and a message to Google Analytics for each import and each conversion, is not even imported."
     if not versions_of('openvino'): pytest.skip('no openvino here')
