@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'ORIENTATION', 'to_rgb', 'open_cell', 'scan_folder', 'image_files', 'Pixels', 'read_batches',
-           'free_memory', 'room_for']
+           'free_memory', 'room_for', 'expect', 'leave', 'spared', 'expect_nothing']
 
 # %% ../nbs/05_images.ipynb #0a1a2cea
 import io
 import os
+import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -96,6 +97,8 @@ def image_files(
     return files
 
 # %% ../nbs/05_images.ipynb #8983feb0
+_AHEAD = {} # `Pixels` → {path: what somebody left, or None}, from `expect`
+
 @dataclass(frozen=True)
 class Pixels:
     "How a picture becomes what a network sees: grey, median filter, size, in P3's order; one code for training, prediction and bundles."
@@ -114,8 +117,10 @@ class Pixels:
         return a[..., None] if a.ndim == 2 else a
 
     def read(self, path)->np.ndarray: # (H, W, 3), or (H, W, 1) if grey; uint8
-        "Open a file and prepare it."
-        return self.array(open_cell(path))
+        "Open a file and prepare it, unless somebody left it prepared."
+        left = _AHEAD.get(self, {}); a = left.get(str(path))
+        if a is None: return self.array(open_cell(path))
+        left[str(path)] = None; return a
 
 # %% ../nbs/05_images.ipynb #977f3ac0
 def read_batches(
@@ -173,3 +178,36 @@ def room_for(
 )->bool: # True if they fit
     "Whether n prepared images fit into a quarter of the memory that is free."
     return n*size*size*channels < free_memory()/4
+
+# %% ../nbs/05_images.ipynb #924e41e9
+def expect(
+    pixels:Pixels, # How the network will ask for pictures; with a `size`
+    paths, # Image files that it will ask for
+)->bool: # False if there is no memory for them
+    "Have pictures prepared by whoever decodes them first; each is handed out once."
+    paths = [str(p) for p in paths]
+    if not pixels.size or not room_for(len(paths), pixels.size, 1 if pixels.grey else 3): return False
+    _AHEAD[pixels] = dict.fromkeys(paths); return True
+
+def leave(
+    path, # Image file
+    im:Image.Image, # What it holds, as from `open_cell`
+):
+    "Prepare a picture that was just decoded for those who expect it."
+    for pixels, left in list(_AHEAD.items()):
+        if path in left: left[path] = pixels.array(im)
+
+def spared(
+    pixels:Pixels, # As in `expect`
+    paths, # Image files
+    few:int=32, # Files that are opened again to know
+)->float: # Seconds
+    "What opening these files will not take on all cores, since they lie prepared."
+    there = [p for p in map(str, paths) if _AHEAD.get(pixels, {}).get(p) is not None]; began = time.perf_counter()
+    for p in there[:few]: pixels.array(open_cell(p))
+    return (time.perf_counter() - began)/max(1, min(few, len(there)))*len(there)/min(8, os.cpu_count() or 1)
+
+def expect_nothing(
+):
+    "Forget what nobody asked for."
+    _AHEAD.clear()

@@ -19,7 +19,7 @@ from PIL import Image
 
 from .core import DataError, bar
 from .align import SIDE
-from .images import open_cell, to_rgb
+from .images import leave, open_cell, to_rgb
 from .memory import Remembered, content_hashes
 
 # %% ../nbs/07_looks.ipynb #e80621a1
@@ -61,7 +61,7 @@ def look_at(
     except Exception: # whatever a damaged file makes Pillow say
         try: rgb = open_cell(path); kind = ['', '', *rgb.size, os.path.getsize(path), np.nan]
         except DataError as e: return ['', '', 0, 0, 0, np.nan, *[np.nan]*6, '', str(e).removeprefix(f'{path}: ').split('. ')[0]], np.zeros((SIDE, SIDE, 3), 'uint8')
-    name = hashlib.blake2b(np.asarray(rgb), digest_size=16); name.update(str(rgb.size).encode())
+    leave(str(path), rgb); name = hashlib.blake2b(np.asarray(rgb), digest_size=16); name.update(str(rgb.size).encode())
     return [*kind, *six_colours(rgb), name.hexdigest(), ''], thumbnail(rgb)
 
 # %% ../nbs/07_looks.ipynb #a2b3cbcd

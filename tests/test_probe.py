@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from leukocls.core import RunError
+from leukocls.core import DataError, RunError
 from leukocls.probe import GRIDS, FrozenBody, Head, fit_head, probe_folds
 from leukocls.predict import by_fastai
 from leukocls.recipes import get_recipe
@@ -238,3 +238,20 @@ def test_an_engine_for_few_is_not_kept_for_many(table, local_weights, tmp_path, 
     few, many, rest = list(table.path[:3]), list(table.path[3:80]), list(table.path[80:82]); f(few, device='cpu'); f(many, device='cpu'); f(rest, device='cpu'); f(list(table.path[82:84]), 'torch', 'cpu')
     assert asked == [(3, 'auto'), (77, 'auto'), (2, 'torch')] and f.engine.name == 'torch'
     monkeypatch.setenv('LEUKOCLS_ENGINE', 'torch-bf16'); assert FrozenBody('mobilenetv2_035', local_weights, 64)(few, device='cpu').shape[1] == 3 # a probe has no such engine
+
+def test_what_a_look_decoded_is_not_opened_again(table, local_weights, tmp_path, monkeypatch):
+    "The same features, whether the network opens the files or finds them prepared; few are opened again, to tell the rate from file to answer."
+    import leukocls.images as images
+    from leukocls.looks import look
+    opened, real, paths = [], images.open_cell, list(table.path); few = 32 + 16; assert len(paths) > few # 16 more: the engine was chosen with them
+    monkeypatch.setattr(images, 'open_cell', lambda *a: (opened.append(str(a[0])), real(*a))[1]); monkeypatch.setenv('LEUKOCLS_CACHE', 'off')
+    body = lambda: FrozenBody('mobilenetv2_035', local_weights, 48); plain = body()(paths, 'torch'); assert len(opened) >= len(paths)
+    images.expect(body().pixels, paths); look([paths[0]]); look(paths); opened.clear(); f = body(); x = f(paths, 'torch'); assert 32 <= len(opened) <= few and np.array_equal(x, plain) and f.remembered > 0
+    opened.clear(); assert np.array_equal(body()(paths, 'torch'), plain) and len(opened) >= len(paths) # each is handed out once
+    images.expect_nothing(); assert images._AHEAD == {}
+
+def test_nothing_is_left_in_memory_after_a_comparison(recipe, table, tmp_path):
+    import leukocls.images as images
+    train_all(table, [recipe, 'p3-knn'], out=tmp_path, split='group', progress=False); assert images._AHEAD == {}
+    with pytest.raises(DataError): train_all(table.assign(path='nowhere.png'), recipe, out=tmp_path, progress=False)
+    assert images._AHEAD == {}
