@@ -197,6 +197,7 @@ def leave(
     for pixels, left in list(_AHEAD.items()):
         if path in left: left[path] = pixels.array(im)
 
+# %% ../nbs/05_images.ipynb #eeeddde4
 def spared(
     pixels:Pixels, # As in `expect`
     paths, # Image files
