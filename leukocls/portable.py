@@ -15,7 +15,7 @@ from torch import nn
 from .core import MOST_MEMBERS, ModelError
 from .architectures import NETWORKS
 from .models import Beside
-from .networks import NearestHead, Ready, mean_of, members_of, stage_body, views_of, with_members, with_views
+from .networks import NearestHead, Ready, mean_of, members_of, normalised, stage_body, views_of, with_members, with_views
 
 # %% ../nbs/38_portable.ipynb #72f140ce
 class ConcatPool(nn.Module):
@@ -121,6 +121,5 @@ class WithFeatures(nn.Module):
         self.fronts, self.lasts = map(nn.ModuleList, zip(*map(split_last, members_of(net))))
         self.turn, self.merge = (ready.model[0], ready.model[2]) if views > 1 else (nn.Identity(), nn.Identity())
     def forward(self, x):
-        y = self.turn((x.permute(0, 3, 1, 2).float()/255 - self.mean)/self.std); fs = [front(y) for front in self.fronts]; z = [last(f) for last, f in zip(self.lasts, fs)]
+        y = self.turn(normalised(x, self.mean, self.std)); fs = [front(y) for front in self.fronts]; z = [last(f) for last, f in zip(self.lasts, fs)]
         return self.merge(mean_of(z) if len(z) > 1 else z[0]).float(), torch.cat([f[:x.shape[0]].flatten(1).float() for f in fs], 1) # features of the picture as it is
-
