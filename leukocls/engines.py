@@ -262,8 +262,7 @@ def _answer(self:Cascade):
 # %% ../nbs/09_engines.ipynb #13d0ceeb
 def _race(engines, x, plain=3.):
     "Images per second of each engine; whoever is so many times slower than the fastest in one go is not asked again."
-    rates = {n: speed(e, x, 0) for n, e in engines.items()} if len(engines) > 1 else {n: 0. for n in engines}; best = max(rates.values())
-    close = [n for n, rate in rates.items() if rate*plain >= best]
+    rates = {n: speed(e, x, 0) for n, e in engines.items()}; close = [n for n, rate in rates.items() if rate*plain >= max(rates.values())]
     return rates | ({n: speed(engines[n], x, .2) for n in close} if len(close) > 1 else {})
 
 # %% ../nbs/09_engines.ipynb #0e7a7d66
