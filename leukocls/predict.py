@@ -137,12 +137,12 @@ def chunks(self:Predictor,
     if self.ready is None: yield from self._slowly(paths, on_error); return
     def batches():
         for some, x, bad in read_batches(paths, self.pixels, self.engine.block, on_error=on_error): yield (some, bad), eight_views(x) if self.tta else x
-    kept = []
+    def table(): yield _table(self.classes, names, np.concatenate(ps), said if on_error == 'keep' else None); names.clear(); ps.clear(); said.clear() # one for many blocks: making one costs as much as a picture
+    names, ps, said = [], [], {}
     for (some, bad), out in stream(self.engine, batches()):
-        p = softmax(out); p = p.reshape(len(VIEWS), len(some), -1).mean(0) if self.tta else p
-        kept.append(_table(self.classes, some, p, bad if on_error == 'keep' else None))
-        if sum(map(len, kept)) >= rows: yield pd.concat(kept, ignore_index=True); kept = []
-    if kept: yield pd.concat(kept, ignore_index=True)
+        p = softmax(out); ps.append(p.reshape(len(VIEWS), len(some), -1).mean(0) if self.tta else p); said |= {len(names) + i: why for i, why in bad.items()}; names += some
+        if len(names) >= rows: yield from table()
+    if names: yield from table()
 
 # %% ../nbs/18_predict.ipynb #f19095a4
 @patch
