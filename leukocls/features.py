@@ -135,7 +135,7 @@ def begin(self:FrozenBody,
 )->bool: # True if a process was started
     "Start to choose the engine aside, if that is still to be done and pays."
     if len(paths) < fewest or (os.cpu_count() or 1) < 2 or 'torch' in sys.modules or not versions_of('openvino') or not cache_folder('engines') or not surely_cpu(device) or wished() != 'auto' or self.key in _ASIDE or (cache_folder('engines')/f'{machine_key(self.key)}.json').exists(): return False
-    try: _ASIDE[self.key] = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', _WORK, json.dumps([self.arch, str(self.weights), self.pixels.size, [os.path.abspath(p) for p in paths[:16]]])], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+    try: _ASIDE[self.key] = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', _WORK, json.dumps([self.arch, str(self.weights), self.pixels.size, [os.path.abspath(p) for p in paths[:16]]])], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONPATH': os.pathsep.join(sys.path)}) # threads that wait do not take the cores from whoever looks at the images meanwhile
     except OSError: return False
     return True
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from .core import DataError, bar
 from .align import SIDE
-from .images import leave, open_cell, to_rgb
+from .images import leave, open_cell, to_rgb, whole_file
 from .memory import Remembered, content_hashes
 
 # %% ../nbs/07_looks.ipynb #e80621a1
@@ -56,12 +56,12 @@ def look_at(
 )->tuple: # (facts as in `FACTS`, thumbnail (64, 64, 3) uint8)
     "What there is to know about one file; one that cannot be read has its reason in `error` and a black thumbnail."
     try:
-        with Image.open(path) as im:
+        with Image.open(whole_file(path)) as im:
             kind = [im.format, im.mode, *im.size, os.path.getsize(path), jpeg_quality(im)]; im.load(); rgb = to_rgb(im)
     except Exception: # whatever a damaged file makes Pillow say
         try: rgb = open_cell(path); kind = ['', '', *rgb.size, os.path.getsize(path), np.nan]
         except DataError as e: return ['', '', 0, 0, 0, np.nan, *[np.nan]*6, '', str(e).removeprefix(f'{path}: ').split('. ')[0]], np.zeros((SIDE, SIDE, 3), 'uint8')
-    leave(str(path), rgb); name = hashlib.blake2b(np.asarray(rgb), digest_size=16); name.update(str(rgb.size).encode())
+    a = np.asarray(rgb); leave(str(path), rgb, a); name = hashlib.blake2b(a, digest_size=16); name.update(str(rgb.size).encode())
     return [*kind, *six_colours(rgb), name.hexdigest(), ''], thumbnail(rgb)
 
 # %% ../nbs/07_looks.ipynb #a2b3cbcd
