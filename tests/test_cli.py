@@ -91,5 +91,5 @@ def test_predict_says_where_it_can_run(run, small_bundle, films, tmp_path):
 
 def test_ctrl_c_is_said(films, tmp_path):
     "In a real process that gets the signal while it works."
-    code = 'import os, signal, sys; import leukocls.audit as a; a.audit = lambda *x, **k: os.kill(os.getpid(), signal.SIGINT); from leukocls.cli import main; main(["audit", sys.argv[1]])'
+    code = 'import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); import leukocls.audit as a; a.audit = lambda *x, **k: os.kill(os.getpid(), signal.SIGINT); from leukocls.cli import main; main(["audit", sys.argv[1]])'
     got = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(films)], capture_output=True, text=True, cwd=tmp_path); assert got.returncode == 130 and got.stderr.count('Interrupted.') == 1 and 'Traceback' not in got.stderr, got.stderr

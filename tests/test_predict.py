@@ -48,12 +48,12 @@ def test_a_signal_finds_python_alive_after_networks_came_and_went(learn, table, 
     "OpenVINO gives each core that is made a stack for signal handlers: gone with it, in the wrong order, Ctrl-C was a segmentation fault."
     if not versions_of('openvino'): pytest.skip('no openvino here')
     learn.path = tmp_path; learn.export('learner.pkl')
-    code = ("import gc, os, signal, subprocess, sys, threading\nfrom leukocls.predict import Predictor, open_pickle\n"
+    code = ("import gc, os, signal, subprocess, sys, threading, time\nfrom leukocls.predict import Predictor, open_pickle\n"
             "kept = [Predictor(open_pickle(sys.argv[1], trust=True), 'openvino') for _ in range(3)]; assert {one.engine.name for one in kept if len(one(sys.argv[2])) == 4} == {'openvino'}\n"
             "def drop():\n    while kept: del kept[0]; gc.collect()\n"
             "t = threading.Thread(target=drop); (t.start(), t.join()) if sys.argv[3] == 'True' else drop()\n"
-            "seen = []; signal.signal(signal.SIGCHLD, lambda *a: seen.append(1)); subprocess.run(['true'])\n"
-            "try: os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
+            "seen = []; signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGCHLD, lambda *a: seen.append(1)); subprocess.run(['true'])\n" # a job in the background of a shell ignores SIGINT
+            "try: os.kill(os.getpid(), signal.SIGINT); time.sleep(60)\n"
             "except KeyboardInterrupt: print('stopped', len(seen))")
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, str(tmp_path/'learner.pkl'), table.path[0], str(thread)], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, 'stopped 1\n'), (done.returncode, done.stderr[-500:])
