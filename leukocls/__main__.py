@@ -1,4 +1,5 @@
 """`python -m leukocls` is the command line."""
+
 from leukocls.cli import main
 
 main()

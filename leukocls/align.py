@@ -14,281 +14,492 @@ import numpy as np
 from .core import Later
 
 # %% ../nbs/04_align.ipynb #35c080d1
-_fft, _ndimage = Later('scipy.fft'), Later('scipy.ndimage') # not needed where everything was compared before
-SIDE, HALF = 64, 32 # Sides in pixels of the thumbnails that pictures are compared in
+_fft, _ndimage = (
+    Later('scipy.fft'),
+    Later('scipy.ndimage'),
+)  # not needed where everything was compared before
+SIDE, HALF = 64, 32  # Sides in pixels of the thumbnails that pictures are compared in
+
 
 def something(
-    x:np.ndarray, # (N, H, W, 3) uint8
-)->np.ndarray: # (N, H, W) bool
+    x: np.ndarray,  # (N, H, W, 3) uint8
+) -> np.ndarray:  # (N, H, W) bool
     "Where there is something to see: not nearly black."
-    return (x[..., 0] >= 10) | (x[..., 1] >= 10) | (x[..., 2] >= 10) # ten times as fast as a maximum over three numbers
+    return (
+        (x[..., 0] >= 10) | (x[..., 1] >= 10) | (x[..., 2] >= 10)
+    )  # ten times as fast as a maximum over three numbers
 
 # %% ../nbs/04_align.ipynb #fd66679f
 def black_ground(
-    m:np.ndarray, # (N, H, W) bool, from `something`
-)->np.ndarray: # (N,) bool
+    m: np.ndarray,  # (N, H, W) bool, from `something`
+) -> np.ndarray:  # (N,) bool
     "Whether black is the background: more than a quarter of the picture."
-    return m.mean((1, 2)) < .75
+    return m.mean((1, 2)) < 0.75
 
 # %% ../nbs/04_align.ipynb #a8468e9a
 def grey_of(
-    x:np.ndarray, # (N, H, W, 3) float
-)->np.ndarray: # (N, H, W)
+    x: np.ndarray,  # (N, H, W, 3) float
+) -> np.ndarray:  # (N, H, W)
     "Mean of the channels."
-    return (x[..., 0] + x[..., 1] + x[..., 2])/3
+    return (x[..., 0] + x[..., 1] + x[..., 2]) / 3
 
 # %% ../nbs/04_align.ipynb #b5d9bb84
 def standard(
-    x:np.ndarray, # (N, H, W, 3) uint8
-)->np.ndarray: # (N, H, W, 3) float32, 0 in black corners
-    "Each channel with mean 0 and scatter about 1, so that light and contrast of the whole picture no longer matter."
-    m = something(x); m = (m | black_ground(m)[:, None, None])[..., None]; whole = m.all(); total = (x if whole else x*m).sum(1, dtype='u4').sum(1)[:, None, None].astype('float32') # of bytes, so exact
-    if whole: d = x - total/np.float32(m[0].size)
-    else: d = (x - total/np.maximum(m.sum((1, 2), keepdims=True), 1))*m
-    square = np.ascontiguousarray((d*d).reshape(len(d), -1, 3).swapaxes(0, 1)).sum(0)/d.dtype.type(m[0].size) # a mean over pixels, three at a time, would take five times as long
-    return d/(np.sqrt(square)[:, None, None] + 4)
+    x: np.ndarray,  # (N, H, W, 3) uint8
+) -> np.ndarray:  # (N, H, W, 3) float32, 0 in black corners
+    """Each channel with mean 0 and scatter about 1, so that light and contrast of the whole picture
+    no longer matter.
+    """
+    m = something(x)
+    m = (m | black_ground(m)[:, None, None])[..., None]
+    whole = m.all()
+    total = (
+        (x if whole else x * m).sum(1, dtype='u4').sum(1)[:, None, None].astype('float32')
+    )  # of bytes, so exact
+    if whole:
+        d = x - total / np.float32(m[0].size)
+    else:
+        d = (x - total / np.maximum(m.sum((1, 2), keepdims=True), 1)) * m
+    square = np.ascontiguousarray((d * d).reshape(len(d), -1, 3).swapaxes(0, 1)).sum(
+        0
+    ) / d.dtype.type(
+        m[0].size
+    )  # a mean over pixels, three at a time, would take five times as long
+    return d / (np.sqrt(square)[:, None, None] + 4)
 
 # %% ../nbs/04_align.ipynb #04d2f4c6
 def bilinear(
-    flat:np.ndarray, # Pictures, flattened
-    index:np.ndarray, # Upper left of four neighbours
-    fy:np.ndarray, # Part of a row below it, 0 to 1
-    fx:np.ndarray, # Part of a column right of it, 0 to 1
-    width:int, # Of a picture, in pixels
-)->np.ndarray: # As `index`
+    flat: np.ndarray,  # Pictures, flattened
+    index: np.ndarray,  # Upper left of four neighbours
+    fy: np.ndarray,  # Part of a row below it, 0 to 1
+    fx: np.ndarray,  # Part of a column right of it, 0 to 1
+    width: int,  # Of a picture, in pixels
+) -> np.ndarray:  # As `index`
     "Values between four neighbours."
-    left, up = 1 - fx, 1 - fy; see = lambda step: flat[step:].take(index)
-    return (see(0)*left + see(1)*fx)*up + (see(width)*left + see(width + 1)*fx)*fy
+    left, up = 1 - fx, 1 - fy
+    see = lambda step: flat[step:].take(index)
+    return (see(0) * left + see(1) * fx) * up + (see(width) * left + see(width + 1) * fx) * fy
 
 # %% ../nbs/04_align.ipynb #2b0dc903
-def _axis(s): return np.arange(s, dtype='float32') - (s - 1)/2
+def _axis(s):
+    return np.arange(s, dtype='float32') - (s - 1) / 2
+
 
 def _seen_at(A, s):
     "Rows and columns where each pixel of an s × s picture looks, from the centre."
     ax, A = _axis(s), np.asarray(A, 'float32')[:, :, :, None, None]
-    return [A[:, r, 0]*ax[:, None] + A[:, r, 1]*ax + A[:, r, 2]*(s/SIDE) for r in (0, 1)]
+    return [A[:, r, 0] * ax[:, None] + A[:, r, 1] * ax + A[:, r, 2] * (s / SIDE) for r in (0, 1)]
+
 
 def _places(A, s):
     "Where to read n pictures of s × s: what `bilinear` needs, and what lies inside."
-    c = (s - 1)/2; y, x = _seen_at(A, s); inside = (np.abs(y) <= c) & (np.abs(x) <= c)
-    y, x = np.clip(y + c, 0, s - 1.001), np.clip(x + c, 0, s - 1.001); y0, x0 = y.astype('int32'), x.astype('int32')
-    return ((np.arange(len(A))*s*s)[:, None, None] + (y0*s + x0), (y - y0).astype('float32'), (x - x0).astype('float32'), s), inside
+    c = (s - 1) / 2
+    y, x = _seen_at(A, s)
+    inside = (np.abs(y) <= c) & (np.abs(x) <= c)
+    y, x = np.clip(y + c, 0, s - 1.001), np.clip(x + c, 0, s - 1.001)
+    y0, x0 = y.astype('int32'), x.astype('int32')
+    return (
+        (np.arange(len(A)) * s * s)[:, None, None] + (y0 * s + x0),
+        (y - y0).astype('float32'),
+        (x - x0).astype('float32'),
+        s,
+    ), inside
+
 
 def warp(
-    img:np.ndarray, # (N, S, S), or (N, S, S, C) whose channels are looked at alike
-    A:np.ndarray, # (N, 2, 3) maps; shifts in pixels of a picture of 64
-)->tuple: # (what is seen, float32, of the shape of `img`; (N, S, S) True where that lies inside)
+    img: np.ndarray,  # (N, S, S), or (N, S, S, C) whose channels are looked at alike
+    A: np.ndarray,  # (N, 2, 3) maps; shifts in pixels of a picture of 64
+    # (what is seen, float32, of the shape of `img`; (N, S, S) True where that lies inside)
+) -> tuple:
     "Look at each picture through its map; beyond the edge, the edge is repeated."
-    at, inside = _places(A, img.shape[1]); read = lambda channel: bilinear(np.ascontiguousarray(channel, 'float32').reshape(-1), *at)
-    return (read(img) if img.ndim == 3 else np.stack([read(img[..., c]) for c in range(img.shape[-1])], -1)), inside
+    at, inside = _places(A, img.shape[1])
+    read = lambda channel: bilinear(np.ascontiguousarray(channel, 'float32').reshape(-1), *at)
+    return (
+        read(img)
+        if img.ndim == 3
+        else np.stack([read(img[..., c]) for c in range(img.shape[-1])], -1)
+    ), inside
 
 # %% ../nbs/04_align.ipynb #8712c65c
 def maps(
-    turn, # (N,) radians
-    scale, # (N,) above 1 looks at more
-    mirror:bool=False, # Left and right exchanged
-)->np.ndarray: # (N, 2, 3)
+    turn,  # (N,) radians
+    scale,  # (N,) above 1 looks at more
+    mirror: bool = False,  # Left and right exchanged
+) -> np.ndarray:  # (N, 2, 3)
     "Maps that turn, scale and mirror about the centre."
-    c, s = np.cos(turn)*scale, np.sin(turn)*scale; zero = np.zeros_like(c); sign = -1 if mirror else 1
-    return np.stack([np.stack([c, -s, zero], 1), np.stack([sign*s, sign*c, zero], 1)], 1).astype('float32')
+    c, s = np.cos(turn) * scale, np.sin(turn) * scale
+    zero = np.zeros_like(c)
+    sign = -1 if mirror else 1
+    return np.stack(
+        [np.stack([c, -s, zero], 1), np.stack([sign * s, sign * c, zero], 1)], 1
+    ).astype('float32')
 
 # %% ../nbs/04_align.ipynb #ee163a30
-def _window(n): w = np.hanning(n + 2)[1:-1].astype('float32'); return np.outer(w, w)
+def _window(n):
+    w = np.hanning(n + 2)[1:-1].astype('float32')
+    return np.outer(w, w)
+
 
 def polar_grid(
-    pad:int, # Side of the spectrum
-    low:float, # Lowest frequency, cycles per `pad` pixels
-    high:float, # Highest
-    rings:int, # Number of frequencies, evenly on a logarithmic scale
-    angles:int, # Number of angles in half a turn
-)->tuple: # (index, part of a row, part of a column), for `spectrum`
+    pad: int,  # Side of the spectrum
+    low: float,  # Lowest frequency, cycles per `pad` pixels
+    high: float,  # Highest
+    rings: int,  # Number of frequencies, evenly on a logarithmic scale
+    angles: int,  # Number of angles in half a turn
+) -> tuple:  # (index, part of a row, part of a column), for `spectrum`
     "Where a spectrum is read."
-    r, a = np.geomspace(low, high, rings)[:, None], np.arange(angles)*np.pi/angles; y, x = r*np.sin(a), r*np.cos(a) + pad//2 # half a turn is enough: the other half is the same
-    return (np.floor(y)*pad + np.floor(x)).astype('int32'), (y % 1).astype('float32'), (x % 1).astype('float32')
+    r, a = np.geomspace(low, high, rings)[:, None], np.arange(angles) * np.pi / angles
+    y, x = (
+        r * np.sin(a),
+        r * np.cos(a) + pad // 2,
+    )  # half a turn is enough: the other half is the same
+    return (
+        (np.floor(y) * pad + np.floor(x)).astype('int32'),
+        (y % 1).astype('float32'),
+        (x % 1).astype('float32'),
+    )
+
 
 def spectrum(
-    g:np.ndarray, # (N, S, S)
-    pad:int, # Side to pad to
-    grid:tuple, # From `polar_grid`
-)->np.ndarray: # (N, rings, angles)
+    g: np.ndarray,  # (N, S, S)
+    pad: int,  # Side to pad to
+    grid: tuple,  # From `polar_grid`
+) -> np.ndarray:  # (N, rings, angles)
     "Logarithm of the amplitudes, by frequency and angle; shifting the picture hardly changes it."
-    rows = int(grid[0].max())//pad + 2; F = np.abs(_fft.rfft2(g*_window(g.shape[1]), s=(pad, pad), axes=(2, 1))[:, :rows]); F = np.concatenate([F[..., pad//2:], F[..., :pad//2]], -1)
-    return np.log1p(bilinear(F.reshape(-1), (np.arange(len(g))*rows*pad)[:, None, None] + grid[0], grid[1], grid[2], pad))
+    rows = int(grid[0].max()) // pad + 2
+    F = np.abs(_fft.rfft2(g * _window(g.shape[1]), s=(pad, pad), axes=(2, 1))[:, :rows])
+    F = np.concatenate([F[..., pad // 2 :], F[..., : pad // 2]], -1)
+    return np.log1p(
+        bilinear(
+            F.reshape(-1),
+            (np.arange(len(g)) * rows * pad)[:, None, None] + grid[0],
+            grid[1],
+            grid[2],
+            pad,
+        )
+    )
 
 # %% ../nbs/04_align.ipynb #a63f8001
 _RINGS, _ANGLES = 48, 64
-_GRID, _STEP = polar_grid(2*SIDE, 4, 52, _RINGS, _ANGLES), np.log(52/4)/(_RINGS - 1)
-_NEAR = np.r_[np.arange(6), np.arange(-5, 0)] # rings to look for a scale: up to 30 % either way
-_FEW = np.exp(2j*np.pi*np.outer(_NEAR, np.arange(2*_RINGS))/(2*_RINGS)).astype('complex64') # the inverse transform, of these rings alone
+_GRID, _STEP = polar_grid(2 * SIDE, 4, 52, _RINGS, _ANGLES), np.log(52 / 4) / (_RINGS - 1)
+_NEAR = np.r_[np.arange(6), np.arange(-5, 0)]  # rings to look for a scale: up to 30 % either way
+_FEW = np.exp(2j * np.pi * np.outer(_NEAR, np.arange(2 * _RINGS)) / (2 * _RINGS)).astype(
+    'complex64'
+)  # the inverse transform, of these rings alone
 _TAPER = np.hanning(_RINGS + 2)[1:-1].astype('float32')[None, :, None]
 
-def _polar(g): P = spectrum(g, 2*SIDE, _GRID); return (P - P.mean(2, keepdims=True))*_TAPER
 
-def _scale(F, by): F.real *= by; F.imag *= by; return F # in place; NumPy would make `by` complex first
+def _polar(g):
+    P = spectrum(g, 2 * SIDE, _GRID)
+    return (P - P.mean(2, keepdims=True)) * _TAPER
 
-def _waves(P): return _fft.fft(_fft.rfft(P, axis=2), 2*_RINGS, axis=1) # `rfft2`, without transforming the padding
 
-def _mirrored(W): return W[:, -np.arange(2*_RINGS)].conj() # waves of a spectrum whose angles go the other way round
+def _scale(F, by):  # in place; NumPy would make `by` complex first
+    F.real *= by
+    F.imag *= by
+    return F
+
+
+def _waves(P):  # `rfft2`, without transforming the padding
+    return _fft.fft(_fft.rfft(P, axis=2), 2 * _RINGS, axis=1)
+
+
+def _mirrored(W):  # waves of a spectrum whose angles go the other way round
+    return W[:, -np.arange(2 * _RINGS)].conj()
+
 
 def _turn_of(Fa, Fb):
-    C = Fb.conj(); C *= Fa; m = np.abs(C); _scale(C, 1/(m + .1*m.mean((1, 2), keepdims=True) + 1e-9))
-    c = _fft.irfft(np.matmul(_FEW, C), _ANGLES, axis=2, norm='forward') # `irfft2`, of the rings that matter
-    i, j = np.divmod((c*np.float32(1/(2*_RINGS*_ANGLES))).reshape(len(c), -1).argmax(1), _ANGLES)
-    return np.exp(_NEAR[i]*_STEP), j*np.pi/_ANGLES
+    C = Fb.conj()
+    C *= Fa
+    m = np.abs(C)
+    _scale(C, 1 / (m + 0.1 * m.mean((1, 2), keepdims=True) + 1e-9))
+    c = _fft.irfft(
+        np.matmul(_FEW, C), _ANGLES, axis=2, norm='forward'
+    )  # `irfft2`, of the rings that matter
+    i, j = np.divmod(
+        (c * np.float32(1 / (2 * _RINGS * _ANGLES))).reshape(len(c), -1).argmax(1), _ANGLES
+    )
+    return np.exp(_NEAR[i] * _STEP), j * np.pi / _ANGLES
+
 
 def turn_of(
-    a:np.ndarray, # (N, rings, angles) spectra
-    b:np.ndarray, # (N, rings, angles) of the others
-)->tuple: # (scale (N,), turn (N,) in radians, up to half a turn)
+    a: np.ndarray,  # (N, rings, angles) spectra
+    b: np.ndarray,  # (N, rings, angles) of the others
+) -> tuple:  # (scale (N,), turn (N,) in radians, up to half a turn)
     "By how much the second is scaled and turned against the first."
     return _turn_of(_waves(a), _waves(b))
 
 # %% ../nbs/04_align.ipynb #af0dbba3
 _F = np.hypot(np.fft.fftfreq(HALF)[:, None], np.fft.rfftfreq(HALF)[None])
-_BAND = ((_F > .05) & (_F < .4)).astype('float32'); _PEAK = _BAND[:, 1:].sum()*2/HALF**2
+_BAND = ((_F > 0.05) & (_F < 0.4)).astype('float32')
+_PEAK = _BAND[:, 1:].sum() * 2 / HALF**2
 
 _LOOK = _window(HALF)
 
-def _phases(g): F = _fft.rfft2(g*_LOOK, axes=(1, 2)); m = np.abs(F); return _scale(F, _BAND/(m + .05*m.mean((1, 2), keepdims=True) + 1e-9))
+
+def _phases(g):
+    F = _fft.rfft2(g * _LOOK, axes=(1, 2))
+    m = np.abs(F)
+    return _scale(F, _BAND / (m + 0.05 * m.mean((1, 2), keepdims=True) + 1e-9))
+
 
 def _shift_of(Fa, Fb):
     "(height of the peak, about 1 for the same picture; shift (N, 2) in pixels of 64)."
-    C = Fb.conj(); C *= Fa; c = _fft.irfft2(C, s=(HALF, HALF), axes=(1, 2), overwrite_x=True).reshape(len(C), -1); k = c.argmax(1); d = np.stack(np.divmod(k, HALF), 1)
-    return c[np.arange(len(c)), k]/_PEAK, np.where(d > HALF//2, d - HALF, d)*(SIDE/HALF)
+    C = Fb.conj()
+    C *= Fa
+    c = _fft.irfft2(C, s=(HALF, HALF), axes=(1, 2), overwrite_x=True).reshape(len(C), -1)
+    k = c.argmax(1)
+    d = np.stack(np.divmod(k, HALF), 1)
+    return c[np.arange(len(c)), k] / _PEAK, np.where(d > HALF // 2, d - HALF, d) * (SIDE / HALF)
 
-def _quarter(g, k, mirror): # the same as `warp` with `maps(k*pi/2, 1, mirror)`, exactly
+
+def _quarter(g, k, mirror):  # the same as `warp` with `maps(k*pi/2, 1, mirror)`, exactly
     return np.ascontiguousarray(np.rot90(g[:, :, ::-1] if mirror else g, -k, (1, 2)))
 
+
 def lay(
-    a:np.ndarray, # (N, 32, 32) grey
-    b:np.ndarray, # (N, 32, 32) of the others
-    Pa:np.ndarray, # Spectra of the first
-    Pb:np.ndarray, # Spectra of the others
-    first:np.ndarray|None=None, # (N,) which of `a` each of `b` is laid over, if several are laid over one
-)->tuple: # (maps (N, 2, 3), height of the peak (N,))
-    "How the second would have to lie to cover the first; whatever can be turned instead of the second, which there are more of, is."
-    n = len(b); of = slice(None) if first is None else first; Wa, Wb, Fb = _waves(Pa)[of], _waves(Pb), _phases(b); best, A = np.full(n, -1., 'float32'), maps(np.zeros(n), np.ones(n))
-    plain, over = (_phases(_quarter(a, k, False))[of] for k in (0, 2)) # upright, and upside down
-    def attempt(Fa, Fs, M, by): # a shift is seen through the part of the map `by` that the second went through
-        v, d = _shift_of(Fa, Fs); M[:, :, 2] = np.einsum('nij,nj->ni', by, d)
-        up = v > best; best[up] = v[up]; A[up] = M[up]
+    a: np.ndarray,  # (N, 32, 32) grey
+    b: np.ndarray,  # (N, 32, 32) of the others
+    Pa: np.ndarray,  # Spectra of the first
+    Pb: np.ndarray,  # Spectra of the others
+    # (N,) which of `a` each of `b` is laid over, if several are laid over one
+    first: np.ndarray | None = None,
+) -> tuple:  # (maps (N, 2, 3), height of the peak (N,))
+    """How the second would have to lie to cover the first; whatever can be turned instead of the
+    second, which there are more of, is.
+    """
+    n = len(b)
+    of = slice(None) if first is None else first
+    Wa, Wb, Fb = _waves(Pa)[of], _waves(Pb), _phases(b)
+    best, A = np.full(n, -1.0, 'float32'), maps(np.zeros(n), np.ones(n))
+    plain, over = (_phases(_quarter(a, k, False))[of] for k in (0, 2))  # upright, and upside down
+
+    def attempt(
+        Fa, Fs, M, by
+    ):  # a shift is seen through the part of the map `by` that the second went through
+        v, d = _shift_of(Fa, Fs)
+        M[:, :, 2] = np.einsum('nij,nj->ni', by, d)
+        up = v > best
+        best[up] = v[up]
+        A[up] = M[up]
+
     still = np.broadcast_to(-np.eye(2, dtype='float32'), (n, 2, 2))
     for mirror in (False, True):
-        for k in range(4): # the first turned back instead of the second turned
+        for k in range(4):  # the first turned back instead of the second turned
             Fa = (plain, None, over, None)[k] if not mirror else None
-            attempt(_phases(_quarter(a, k if mirror else -k, mirror))[of] if Fa is None else Fa, Fb, maps(np.full(n, k*np.pi/2), np.ones(n), mirror), still)
-        scale, turn = _turn_of(Wa, _mirrored(Wb) if mirror else Wb); M = maps(turn, scale, mirror); seen = _phases(warp(b, M)[0])
-        for Fa, sign in ((plain, 1), (over, -1)): attempt(Fa, seen, sign*M, -M[:, :, :2]) # another half turn of the second is one of the first
+            attempt(
+                _phases(_quarter(a, k if mirror else -k, mirror))[of] if Fa is None else Fa,
+                Fb,
+                maps(np.full(n, k * np.pi / 2), np.ones(n), mirror),
+                still,
+            )
+        scale, turn = _turn_of(Wa, _mirrored(Wb) if mirror else Wb)
+        M = maps(turn, scale, mirror)
+        seen = _phases(warp(b, M)[0])
+        for Fa, sign in ((plain, 1), (over, -1)):
+            attempt(
+                Fa, seen, sign * M, -M[:, :, :2]
+            )  # another half turn of the second is one of the first
     return A, best
 
 # %% ../nbs/04_align.ipynb #889a80e4
-_UNIT = .05; _UNITS = np.array([_UNIT, _UNIT, 1]*2, 'float32') # so that all six steps are of like size
+_UNIT = 0.05
+_UNITS = np.array([_UNIT, _UNIT, 1] * 2, 'float32')  # so that all six steps are of like size
 
-def _band(g, low=1., high=6.): return _ndimage.gaussian_filter(g, (0, low, low), truncate=3) - _ndimage.gaussian_filter(g, (0, high, high), truncate=2.5)
+
+def _band(g, low=1.0, high=6.0):
+    return _ndimage.gaussian_filter(g, (0, low, low), truncate=3) - _ndimage.gaussian_filter(
+        g, (0, high, high), truncate=2.5
+    )
+
 
 def _slopes(a):
-    s = a.shape[1]; gy, gx = np.gradient(a, axis=(1, 2)); Y, X = _axis(s)[:, None]*_UNIT, _axis(s)*_UNIT
-    return np.stack([gy*Y, gy*X, gy, gx*Y, gx*X, gx], -1).reshape(len(a), s*s, 6)
+    s = a.shape[1]
+    gy, gx = np.gradient(a, axis=(1, 2))
+    Y, X = _axis(s)[:, None] * _UNIT, _axis(s) * _UNIT
+    return np.stack([gy * Y, gy * X, gy, gx * Y, gx * X, gx], -1).reshape(len(a), s * s, 6)
+
 
 def _step(A, J, e, m):
     "One Gauss-Newton step: slopes J (N, P, 6), differences e and mask m (N, S, S)."
-    s = e.shape[1]; J = J*m.reshape(len(m), -1, 1); H = np.matmul(J.transpose(0, 2, 1), J)
-    H += np.eye(6, dtype='float32')*(5e-4*np.maximum(H[:, 2, 2], 1e-3))[:, None, None]
-    D = np.clip(np.linalg.solve(H, np.matmul(J.transpose(0, 2, 1), e.reshape(len(e), -1, 1)))[..., 0], -4, 4)
-    D = (D*_UNITS).reshape(-1, 2, 3); back = np.linalg.inv(np.eye(2, dtype='float32') + D[:, :, :2]); D[:, :, 2] *= SIDE/s; L = A[:, :, :2]
+    s = e.shape[1]
+    J = J * m.reshape(len(m), -1, 1)
+    H = np.matmul(J.transpose(0, 2, 1), J)
+    H += np.eye(6, dtype='float32') * (5e-4 * np.maximum(H[:, 2, 2], 1e-3))[:, None, None]
+    D = np.clip(
+        np.linalg.solve(H, np.matmul(J.transpose(0, 2, 1), e.reshape(len(e), -1, 1)))[..., 0], -4, 4
+    )
+    D = (D * _UNITS).reshape(-1, 2, 3)
+    back = np.linalg.inv(np.eye(2, dtype='float32') + D[:, :, :2])
+    D[:, :, 2] *= SIDE / s
+    L = A[:, :, :2]
     return np.concatenate([L @ back, A[:, :, 2:] - (L @ back @ D[:, :, 2:])], 2)
 
+
 def _both(ma, mb, A, black):
-    "Where to compare: where both show something, on black ground where either does; and the share of the first that the second covers."
-    if ma.all() and mb.all(): c = (ma.shape[1] - 1)/2; y, x = _seen_at(A, ma.shape[1]); inside = (np.abs(y) <= c) & (np.abs(x) <= c); return inside, inside.mean((1, 2))
-    seen, inside = warp(mb, A); m = np.where(black[:, None, None], ma | (seen > .01), ma & (seen > .99)) & inside
-    return m, np.where(m.sum((1, 2)) < .05*m[0].size, 0, inside.mean((1, 2)))
+    """Where to compare: where both show something, on black ground where either does; and the share
+    of the first that the second covers.
+    """
+    if ma.all() and mb.all():
+        c = (ma.shape[1] - 1) / 2
+        y, x = _seen_at(A, ma.shape[1])
+        inside = (np.abs(y) <= c) & (np.abs(x) <= c)
+        return inside, inside.mean((1, 2))
+    seen, inside = warp(mb, A)
+    m = np.where(black[:, None, None], ma | (seen > 0.01), ma & (seen > 0.99)) & inside
+    return m, np.where(m.sum((1, 2)) < 0.05 * m[0].size, 0, inside.mean((1, 2)))
+
 
 def correlation(
-    a:np.ndarray, # (N, S, S)
-    b:np.ndarray, # (N, S, S)
-    m:np.ndarray, # (N, S, S) bool, where to compare
-)->tuple: # (correlation (N,), a and b with mean 0 and equal scatter)
+    a: np.ndarray,  # (N, S, S)
+    b: np.ndarray,  # (N, S, S)
+    m: np.ndarray,  # (N, S, S) bool, where to compare
+) -> tuple:  # (correlation (N,), a and b with mean 0 and equal scatter)
     "Pearson's correlation over the part that both show."
-    w = m.astype('float32'); k = w.sum((1, 2)) + 1e-6
-    a, b = [(v - ((v*w).sum((1, 2))/k)[:, None, None])*w for v in (a, b)]; na, nb = [np.sqrt((v*v).sum((1, 2))) for v in (a, b)]
-    return (a*b).sum((1, 2))/(na*nb + 1e-6), a, b*(na/(nb + 1e-6))[:, None, None]
+    w = m.astype('float32')
+    k = w.sum((1, 2)) + 1e-6
+    a, b = [(v - ((v * w).sum((1, 2)) / k)[:, None, None]) * w for v in (a, b)]
+    na, nb = [np.sqrt((v * v).sum((1, 2))) for v in (a, b)]
+    return (a * b).sum((1, 2)) / (na * nb + 1e-6), a, b * (na / (nb + 1e-6))[:, None, None]
 
 # %% ../nbs/04_align.ipynb #d424042e
 def settle(
-    a:np.ndarray, # (N, S, S) band-passed
-    b:np.ndarray, # (N, S, S) band-passed
-    ma:np.ndarray, # (N, S, S) where the first shows something
-    mb:np.ndarray, # (N, S, S) where the second does, float
-    A:np.ndarray, # (N, 2, 3) maps to begin with
-    black:np.ndarray, # (N,) bool, from `black_ground`
-    steps:int=4, # Gauss-Newton steps
-    give_up:tuple=(.05, .15, .25, .35), # Correlation below which a pair is given up, by step
-)->tuple: # (maps, correlation (N,), overlap (N,))
+    a: np.ndarray,  # (N, S, S) band-passed
+    b: np.ndarray,  # (N, S, S) band-passed
+    ma: np.ndarray,  # (N, S, S) where the first shows something
+    mb: np.ndarray,  # (N, S, S) where the second does, float
+    A: np.ndarray,  # (N, 2, 3) maps to begin with
+    black: np.ndarray,  # (N,) bool, from `black_ground`
+    steps: int = 4,  # Gauss-Newton steps
+    # Correlation below which a pair is given up, by step
+    give_up: tuple = (0.05, 0.15, 0.25, 0.35),
+) -> tuple:  # (maps, correlation (N,), overlap (N,))
     "Correct the maps; a pair keeps the best that it had."
-    n = len(a); best, over, out, now = np.full(n, -1., 'float32'), np.zeros(n, 'float32'), A.copy(), A.copy()
+    n = len(a)
+    best, over, out, now = np.full(n, -1.0, 'float32'), np.zeros(n, 'float32'), A.copy(), A.copy()
     live, J = np.arange(n), _slopes(a)
     for i in range(steps + 1):
-        m, o = _both(ma[live], mb[live], now[live], black[live]); v, x, y = correlation(a[live], warp(b[live], now[live])[0], m)
-        up = (v > best[live]) & (o > .3); k = live[up]; best[k], out[k], over[k] = v[up], now[k], o[up]
-        keep = (best[live] > give_up[min(i, len(give_up) - 1)]) & (best[live] < .995)
-        if i == steps or not keep.any(): break
-        live, m, x, y = live[keep], m[keep], x[keep], y[keep]; now[live] = _step(now[live], J[live], y - x, m)
+        m, o = _both(ma[live], mb[live], now[live], black[live])
+        v, x, y = correlation(a[live], warp(b[live], now[live])[0], m)
+        up = (v > best[live]) & (o > 0.3)
+        k = live[up]
+        best[k], out[k], over[k] = v[up], now[k], o[up]
+        keep = (best[live] > give_up[min(i, len(give_up) - 1)]) & (best[live] < 0.995)
+        if i == steps or not keep.any():
+            break
+        live, m, x, y = live[keep], m[keep], x[keep], y[keep]
+        now[live] = _step(now[live], J[live], y - x, m)
     return out, best, over
 
 # %% ../nbs/04_align.ipynb #22966225
-def _halves(g): pairs = g[:, :, ::2] + g[:, :, 1::2]; return (pairs[:, ::2] + pairs[:, 1::2])*np.float32(.25)
+def _halves(g):
+    pairs = g[:, :, ::2] + g[:, :, 1::2]
+    return (pairs[:, ::2] + pairs[:, 1::2]) * np.float32(0.25)
+
 
 @dataclass
 class Prepared:
     "Thumbnails made ready to be laid over each other, 20 kB each."
-    grey:np.ndarray # (N, 64, 64) float16
-    half:np.ndarray # (N, 32, 32) float16, the same at half the side
-    mask:np.ndarray # (N, 64, 64) bool
-    polar:np.ndarray # (N, rings, angles) float16
-    black:np.ndarray # (N,) bool, from `black_ground`
+
+    grey: np.ndarray  # (N, 64, 64) float16
+    half: np.ndarray  # (N, 32, 32) float16, the same at half the side
+    mask: np.ndarray  # (N, 64, 64) bool
+    polar: np.ndarray  # (N, rings, angles) float16
+    black: np.ndarray  # (N,) bool, from `black_ground`
 
     @classmethod
-    def of(cls, x): # (N, 64, 64, 3) uint8
-        g, m = grey_of(standard(x)), something(x); black = black_ground(m); near = _ndimage.binary_erosion(m, np.ones((1, 3, 3), bool), border_value=1)
-        return cls(g.astype('float16'), _halves(g).astype('float16'), np.where(black[:, None, None], m, near), _polar(g).astype('float16'), black)
+    def of(cls, x):  # (N, 64, 64, 3) uint8
+        g, m = grey_of(standard(x)), something(x)
+        black = black_ground(m)
+        near = _ndimage.binary_erosion(m, np.ones((1, 3, 3), bool), border_value=1)
+        return cls(
+            g.astype('float16'),
+            _halves(g).astype('float16'),
+            np.where(black[:, None, None], m, near),
+            _polar(g).astype('float16'),
+            black,
+        )
+
     @classmethod
-    def joined(cls, parts): return cls(*(np.concatenate([getattr(p, k) for p in parts]) for k in ('grey', 'half', 'mask', 'polar', 'black')))
+    def joined(cls, parts):
+        return cls(
+            *(
+                np.concatenate([getattr(p, k) for p in parts])
+                for k in ('grey', 'half', 'mask', 'polar', 'black')
+            )
+        )
 
 # %% ../nbs/04_align.ipynb #1567db52
 def _detail(g):
-    "Fine detail, of equal strength everywhere: an outline counts no more than the grain of the chromatin."
-    z = _band(g, .7, 3); return z/(np.sqrt(_ndimage.gaussian_filter(z*z, (0, 2, 2), truncate=3)) + .05)
+    """Fine detail, of equal strength everywhere: an outline counts no more than the grain of the
+    chromatin.
+    """
+    z = _band(g, 0.7, 3)
+    return z / (np.sqrt(_ndimage.gaussian_filter(z * z, (0, 2, 2), truncate=3)) + 0.05)
+
 
 def _inside(g, m):
-    "The same within a mask, without the step at its edge (normalised convolution, Knutsson and Westin 1993)."
-    w = m.astype('float32'); g = (g - ((g*w).sum((1, 2))/(w.sum((1, 2)) + 1e-6))[:, None, None])*w; soft = lambda v, s: _ndimage.gaussian_filter(v, (0, s, s), truncate=3)
-    z = (soft(g, .7)/(soft(w, .7) + 1e-3) - soft(g, 3)/(soft(w, 3) + 1e-3))*w; return z/(np.sqrt(soft(z*z, 2)/(soft(w, 2) + 1e-3)) + .02)
+    """The same within a mask, without the step at its edge (normalised convolution, Knutsson and
+    Westin 1993).
+    """
+    w = m.astype('float32')
+    g = (g - ((g * w).sum((1, 2)) / (w.sum((1, 2)) + 1e-6))[:, None, None]) * w
+    soft = lambda v, s: _ndimage.gaussian_filter(v, (0, s, s), truncate=3)
+    z = (soft(g, 0.7) / (soft(w, 0.7) + 1e-3) - soft(g, 3) / (soft(w, 3) + 1e-3)) * w
+    return z / (np.sqrt(soft(z * z, 2) / (soft(w, 2) + 1e-3)) + 0.02)
+
 
 def _fine_fit(a, b, ma, mb, A, black):
-    "Correlation of fine detail. On black ground outlines agree too easily, all cells being round: there the inside decides, if enough of it is seen."
-    seen = warp(b, A)[0]; fit = correlation(_detail(a), _detail(seen), _both(ma, mb, A, black)[0])[0]; k = np.flatnonzero(black)
-    if not len(k): return fit
-    there, inside = warp(mb[k], A[k]); m = ma[k] & (there > .99) & inside; core = _ndimage.binary_erosion(m, np.ones((1, 3, 3), bool), border_value=1); enough = core.mean((1, 2)) >= .03
-    fit[k] = np.where(enough, correlation(_inside(a[k], m), _inside(seen[k], m), core)[0], fit[k]); return fit
+    """Correlation of fine detail. On black ground outlines agree too easily, all cells being round:
+    there the inside decides, if enough of it is seen.
+    """
+    seen = warp(b, A)[0]
+    fit = correlation(_detail(a), _detail(seen), _both(ma, mb, A, black)[0])[0]
+    k = np.flatnonzero(black)
+    if not len(k):
+        return fit
+    there, inside = warp(mb[k], A[k])
+    m = ma[k] & (there > 0.99) & inside
+    core = _ndimage.binary_erosion(m, np.ones((1, 3, 3), bool), border_value=1)
+    enough = core.mean((1, 2)) >= 0.03
+    fit[k] = np.where(enough, correlation(_inside(a[k], m), _inside(seen[k], m), core)[0], fit[k])
+    return fit
 
 # %% ../nbs/04_align.ipynb #aee60750
 def same_picture(
-    a:Prepared, # First pictures
-    i:np.ndarray, # (N,) which of them
-    b:Prepared, # Second pictures
-    j:np.ndarray, # (N,) which of them
-)->tuple: # (similarity (N,): correlation of fine detail where one lies over the other, up to 1; overlap (N,): share of the first that is seen in the second)
+    a: Prepared,  # First pictures
+    i: np.ndarray,  # (N,) which of them
+    b: Prepared,  # Second pictures
+    j: np.ndarray,  # (N,) which of them
+    # (similarity (N,): correlation of fine detail where one lies over the other, up to 1; overlap
+    # (N,): share of the first that is seen in the second)
+) -> tuple:
     "How well the second of each pair covers the first; pairs that plainly do not are left at 0."
-    own, of = np.unique(i, return_inverse=True); wide = lambda x, rows: x[rows].astype('float32') # each first picture is made ready once
-    A, peak = lay(wide(a.half, own), wide(b.half, j), wide(a.polar, own), wide(b.polar, j), of); fit, over = np.zeros((2, len(i)), 'float32')
-    k = np.flatnonzero(peak > .27)
-    if not len(k): return fit, over
-    ma, mb, black = a.mask[i[k]], b.mask[j[k]], a.black[i[k]] | b.black[j[k]]; small = lambda m: m[:, ::2, ::2] & m[:, 1::2, 1::2]
-    A, v, _ = settle(_band(wide(a.half, i[k]), .5, 3), _band(wide(b.half, j[k]), .5, 3), small(ma), small(mb).astype('float32'), A[k], black)
-    q = np.flatnonzero(v > .4); k, A, ma, mb, black = k[q], A[q], ma[q], mb[q].astype('float32'), black[q]
-    if not len(k): return fit, over
-    ga, gb = wide(a.grey, i[k]), wide(b.grey, j[k]); A, v, over[k] = settle(_band(ga), _band(gb), ma, mb, A, black, give_up=(.45, .5, .55))
-    q = np.flatnonzero(v > .55); k, A = k[q], A[q]
-    if len(k): fit[k] = _fine_fit(ga[q], gb[q], ma[q], mb[q], A, black[q])
+    own, of = np.unique(i, return_inverse=True)
+    wide = lambda x, rows: x[rows].astype('float32')  # each first picture is made ready once
+    A, peak = lay(wide(a.half, own), wide(b.half, j), wide(a.polar, own), wide(b.polar, j), of)
+    fit, over = np.zeros((2, len(i)), 'float32')
+    k = np.flatnonzero(peak > 0.27)
+    if not len(k):
+        return fit, over
+    ma, mb, black = a.mask[i[k]], b.mask[j[k]], a.black[i[k]] | b.black[j[k]]
+    small = lambda m: m[:, ::2, ::2] & m[:, 1::2, 1::2]
+    A, v, _ = settle(
+        _band(wide(a.half, i[k]), 0.5, 3),
+        _band(wide(b.half, j[k]), 0.5, 3),
+        small(ma),
+        small(mb).astype('float32'),
+        A[k],
+        black,
+    )
+    q = np.flatnonzero(v > 0.4)
+    k, A, ma, mb, black = k[q], A[q], ma[q], mb[q].astype('float32'), black[q]
+    if not len(k):
+        return fit, over
+    ga, gb = wide(a.grey, i[k]), wide(b.grey, j[k])
+    A, v, over[k] = settle(_band(ga), _band(gb), ma, mb, A, black, give_up=(0.45, 0.5, 0.55))
+    q = np.flatnonzero(v > 0.55)
+    k, A = k[q], A[q]
+    if len(k):
+        fit[k] = _fine_fit(ga[q], gb[q], ma[q], mb[q], A, black[q])
     return fit, over

@@ -1,4 +1,5 @@
 """Everything a notebook needs after `from leukocls.all import *`: leukocls, and fastai's vision names beneath it."""
+
 from fastai.vision.all import *
 
 from leukocls.align import same_picture

@@ -23,252 +23,553 @@ from .guard import Guard, Token, Worker, error_answer, page_of, wants_html
 from .upload import Form, Limits, Refused, open_upload
 
 # %% ../nbs/43_app.ipynb #6fcc4b26
-def _static(name): return resources.files('leukocls').joinpath('static', name).read_bytes()
+def _static(name):
+    return resources.files('leukocls').joinpath('static', name).read_bytes()
+
 
 def page_files(
-    lang:str='en', # Language of the texts: there must be a file texts.LANG.json
-)->tuple: # ({name: (content type, bytes)}, {key: text})
+    lang: str = 'en',  # Language of the texts: there must be a file texts.LANG.json
+) -> tuple:  # ({name: (content type, bytes)}, {key: text})
     "What the page consists of, and its texts."
-    try: texts = json.loads(_static(f'texts.{lang}.json')) if re.fullmatch('[a-z]{2}(-[A-Za-z]{2,4})?', lang) else None
-    except FileNotFoundError: texts = None
-    if texts is None: raise LeukoError(f'There are no texts in the language {lang!r}: texts.{lang}.json is missing in leukocls/static. Use "en".')
-    kinds = dict(css='text/css; charset=utf-8', js='text/javascript; charset=utf-8', svg='image/svg+xml')
-    return {n: (kinds[n.rsplit('.', 1)[1]], _static(n)) for n in ('app.css', 'app.js', 'login.js', 'icon.svg')} | {'texts.json': ('application/json', json.dumps(texts, ensure_ascii=False).encode())}, texts
+    try:
+        texts = (
+            json.loads(_static(f'texts.{lang}.json'))
+            if re.fullmatch('[a-z]{2}(-[A-Za-z]{2,4})?', lang)
+            else None
+        )
+    except FileNotFoundError:
+        texts = None
+    if texts is None:
+        raise LeukoError(
+            f'There are no texts in the language {lang!r}: texts.{lang}.json is missing in'
+            ' leukocls/static. Use "en".'
+        )
+    kinds = dict(
+        css='text/css; charset=utf-8', js='text/javascript; charset=utf-8', svg='image/svg+xml'
+    )
+    return {
+        n: (kinds[n.rsplit('.', 1)[1]], _static(n))
+        for n in ('app.css', 'app.js', 'login.js', 'icon.svg')
+    } | {'texts.json': ('application/json', json.dumps(texts, ensure_ascii=False).encode())}, texts
+
 
 def fill_page(
-    name:str, # File in leukocls/static
-    texts:dict, # Key → text
-    **more # Further texts; those that are HTML already end with `_html`
-)->bytes: # The page
+    name: str,  # File in leukocls/static
+    texts: dict,  # Key → text
+    **more,  # Further texts; those that are HTML already end with `_html`
+) -> bytes:  # The page
     "Put texts where a page says {{key}}."
-    words = {k: escape(str(v)) for k, v in texts.items()} | {k: escape(v) for k, v in more.items() if not k.endswith('_html')} | {k[:-5]: v for k, v in more.items() if k.endswith('_html')}
+    words = (
+        {k: escape(str(v)) for k, v in texts.items()}
+        | {k: escape(v) for k, v in more.items() if not k.endswith('_html')}
+        | {k[:-5]: v for k, v in more.items() if k.endswith('_html')}
+    )
     return re.sub(r'\{\{(\w+)\}\}', lambda m: words[m[1]], _static(name).decode('utf8')).encode()
 
 # %% ../nbs/43_app.ipynb #2dfde2d0
 def describe(
-    clf, # Classifier
-    key:str, # Name in the interface
-)->dict: # As in `Model` of the interface's description
+    clf,  # Classifier
+    key: str,  # Name in the interface
+) -> dict:  # As in `Model` of the interface's description
     "What the page tells about a model."
-    c = clf.config or {}; m, data, split = c.get('metrics') or {}, c.get('data') or {}, c.get('split') or {}; accuracy = m.get('accuracy') if isinstance(m.get('accuracy'), dict) else None
-    grey = Image.new('RGB', (64, 64), (128,)*3); said = clf.many([grey])[0]; leaks = (c.get('audit') or {}).get('leaks')
-    return dict(id=key, name=str(clf.name), title=str(c.get('title') or clf.name), classes=[str(k) for k in clf.classes], data=_data_words(data), created=str(c.get('created') or ''), licence=str(c.get('licence') or ''), n=m.get('n'), split=str(m.get('split') or ''),
-                accuracy=accuracy and {k: float(accuracy[k]) for k in ('value', 'low', 'high')}, calibrated=said.classes is not None, gate=said.in_domain is not None, nearest=bool(clf.nearest(grey, 1)),
-                how=str(split.get('note') or ''), notes=[f'The figures of this model are too good: {leaks} stood on two sides.'] if leaks else [])
+    c = clf.config or {}
+    m, data, split = c.get('metrics') or {}, c.get('data') or {}, c.get('split') or {}
+    accuracy = m.get('accuracy') if isinstance(m.get('accuracy'), dict) else None
+    grey = Image.new('RGB', (64, 64), (128,) * 3)
+    said = clf.many([grey])[0]
+    leaks = (c.get('audit') or {}).get('leaks')
+    return dict(
+        id=key,
+        name=str(clf.name),
+        title=str(c.get('title') or clf.name),
+        classes=[str(k) for k in clf.classes],
+        data=_data_words(data),
+        created=str(c.get('created') or ''),
+        licence=str(c.get('licence') or ''),
+        n=m.get('n'),
+        split=str(m.get('split') or ''),
+        accuracy=accuracy and {k: float(accuracy[k]) for k in ('value', 'low', 'high')},
+        calibrated=said.classes is not None,
+        gate=said.in_domain is not None,
+        nearest=bool(clf.nearest(grey, 1)),
+        how=str(split.get('note') or ''),
+        notes=[f'The figures of this model are too good: {leaks} stood on two sides.']
+        if leaks
+        else [],
+    )
 
 # %% ../nbs/43_app.ipynb #f67bbea2
 def _data_words(data):
     "What a model learned from, in words."
-    if isinstance(data, str) or data.get('name'): return data if isinstance(data, str) else str(data['name'])
+    if isinstance(data, str) or data.get('name'):
+        return data if isinstance(data, str) else str(data['name'])
     train, patients = (data.get('sides') or {}).get('train') or data.get('n'), data.get('patients')
     return f'{train:,} images' + (f' of {patients:,} patients' if patients else '') if train else ''
 
+
 def name_models(
-    classifiers:list, # Classifiers
-)->dict: # {key: (classifier, description)}
+    classifiers: list,  # Classifiers
+) -> dict:  # {key: (classifier, description)}
     "Give each model a key that is its own."
     out = {}
     for clf in classifiers:
         stem = re.sub(r'[^a-z0-9.]+', '-', str(clf.name).lower()).strip('-.')[:60] or 'model'
-        key = next(k for k in (f'{stem}{i}' for i in ('', *(f'-{n}' for n in range(2, 999)))) if k not in out); out[key] = clf, describe(clf, key)
+        key = next(
+            k
+            for k in (f'{stem}{i}' for i in ('', *(f'-{n}' for n in range(2, 999))))
+            if k not in out
+        )
+        out[key] = clf, describe(clf, key)
     return out
 
 # %% ../nbs/43_app.ipynb #5b48f9a8
 def describe_interface(
-    models:dict, # From `name_models`
-    version:str, # Of leukocls
-)->dict: # OpenAPI 3.1
+    models: dict,  # From `name_models`
+    version: str,  # Of leukocls
+) -> dict:  # OpenAPI 3.1
     "The interface's description, with the models and classes that this server has."
-    docs = json.loads(_static('openapi.json')); docs['info']['version'] = version; named = dict(model=list(models), label=sorted({c for _, m in models.values() for c in m['classes']}))
+    docs = json.loads(_static('openapi.json'))
+    docs['info']['version'] = version
+    named = dict(
+        model=list(models), label=sorted({c for _, m in models.values() for c in m['classes']})
+    )
     for ways in docs['paths'].values():
         for o in ways.values():
-            fields = o.get('requestBody', {}).get('content', {}).get('multipart/form-data', {}).get('schema', {}).get('properties', {})
-            for k in named.keys() & fields.keys(): fields[k]['enum'] = ['', *named[k]] # as if it were left out
+            fields = (
+                o.get('requestBody', {})
+                .get('content', {})
+                .get('multipart/form-data', {})
+                .get('schema', {})
+                .get('properties', {})
+            )
+            for k in named.keys() & fields.keys():
+                fields[k]['enum'] = ['', *named[k]]  # as if it were left out
     return docs
 
 # %% ../nbs/43_app.ipynb #8a4795c6
-FIELDS = ('name', 'label', 'probabilities', 'classes', 'refer', 'why', 'in_domain', 'warnings', 'error')
-_UNREADABLE = dict(label='', probabilities={}, classes=None, refer=False, why='', in_domain=None, warnings=[])
+FIELDS = (
+    'name',
+    'label',
+    'probabilities',
+    'classes',
+    'refer',
+    'why',
+    'in_domain',
+    'warnings',
+    'error',
+)
+_UNREADABLE = dict(
+    label='', probabilities={}, classes=None, refer=False, why='', in_domain=None, warnings=[]
+)
+
 
 def predict_work(
-    clf, # Classifier
-    files:list, # (field, name, bytes) of a form
-    limits:Limits, # How large an image may be
-): # Function of `alive` that gives a list of dicts with the `FIELDS`
+    clf,  # Classifier
+    files: list,  # (field, name, bytes) of a form
+    limits: Limits,  # How large an image may be
+):  # Function of `alive` that gives a list of dicts with the `FIELDS`
     "The work of a prediction, for the thread."
+
     def work(alive):
-        out, some, pixels = [None]*len(files), [], 0
+        out, some, pixels = [None] * len(files), [], 0
+
         def flush():
-            for (i, _, notes), p in zip(some, clf.many([im for _, im, _ in some]) if some else ()): p = p.to_dict(); out[i] = {k: p[k] for k in FIELDS} | dict(name=files[i][1], warnings=[*notes, *p['warnings']])
+            for (i, _, notes), p in zip(some, clf.many([im for _, im, _ in some]) if some else ()):
+                p = p.to_dict()
+                out[i] = {k: p[k] for k in FIELDS} | dict(
+                    name=files[i][1], warnings=[*notes, *p['warnings']]
+                )
             some.clear()
+
         for i, (_, name, data) in enumerate(files):
-            if not alive(): raise Refused(503, 'Nobody waits for this any more.')
-            try: im, notes = open_upload(data, limits)
-            except DataError as e: out[i] = dict(_UNREADABLE, name=name, error=str(e)); continue
-            some.append((i, im, notes)); pixels += im.width*im.height
-            if len(some) >= 8 or pixels > 16e6: flush(); pixels = 0
-        flush(); return out
+            if not alive():
+                raise Refused(503, 'Nobody waits for this any more.')
+            try:
+                im, notes = open_upload(data, limits)
+            except DataError as e:
+                out[i] = dict(_UNREADABLE, name=name, error=str(e))
+                continue
+            some.append((i, im, notes))
+            pixels += im.width * im.height
+            if len(some) >= 8 or pixels > 16e6:
+                flush()
+                pixels = 0
+        flush()
+        return out
+
     return work
 
 # %% ../nbs/43_app.ipynb #3eea3afc
 def _one(clf, file, limits, then):
     "The work on a single image, which must be readable."
+
     def work(alive):
-        try: return then(open_upload(file[2], limits)[0])
-        except DataError as e: raise Refused(422, f'The image cannot be read: {e}.') from None
+        try:
+            return then(open_upload(file[2], limits)[0])
+        except DataError as e:
+            raise Refused(422, f'The image cannot be read: {e}.') from None
+
     return work
 
 # %% ../nbs/43_app.ipynb #ca86e8fb
 def heat_rows(
-    heat:np.ndarray, # (h, w) from 0 to 1
-)->list: # At most 64 rows of at most 64 numbers
+    heat: np.ndarray,  # (h, w) from 0 to 1
+) -> list:  # At most 64 rows of at most 64 numbers
     "A heat map as JSON can hold it."
-    heat = np.nan_to_num(np.clip(np.asarray(heat, 'float32'), 0, 1)); h, w = heat.shape
+    heat = np.nan_to_num(np.clip(np.asarray(heat, 'float32'), 0, 1))
+    h, w = heat.shape
     small = np.asarray(Image.fromarray(heat).resize((min(w, 64), min(h, 64)), Image.Resampling.BOX))
     return [[round(float(v), 3) for v in row] for row in np.clip(small, 0, 1)]
 
 # %% ../nbs/43_app.ipynb #f054b18a
 class Room:
     "Bytes of uploads that are in memory, of all requests together."
-    def __init__(self, most:int): self.most, self.taken = most, 0 # most: bytes
+
+    def __init__(self, most: int):  # most: bytes
+        self.most, self.taken = most, 0
+
     def take(self, n):
-        if self.taken + n > self.most: raise Refused(503, 'The server holds as many uploads as it can. Try again in 5 seconds.', Retry_After=5)
+        if self.taken + n > self.most:
+            raise Refused(
+                503,
+                'The server holds as many uploads as it can. Try again in 5 seconds.',
+                Retry_After=5,
+            )
         self.taken += n
 
+
 async def read_form(
-    request, # Starlette's request
-    limits:Limits, # How much, how long
-    room:Room, # What all requests share
-    keep:list, # Gets the number of bytes taken, to be given back
-)->Form: # Whole
+    request,  # Starlette's request
+    limits: Limits,  # How much, how long
+    room: Room,  # What all requests share
+    keep: list,  # Gets the number of bytes taken, to be given back
+) -> Form:  # Whole
     "Read a form into memory, not to disk."
-    declared, client_gone = request.headers.get('content-length', ''), need('starlette.requests', 'app', 'the web page').ClientDisconnect
-    too_much = Refused(413, f'More than {limits.body/1e6:g} MB in one request. Send fewer images at a time.')
+    declared, client_gone = (
+        request.headers.get('content-length', ''),
+        need('starlette.requests', 'app', 'the web page').ClientDisconnect,
+    )
+    too_much = Refused(
+        413, f'More than {limits.body / 1e6:g} MB in one request. Send fewer images at a time.'
+    )
     form = Form(request.headers.get('content-type', ''), limits)
-    if declared.isdigit() and int(declared) > limits.body: raise too_much
+    if declared.isdigit() and int(declared) > limits.body:
+        raise too_much
+
     async def read():
         async for piece in request.stream():
-            if sum(keep) + len(piece) > limits.body: raise too_much
-            room.take(len(piece)); keep.append(len(piece))
-            if piece: form.feed(piece)
-    try: await asyncio.wait_for(read(), limits.upload_seconds)
-    except asyncio.TimeoutError: raise Refused(408, f'The images did not arrive within {limits.upload_seconds:g} seconds. Send fewer at a time.') from None
-    except client_gone: raise Refused(400, 'The connection was closed.') from None
+            if sum(keep) + len(piece) > limits.body:
+                raise too_much
+            room.take(len(piece))
+            keep.append(len(piece))
+            if piece:
+                form.feed(piece)
+
+    try:
+        await asyncio.wait_for(read(), limits.upload_seconds)
+    except asyncio.TimeoutError:
+        raise Refused(
+            408,
+            f'The images did not arrive within {limits.upload_seconds:g} seconds. Send fewer at a'
+            ' time.',
+        ) from None
+    except client_gone:
+        raise Refused(400, 'The connection was closed.') from None
     return form.end()
 
 # %% ../nbs/43_app.ipynb #d3acfa2f
 class Desk:
     "What the routes share: models, limits, the thread, the texts."
+
     def __init__(self, classifiers, limits, lang):
-        if not classifiers: raise LeukoError('There is no model to serve. Name one bundle or more.')
-        self.models, self.limits, self.room, (self.files, self.texts) = name_models(classifiers), limits, Room(limits.memory), page_files(lang); self.worker = Worker(limits)
-        version = late('leukocls:__version__'); self.page = fill_page('page.html', self.texts, version=version, research=RESEARCH_ONLY); self.docs = describe_interface(self.models, version)
-        self.about = dict(models=[m for _, m in self.models.values()], limits=dict(bytes=limits.body, files=limits.files, pixels=limits.pixels, side=limits.side), research_only=RESEARCH_ONLY, version=version)
+        if not classifiers:
+            raise LeukoError('There is no model to serve. Name one bundle or more.')
+        self.models, self.limits, self.room, (self.files, self.texts) = (
+            name_models(classifiers),
+            limits,
+            Room(limits.memory),
+            page_files(lang),
+        )
+        self.worker = Worker(limits)
+        version = late('leukocls:__version__')
+        self.page = fill_page('page.html', self.texts, version=version, research=RESEARCH_ONLY)
+        self.docs = describe_interface(self.models, version)
+        self.about = dict(
+            models=[m for _, m in self.models.values()],
+            limits=dict(
+                bytes=limits.body, files=limits.files, pixels=limits.pixels, side=limits.side
+            ),
+            research_only=RESEARCH_ONLY,
+            version=version,
+        )
 
     async def ask(self, request, make, urgent=True, single=False):
         "Read the form, let the thread work, and answer; `make(clf, form)` gives the work."
         keep = []
         try:
-            form = await read_form(request, self.limits, self.room, keep); clf, about = self._chosen(form, single)
-            work, gone = asyncio.ensure_future(self.worker.do(make(clf, form), request.client.host if request.client else '', urgent)), asyncio.ensure_future(_left(request))
-            try: await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            finally: gone.cancel()
-            if not work.done(): work.cancel(); raise Refused(400, 'The connection was closed.')
+            form = await read_form(request, self.limits, self.room, keep)
+            clf, about = self._chosen(form, single)
+            work, gone = (
+                asyncio.ensure_future(
+                    self.worker.do(
+                        make(clf, form), request.client.host if request.client else '', urgent
+                    )
+                ),
+                asyncio.ensure_future(_left(request)),
+            )
+            try:
+                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
+            if not work.done():
+                work.cancel()
+                raise Refused(400, 'The connection was closed.')
             return dict(model=about['id'], **work.result(), research_only=RESEARCH_ONLY)
-        finally: self.room.taken -= sum(keep)
+        finally:
+            self.room.taken -= sum(keep)
 
     def _chosen(self, form, single):
-        key = form.fields.get('model') or next(iter(self.models)); wrong = {n for n, _, _ in form.files} - {'images'} | set(form.fields) - {'model', 'label'}
-        if wrong: raise Refused(422, f'The form has a field that is not known, or text where a file is meant: {", ".join(sorted(repr(w[:40]) for w in wrong))}. Send files as "images", with a file name.')
-        if not form.files: raise Refused(422, 'There is no image in the form. Send files as "images".')
-        if single and len(form.files) > 1: raise Refused(422, 'One image at a time here.')
-        if key not in self.models: raise Refused(422, f'There is no model {key[:60]!r}. Known: {", ".join(self.models)}.')
+        key = form.fields.get('model') or next(iter(self.models))
+        wrong = {n for n, _, _ in form.files} - {'images'} | set(form.fields) - {'model', 'label'}
+        if wrong:
+            raise Refused(
+                422,
+                'The form has a field that is not known, or text where a file is meant:'
+                f' {", ".join(sorted(repr(w[:40]) for w in wrong))}. Send files as "images", with a'
+                ' file name.',
+            )
+        if not form.files:
+            raise Refused(422, 'There is no image in the form. Send files as "images".')
+        if single and len(form.files) > 1:
+            raise Refused(422, 'One image at a time here.')
+        if key not in self.models:
+            raise Refused(422, f'There is no model {key[:60]!r}. Known: {", ".join(self.models)}.')
         return self.models[key]
 
 # %% ../nbs/43_app.ipynb #b8f696a0
 async def _left(request):
     "Comes back when the client has gone."
-    while (await request.receive())['type'] != 'http.disconnect': pass
+    while (await request.receive())['type'] != 'http.disconnect':
+        pass
 
 # %% ../nbs/43_app.ipynb #02a529ae
 def _routes(desk, token):
     "Path → function of a request."
-    R = need('starlette.responses', 'app', 'the web page'); reply = lambda data, status=200: R.Response(json.dumps(data, ensure_ascii=False, allow_nan=False), status, media_type='application/json')
-    async def page(request): return R.HTMLResponse(desk.page)
+    R = need('starlette.responses', 'app', 'the web page')
+    reply = lambda data, status=200: R.Response(
+        json.dumps(data, ensure_ascii=False, allow_nan=False), status, media_type='application/json'
+    )
+
+    async def page(request):
+        return R.HTMLResponse(desk.page)
+
     async def static(request):
-        if request.path_params['name'] not in desk.files: raise Refused(404, 'There is nothing here.')
-        kind, body = desk.files[request.path_params['name']]; return R.Response(body, headers={'content-type': kind})
-    async def models(request): return reply(desk.about)
-    async def docs(request): return R.HTMLResponse(docs_page(desk.docs, desk.texts['lang'])) if wants_html(request.headers) else reply(desk.docs)
-    async def health(request): stuck = desk.worker.stuck(); return reply(dict(status='stuck' if stuck else 'ok', waiting=desk.worker.waiting()), 503 if stuck else 200)
+        if request.path_params['name'] not in desk.files:
+            raise Refused(404, 'There is nothing here.')
+        kind, body = desk.files[request.path_params['name']]
+        return R.Response(body, headers={'content-type': kind})
+
+    async def models(request):
+        return reply(desk.about)
+
+    async def docs(request):
+        return (
+            R.HTMLResponse(docs_page(desk.docs, desk.texts['lang']))
+            if wants_html(request.headers)
+            else reply(desk.docs)
+        )
+
+    async def health(request):
+        stuck = desk.worker.stuck()
+        return reply(
+            dict(status='stuck' if stuck else 'ok', waiting=desk.worker.waiting()),
+            503 if stuck else 200,
+        )
+
     async def predict(request):
-        def make(clf, form): work = predict_work(clf, form.files, desk.limits); return lambda alive: dict(results=work(alive))
+        def make(clf, form):
+            work = predict_work(clf, form.files, desk.limits)
+            return lambda alive: dict(results=work(alive))
+
         return reply(await desk.ask(request, make))
+
     async def heat(request):
         def make(clf, form):
             label = form.fields.get('label') or None
-            if label and label not in clf.classes: raise Refused(422, f'The model has no class {label[:60]!r}. Known: {", ".join(clf.classes)}.')
-            def then(im): chosen = label or clf(im).label; return dict(label=chosen, values=heat_rows(clf.heat(im, chosen)))
+            if label and label not in clf.classes:
+                raise Refused(
+                    422, f'The model has no class {label[:60]!r}. Known: {", ".join(clf.classes)}.'
+                )
+
+            def then(im):
+                chosen = label or clf(im).label
+                return dict(label=chosen, values=heat_rows(clf.heat(im, chosen)))
+
             return _one(clf, form.files[0], desk.limits, then)
+
         return reply(await desk.ask(request, make, urgent=False, single=True))
+
     async def nearest(request):
-        then = lambda clf: lambda im: dict(nearest=[dict(label=str(n['label']), similarity=float(np.clip(n['similarity'], 0, 1)), jpeg=base64.b64encode(n['jpeg']).decode()) for n in clf.nearest(im, 5)])
-        return reply(await desk.ask(request, lambda clf, form: _one(clf, form.files[0], desk.limits, then(clf)), single=True))
-    return {'/': page, '/static/{name}': static, '/api/models': models, '/api/docs': docs, '/healthz': health, '/api/predict': (predict, 'POST'), '/api/heat': (heat, 'POST'), '/api/nearest': (nearest, 'POST'), **(_login_routes(desk, token, R) if token else {})}
+        then = lambda clf: (
+            lambda im: dict(
+                nearest=[
+                    dict(
+                        label=str(n['label']),
+                        similarity=float(np.clip(n['similarity'], 0, 1)),
+                        jpeg=base64.b64encode(n['jpeg']).decode(),
+                    )
+                    for n in clf.nearest(im, 5)
+                ]
+            )
+        )
+        return reply(
+            await desk.ask(
+                request,
+                lambda clf, form: _one(clf, form.files[0], desk.limits, then(clf)),
+                single=True,
+            )
+        )
+
+    return {
+        '/': page,
+        '/static/{name}': static,
+        '/api/models': models,
+        '/api/docs': docs,
+        '/healthz': health,
+        '/api/predict': (predict, 'POST'),
+        '/api/heat': (heat, 'POST'),
+        '/api/nearest': (nearest, 'POST'),
+        **(_login_routes(desk, token, R) if token else {}),
+    }
 
 # %% ../nbs/43_app.ipynb #c82b0f3f
 def _login_routes(desk, token, R):
     "The form for the token, and what becomes of it."
-    form = lambda wrong='': fill_page('login.html', desk.texts, research=RESEARCH_ONLY, wrong_html=wrong and f'<p class="alert" role="alert">{escape(desk.texts["login_wrong"])}</p>')
+    form = lambda wrong='': fill_page(
+        'login.html',
+        desk.texts,
+        research=RESEARCH_ONLY,
+        wrong_html=wrong
+        and f'<p class="alert" role="alert">{escape(desk.texts["login_wrong"])}</p>',
+    )
+
     async def login(request):
-        if request.method != 'POST': return R.HTMLResponse(form())
+        if request.method != 'POST':
+            return R.HTMLResponse(form())
         body = b''
         async for piece in request.stream():
             body += piece
-            if len(body) > 2000: raise Refused(413, 'That is no token.')
-        if not token.right(parse_qs(body.decode('latin-1')).get('token', [''])[0].strip()): await asyncio.sleep(.5); return R.HTMLResponse(form('wrong'), 401)
-        back = R.RedirectResponse('./', 303); back.headers['set-cookie'] = f'{token.cookie}={token.new_cookie()}; HttpOnly; SameSite=Strict; Max-Age={token.hours*3600}' + ('; Secure' if request.url.scheme == 'https' else ''); return back
+            if len(body) > 2000:
+                raise Refused(413, 'That is no token.')
+        if not token.right(parse_qs(body.decode('latin-1')).get('token', [''])[0].strip()):
+            await asyncio.sleep(0.5)
+            return R.HTMLResponse(form('wrong'), 401)
+        back = R.RedirectResponse('./', 303)
+        back.headers['set-cookie'] = (
+            f'{token.cookie}={token.new_cookie()}; HttpOnly; SameSite=Strict;'
+            f' Max-Age={token.hours * 3600}' + ('; Secure' if request.url.scheme == 'https' else '')
+        )
+        return back
+
     return {'/login': (login, 'GET POST')}
 
 # %% ../nbs/43_app.ipynb #241df0c5
 def docs_page(
-    docs:dict, # Description in OpenAPI 3.1
-    lang:str='en', # Language of the text
-)->bytes: # A page
+    docs: dict,  # Description in OpenAPI 3.1
+    lang: str = 'en',  # Language of the text
+) -> bytes:  # A page
     "The description of the interface for people."
     rows = []
     for path, ways in docs['paths'].items():
         for way, o in ways.items():
-            fields = o.get('requestBody', {}).get('content', {}).get('multipart/form-data', {}).get('schema', {}).get('properties', {})
-            call = ' '.join(['curl', *(f"-F {k}={'@cell.jpg' if k == 'images' else '…'}" for k in fields), f'http://127.0.0.1:8000{path}'])
-            table = ''.join(f'<tr><th scope="row"><code>{escape(k)}</code></th><td>{escape(v.get("description", ""))}</td></tr>' for k, v in fields.items())
-            rows.append(f'<h2>{way.upper()} {escape(path)}</h2><p>{escape(o["summary"])}. {escape(o.get("description", ""))}</p><table>{table}</table><pre>{escape(call)}</pre><p class="small">{escape(", ".join(o["responses"]))}</p>')
-    result = ''.join(f'<tr><th scope="row"><code>{escape(k)}</code></th><td>{escape(v.get("description", ""))}</td></tr>' for k, v in docs['components']['schemas']['Prediction']['properties'].items())
-    return page_of('leukocls', f'<p><a href="../">leukocls</a></p><h1>leukocls {escape(docs["info"]["version"])}</h1><p>{escape(docs["info"]["description"])}</p><p class="small">OpenAPI 3.1: <code>curl http://127.0.0.1:8000/api/docs</code></p>{"".join(rows)}<h2>Prediction</h2><table>{result}</table>', '/api/docs', lang)
+            fields = (
+                o.get('requestBody', {})
+                .get('content', {})
+                .get('multipart/form-data', {})
+                .get('schema', {})
+                .get('properties', {})
+            )
+            call = ' '.join(
+                [
+                    'curl',
+                    *(f"-F {k}={'@cell.jpg' if k == 'images' else '…'}" for k in fields),
+                    f'http://127.0.0.1:8000{path}',
+                ]
+            )
+            table = ''.join(
+                '<tr><th'
+                f' scope="row"><code>{escape(k)}</code></th><td>{escape(v.get("description", ""))}</td></tr>'
+                for k, v in fields.items()
+            )
+            rows.append(
+                f'<h2>{way.upper()} {escape(path)}</h2><p>{escape(o["summary"])}.'
+                f' {escape(o.get("description", ""))}</p><table>{table}</table><pre>{escape(call)}</pre><p'
+                f' class="small">{escape(", ".join(o["responses"]))}</p>'
+            )
+    result = ''.join(
+        '<tr><th'
+        f' scope="row"><code>{escape(k)}</code></th><td>{escape(v.get("description", ""))}</td></tr>'
+        for k, v in docs['components']['schemas']['Prediction']['properties'].items()
+    )
+    return page_of(
+        'leukocls',
+        '<p><a href="../">leukocls</a></p><h1>leukocls'
+        f' {escape(docs["info"]["version"])}</h1><p>{escape(docs["info"]["description"])}</p><p'
+        ' class="small">OpenAPI 3.1: <code>curl'
+        f' http://127.0.0.1:8000/api/docs</code></p>{"".join(rows)}<h2>Prediction</h2><table>{result}</table>',
+        '/api/docs',
+        lang,
+    )
 
 # %% ../nbs/43_app.ipynb #0733bbab
 def make_app(
-    classifiers:list, # Classifiers, from `Classifier.load`
-    token:Token|None=None, # Needed by everybody, if given
-    limits:Limits=Limits(), # What is too large, too many, too slow
-    lang:str='en', # Language of the texts
-    log=None, # Called with a line about an unexpected error
-    **guard # Further arguments of `Guard`: names, numbers, frames
-): # ASGI application; its `desk` holds models and thread
+    classifiers: list,  # Classifiers, from `Classifier.load`
+    token: Token | None = None,  # Needed by everybody, if given
+    limits: Limits = Limits(),  # What is too large, too many, too slow
+    lang: str = 'en',  # Language of the texts
+    log=None,  # Called with a line about an unexpected error
+    **guard,  # Further arguments of `Guard`: names, numbers, frames
+):  # ASGI application; its `desk` holds models and thread
     "The whole application, behind its guard."
-    S = need('starlette.applications', 'app', 'the web page'); route = need('starlette.routing', 'app', 'the web page').Route; http_error, answer = need('starlette.exceptions', 'app', 'the web page').HTTPException, need('starlette.responses', 'app', 'the web page').Response
+    S = need('starlette.applications', 'app', 'the web page')
+    route = need('starlette.routing', 'app', 'the web page').Route
+    http_error, answer = (
+        need('starlette.exceptions', 'app', 'the web page').HTTPException,
+        need('starlette.responses', 'app', 'the web page').Response,
+    )
     said = {404: 'There is nothing here.', 405: 'This path does not take this method.'}
+
     async def refused(request, e):
-        status, words, headers = (e.status, str(e), e.headers) if isinstance(e, Refused) else (e.status_code, said.get(e.status_code, 'This request cannot be served.'), e.headers or {}) if isinstance(e, http_error) else (500, 'Something went wrong in the server. The other images are not affected.', {})
-        kind, body = error_answer(status, words, wants_html(request.headers), request.url.path); return answer(body, status, {**headers, 'content-type': kind})
-    desk = Desk(classifiers, limits, lang); routes = _routes(desk, token); entry = lambda f: (f, ['GET']) if callable(f) else (f[0], f[1].split())
-    app = S.Starlette(routes=[route(path, entry(f)[0], methods=entry(f)[1]) for path, f in routes.items()], exception_handlers={http_error: refused, Refused: refused, Exception: refused}); app.router.redirect_slashes = False
-    guarded = Guard(app, token, log=log, **guard); guarded.desk = desk; return guarded
+        status, words, headers = (
+            (e.status, str(e), e.headers)
+            if isinstance(e, Refused)
+            else (
+                e.status_code,
+                said.get(e.status_code, 'This request cannot be served.'),
+                e.headers or {},
+            )
+            if isinstance(e, http_error)
+            else (500, 'Something went wrong in the server. The other images are not affected.', {})
+        )
+        kind, body = error_answer(status, words, wants_html(request.headers), request.url.path)
+        return answer(body, status, {**headers, 'content-type': kind})
+
+    desk = Desk(classifiers, limits, lang)
+    routes = _routes(desk, token)
+    entry = lambda f: (f, ['GET']) if callable(f) else (f[0], f[1].split())
+    app = S.Starlette(
+        routes=[route(path, entry(f)[0], methods=entry(f)[1]) for path, f in routes.items()],
+        exception_handlers={http_error: refused, Refused: refused, Exception: refused},
+    )
+    app.router.redirect_slashes = False
+    guarded = Guard(app, token, log=log, **guard)
+    guarded.desk = desk
+    return guarded
 
 # %% ../nbs/43_app.ipynb #b8a7c103
 def show(
-    what, # Run, bundle folder, Classifier, or a list of them
-    **kwargs # As in `leukocls.serve.show`: height, images
-): # What a notebook shows
+    what,  # Run, bundle folder, Classifier, or a list of them
+    **kwargs,  # As in `leukocls.serve.show`: height, images
+):  # What a notebook shows
     "The web page in a notebook."
     return late('leukocls.serve:show')(what, **kwargs)

@@ -11,61 +11,153 @@ from torch.nn import functional as F
 
 # %% ../nbs/02_architectures.ipynb #4530edca
 class FlattenTo(nn.Flatten):
-    "Flatten maps of a known side; maps of another side are averaged to it first, so that the dense layers behind keep their shape."
-    def __init__(self,
-        side:int, # Side of the maps at the paper's own input size
-    ): super().__init__(); self.side = side
-    def forward(self, x): return super().forward(x if x.shape[-1] == self.side else F.adaptive_avg_pool2d(x, self.side))
+    """Flatten maps of a known side; maps of another side are averaged to it first, so that the
+    dense layers behind keep their shape.
+    """
+
+    def __init__(
+        self,
+        side: int,  # Side of the maps at the paper's own input size
+    ):
+        super().__init__()
+        self.side = side
+
+    def forward(self, x):
+        return super().forward(
+            x if x.shape[-1] == self.side else F.adaptive_avg_pool2d(x, self.side)
+        )
 
 # %% ../nbs/02_architectures.ipynb #f484987c
 def modified_cnn(
-    classes:int=4, # Number of classes
-    channels:int=1, # 1 for grey, 3 for RGB
-)->nn.Module: # (N, channels, 50, 50) → (N, classes) logits
-    "P3's modified CNN: three 3×3 convolutions (32, 64, 64 maps), each with ReLU and 2×2 max pooling, then two dense layers of 128."
+    classes: int = 4,  # Number of classes
+    channels: int = 1,  # 1 for grey, 3 for RGB
+) -> nn.Module:  # (N, channels, 50, 50) → (N, classes) logits
+    """P3's modified CNN: three 3×3 convolutions (32, 64, 64 maps), each with ReLU and 2×2 max
+    pooling, then two dense layers of 128.
+    """
     layers, before = [], channels
-    for maps in (32, 64, 64): layers += [nn.Conv2d(before, maps, 3), nn.ReLU(), nn.MaxPool2d(2)]; before = maps
-    return nn.Sequential(*layers, FlattenTo(4), nn.Linear(64*4*4, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, classes))
+    for maps in (32, 64, 64):
+        layers += [nn.Conv2d(before, maps, 3), nn.ReLU(), nn.MaxPool2d(2)]
+        before = maps
+    return nn.Sequential(
+        *layers,
+        FlattenTo(4),
+        nn.Linear(64 * 4 * 4, 128),
+        nn.ReLU(),
+        nn.Linear(128, 128),
+        nn.ReLU(),
+        nn.Linear(128, classes),
+    )
 
 # %% ../nbs/02_architectures.ipynb #730f4c7c
 def traditional_cnn(
-    classes:int=2, # Number of classes
-    channels:int=3, # 3 for RGB
-)->nn.Module: # (N, channels, H, W) → (N, classes) logits
-    "P1's traditional CNN: convolution, ReLU and max pooling three times, then dense layers with dropout. Its sizes are not stated; these are the usual ones."
+    classes: int = 2,  # Number of classes
+    channels: int = 3,  # 3 for RGB
+) -> nn.Module:  # (N, channels, H, W) → (N, classes) logits
+    """P1's traditional CNN: convolution, ReLU and max pooling three times, then dense layers with
+    dropout. Its sizes are not stated; these are the usual ones.
+    """
     layers, before = [], channels
-    for maps in (32, 64, 128): layers += [nn.Conv2d(before, maps, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]; before = maps
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Dropout(.5), nn.Linear(128*49, 128), nn.ReLU(), nn.Dropout(.5), nn.Linear(128, classes))
+    for maps in (32, 64, 128):
+        layers += [nn.Conv2d(before, maps, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        before = maps
+    return nn.Sequential(
+        *layers,
+        nn.AdaptiveAvgPool2d(7),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(128 * 49, 128),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(128, classes),
+    )
+
 
 def alexnet(
-    classes:int=2, # Number of classes
-    channels:int=3, # 3 for RGB
-)->nn.Module: # (N, channels, 224, 224) → (N, classes) logits
-    "AlexNet with one tower (Krizhevsky 2014): five convolutions, three dense layers, dropout before the first two."
-    conv = lambda i, o, k, **kw: [nn.Conv2d(i, o, k, **kw), nn.ReLU()]; pool = nn.MaxPool2d(3, 2)
-    return nn.Sequential(*conv(channels, 64, 11, stride=4, padding=2), pool, *conv(64, 192, 5, padding=2), pool, *conv(192, 384, 3, padding=1), *conv(384, 256, 3, padding=1), *conv(256, 256, 3, padding=1), pool,
-        FlattenTo(6), nn.Dropout(.5), nn.Linear(256*36, 4096), nn.ReLU(), nn.Dropout(.5), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, classes))
+    classes: int = 2,  # Number of classes
+    channels: int = 3,  # 3 for RGB
+) -> nn.Module:  # (N, channels, 224, 224) → (N, classes) logits
+    """AlexNet with one tower (Krizhevsky 2014): five convolutions, three dense layers, dropout
+    before the first two.
+    """
+    conv = lambda i, o, k, **kw: [nn.Conv2d(i, o, k, **kw), nn.ReLU()]
+    pool = nn.MaxPool2d(3, 2)
+    return nn.Sequential(
+        *conv(channels, 64, 11, stride=4, padding=2),
+        pool,
+        *conv(64, 192, 5, padding=2),
+        pool,
+        *conv(192, 384, 3, padding=1),
+        *conv(384, 256, 3, padding=1),
+        *conv(256, 256, 3, padding=1),
+        pool,
+        FlattenTo(6),
+        nn.Dropout(0.5),
+        nn.Linear(256 * 36, 4096),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(4096, 4096),
+        nn.ReLU(),
+        nn.Linear(4096, classes),
+    )
 
 # %% ../nbs/02_architectures.ipynb #8ec53114
 def cml1(
-    classes:int=5, # Number of classes
-    channels:int=3, # 3 for RGB
-)->nn.Module: # (N, channels, 224, 224) → (N, classes) logits
-    "P2's CML-1, 23 layers with its softmax: 5 convolutions, 5 max poolings, 6 batch normalisations, 1 flatten, 3 dense, 2 dropouts. Maps after the first 32 and dense widths are not stated; they double up to 256."
+    classes: int = 5,  # Number of classes
+    channels: int = 3,  # 3 for RGB
+) -> nn.Module:  # (N, channels, 224, 224) → (N, classes) logits
+    """P2's CML-1, 23 layers with its softmax: 5 convolutions, 5 max poolings, 6 batch
+    normalisations, 1 flatten, 3 dense, 2 dropouts. Maps after the first 32 and dense widths are
+    not stated; they double up to 256.
+    """
     layers, before = [], channels
-    for maps in (32, 64, 128, 256, 256): layers += [nn.Conv2d(before, maps, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(maps), nn.MaxPool2d(2)]; before = maps
-    return nn.Sequential(*layers, FlattenTo(7), nn.Linear(256*49, 256), nn.ReLU(), nn.BatchNorm1d(256), nn.Dropout(.5), nn.Linear(256, 128), nn.ReLU(), nn.Dropout(.5), nn.Linear(128, classes))
+    for maps in (32, 64, 128, 256, 256):
+        layers += [
+            nn.Conv2d(before, maps, 3, padding=1),
+            nn.ReLU(),
+            nn.BatchNorm2d(maps),
+            nn.MaxPool2d(2),
+        ]
+        before = maps
+    return nn.Sequential(
+        *layers,
+        FlattenTo(7),
+        nn.Linear(256 * 49, 256),
+        nn.ReLU(),
+        nn.BatchNorm1d(256),
+        nn.Dropout(0.5),
+        nn.Linear(256, 128),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(128, classes),
+    )
 
 # %% ../nbs/02_architectures.ipynb #84344426
 def small_cnn(
-    classes:int=4, # Number of classes
-    channels:int=3, # 3 for RGB
-)->nn.Module: # (N, channels, H, W) → (N, classes) logits, H and W at least 8
-    "Six convolutions with batch normalisation, 162,000 parameters: learns synthetic films in seconds, without weights from elsewhere."
+    classes: int = 4,  # Number of classes
+    channels: int = 3,  # 3 for RGB
+) -> nn.Module:  # (N, channels, H, W) → (N, classes) logits, H and W at least 8
+    """Six convolutions with batch normalisation, 162,000 parameters: learns synthetic films in
+    seconds, without weights from elsewhere.
+    """
     layers, before = [nn.BatchNorm2d(channels)], channels
     for maps in (24, 48, 96):
-        for i in (before, maps): layers += [nn.Conv2d(i, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps), nn.ReLU()]
+        for i in (before, maps):
+            layers += [
+                nn.Conv2d(i, maps, 3, padding=1, bias=False),
+                nn.BatchNorm2d(maps),
+                nn.ReLU(),
+            ]
         layers, before = [*layers, nn.MaxPool2d(2)], maps
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(.2), nn.Linear(before, classes))
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(before, classes)
+    )
 
-NETWORKS = {'modified-cnn': modified_cnn, 'traditional-cnn': traditional_cnn, 'alexnet': alexnet, 'cml1': cml1, 'small-cnn': small_cnn}
+
+NETWORKS = {
+    'modified-cnn': modified_cnn,
+    'traditional-cnn': traditional_cnn,
+    'alexnet': alexnet,
+    'cml1': cml1,
+    'small-cnn': small_cnn,
+}

@@ -34,231 +34,615 @@ from .memory import kept
 from .splits import grouped_folds, groups_of, identical_files, merge_patients
 
 # %% ../nbs/13_audit.ipynb #ae94f7fb
-SHORTCUTS = dict(majority='always the most frequent class', colour='six numbers: mean and scatter of red, green and blue', brightness='one number: mean brightness',
-                 border='edges and corners only', background='the empty field: colours of the lighter part', file='picture size, file size, JPEG quality, format')
+SHORTCUTS = dict(
+    majority='always the most frequent class',
+    colour='six numbers: mean and scatter of red, green and blue',
+    brightness='one number: mean brightness',
+    border='edges and corners only',
+    background='the empty field: colours of the lighter part',
+    file='picture size, file size, JPEG quality, format',
+)
+
 
 def shortcut_accuracy(
-    X:np.ndarray, # (N, D) numbers
-    y, # (N,) labels
-    folds, # Pairs of (rows to learn from, rows to test)
-    k:int=5, # Neighbours
-)->float: # Share of test rows that are right, 0 to 1
+    X: np.ndarray,  # (N, D) numbers
+    y,  # (N,) labels
+    folds,  # Pairs of (rows to learn from, rows to test)
+    k: int = 5,  # Neighbours
+) -> float:  # Share of test rows that are right, 0 to 1
     "Cross-validated accuracy of the nearest neighbours in standardised numbers."
     from sklearn.neighbors import KNeighborsClassifier
-    y = np.asarray(y, str); right = total = 0
+
+    y = np.asarray(y, str)
+    right = total = 0
     for fit, test in folds:
-        mean, scale = X[fit].mean(0), X[fit].std(0); scale = np.where(scale > 1e-9, scale, np.inf); z = lambda rows: (X[rows] - mean)/scale
-        right += (KNeighborsClassifier(min(k, len(fit))).fit(z(fit), y[fit]).predict(z(test)) == y[test]).sum(); total += len(test)
-    return float(right/total)
+        mean, scale = X[fit].mean(0), X[fit].std(0)
+        scale = np.where(scale > 1e-9, scale, np.inf)
+        z = lambda rows: (X[rows] - mean) / scale
+        right += (
+            KNeighborsClassifier(min(k, len(fit))).fit(z(fit), y[fit]).predict(z(test)) == y[test]
+        ).sum()
+        total += len(test)
+    return float(right / total)
 
 # %% ../nbs/13_audit.ipynb #38ba7608
 def shortcuts(
-    looks:Looks, # Readable images
-    y, # (N,) labels
-    groups, # (N,) what stays together in the honest folds
-    seed:int=42, # Same seed, same folds
-    folds:int=5, # Folds, fewer where a class has fewer groups
-)->dict: # Name → `accuracy` in honest folds, `random` in random ones, `what` in words
+    looks: Looks,  # Readable images
+    y,  # (N,) labels
+    groups,  # (N,) what stays together in the honest folds
+    seed: int = 42,  # Same seed, same folds
+    folds: int = 5,  # Folds, fewer where a class has fewer groups
+) -> dict:  # Name → `accuracy` in honest folds, `random` in random ones, `what` in words
     "How far each shortcut gets, beside always guessing the most frequent class."
     from sklearn.model_selection import StratifiedKFold
-    y, groups = np.asarray(y, str), np.asarray(groups); n, top = len(y), pd.Series(y).value_counts(normalize=True).iloc[0]
-    most = [min(pd.Series(unit).groupby(y).nunique().min(), folds) for unit in (groups, np.arange(n))]; out = dict(majority=dict(accuracy=float(top), random=float(top), what=SHORTCUTS['majority']))
-    if most[0] < 2: return out
-    honest = grouped_folds(y, groups, most[0], seed); random = list(StratifiedKFold(most[1], shuffle=True, random_state=seed).split(np.zeros(n), y))
-    return out | {k: dict(accuracy=shortcut_accuracy(X, y, honest), random=shortcut_accuracy(X, y, random), what=SHORTCUTS[k]) for k, X in shortcuts_of(looks).items()}
+
+    y, groups = np.asarray(y, str), np.asarray(groups)
+    n, top = len(y), pd.Series(y).value_counts(normalize=True).iloc[0]
+    most = [
+        min(pd.Series(unit).groupby(y).nunique().min(), folds) for unit in (groups, np.arange(n))
+    ]
+    out = dict(majority=dict(accuracy=float(top), random=float(top), what=SHORTCUTS['majority']))
+    if most[0] < 2:
+        return out
+    honest = grouped_folds(y, groups, most[0], seed)
+    random = list(StratifiedKFold(most[1], shuffle=True, random_state=seed).split(np.zeros(n), y))
+    return out | {
+        k: dict(
+            accuracy=shortcut_accuracy(X, y, honest),
+            random=shortcut_accuracy(X, y, random),
+            what=SHORTCUTS[k],
+        )
+        for k, X in shortcuts_of(looks).items()
+    }
 
 # %% ../nbs/13_audit.ipynb #2d186e89
 def _known_shortcuts(looks, y, fit, test):
-    "How far each shortcut gets with rows to learn from and rows to test; kept by the content of images and labels."
-    y = np.asarray(y, str); name = hashlib.sha256(f'1 {np.__version__} {metadata.version("scikit-learn")}'.encode())
-    for part in (looks.thumbs, looks.facts.drop(columns='pixels').to_csv().encode(), '\n'.join(y).encode(), fit, test): name.update(np.ascontiguousarray(np.frombuffer(part, 'uint8') if isinstance(part, bytes) else part))
-    found = lambda: json.dumps({k: shortcut_accuracy(X, y, [(fit, test)]) for k, X in shortcuts_of(looks).items()})
-    return kept('shortcuts', f'{name.hexdigest()[:32]}.json', found, lambda path: json.loads(path.read_text()))
+    """How far each shortcut gets with rows to learn from and rows to test; kept by the content of
+    images and labels.
+    """
+    y = np.asarray(y, str)
+    name = hashlib.sha256(f'1 {np.__version__} {metadata.version("scikit-learn")}'.encode())
+    for part in (
+        looks.thumbs,
+        looks.facts.drop(columns='pixels').to_csv().encode(),
+        '\n'.join(y).encode(),
+        fit,
+        test,
+    ):
+        name.update(
+            np.ascontiguousarray(np.frombuffer(part, 'uint8') if isinstance(part, bytes) else part)
+        )
+    found = lambda: json.dumps(
+        {k: shortcut_accuracy(X, y, [(fit, test)]) for k, X in shortcuts_of(looks).items()}
+    )
+    return kept(
+        'shortcuts',
+        f'{name.hexdigest()[:32]}.json',
+        found,
+        lambda path: json.loads(path.read_text()),
+    )
+
 
 def shortcut_run(
-    folder, # A run folder with table.csv and metrics.json
-)->dict: # Name → `accuracy` on the judged images and `what`; written to shortcuts.json
-    "How far each shortcut gets on the run's own split; nothing is written for images that are gone."
-    folder = Path(folder); t = pd.read_csv(folder/'table.csv', dtype=str, keep_default_na=False); side = json.loads((folder/'metrics.json').read_text())['split']
-    looks = look(t.path); good = (looks.facts.error == '').to_numpy(); fit, test = [np.flatnonzero(good & (t.split == s).to_numpy()) for s in ('train', side)]
-    if not len(fit) or not len(test): return {}
-    out = dict(majority=dict(accuracy=float((t.label[test] == t.label[fit].mode()[0]).mean()), what=SHORTCUTS['majority']))
-    out |= {k: dict(accuracy=v, what=SHORTCUTS[k]) for k, v in _known_shortcuts(looks, t.label, fit, test).items()}
-    write_whole(folder/'shortcuts.json', json.dumps(out, indent=1, ensure_ascii=False)); return out
+    folder,  # A run folder with table.csv and metrics.json
+) -> dict:  # Name → `accuracy` on the judged images and `what`; written to shortcuts.json
+    """How far each shortcut gets on the run's own split; nothing is written for images that are
+    gone.
+    """
+    folder = Path(folder)
+    t = pd.read_csv(folder / 'table.csv', dtype=str, keep_default_na=False)
+    side = json.loads((folder / 'metrics.json').read_text())['split']
+    looks = look(t.path)
+    good = (looks.facts.error == '').to_numpy()
+    fit, test = [np.flatnonzero(good & (t.split == s).to_numpy()) for s in ('train', side)]
+    if not len(fit) or not len(test):
+        return {}
+    out = dict(
+        majority=dict(
+            accuracy=float((t.label[test] == t.label[fit].mode()[0]).mean()),
+            what=SHORTCUTS['majority'],
+        )
+    )
+    out |= {
+        k: dict(accuracy=v, what=SHORTCUTS[k])
+        for k, v in _known_shortcuts(looks, t.label, fit, test).items()
+    }
+    write_whole(folder / 'shortcuts.json', json.dumps(out, indent=1, ensure_ascii=False))
+    return out
 
 # %% ../nbs/13_audit.ipynb #d74bd315
 def intra_patient_correlation(
-    X, # (N,) or (N, D) numbers
-    patient, # (N,) patient of each image
-)->float: # -1 to 1, averaged over columns; NaN where no patient has two images
+    X,  # (N,) or (N, D) numbers
+    patient,  # (N,) patient of each image
+) -> float:  # -1 to 1, averaged over columns; NaN where no patient has two images
     "ICC(1) by analysis of variance, for groups of unequal size (Donner 1986)."
-    X = np.asarray(X, float).reshape(len(patient), -1); code, names = pd.factorize(np.asarray(patient, str)); m = np.bincount(code); N, K = len(code), len(m)
-    if K < 2 or N == K: return float('nan')
-    mean = np.stack([np.bincount(code, x)/m for x in X.T], 1); between = (m[:, None]*(mean - X.mean(0))**2).sum(0)/(K - 1); within = ((X - mean[code])**2).sum(0)/(N - K)
-    m0 = (N - (m**2).sum()/N)/(K - 1); low = between + (m0 - 1)*within; ok = low > 1e-12
-    return float(((between - within)[ok]/low[ok]).mean()) if ok.any() else float('nan')
+    X = np.asarray(X, float).reshape(len(patient), -1)
+    code, names = pd.factorize(np.asarray(patient, str))
+    m = np.bincount(code)
+    N, K = len(code), len(m)
+    if K < 2 or N == K:
+        return float('nan')
+    mean = np.stack([np.bincount(code, x) / m for x in X.T], 1)
+    between = (m[:, None] * (mean - X.mean(0)) ** 2).sum(0) / (K - 1)
+    within = ((X - mean[code]) ** 2).sum(0) / (N - K)
+    m0 = (N - (m**2).sum() / N) / (K - 1)
+    low = between + (m0 - 1) * within
+    ok = low > 1e-12
+    return float(((between - within)[ok] / low[ok]).mean()) if ok.any() else float('nan')
 
 # %% ../nbs/13_audit.ipynb #507132da
 def about_patients(
-    table:pd.DataFrame, # After `merge_patients`
-    X=None, # (N, D) colour numbers, if images were looked at
-)->dict: # n people, how many ids, unknown, images per patient, classes per patient, merged, icc, effective_n
+    table: pd.DataFrame,  # After `merge_patients`
+    X=None,  # (N, D) colour numbers, if images were looked at
+    # n people, how many ids, unknown, images per patient, classes per patient, merged, icc,
+    # effective_n
+) -> dict:
     "What there is to say about the patients."
-    known = table.patient.notna(); t = table[known]; merged = table.attrs.get('merged', []); out = dict(n=int(t.patient.nunique()), ids=int(t.patient.nunique()) + sum(len(m) - 1 for m in merged), unknown=int((~known).sum()), merged=merged)
-    if not len(t): return out
-    size = t.patient.value_counts(); out |= dict(images=dict(least=int(size.min()), median=float(size.median()), most=int(size.max())), with_two_classes=sorted(p for p, n in t.dropna(subset='label').groupby('patient').label.nunique().items() if n > 1))
-    if X is None or t.label.isna().any(): return out
-    X = np.asarray(X, float)[known.to_numpy()]; X = X - pd.DataFrame(X).groupby(t.label.to_numpy()).transform('mean').to_numpy(); icc = intra_patient_correlation(X, t.patient)
-    if icc != icc: return out
-    share = min(max(icc, 0), 1); return out | dict(icc=icc, effective_n=float(len(t)/(1 + ((size**2).sum()/len(t) - 1)*share)))
+    known = table.patient.notna()
+    t = table[known]
+    merged = table.attrs.get('merged', [])
+    out = dict(
+        n=int(t.patient.nunique()),
+        ids=int(t.patient.nunique()) + sum(len(m) - 1 for m in merged),
+        unknown=int((~known).sum()),
+        merged=merged,
+    )
+    if not len(t):
+        return out
+    size = t.patient.value_counts()
+    out |= dict(
+        images=dict(least=int(size.min()), median=float(size.median()), most=int(size.max())),
+        with_two_classes=sorted(
+            p
+            for p, n in t.dropna(subset='label').groupby('patient').label.nunique().items()
+            if n > 1
+        ),
+    )
+    if X is None or t.label.isna().any():
+        return out
+    X = np.asarray(X, float)[known.to_numpy()]
+    X = X - pd.DataFrame(X).groupby(t.label.to_numpy()).transform('mean').to_numpy()
+    icc = intra_patient_correlation(X, t.patient)
+    if icc != icc:
+        return out
+    share = min(max(icc, 0), 1)
+    return out | dict(
+        icc=icc, effective_n=float(len(t) / (1 + ((size**2).sum() / len(t) - 1) * share))
+    )
 
 # %% ../nbs/13_audit.ipynb #8ed22bbd
 def _lenient(frame, patient):
     "A manifest as a table: labels and sides may be missing or odd."
-    t = frame.copy().reset_index(drop=True); low = {str(c).strip().casefold(): c for c in t.columns}; more = dict(path=['name'], split=['fold'])
-    get = lambda ours: next((t[low[n]] for n in COLUMN_NAMES[ours] + more.get(ours, []) if n in low), pd.Series([pd.NA]*len(t)))
+    t = frame.copy().reset_index(drop=True)
+    low = {str(c).strip().casefold(): c for c in t.columns}
+    more = dict(path=['name'], split=['fold'])
+    get = lambda ours: next(
+        (t[low[n]] for n in COLUMN_NAMES[ours] + more.get(ours, []) if n in low),
+        pd.Series([pd.NA] * len(t)),
+    )
     path, split = get('path'), get('split')
-    if path.isna().any(): raise DataError('The manifest has no column `path`, `file` or `name` that names every image. Rename yours.')
-    out = pd.DataFrame(dict(path=path.astype(str), label=get('label'), patient=get('patient'), source=get('source'), split=split)).astype('string')
-    if out.path.duplicated().any() and split.notna().all(): out['path'] = out.split + '/' + out.path
-    if isinstance(patient, str) and patient in t: out['patient'] = t[patient].astype('string')
-    elif patient is not None: out['patient'] = patients_of(out.path, getattr(patient, 'pattern', patient))
-    parts = out.split.str.split('/').map(lambda p: next((q for q in p if re.fullmatch(r'fold[ _-]?\d+', q, re.IGNORECASE)), p[0] if len(p) > 1 else '/'.join(p)), na_action='ignore')
+    if path.isna().any():
+        raise DataError(
+            'The manifest has no column `path`, `file` or `name` that names every image. Rename'
+            ' yours.'
+        )
+    out = pd.DataFrame(
+        dict(
+            path=path.astype(str),
+            label=get('label'),
+            patient=get('patient'),
+            source=get('source'),
+            split=split,
+        )
+    ).astype('string')
+    if out.path.duplicated().any() and split.notna().all():
+        out['path'] = out.split + '/' + out.path
+    if isinstance(patient, str) and patient in t:
+        out['patient'] = t[patient].astype('string')
+    elif patient is not None:
+        out['patient'] = patients_of(out.path, getattr(patient, 'pattern', patient))
+    parts = out.split.str.split('/').map(
+        lambda p: next(
+            (q for q in p if re.fullmatch(r'fold[ _-]?\d+', q, re.IGNORECASE)),
+            p[0] if len(p) > 1 else '/'.join(p),
+        ),
+        na_action='ignore',
+    )
     return out.assign(split=parts.astype('string'), sha256=t[low['sha256']].astype(str))
 
+
 def table_to_audit(
-    data, # Folder, CSV file or DataFrame, as in `read_table`; or a manifest with a column `sha256`
-    patient=None, # Column, pattern or card that tells the patient
-)->pd.DataFrame: # path, label, patient, source, split, and sha256 if it came with the data
+    # Folder, CSV file or DataFrame, as in `read_table`; or a manifest with a column `sha256`
+    data,
+    patient=None,  # Column, pattern or card that tells the patient
+) -> pd.DataFrame:  # path, label, patient, source, split, and sha256 if it came with the data
     "Read what is to be audited; a manifest need not have labels or usable sides."
-    if isinstance(data, pd.DataFrame): head = data
-    else: head = read_text_table(data) if os.path.isfile(data) else pd.DataFrame()
-    if 'sha256' in {str(c).strip().casefold() for c in head.columns}: t = _lenient(head, patient)
-    else: t = read_table(data, patient=patient, on_error='skip')
-    if patient is None and t.patient.isna().all() and (card := names_of_card(t.path)): t['patient'] = patients_of(t.path, card.pattern); t.attrs['patients_from'] = card.name
+    if isinstance(data, pd.DataFrame):
+        head = data
+    else:
+        head = read_text_table(data) if os.path.isfile(data) else pd.DataFrame()
+    if 'sha256' in {str(c).strip().casefold() for c in head.columns}:
+        t = _lenient(head, patient)
+    else:
+        t = read_table(data, patient=patient, on_error='skip')
+    if patient is None and t.patient.isna().all() and (card := names_of_card(t.path)):
+        t['patient'] = patients_of(t.path, card.pattern)
+        t.attrs['patients_from'] = card.name
     return t
 
 # %% ../nbs/13_audit.ipynb #0d3145d6
 def leaks_between(
-    table:pd.DataFrame, # With `path`, `patient`, `split`
-    sets:dict, # Kind → lists of rows that belong together
-)->list: # One dict per kind and pair of sides: kind, between, n, files or patients
+    table: pd.DataFrame,  # With `path`, `patient`, `split`
+    sets: dict,  # Kind → lists of rows that belong together
+) -> list:  # One dict per kind and pair of sides: kind, between, n, files or patients
     "What stands on two sides or more."
     out, split = [], table.split.to_numpy(dtype=object, na_value=None)
-    known = table.patient.dropna(); groups = {'identical': sets['exact'], 'near-duplicate': [r for r in sets['near'] if r not in sets['exact']], 'patient': [known.index[known == p].tolist() for p in known.unique()]}
+    known = table.patient.dropna()
+    groups = {
+        'identical': sets['exact'],
+        'near-duplicate': [r for r in sets['near'] if r not in sets['exact']],
+        'patient': [known.index[known == p].tolist() for p in known.unique()],
+    }
     for kind, found in groups.items():
         between = {}
         for rows in found:
             sides = sorted({split[i] for i in rows if split[i]})
             for a in range(len(sides)):
-                for b in sides[a + 1:]: between.setdefault((sides[a], b), []).append(rows)
+                for b in sides[a + 1 :]:
+                    between.setdefault((sides[a], b), []).append(rows)
         for sides, hit in sorted(between.items()):
-            what = dict(patients=sorted({str(table.patient[r[0]]) for r in hit})) if kind == 'patient' else dict(files=[[str(table.path[i]) for i in r if split[i] in sides] for r in hit])
+            what = (
+                dict(patients=sorted({str(table.patient[r[0]]) for r in hit}))
+                if kind == 'patient'
+                else dict(files=[[str(table.path[i]) for i in r if split[i] in sides] for r in hit])
+            )
             out.append(dict(kind=kind, between=list(sides), n=len(hit), **what))
     return out
 
 # %% ../nbs/13_audit.ipynb #cb9c0672
-_CSS = 'body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1a1a1a;background:#fff}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.3rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top;overflow-wrap:anywhere}img{margin:2px}small{color:#555}'
+_CSS = (
+    'body{font:16px/1.5 system-ui,sans-serif;margin:0'
+    ' auto;max-width:60rem;padding:1rem;color:#1a1a1a;background:#fff}table{border-collapse:collapse;margin:1rem'
+    ' 0}td,th{padding:.3rem .6rem;border-bottom:1px solid'
+    ' #ddd;text-align:left;vertical-align:top;overflow-wrap:anywhere}img{margin:2px}small{color:#555}'
+)
+
 
 @dataclass
 class Audit:
     "What an audit found: `data` for programs, `findings` for people."
-    data:dict # As saved by `to_json`
-    table:pd.DataFrame # What was audited, with columns `group` (near-duplicates) and `finding`
+
+    data: dict  # As saved by `to_json`
+    # What was audited, with columns `group` (near-duplicates) and `finding`
+    table: pd.DataFrame
 
     @property
-    def findings(self)->pd.DataFrame: return pd.DataFrame(self.data['findings'], columns=['level', 'what', 'remedy', 'files'])
-    def to_json(self, path): return write_whole(path, json.dumps(self.data, indent=1, ensure_ascii=False, default=str)) # File to write
-    def to_csv(self, path): return write_whole(path, self.table.to_csv(index=False, lineterminator='\n')) # File to write
-    def to_html(self, path): return write_whole(path, f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>Audit</title><style>{_CSS}</style><h1>Audit</h1>{self._repr_html_()}</html>') # File to write
+    def findings(self) -> pd.DataFrame:
+        return pd.DataFrame(self.data['findings'], columns=['level', 'what', 'remedy', 'files'])
+
+    def to_json(self, path):  # File to write
+        return write_whole(path, json.dumps(self.data, indent=1, ensure_ascii=False, default=str))
+
+    def to_csv(self, path):  # File to write
+        return write_whole(path, self.table.to_csv(index=False, lineterminator='\n'))
+
+    def to_html(self, path):  # File to write
+        return write_whole(
+            path,
+            '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport"'
+            f' content="width=device-width,initial-scale=1"><title>Audit</title><style>{_CSS}</style><h1>Audit</h1>{self._repr_html_()}</html>',
+        )
+
     def __str__(self):
-        rows = [f"{f['level'].upper():8} {f['what']}" + (f"\n{'':8} → {f['remedy']}" if f['remedy'] else '') + (f"\n{'':8}   {listed(f['files'], 3)}" if f['files'] else '') for f in self.data['findings']]
-        return '\n'.join([f"{self.data['n']:,} images, {self.data['seconds']:.0f} s", *(rows or ['Nothing found.']), RESEARCH_ONLY])
+        rows = [
+            f"{f['level'].upper():8} {f['what']}"
+            + (f"\n{'':8} → {f['remedy']}" if f['remedy'] else '')
+            + (f"\n{'':8}   {listed(f['files'], 3)}" if f['files'] else '')
+            for f in self.data['findings']
+        ]
+        return '\n'.join(
+            [
+                f"{self.data['n']:,} images, {self.data['seconds']:.0f} s",
+                *(rows or ['Nothing found.']),
+                RESEARCH_ONLY,
+            ]
+        )
 
 # %% ../nbs/13_audit.ipynb #c0296ae0
-def _shown(rows, table): return [[str(table.path[i]) for i in r] for r in rows]
+def _shown(rows, table):
+    return [[str(table.path[i]) for i in r] for r in rows]
+
 
 def audit(
-    data, # Folder, CSV file, DataFrame or table; a manifest with `sha256` needs no pixels
-    patient=None, # Column, pattern or card that tells the patient, as in `read_table`
-    similarity:float=.75, # From which two images count as one picture, as in `near_duplicates`
-    seed:int=42, # Same seed, same folds
-    progress:bool=True, # Show a bar
-)->Audit: # Shows itself, prints, and saves as JSON and CSV
+    data,  # Folder, CSV file, DataFrame or table; a manifest with `sha256` needs no pixels
+    patient=None,  # Column, pattern or card that tells the patient, as in `read_table`
+    # From which two images count as one picture, as in `near_duplicates`
+    similarity: float = 0.75,
+    seed: int = 42,  # Same seed, same folds
+    progress: bool = True,  # Show a bar
+) -> Audit:  # Shows itself, prints, and saves as JSON and CSV
     "Look for everything that makes figures too good; nothing is changed."
-    began = time.perf_counter(); table = table_to_audit(data, patient).reset_index(drop=True); pixels = 'sha256' not in table; n = len(table)
-    looks = look(table.path, progress=progress) if pixels else None; bad = table.path[(looks.facts.error != '').to_numpy()].tolist() if pixels else []
+    began = time.perf_counter()
+    table = table_to_audit(data, patient).reset_index(drop=True)
+    pixels = 'sha256' not in table
+    n = len(table)
+    looks = look(table.path, progress=progress) if pixels else None
+    bad = table.path[(looks.facts.error != '').to_numpy()].tolist() if pixels else []
     exact = [list(r) for r in identical_files(table).values()]
-    if pixels: exact += [v.tolist() for name, v in looks.facts.groupby('pixels').indices.items() if name and len(v) > 1]
+    if pixels:
+        exact += [
+            v.tolist()
+            for name, v in looks.facts.groupby('pixels').indices.items()
+            if name and len(v) > 1
+        ]
     exact = groups_in(joined(n, exact))
-    pairs = near_duplicates(table.path, looks, similarity, progress=progress) if pixels else pd.DataFrame(columns=['i', 'j', 'similarity', 'overlap'])
-    group = joined(n, [*exact, *pairs[['i', 'j']].to_numpy(int).tolist()]); near = groups_in(group); merged = merge_patients(table)
-    out = dict(n=n, classes=table.label.value_counts().sort_index().astype(int).to_dict(), unreadable=[dict(path=p, why=w) for p, w in zip(bad, looks.facts.error[looks.facts.error != ''])] if pixels else [],
-               skipped=table.attrs.get('skipped', {}), exact_duplicates=_shown(exact, table), near_duplicates=_shown(near, table), near_pairs=[dict(a=str(table.path[i]), b=str(table.path[j]), similarity=round(float(s), 3)) for i, j, s, _ in pairs.itertuples(index=False)],
-               across_labels=_shown([r for r in near if table.label[r].nunique() > 1], table), leaks=leaks_between(merged, dict(exact=exact, near=near)))
-    good = np.flatnonzero((looks.facts.error == '').to_numpy() & table.label.notna().to_numpy()) if pixels else []
-    honest = groups_of(merged.assign(group=group), by_patient=True); out['shortcuts'] = shortcuts(looks[good], table.label[good], honest[good], seed) if len(good) and table.label[good].nunique() > 1 else {}
-    out['files'] = _kinds(table, looks) if pixels else {}; out['patients'] = about_patients(merged, looks.facts[COLOURS].fillna(0) if pixels and not bad else None) | ({'from': table.attrs['patients_from']} if 'patients_from' in table.attrs else {})
-    out['findings'] = _findings(out, table); out['seconds'] = round(time.perf_counter() - began, 1); where = {}
+    pairs = (
+        near_duplicates(table.path, looks, similarity, progress=progress)
+        if pixels
+        else pd.DataFrame(columns=['i', 'j', 'similarity', 'overlap'])
+    )
+    group = joined(n, [*exact, *pairs[['i', 'j']].to_numpy(int).tolist()])
+    near = groups_in(group)
+    merged = merge_patients(table)
+    out = dict(
+        n=n,
+        classes=table.label.value_counts().sort_index().astype(int).to_dict(),
+        unreadable=[
+            dict(path=p, why=w) for p, w in zip(bad, looks.facts.error[looks.facts.error != ''])
+        ]
+        if pixels
+        else [],
+        skipped=table.attrs.get('skipped', {}),
+        exact_duplicates=_shown(exact, table),
+        near_duplicates=_shown(near, table),
+        near_pairs=[
+            dict(a=str(table.path[i]), b=str(table.path[j]), similarity=round(float(s), 3))
+            for i, j, s, _ in pairs.itertuples(index=False)
+        ],
+        across_labels=_shown([r for r in near if table.label[r].nunique() > 1], table),
+        leaks=leaks_between(merged, dict(exact=exact, near=near)),
+    )
+    good = (
+        np.flatnonzero((looks.facts.error == '').to_numpy() & table.label.notna().to_numpy())
+        if pixels
+        else []
+    )
+    honest = groups_of(merged.assign(group=group), by_patient=True)
+    out['shortcuts'] = (
+        shortcuts(looks[good], table.label[good], honest[good], seed)
+        if len(good) and table.label[good].nunique() > 1
+        else {}
+    )
+    out['files'] = _kinds(table, looks) if pixels else {}
+    out['patients'] = about_patients(
+        merged, looks.facts[COLOURS].fillna(0) if pixels and not bad else None
+    ) | ({'from': table.attrs['patients_from']} if 'patients_from' in table.attrs else {})
+    out['findings'] = _findings(out, table)
+    out['seconds'] = round(time.perf_counter() - began, 1)
+    where = {}
     for f in out['findings']:
-        for p in f['files']: where.setdefault(p, []).append(f['kind'])
-    return Audit(out, merged.assign(group=group, finding=[', '.join(where.get(p, ())) for p in table.path]))
+        for p in f['files']:
+            where.setdefault(p, []).append(f['kind'])
+    return Audit(
+        out, merged.assign(group=group, finding=[', '.join(where.get(p, ())) for p in table.path])
+    )
 
 # %% ../nbs/13_audit.ipynb #29717b98
 def _kinds(table, looks):
     "Formats, modes, sizes and JPEG quality by class."
-    f = looks.facts.assign(label=table.label.fillna('(no label)').to_numpy(), size=looks.facts.width.astype(str) + '×' + looks.facts.height.astype(str))[(looks.facts.error == '').to_numpy()]
+    f = looks.facts.assign(
+        label=table.label.fillna('(no label)').to_numpy(),
+        size=looks.facts.width.astype(str) + '×' + looks.facts.height.astype(str),
+    )[(looks.facts.error == '').to_numpy()]
     common = lambda s: {str(k): int(v) for k, v in s.value_counts().head(5).items()}
-    return {c: dict(format=common(g.format), mode=common(g['mode']), size=common(g['size']), quality=common(g.quality.dropna()), bytes=float(g.bytes.median())) for c, g in f.groupby('label')}
+    return {
+        c: dict(
+            format=common(g.format),
+            mode=common(g['mode']),
+            size=common(g['size']),
+            quality=common(g.quality.dropna()),
+            bytes=float(g.bytes.median()),
+        )
+        for c, g in f.groupby('label')
+    }
 
 # %% ../nbs/13_audit.ipynb #6f6c54ea
-def _finding(level, kind, what, remedy='', files=()): return dict(level=level, kind=kind, what=what, remedy=remedy, files=[str(f) for f in files])
+def _finding(level, kind, what, remedy='', files=()):
+    return dict(level=level, kind=kind, what=what, remedy=remedy, files=[str(f) for f in files])
+
 
 def _findings(d, table):
     "Every finding in words, the gravest first."
-    flat = lambda groups: [p for g in groups for p in g]; out = []; p = d['patients']
-    if d['unreadable']: out.append(_finding('error', 'unreadable', f"{len(d['unreadable']):,} images cannot be read.", 'Replace or remove them, or train with on_error="skip".', [u['path'] for u in d['unreadable']]))
-    for why in sorted(set(d['skipped'].values())): out.append(_finding('error', 'row', f"{sum(v == why for v in d['skipped'].values()):,} images {why}.", 'Correct the table.', [k for k, v in d['skipped'].items() if v == why]))
-    if d['across_labels']: out.append(_finding('error', 'two labels', f"{len(d['across_labels']):,} pictures stand in two classes.", 'One of the labels is wrong: look at them, and correct or remove.', flat(d['across_labels'])))
+    flat = lambda groups: [p for g in groups for p in g]
+    out = []
+    p = d['patients']
+    if d['unreadable']:
+        out.append(
+            _finding(
+                'error',
+                'unreadable',
+                f"{len(d['unreadable']):,} images cannot be read.",
+                'Replace or remove them, or train with on_error="skip".',
+                [u['path'] for u in d['unreadable']],
+            )
+        )
+    for why in sorted(set(d['skipped'].values())):
+        out.append(
+            _finding(
+                'error',
+                'row',
+                f"{sum(v == why for v in d['skipped'].values()):,} images {why}.",
+                'Correct the table.',
+                [k for k, v in d['skipped'].items() if v == why],
+            )
+        )
+    if d['across_labels']:
+        out.append(
+            _finding(
+                'error',
+                'two labels',
+                f"{len(d['across_labels']):,} pictures stand in two classes.",
+                'One of the labels is wrong: look at them, and correct or remove.',
+                flat(d['across_labels']),
+            )
+        )
     for l in d['leaks']:
-        names = {'identical': 'identical pictures', 'near-duplicate': 'near-duplicate pictures', 'patient': 'patients'}[l['kind']]
-        out.append(_finding('leak', 'leak', f"{l['n']:,} {names} stand in both {l['between'][0]} and {l['between'][1]}" + (f": {listed(l['patients'])}." if 'patients' in l else '.'), 'Split again: split="patient", or split="group" where patients are unknown.', flat(l.get('files', ()))))
-    if p['merged']: out.append(_finding('warning', 'merged', f"{len(p['merged'])} sets of patient ids are one person each: {listed((' = '.join(m) for m in p['merged']), 8)}.", 'merge_patients(table) gives them one id; split_table keeps them together by itself.'))
-    if p.get('with_two_classes'): out.append(_finding('note', 'two classes', f"{len(p['with_two_classes']):,} patients have images of two classes or more.", 'Right if the label is the cell\'s; wrong if it is the diagnosis.'))
+        names = {
+            'identical': 'identical pictures',
+            'near-duplicate': 'near-duplicate pictures',
+            'patient': 'patients',
+        }[l['kind']]
+        out.append(
+            _finding(
+                'leak',
+                'leak',
+                f"{l['n']:,} {names} stand in both {l['between'][0]} and {l['between'][1]}"
+                + (f": {listed(l['patients'])}." if 'patients' in l else '.'),
+                'Split again: split="patient", or split="group" where patients are unknown.',
+                flat(l.get('files', ())),
+            )
+        )
+    if p['merged']:
+        out.append(
+            _finding(
+                'warning',
+                'merged',
+                f"{len(p['merged'])} sets of patient ids are one person each:"
+                f" {listed((' = '.join(m) for m in p['merged']), 8)}.",
+                'merge_patients(table) gives them one id; split_table keeps them together by'
+                ' itself.',
+            )
+        )
+    if p.get('with_two_classes'):
+        out.append(
+            _finding(
+                'note',
+                'two classes',
+                f"{len(p['with_two_classes']):,} patients have images of two classes or more.",
+                'Right if the label is the cell\'s; wrong if it is the diagnosis.',
+            )
+        )
     out += _about_copies(d, flat) + _about_shortcuts(d)
-    if not p['n']: out.append(_finding('warning', 'patients', 'Patients are unknown: images of one person may stand on both sides, and every figure may be too good.', 'patient=… tells them, if names or a table hold them.'))
-    elif p.get('effective_n'): out.append(_finding('note', 'patients', f"{p['n']:,} patients, {p['images']['least']:,} to {p['images']['most']:,} images each; in colour, {d['n']:,} images say as much as {p['effective_n']:,.0f} independent ones (intra-patient correlation {p['icc']:.2f})."))
+    if not p['n']:
+        out.append(
+            _finding(
+                'warning',
+                'patients',
+                'Patients are unknown: images of one person may stand on both sides, and every'
+                ' figure may be too good.',
+                'patient=… tells them, if names or a table hold them.',
+            )
+        )
+    elif p.get('effective_n'):
+        out.append(
+            _finding(
+                'note',
+                'patients',
+                f"{p['n']:,} patients, {p['images']['least']:,} to {p['images']['most']:,} images"
+                f" each; in colour, {d['n']:,} images say as much as {p['effective_n']:,.0f}"
+                f" independent ones (intra-patient correlation {p['icc']:.2f}).",
+            )
+        )
     return sorted(out, key=lambda f: ('leak', 'error', 'warning', 'note').index(f['level']))
+
 
 def _about_copies(d, flat):
     out = []
-    if d['exact_duplicates']: out.append(_finding('warning', 'exact', f"{len(d['exact_duplicates']):,} pictures are there more than once, pixel by pixel: {sum(map(len, d['exact_duplicates'])):,} files.", 'Keep one of each, or let split_table keep them together.', flat(d['exact_duplicates'])))
+    if d['exact_duplicates']:
+        out.append(
+            _finding(
+                'warning',
+                'exact',
+                f"{len(d['exact_duplicates']):,} pictures are there more than once, pixel by pixel:"
+                f" {sum(map(len, d['exact_duplicates'])):,} files.",
+                'Keep one of each, or let split_table keep them together.',
+                flat(d['exact_duplicates']),
+            )
+        )
     more = [g for g in d['near_duplicates'] if g not in d['exact_duplicates']]
-    if more: out.append(_finding('warning', 'near', f"{len(more):,} pictures are there more than once in other versions: {sum(map(len, more)):,} files.", 'split_table keeps them together by itself where patients are unknown.', flat(more)))
+    if more:
+        out.append(
+            _finding(
+                'warning',
+                'near',
+                f"{len(more):,} pictures are there more than once in other versions:"
+                f" {sum(map(len, more)):,} files.",
+                'split_table keeps them together by itself where patients are unknown.',
+                flat(more),
+            )
+        )
     return out
 
+
 def _about_shortcuts(d):
-    s = d['shortcuts']; base = s['majority']['accuracy'] if s else 0; names = sorted((k for k in s if k != 'majority'), key=lambda k: -s[k]['accuracy']); out = []
+    s = d['shortcuts']
+    base = s['majority']['accuracy'] if s else 0
+    names = sorted((k for k in s if k != 'majority'), key=lambda k: -s[k]['accuracy'])
+    out = []
     for k in names:
-        if s[k]['accuracy'] > base + .5*(1 - base): out.append(_finding('warning', 'shortcut', f"{100*s[k]['accuracy']:.1f} % of the images are classified by {s[k]['what']} ({100*s[k]['random']:.1f} % with random folds; always guessing the most frequent class: {100*base:.1f} %).", 'A model must do clearly better than that. Compare grey or segmented images, and images of another source.'))
+        if s[k]['accuracy'] > base + 0.5 * (1 - base):
+            out.append(
+                _finding(
+                    'warning',
+                    'shortcut',
+                    f"{100 * s[k]['accuracy']:.1f} % of the images are classified by {s[k]['what']}"
+                    f" ({100 * s[k]['random']:.1f} % with random folds; always guessing the most"
+                    f" frequent class: {100 * base:.1f} %).",
+                    'A model must do clearly better than that. Compare grey or segmented images,'
+                    ' and images of another source.',
+                )
+            )
     return out
 
 # %% ../nbs/13_audit.ipynb #0a5f4e6c
 def thumbnail_html(
-    path, # Image file
-    side:int=72, # Longer side in pixels
-)->str: # An `img` element that holds the picture; nothing where it cannot be read
+    path,  # Image file
+    side: int = 72,  # Longer side in pixels
+) -> str:  # An `img` element that holds the picture; nothing where it cannot be read
     "A small picture for a page."
     try:
-        with Image.open(path) as im: im.draft('RGB', (2*side, 2*side)); im = im.convert('RGB'); im.thumbnail((side, side)); b = io.BytesIO(); im.save(b, 'JPEG', quality=80)
-    except (OSError, ValueError, Image.DecompressionBombError): return ''
-    return f'<img alt="{html.escape(os.path.basename(path))}" title="{html.escape(path)}" src="data:image/jpeg;base64,{base64.b64encode(b.getvalue()).decode()}">'
+        with Image.open(path) as im:
+            im.draft('RGB', (2 * side, 2 * side))
+            im = im.convert('RGB')
+            im.thumbnail((side, side))
+            b = io.BytesIO()
+            im.save(b, 'JPEG', quality=80)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return ''
+    return (
+        f'<img alt="{html.escape(os.path.basename(path))}" title="{html.escape(path)}"'
+        f' src="data:image/jpeg;base64,{base64.b64encode(b.getvalue()).decode()}">'
+    )
+
 
 @patch
-def _repr_html_(self:Audit):
-    colour = dict(leak='#B00000', error='#B00000', warning='#B35900', note='#00528C'); d = self.data; esc = html.escape; show = lambda v: f'{100*v:.1f} %'
-    rows = ''.join(f'<tr><td style="color:{colour[f["level"]]}"><b>{f["level"]}</b></td><td style="text-align:left">{esc(f["what"])}<br><small>{esc(f["remedy"])}</small></td></tr>' for f in d['findings'])
-    short = ''.join(f'<tr><td style="text-align:left">{esc(v["what"])}</td><td>{show(v["accuracy"])}</td><td>{show(v["random"])}</td></tr>' for v in d['shortcuts'].values())
-    groups = ''.join(f'<div>{"".join(map(thumbnail_html, g[:6]))}</div>' for g in d['near_duplicates'][:6])
-    return (f'<p><b>{d["n"]:,} images audited</b> in {d["seconds"]:.0f} s</p><table>{rows or "<tr><td>Nothing found.</td></tr>"}</table>'
-            + (f'<table><tr><th>told by</th><th>honest folds</th><th>random folds</th></tr>{short}</table>' if short else '') + (f'<p>The first near-duplicate groups:</p>{groups}' if groups else '') + f'<p>{RESEARCH_ONLY}</p>')
+def _repr_html_(self: Audit):
+    colour = dict(leak='#B00000', error='#B00000', warning='#B35900', note='#00528C')
+    d = self.data
+    esc = html.escape
+    show = lambda v: f'{100 * v:.1f} %'
+    rows = ''.join(
+        f'<tr><td style="color:{colour[f["level"]]}"><b>{f["level"]}</b></td><td'
+        f' style="text-align:left">{esc(f["what"])}<br><small>{esc(f["remedy"])}</small></td></tr>'
+        for f in d['findings']
+    )
+    short = ''.join(
+        '<tr><td'
+        f' style="text-align:left">{esc(v["what"])}</td><td>{show(v["accuracy"])}</td><td>{show(v["random"])}</td></tr>'
+        for v in d['shortcuts'].values()
+    )
+    groups = ''.join(
+        f'<div>{"".join(map(thumbnail_html, g[:6]))}</div>' for g in d['near_duplicates'][:6]
+    )
+    return (
+        f'<p><b>{d["n"]:,} images audited</b> in {d["seconds"]:.0f}'
+        f' s</p><table>{rows or "<tr><td>Nothing found.</td></tr>"}</table>'
+        + (
+            '<table><tr><th>told by</th><th>honest folds</th><th>random'
+            f' folds</th></tr>{short}</table>'
+            if short
+            else ''
+        )
+        + (f'<p>The first near-duplicate groups:</p>{groups}' if groups else '')
+        + f'<p>{RESEARCH_ONLY}</p>'
+    )

@@ -13,122 +13,261 @@ import math
 from .core import RunError
 
 # %% ../nbs/14_augment.ipynb #a87d5204
-P2_OPERATIONS = dict( # in P2's order; `p` is the share of images that an operation changes, 1 where it is not named
-    flip=dict(p=.5), # left and right change places
-    blur=dict(p=.5, sigma=(0., .5)), # Gaussian, pixels
-    contrast=dict(factor=(.75, 1.5)), # linear, around 127 of 255
-    noise=dict(scale=(0., .05), per_channel=.5), # additive Gaussian, standard deviation in shares of 255; `per_channel`: share of images whose channels get noise of their own
-    multiply=dict(factor=(.8, 1.2), per_channel=.2), # brightness; `per_channel`: share of images whose channels get factors of their own
-    affine=dict(scale=(.8, 1.2), translate=(-.2, .2), rotate=(-25., 25.), shear=(-8., 8.))) # scale and shift (share of the side) of each axis by itself, degrees
-P2_CACHED = 2**22 # bytes of pictures that are worked on at once, on a CPU
-P2_BANK = 4 # pictures' worth of normal numbers that are drawn for a batch on a CPU
-P2_FILLED = ('Affine: the paper states no ranges; those of the example in imgaug\'s documentation, whose other values are the paper\'s: scale 0.8–1.2 and shift ±20 % of each axis, ±25°, shear ±8°.',
-             'Order: as listed. What is turned in from outside the picture is black. Values are clipped after each operation.')
-STAIN = dict(own=.2, mixed=.05, light=.05) # largest change of a channel's optical density by itself, from the other channels, and of its brightness
+# in P2's order; `p` is the share of images that an operation changes, 1 where it is not named
+P2_OPERATIONS = dict(
+    flip=dict(p=0.5),  # left and right change places
+    blur=dict(p=0.5, sigma=(0.0, 0.5)),  # Gaussian, pixels
+    contrast=dict(factor=(0.75, 1.5)),  # linear, around 127 of 255
+    noise=dict(
+        scale=(0.0, 0.05),
+        per_channel=0.5,
+        # additive Gaussian, standard deviation in shares of 255; `per_channel`: share of images whose
+        # channels get noise of their own
+    ),
+    multiply=dict(
+        factor=(0.8, 1.2), per_channel=0.2
+    ),  # brightness; `per_channel`: share of images whose channels get factors of their own
+    affine=dict(scale=(0.8, 1.2), translate=(-0.2, 0.2), rotate=(-25.0, 25.0), shear=(-8.0, 8.0)),
+)  # scale and shift (share of the side) of each axis by itself, degrees
+P2_CACHED = 2**22  # bytes of pictures that are worked on at once, on a CPU
+P2_BANK = 4  # pictures' worth of normal numbers that are drawn for a batch on a CPU
+P2_FILLED = (
+    (
+        'Affine: the paper states no ranges; those of the example in imgaug\'s documentation, whose'
+        ' other values are the paper\'s: scale 0.8–1.2 and shift ±20 % of each axis, ±25°, shear'
+        ' ±8°.'
+    ),
+    (
+        'Order: as listed. What is turned in from outside the picture is black. Values are clipped'
+        ' after each operation.'
+    ),
+)
+STAIN = dict(
+    own=0.2,
+    mixed=0.05,
+    light=0.05,
+    # largest change of a channel's optical density by itself, from the other channels, and of its
+    # brightness
+)
 AUGMENTATIONS = {
     'none': None,
-    'turns': dict(do_flip=True, flip_vert=True, max_rotate=0, max_zoom=1., max_lighting=0, max_warp=0),
-    'light': dict(do_flip=True, flip_vert=True, max_rotate=15., min_zoom=.95, max_zoom=1.1, max_lighting=.2, max_warp=0, pad_mode='reflection'),
+    'turns': dict(
+        do_flip=True, flip_vert=True, max_rotate=0, max_zoom=1.0, max_lighting=0, max_warp=0
+    ),
+    'light': dict(
+        do_flip=True,
+        flip_vert=True,
+        max_rotate=15.0,
+        min_zoom=0.95,
+        max_zoom=1.1,
+        max_lighting=0.2,
+        max_warp=0,
+        pad_mode='reflection',
+    ),
     'p2': P2_OPERATIONS,
-    'stain': STAIN}
+    'stain': STAIN,
+}
+
 
 def augmentation(
-    name:str='turns', # One of `AUGMENTATIONS`
-)->list: # fastai batch transforms, for `batch_tfms`
+    name: str = 'turns',  # One of `AUGMENTATIONS`
+) -> list:  # fastai batch transforms, for `batch_tfms`
     "The batch transforms of a named augmentation; fastai applies them to training images only."
-    if name not in AUGMENTATIONS: raise RunError(f'Augmentation `{name}` is not known. Use one of: {", ".join(AUGMENTATIONS)}.')
-    if AUGMENTATIONS[name] is None: return []
-    if name == 'p2': return [_transform()(augment_p2)]
-    from fastai.vision.augment import aug_transforms # here, so that listing recipes does not wait for fastai
-    if name == 'stain': return [*aug_transforms(**AUGMENTATIONS['turns']), _transform()(vary_stain)]
+    if name not in AUGMENTATIONS:
+        raise RunError(
+            f'Augmentation `{name}` is not known. Use one of: {", ".join(AUGMENTATIONS)}.'
+        )
+    if AUGMENTATIONS[name] is None:
+        return []
+    if name == 'p2':
+        return [_transform()(augment_p2)]
+    from fastai.vision.augment import (
+        aug_transforms,
+    )  # here, so that listing recipes does not wait for fastai
+
+    if name == 'stain':
+        return [*aug_transforms(**AUGMENTATIONS['turns']), _transform()(vary_stain)]
     return aug_transforms(**AUGMENTATIONS[name])
 
 # %% ../nbs/14_augment.ipynb #a6eed6c9
 def draw_p2(
-    n:int, # Images
-    channels:int=3, # Of an image
-    device='cpu', # torch.device
-)->dict: # Operation → tensors with a row per image
+    n: int,  # Images
+    channels: int = 3,  # Of an image
+    device='cpu',  # torch.device
+) -> dict:  # Operation → tensors with a row per image
     "Draw what each image will go through, from the ranges and shares in `P2_OPERATIONS`."
     import torch
-    u = lambda *shape: torch.rand(n, *shape, device=device); between = lambda r, *shape: r[0] + (r[1] - r[0])*u(*shape); o = P2_OPERATIONS
-    own = u() < o['multiply']['per_channel']; factor = between(o['multiply']['factor'], channels); a = o['affine']
-    return dict(flip=u() < o['flip']['p'], blur=torch.where(u() < o['blur']['p'], between(o['blur']['sigma']), torch.zeros((), device=device)), contrast=between(o['contrast']['factor']),
-                noise=dict(scale=between(o['noise']['scale']), own=u() < o['noise']['per_channel']), multiply=torch.where(own[:, None], factor, factor[:, :1]),
-                affine=dict(scale=between(a['scale'], 2), translate=between(a['translate'], 2), rotate=between(a['rotate']), shear=between(a['shear'])))
+
+    u = lambda *shape: torch.rand(n, *shape, device=device)
+    between = lambda r, *shape: r[0] + (r[1] - r[0]) * u(*shape)
+    o = P2_OPERATIONS
+    own = u() < o['multiply']['per_channel']
+    factor = between(o['multiply']['factor'], channels)
+    a = o['affine']
+    return dict(
+        flip=u() < o['flip']['p'],
+        blur=torch.where(
+            u() < o['blur']['p'], between(o['blur']['sigma']), torch.zeros((), device=device)
+        ),
+        contrast=between(o['contrast']['factor']),
+        noise=dict(scale=between(o['noise']['scale']), own=u() < o['noise']['per_channel']),
+        multiply=torch.where(own[:, None], factor, factor[:, :1]),
+        affine=dict(
+            scale=between(a['scale'], 2),
+            translate=between(a['translate'], 2),
+            rotate=between(a['rotate']),
+            shear=between(a['shear']),
+        ),
+    )
 
 # %% ../nbs/14_augment.ipynb #7e802dd0
-P2_TAPS = (2*24*math.log(2))**.5 # widths from the middle of a Gaussian to where it falls below float32's last bit, 2⁻²⁴
+P2_TAPS = (
+    2 * 24 * math.log(2)
+) ** 0.5  # widths from the middle of a Gaussian to where it falls below float32's last bit, 2⁻²⁴
+
 
 def blurred(
-    x, # (N, C, H, W) tensor
-    sigma, # (N,) tensor, pixels
-    reach:int=2, # Pixels to either side that count, at least `P2_TAPS` widths, rounded down: two for a width of 0.5
-): # The same shape
+    x,  # (N, C, H, W) tensor
+    sigma,  # (N,) tensor, pixels
+    # Pixels to either side that count, at least `P2_TAPS` widths, rounded down: two for a width of
+    # 0.5
+    reach: int = 2,
+):  # The same shape
     "Gaussian blur with a width for each image, columns and then rows; edges are mirrored."
     import torch
-    s = sigma[:, None, None, None].clamp_min(1e-6).double(); w = [torch.exp(-.5*(k/s)**2).to(x.dtype) for k in range(reach + 1)]; total = w[0] + 2*sum(w[1:]); w = [v/total for v in w]
+
+    s = sigma[:, None, None, None].clamp_min(1e-6).double()
+    w = [torch.exp(-0.5 * (k / s) ** 2).to(x.dtype) for k in range(reach + 1)]
+    total = w[0] + 2 * sum(w[1:])
+    w = [v / total for v in w]
     for dim in (2, 3):
-        r = reach; p = torch.nn.functional.pad(x, (0, 0, r, r) if dim == 2 else (r, r, 0, 0), mode='reflect'); size = x.shape[dim]; part = lambda k: p.narrow(dim, r + k, size)
-        x, two = part(0)*w[0], torch.empty_like(x)
-        for k in range(1, r + 1): x.addcmul_(torch.add(part(-k), part(k), out=two), w[k])
+        r = reach
+        p = torch.nn.functional.pad(x, (0, 0, r, r) if dim == 2 else (r, r, 0, 0), mode='reflect')
+        size = x.shape[dim]
+        part = lambda k: p.narrow(dim, r + k, size)
+        x, two = part(0) * w[0], torch.empty_like(x)
+        for k in range(1, r + 1):
+            x.addcmul_(torch.add(part(-k), part(k), out=two), w[k])
     return x
 
 # %% ../nbs/14_augment.ipynb #f57646cf
 def moved(
-    x, # (N, C, H, W) tensor
-    drawn:dict, # `affine` of `draw_p2`
-    flip=None, # (N,) tensor, True where left and right change places first
-): # The same shape; black where it was outside
-    "Scale, shear, turn and shift each image about its middle, bilinear; a flip costs nothing on the way."
+    x,  # (N, C, H, W) tensor
+    drawn: dict,  # `affine` of `draw_p2`
+    flip=None,  # (N,) tensor, True where left and right change places first
+):  # The same shape; black where it was outside
+    """Scale, shear, turn and shift each image about its middle, bilinear; a flip costs nothing on
+    the way.
+    """
     import torch
+
     t, h, (sx, sy) = drawn['rotate'].deg2rad(), drawn['shear'].deg2rad(), drawn['scale'].T
-    a, b, c, d = t.cos()*sx, -(t + h).sin()*sy, t.sin()*sx, (t + h).cos()*sy # where the picture's axes go
-    inverse = torch.stack([torch.stack([d, -c], 1), torch.stack([-b, a], 1)], 1)/(a*d - b*c)[:, None, None] # its rows: what a step to the right, a step down means in the picture that is read
-    if flip is not None: inverse = inverse*torch.stack([1 - 2*flip.to(t.dtype), torch.ones_like(t)], 1)[:, None]
-    start, (right, down), ends = -(2*drawn['translate'][:, None] @ inverse), inverse.unbind(1), lambda n: torch.linspace(1/n - 1, 1 - 1/n, n, device=x.device)[:, None]
-    across, along = right[:, None]*ends(x.shape[3]), down[:, None]*ends(x.shape[2]) + start
-    if x.device.type == 'cpu': grid = torch.view_as_real(torch.view_as_complex(across)[:, None] + torch.view_as_complex(along)[:, :, None]) # both coordinates as one number: ten times as fast
-    else: grid = across[:, None] + along[:, :, None]
+    a, b, c, d = (
+        t.cos() * sx,
+        -(t + h).sin() * sy,
+        t.sin() * sx,
+        (t + h).cos() * sy,
+    )  # where the picture's axes go
+    inverse = (
+        torch.stack([torch.stack([d, -c], 1), torch.stack([-b, a], 1)], 1)
+        / (a * d - b * c)[:, None, None]
+    )  # its rows: what a step to the right, a step down means in the picture that is read
+    if flip is not None:
+        inverse = inverse * torch.stack([1 - 2 * flip.to(t.dtype), torch.ones_like(t)], 1)[:, None]
+    start, (right, down), ends = (
+        -(2 * drawn['translate'][:, None] @ inverse),
+        inverse.unbind(1),
+        lambda n: torch.linspace(1 / n - 1, 1 - 1 / n, n, device=x.device)[:, None],
+    )
+    across, along = right[:, None] * ends(x.shape[3]), down[:, None] * ends(x.shape[2]) + start
+    if x.device.type == 'cpu':
+        grid = torch.view_as_real(
+            torch.view_as_complex(across)[:, None] + torch.view_as_complex(along)[:, :, None]
+        )  # both coordinates as one number: ten times as fast
+    else:
+        grid = across[:, None] + along[:, :, None]
     return torch.nn.functional.grid_sample(x, grid.to(x.dtype), align_corners=False)
 
 # %% ../nbs/14_augment.ipynb #807902ae
 def _noise_(x, scale, own, bank=None):
-    "Noise of each picture's own strength, added in place; with a bank, each picture gets a random stretch of it."
+    """Noise of each picture's own strength, added in place; with a bank, each picture gets a random
+    stretch of it.
+    """
     import torch
-    if bank is None: # those whose channels get noise of their own stand first
+
+    if bank is None:  # those whose channels get noise of their own stand first
         k = int(own.sum())
-        for part, s, channels in ((x[:k], scale[:k], x.shape[1]), (x[k:], scale[k:], 1)): part.addcmul_(torch.randn(len(part), channels, *x.shape[2:], dtype=x.dtype, device=x.device), s[:, None, None, None].to(x.dtype))
+        for part, s, channels in ((x[:k], scale[:k], x.shape[1]), (x[k:], scale[k:], 1)):
+            part.addcmul_(
+                torch.randn(len(part), channels, *x.shape[2:], dtype=x.dtype, device=x.device),
+                s[:, None, None, None].to(x.dtype),
+            )
         return
-    most, start = x[0].numel(), torch.rand(len(x), dtype=torch.float64); start = (start*(len(bank) - most + 1)).long().tolist()
-    for picture, s, each, i in zip(x, scale.tolist(), own.tolist(), start): like = picture if each else picture[:1]; picture.add_(bank[i:i + like.numel()].view_as(like), alpha=s)
+    most, start = x[0].numel(), torch.rand(len(x), dtype=torch.float64)
+    start = (start * (len(bank) - most + 1)).long().tolist()
+    for picture, s, each, i in zip(x, scale.tolist(), own.tolist(), start):
+        like = picture if each else picture[:1]
+        picture.add_(bank[i : i + like.numel()].view_as(like), alpha=s)
 
 # %% ../nbs/14_augment.ipynb #d480d1f5
 def _p2(x, d, bank=None):
     "The six operations on a batch that may be changed."
     column = lambda v: v.reshape(len(v), *v.shape[1:] or (1,), 1, 1).to(x.dtype)
-    if 'flip' in d and 'affine' not in d: x[d['flip']] = x[d['flip']].flip(3)
-    needs = (d['blur']*P2_TAPS).floor() if 'blur' in d else None
-    for reach, where in () if needs is None else ((1, needs == 1), (2, needs == 2)) if x.device.type == 'cpu' else ((2, d['blur'] > 0),): # on a GPU, asking costs more than looking further
-        if len(at := where.nonzero()[:, 0]): x.index_copy_(0, at, blurred(x.index_select(0, at), d['blur'][at], reach)) # several times as fast as x[at] = …
-    if 'contrast' in d: x.sub_(127/255).mul_(column(d['contrast'])).add_(127/255).clamp_(0, 1)
-    if 'noise' in d: _noise_(x, **d['noise'], bank=bank); x.clamp_(0, 1)
-    if 'multiply' in d: x.mul_(column(d['multiply'])).clamp_(0, 1)
+    if 'flip' in d and 'affine' not in d:
+        x[d['flip']] = x[d['flip']].flip(3)
+    needs = (d['blur'] * P2_TAPS).floor() if 'blur' in d else None
+    for reach, where in (
+        ()
+        if needs is None
+        else ((1, needs == 1), (2, needs == 2))
+        if x.device.type == 'cpu'
+        else ((2, d['blur'] > 0),)
+    ):  # on a GPU, asking costs more than looking further
+        if len(at := where.nonzero()[:, 0]):
+            x.index_copy_(
+                0, at, blurred(x.index_select(0, at), d['blur'][at], reach)
+            )  # several times as fast as x[at] = …
+    if 'contrast' in d:
+        x.sub_(127 / 255).mul_(column(d['contrast'])).add_(127 / 255).clamp_(0, 1)
+    if 'noise' in d:
+        _noise_(x, **d['noise'], bank=bank)
+        x.clamp_(0, 1)
+    if 'multiply' in d:
+        x.mul_(column(d['multiply'])).clamp_(0, 1)
     return moved(x, d['affine'], d.get('flip')) if 'affine' in d else x
 
+
 def augment_p2(
-    x, # (N, C, H, W) tensor, 0 to 1
-    drawn:dict|None=None, # From `draw_p2`; by default it is drawn now. Operations that are absent are not made
-): # The same shape, 0 to 1
+    x,  # (N, C, H, W) tensor, 0 to 1
+    # From `draw_p2`; by default it is drawn now. Operations that are absent are not made
+    drawn: dict | None = None,
+):  # The same shape, 0 to 1
     "P2's six operations on a batch."
     import torch
-    d = draw_p2(len(x), x.shape[1], x.device) if drawn is None else drawn; of = lambda rows: {k: {n: w[rows] for n, w in v.items()} if isinstance(v, dict) else v[rows] for k, v in d.items()}
+
+    d = draw_p2(len(x), x.shape[1], x.device) if drawn is None else drawn
+    of = lambda rows: {
+        k: {n: w[rows] for n, w in v.items()} if isinstance(v, dict) else v[rows]
+        for k, v in d.items()
+    }
     if x.device.type != 'cpu':
-        order = torch.argsort(d['noise']['own'].to(torch.uint8), descending=True, stable=True) if 'noise' in d else torch.arange(len(x), device=x.device)
+        order = (
+            torch.argsort(d['noise']['own'].to(torch.uint8), descending=True, stable=True)
+            if 'noise' in d
+            else torch.arange(len(x), device=x.device)
+        )
         return _p2(x.index_select(0, order), of(order))[torch.argsort(order)]
-    size = x[0].numel(); most = max(1, P2_CACHED//(size*x.element_size())); out = torch.empty_like(x)
-    bank = torch.randn(size*min(len(x), P2_BANK), dtype=x.dtype) if 'noise' in d else None # a CPU takes longer over normal numbers than over all else
-    for i in range(0, len(x), most): part = slice(i, i + most); out[part] = _p2(x[part].clone(memory_format=torch.contiguous_format), of(part), bank) # part by part, each small enough for the processor's cache: nearly twice as fast
+    size = x[0].numel()
+    most = max(1, P2_CACHED // (size * x.element_size()))
+    out = torch.empty_like(x)
+    bank = (
+        torch.randn(size * min(len(x), P2_BANK), dtype=x.dtype) if 'noise' in d else None
+    )  # a CPU takes longer over normal numbers than over all else
+    for i in range(0, len(x), most):
+        part = slice(i, i + most)
+        out[part] = _p2(
+            x[part].clone(memory_format=torch.contiguous_format), of(part), bank
+        )  # part by part, each small enough for the processor's cache: nearly twice as fast
     return out
 
 # %% ../nbs/14_augment.ipynb #78571de1
@@ -137,23 +276,51 @@ def _transform():
     import torch
     from fastai.vision.augment import RandTransform
     from fastai.vision.core import TensorImage
+
     class Changed(RandTransform):
-        "A change of batches as a fastai batch transform; pickled, it becomes fastai's own class that changes nothing, since an exported learner only predicts."
+        """A change of batches as a fastai batch transform; pickled, it becomes fastai's own class
+        that changes nothing, since an exported learner only predicts.
+        """
+
         order = 30
-        def __init__(self, change): super().__init__(); self.change = change
-        def encodes(self, x:TensorImage): return self.change(x.as_subclass(torch.Tensor)).as_subclass(type(x))
-        def __reduce__(self): return RandTransform, (0.,)
+
+        def __init__(self, change):
+            super().__init__()
+            self.change = change
+
+        def encodes(self, x: TensorImage):
+            return self.change(x.as_subclass(torch.Tensor)).as_subclass(type(x))
+
+        def __reduce__(self):
+            return RandTransform, (0.0,)
+
     return Changed
 
 # %% ../nbs/14_augment.ipynb #41a3283a
 def vary_stain(
-    x, # (N, 3, H, W) tensor, 0 to 1
-    mix=None, # (N, 3, 3) tensor: the density of a channel is this row's sum of the old ones; by default it is drawn, within `STAIN`
-    light=None, # (N, 3) tensor: factor of each channel's brightness; by default it is drawn
-): # The same shape, 0 to 1
-    "Another stain and another lamp for each image of a batch; a grey picture gets another contrast and lamp."
+    x,  # (N, 3, H, W) tensor, 0 to 1
+    # (N, 3, 3) tensor: the density of a channel is this row's sum of the old ones; by default it is
+    # drawn, within `STAIN`
+    mix=None,
+    light=None,  # (N, 3) tensor: factor of each channel's brightness; by default it is drawn
+):  # The same shape, 0 to 1
+    """Another stain and another lamp for each image of a batch; a grey picture gets another
+    contrast and lamp.
+    """
     import torch
-    c = x.shape[1]; u = lambda *shape: torch.rand(len(x), *shape, device=x.device, dtype=x.dtype)*2 - 1; same = torch.eye(c, device=x.device, dtype=x.dtype)
-    mix = same + u(c, c)*(same*STAIN['own'] + (1 - same)*STAIN['mixed']) if mix is None else mix
-    light = 1 + u(c)*STAIN['light'] if light is None else light; density = -x.clamp_min(1/255).log()
-    return torch.where(x.amax(1, keepdim=True) < 2/255, x, ((-torch.einsum('nij,njhw->nihw', mix, density)).exp()*light[:, :, None, None]).clamp(0, 1))
+
+    c = x.shape[1]
+    u = lambda *shape: torch.rand(len(x), *shape, device=x.device, dtype=x.dtype) * 2 - 1
+    same = torch.eye(c, device=x.device, dtype=x.dtype)
+    mix = (
+        same + u(c, c) * (same * STAIN['own'] + (1 - same) * STAIN['mixed']) if mix is None else mix
+    )
+    light = 1 + u(c) * STAIN['light'] if light is None else light
+    density = -x.clamp_min(1 / 255).log()
+    return torch.where(
+        x.amax(1, keepdim=True) < 2 / 255,
+        x,
+        ((-torch.einsum('nij,njhw->nihw', mix, density)).exp() * light[:, :, None, None]).clamp(
+            0, 1
+        ),
+    )

@@ -38,224 +38,549 @@ from .splits import groups_of
 
 # %% ../nbs/24_baselines.ipynb #7591cdec
 class Spectrum(nn.Module):
-    "P3's two features as a layer: the lowest frequencies of the grey picture's discrete Fourier transform, log(1 + |F|), and a histogram of each channel, in shares of the pixels."
-    def __init__(self,
-        size:int, # Side of the picture in pixels
-        channels:int=3, # 1 for grey
-        low:int=16, # Frequencies 0 … low-1 across, -(low-1) … low-1 down; the rest of the plane mirrors them
-        bins:int=32, # Bins per channel, 1 to 256
+    """P3's two features as a layer: the lowest frequencies of the grey picture's discrete Fourier
+    transform, log(1 + |F|), and a histogram of each channel, in shares of the pixels.
+    """
+
+    def __init__(
+        self,
+        size: int,  # Side of the picture in pixels
+        channels: int = 3,  # 1 for grey
+        # Frequencies 0 … low-1 across, -(low-1) … low-1 down; the rest of the plane mirrors them
+        low: int = 16,
+        bins: int = 32,  # Bins per channel, 1 to 256
     ):
-        super().__init__(); self.size, self.bins, low = size, bins, min(low, (size + 1)//2)
-        wave = lambda f: 2*np.pi*torch.outer(torch.as_tensor(f, dtype=torch.float64), torch.arange(size, dtype=torch.float64))/size
-        down, across = wave(np.r_[0:low, 1 - low:0]), wave(np.arange(low)) # in double precision: a tree asks whether a number is above another
-        grey = torch.tensor([.299, .587, .114] if channels == 3 else [1.], dtype=torch.float64)
-        for k, v in dict(cd=down.cos(), sd=down.sin(), ca=across.cos().T, sa=across.sin().T, grey=grey[:, None, None]).items(): self.register_buffer(k, v.contiguous(), persistent=False)
-    def forward(self, x): # (N, C, H, W), 0 to 1 → (N, D)
-        v = (x*255).round(); g = (v.double()*self.grey).sum(1); c, s = self.cd @ g, self.sd @ g
+        super().__init__()
+        self.size, self.bins, low = size, bins, min(low, (size + 1) // 2)
+        wave = lambda f: (
+            2
+            * np.pi
+            * torch.outer(
+                torch.as_tensor(f, dtype=torch.float64), torch.arange(size, dtype=torch.float64)
+            )
+            / size
+        )
+        down, across = (
+            wave(np.r_[0:low, 1 - low : 0]),
+            wave(np.arange(low)),
+        )  # in double precision: a tree asks whether a number is above another
+        grey = torch.tensor([0.299, 0.587, 0.114] if channels == 3 else [1.0], dtype=torch.float64)
+        for k, v in dict(
+            cd=down.cos(),
+            sd=down.sin(),
+            ca=across.cos().T,
+            sa=across.sin().T,
+            grey=grey[:, None, None],
+        ).items():
+            self.register_buffer(k, v.contiguous(), persistent=False)
+
+    def forward(self, x):  # (N, C, H, W), 0 to 1 → (N, D)
+        v = (x * 255).round()
+        g = (v.double() * self.grey).sum(1)
+        c, s = self.cd @ g, self.sd @ g
         power = (c @ self.ca - s @ self.sa).square() + (c @ self.sa + s @ self.ca).square()
-        at = (v.long()*self.bins//256 + self.bins*torch.arange(v.shape[1], device=v.device)[:, None, None]).flatten(1)
-        counts = torch.zeros(v.shape[0], v.shape[1]*self.bins, device=v.device).scatter_add(1, at, torch.ones(at.shape, device=v.device))
-        return torch.cat([power.sqrt().log1p().flatten(1).float(), counts/self.size**2], 1)
+        at = (
+            v.long() * self.bins // 256
+            + self.bins * torch.arange(v.shape[1], device=v.device)[:, None, None]
+        ).flatten(1)
+        counts = torch.zeros(v.shape[0], v.shape[1] * self.bins, device=v.device).scatter_add(
+            1, at, torch.ones(at.shape, device=v.device)
+        )
+        return torch.cat([power.sqrt().log1p().flatten(1).float(), counts / self.size**2], 1)
 
 # %% ../nbs/24_baselines.ipynb #c5422e52
 def spectra(
-    paths, # Image files
-    pixels:Pixels, # How to prepare them; with a `size`
-    progress:bool=False, # Show a bar
-)->np.ndarray: # (N, D) float32
+    paths,  # Image files
+    pixels: Pixels,  # How to prepare them; with a `size`
+    progress: bool = False,  # Show a bar
+) -> np.ndarray:  # (N, D) float32
     "The two features of images; known ones are not computed again."
     return _features(paths, pixels, progress)[0]
 
+
 def _features(paths, pixels, progress):
     "`spectra`, and the seconds that those which were known took when they were computed."
-    paths = [str(p) for p in paths]; hashes = content_hashes(paths); key = hashlib.sha256(f'spectrum 1 {pixels}'.encode()).hexdigest()[:16]; store = Remembered('features', key)
-    rows, there = store.get(hashes); new = np.flatnonzero(~there)
+    paths = [str(p) for p in paths]
+    hashes = content_hashes(paths)
+    key = hashlib.sha256(f'spectrum 1 {pixels}'.encode()).hexdigest()[:16]
+    store = Remembered('features', key)
+    rows, there = store.get(hashes)
+    new = np.flatnonzero(~there)
     if len(new):
-        began = time.perf_counter(); fresh = np.concatenate(list(_spectra([paths[i] for i in new], pixels, progress))); tell_rate(key, len(new), time.perf_counter() - began)
-        if rows is None: rows = np.zeros((len(paths), fresh.shape[1]), 'float32')
-        rows[new] = fresh; store.put(hashes[new], fresh)
-    return rows, int(there.sum())/rate if (rate := known_rate(key)) else 0.
+        began = time.perf_counter()
+        fresh = np.concatenate(list(_spectra([paths[i] for i in new], pixels, progress)))
+        tell_rate(key, len(new), time.perf_counter() - began)
+        if rows is None:
+            rows = np.zeros((len(paths), fresh.shape[1]), 'float32')
+        rows[new] = fresh
+        store.put(hashes[new], fresh)
+    return rows, int(there.sum()) / rate if (rate := known_rate(key)) else 0.0
+
 
 def _spectra(paths, pixels, progress=False):
     layer = Spectrum(pixels.size, 1 if pixels.grey else 3)
     with bar(len(paths), 'features', progress) as b, torch.inference_mode():
-        for some, x, _ in read_batches(paths, pixels): yield layer(torch.from_numpy(x).permute(0, 3, 1, 2)/255).numpy(); b.update(len(some))
+        for some, x, _ in read_batches(paths, pixels):
+            yield layer(torch.from_numpy(x).permute(0, 3, 1, 2) / 255).numpy()
+            b.update(len(some))
 
 # %% ../nbs/24_baselines.ipynb #b0e6bc3e
 def _parts(cv, seed):
     "The classifiers that the systems are made of."
     svm = lambda **kwargs: CalibratedClassifierCV(SVC(**kwargs), ensemble=False, cv=cv)
-    return dict(svm=lambda: svm(kernel='rbf'), linear=lambda: svm(kernel='linear'), quadratic=lambda: svm(kernel='poly', degree=2, coef0=1.),
-                bayes=GaussianNB, tree=lambda: DecisionTreeClassifier(random_state=seed), forest=lambda: RandomForestClassifier(100, random_state=seed),
-                knn=lambda: KNeighborsClassifier(5, algorithm='brute'), mlp=lambda: MLPClassifier((100,), random_state=seed))
+    return dict(
+        svm=lambda: svm(kernel='rbf'),
+        linear=lambda: svm(kernel='linear'),
+        quadratic=lambda: svm(kernel='poly', degree=2, coef0=1.0),
+        bayes=GaussianNB,
+        tree=lambda: DecisionTreeClassifier(random_state=seed),
+        forest=lambda: RandomForestClassifier(100, random_state=seed),
+        knn=lambda: KNeighborsClassifier(5, algorithm='brute'),
+        mlp=lambda: MLPClassifier((100,), random_state=seed),
+    )
 
-SYSTEMS = {'svm': ['svm'], 'naive-bayes': ['bayes'], 'decision-tree': ['tree'], 'random-forest': ['forest'], 'knn': ['knn'],
-           'e1': ['knn', 'tree', 'svm', 'bayes'], 'e2': ['linear', 'svm', 'mlp', 'quadratic'], 'e3': ['quadratic']} # P3's, by what they are made of
+
+SYSTEMS = {
+    'svm': ['svm'],
+    'naive-bayes': ['bayes'],
+    'decision-tree': ['tree'],
+    'random-forest': ['forest'],
+    'knn': ['knn'],
+    'e1': ['knn', 'tree', 'svm', 'bayes'],
+    'e2': ['linear', 'svm', 'mlp', 'quadratic'],
+    'e3': ['quadratic'],
+}  # P3's, by what they are made of
+
 
 def system(
-    name:str, # One of `SYSTEMS`
-    cv=3, # For an SVM's probabilities: folds, or pairs of (rows to learn from, rows to judge)
-    seed:int=42, # For what is drawn at random: trees, the start of an MLP
-): # scikit-learn Pipeline, not fitted
-    "A system of P3: standardised features, then one classifier, or several whose probabilities are averaged."
-    if name not in SYSTEMS: raise RunError(f'System `{name}` is not known. Use one of: {", ".join(SYSTEMS)}.')
-    parts = _parts(cv, seed); many = [(k, parts[k]()) for k in SYSTEMS[name]]
-    return make_pipeline(StandardScaler(), many[0][1] if len(many) == 1 else VotingClassifier(many, voting='soft'))
+    name: str,  # One of `SYSTEMS`
+    # For an SVM's probabilities: folds, or pairs of (rows to learn from, rows to judge)
+    cv=3,
+    seed: int = 42,  # For what is drawn at random: trees, the start of an MLP
+):  # scikit-learn Pipeline, not fitted
+    """A system of P3: standardised features, then one classifier, or several whose probabilities
+    are averaged.
+    """
+    if name not in SYSTEMS:
+        raise RunError(f'System `{name}` is not known. Use one of: {", ".join(SYSTEMS)}.')
+    parts = _parts(cv, seed)
+    many = [(k, parts[k]()) for k in SYSTEMS[name]]
+    return make_pipeline(
+        StandardScaler(), many[0][1] if len(many) == 1 else VotingClassifier(many, voting='soft')
+    )
 
 # %% ../nbs/24_baselines.ipynb #fe83217a
 class Arrays(nn.Module):
-    "A layer that holds named arrays, settings and perhaps other such layers; `spec` is what is needed to build it again, without its numbers."
-    def __init__(self,
-        arrays:dict, # Name → NumPy array
-        settings:dict={}, # Plain values
-        parts=(), # Layers
+    """A layer that holds named arrays, settings and perhaps other such layers; `spec` is what is
+    needed to build it again, without its numbers.
+    """
+
+    def __init__(
+        self,
+        arrays: dict,  # Name → NumPy array
+        settings: dict = {},  # Plain values
+        parts=(),  # Layers
     ):
-        super().__init__(); self.settings, self.parts = dict(settings), nn.ModuleList(parts)
-        for k, v in arrays.items(): self.register_buffer(k, torch.from_numpy(np.ascontiguousarray(v)))
+        super().__init__()
+        self.settings, self.parts = dict(settings), nn.ModuleList(parts)
+        for k, v in arrays.items():
+            self.register_buffer(k, torch.from_numpy(np.ascontiguousarray(v)))
+
     @property
-    def spec(self): return dict(kind=type(self).__name__, settings=self.settings, arrays={k: [str(v.dtype).split('.')[1], *v.shape] for k, v in self.named_buffers(recurse=False)}, parts=[p.spec for p in self.parts])
+    def spec(self):
+        return dict(
+            kind=type(self).__name__,
+            settings=self.settings,
+            arrays={
+                k: [str(v.dtype).split('.')[1], *v.shape]
+                for k, v in self.named_buffers(recurse=False)
+            },
+            parts=[p.spec for p in self.parts],
+        )
+
 
 def from_spec(
-    spec:dict, # From `Arrays.spec`, perhaps through JSON
-)->Arrays: # The layer, its arrays full of zeros
+    spec: dict,  # From `Arrays.spec`, perhaps through JSON
+) -> Arrays:  # The layer, its arrays full of zeros
     "Build a layer for weights to be loaded into."
-    return LAYERS[spec['kind']]({k: np.zeros(shape, dtype) for k, (dtype, *shape) in spec['arrays'].items()}, spec['settings'], [from_spec(p) for p in spec['parts']])
+    return LAYERS[spec['kind']](
+        {k: np.zeros(shape, dtype) for k, (dtype, *shape) in spec['arrays'].items()},
+        spec['settings'],
+        [from_spec(p) for p in spec['parts']],
+    )
 
 # %% ../nbs/24_baselines.ipynb #97bfeb65
 class Scaled(Arrays):
-    "Standardised features (N, D) into its one part; out come logarithms of probabilities (N, C), divided by a temperature, the one number that fastai could train."
-    def __init__(self, *args, **kwargs): super().__init__(*args, **kwargs); self.temperature = nn.Parameter(torch.ones(()))
-    def forward(self, f): return self.parts[0]((f.double() - self.mean)/self.scale).clamp_min(1e-7).log().float()/self.temperature
+    """Standardised features (N, D) into its one part; out come logarithms of probabilities (N, C),
+    divided by a temperature, the one number that fastai could train.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, f):
+        return (
+            self.parts[0]((f.double() - self.mean) / self.scale).clamp_min(1e-7).log().float()
+            / self.temperature
+        )
+
 
 class Mean(Arrays):
     "Mean of its parts' probabilities."
-    def forward(self, z): return torch.stack([p(z) for p in self.parts]).mean(0)
+
+    def forward(self, z):
+        return torch.stack([p(z) for p in self.parts]).mean(0)
+
 
 class Bayes(Arrays):
     "Gaussian naive Bayes: each class's features as independent normal distributions."
-    def forward(self, z): return (self.prior - .5*((2*np.pi*self.var).log().sum(1) + ((z[:, None] - self.theta).square()/self.var).sum(2))).softmax(1)
+
+    def forward(self, z):
+        return (
+            self.prior
+            - 0.5
+            * (
+                (2 * np.pi * self.var).log().sum(1)
+                + ((z[:, None] - self.theta).square() / self.var).sum(2)
+            )
+        ).softmax(1)
+
 
 class Dense(Arrays):
     "One hidden layer with ReLU."
+
     def forward(self, z):
         out = (z @ self.w0 + self.b0).relu() @ self.w1 + self.b1
-        return out.softmax(1) if out.shape[1] > 1 else torch.cat([1 - out.sigmoid(), out.sigmoid()], 1)
+        return (
+            out.softmax(1) if out.shape[1] > 1 else torch.cat([1 - out.sigmoid(), out.sigmoid()], 1)
+        )
+
 
 class Nearest(Arrays):
     "Shares of the nearest training images' classes."
-    def forward(self, z): return self.votes[(self.points.square().sum(1) - 2*z @ self.points.T).topk(self.settings['k'], largest=False).indices].mean(1) # the distance, but for what is the same for all points
+
+    def forward(self, z):  # the distance, but for what is the same for all points
+        return self.votes[
+            (self.points.square().sum(1) - 2 * z @ self.points.T)
+            .topk(self.settings['k'], largest=False)
+            .indices
+        ].mean(1)
+
 
 class Trees(Arrays):
     "Decision trees, walked all at once; a leaf leads to itself."
+
     def forward(self, z):
-        z, tree = z.float(), torch.arange(len(self.feature), device=z.device); node = torch.zeros_like(z[:, :1], dtype=torch.int64) + torch.zeros_like(tree) # of any number of pictures, in an exported network too
-        for _ in range(self.settings['depth']): node = torch.where(z.gather(1, self.feature[tree, node]) <= self.threshold[tree, node], self.left[tree, node], self.right[tree, node])
+        z, tree = z.float(), torch.arange(len(self.feature), device=z.device)
+        node = torch.zeros_like(z[:, :1], dtype=torch.int64) + torch.zeros_like(
+            tree
+        )  # of any number of pictures, in an exported network too
+        for _ in range(self.settings['depth']):
+            node = torch.where(
+                z.gather(1, self.feature[tree, node]) <= self.threshold[tree, node],
+                self.left[tree, node],
+                self.right[tree, node],
+            )
         return self.value[tree, node].mean(1)
 
 # %% ../nbs/24_baselines.ipynb #b5245412
 class Machine(Arrays):
-    "A support vector machine: one against one, votes as in scikit-learn, Platt's sigmoids (1999) for probabilities."
+    """A support vector machine: one against one, votes as in scikit-learn, Platt's sigmoids (1999)
+    for probabilities.
+    """
+
     def forward(self, z):
-        s = self.settings; k = (z.square().sum(1, keepdim=True) + self.support.square().sum(1) - 2*z @ self.support.T).clamp_min(0) if s['kernel'] == 'rbf' else z @ self.support.T
-        k = torch.exp(-s['gamma']*k) if s['kernel'] == 'rbf' else k if s['kernel'] == 'linear' else (s['gamma']*k + s['coef0'])**s['degree']
+        s = self.settings
+        k = (
+            (
+                z.square().sum(1, keepdim=True)
+                + self.support.square().sum(1)
+                - 2 * z @ self.support.T
+            ).clamp_min(0)
+            if s['kernel'] == 'rbf'
+            else z @ self.support.T
+        )
+        k = (
+            torch.exp(-s['gamma'] * k)
+            if s['kernel'] == 'rbf'
+            else k
+            if s['kernel'] == 'linear'
+            else (s['gamma'] * k + s['coef0']) ** s['degree']
+        )
         d = k @ self.dual.T + self.offset
-        if len(self.a) == 1: p = torch.sigmoid(-(self.a*d + self.b)); return torch.cat([1 - p, p], 1)
-        won = (d >= 0).double(); votes = won @ self.first + (1 - won) @ self.second; sure = d @ (self.first - self.second)
-        p = torch.sigmoid(-(self.a*(votes + sure/(3*(sure.abs() + 1))) + self.b)); return p/p.sum(1, keepdim=True).clamp_min(1e-300)
+        if len(self.a) == 1:
+            p = torch.sigmoid(-(self.a * d + self.b))
+            return torch.cat([1 - p, p], 1)
+        won = (d >= 0).double()
+        votes = won @ self.first + (1 - won) @ self.second
+        sure = d @ (self.first - self.second)
+        p = torch.sigmoid(-(self.a * (votes + sure / (3 * (sure.abs() + 1))) + self.b))
+        return p / p.sum(1, keepdim=True).clamp_min(1e-300)
+
 
 LAYERS = {c.__name__: c for c in (Scaled, Mean, Bayes, Dense, Nearest, Trees, Machine)}
 
 # %% ../nbs/24_baselines.ipynb #f0ed1597
 def _machine(m):
     "Arrays of a calibrated SVC."
-    c = m.calibrated_classifiers_[0]; s = c.estimator; n = len(s.classes_); pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
-    of = np.repeat(range(n), s.n_support_); dual = s.dual_coef_ if n == 2 else np.stack([np.where(of == i, s.dual_coef_[j - 1], np.where(of == j, s.dual_coef_[i], 0)) for i, j in pairs])
-    a, b = np.array([[k.a_, k.b_] for k in c.calibrators]).T; first, second = (np.eye(n)[[p[o] for p in pairs]] for o in (0, 1))
-    return Machine(dict(support=s.support_vectors_, dual=dual, offset=s.intercept_, a=a, b=b, first=first, second=second), dict(kernel=s.kernel, gamma=float(s._gamma), coef0=s.coef0, degree=s.degree))
+    c = m.calibrated_classifiers_[0]
+    s = c.estimator
+    n = len(s.classes_)
+    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
+    of = np.repeat(range(n), s.n_support_)
+    dual = (
+        s.dual_coef_
+        if n == 2
+        else np.stack(
+            [
+                np.where(of == i, s.dual_coef_[j - 1], np.where(of == j, s.dual_coef_[i], 0))
+                for i, j in pairs
+            ]
+        )
+    )
+    a, b = np.array([[k.a_, k.b_] for k in c.calibrators]).T
+    first, second = (np.eye(n)[[p[o] for p in pairs]] for o in (0, 1))
+    return Machine(
+        dict(
+            support=s.support_vectors_,
+            dual=dual,
+            offset=s.intercept_,
+            a=a,
+            b=b,
+            first=first,
+            second=second,
+        ),
+        dict(kernel=s.kernel, gamma=float(s._gamma), coef0=s.coef0, degree=s.degree),
+    )
+
 
 def _trees(many):
     "Arrays of decision trees, padded to the largest."
-    trees = [t.tree_ for t in many]; most = max(t.node_count for t in trees)
-    pad = lambda v: np.pad(v, ((0, most - len(v)), *[(0, 0)]*(v.ndim - 1))); inner = lambda t, v: np.where(t.children_left >= 0, v, np.arange(t.node_count))
-    def below(v): w = v.astype('float32'); return np.where(w > v, np.nextafter(w, np.float32(-np.inf)), w) # rounded up, a threshold could pass the feature that it stands below
-    stack = lambda f: np.stack([pad(f(t)) for t in trees]); share = lambda t: t.value[:, 0]/t.value[:, 0].sum(1, keepdims=True)
-    return Trees(dict(feature=stack(lambda t: np.maximum(t.feature, 0).astype('int64')), threshold=stack(lambda t: below(t.threshold)), left=stack(lambda t: inner(t, t.children_left)),
-                      right=stack(lambda t: inner(t, t.children_right)), value=stack(share)), dict(depth=int(max(t.max_depth for t in trees))))
+    trees = [t.tree_ for t in many]
+    most = max(t.node_count for t in trees)
+    pad = lambda v: np.pad(v, ((0, most - len(v)), *[(0, 0)] * (v.ndim - 1)))
+    inner = lambda t, v: np.where(t.children_left >= 0, v, np.arange(t.node_count))
+
+    def below(v):  # rounded up, a threshold could pass the feature that it stands below
+        w = v.astype('float32')
+        return np.where(w > v, np.nextafter(w, np.float32(-np.inf)), w)
+
+    stack = lambda f: np.stack([pad(f(t)) for t in trees])
+    share = lambda t: t.value[:, 0] / t.value[:, 0].sum(1, keepdims=True)
+    return Trees(
+        dict(
+            feature=stack(lambda t: np.maximum(t.feature, 0).astype('int64')),
+            threshold=stack(lambda t: below(t.threshold)),
+            left=stack(lambda t: inner(t, t.children_left)),
+            right=stack(lambda t: inner(t, t.children_right)),
+            value=stack(share),
+        ),
+        dict(depth=int(max(t.max_depth for t in trees))),
+    )
+
 
 def layer_of(
-    fitted, # A fitted `system`, or one of its classifiers
-)->Arrays: # Gives the same probabilities; a whole system gives their logarithms
+    fitted,  # A fitted `system`, or one of its classifiers
+) -> Arrays:  # Gives the same probabilities; a whole system gives their logarithms
     "Copy what scikit-learn learned into a layer."
-    if hasattr(fitted, 'steps'): return Scaled(dict(mean=fitted[0].mean_, scale=fitted[0].scale_), parts=[layer_of(fitted[-1])])
-    m = fitted; votes = lambda: np.eye(len(m.classes_))[m._y]
-    return {VotingClassifier: lambda: Mean({}, parts=[layer_of(e) for e in m.estimators_]), CalibratedClassifierCV: lambda: _machine(m), RandomForestClassifier: lambda: _trees(m.estimators_),
-            DecisionTreeClassifier: lambda: _trees([m]), GaussianNB: lambda: Bayes(dict(theta=m.theta_, var=m.var_, prior=np.log(m.class_prior_))), KNeighborsClassifier: lambda: Nearest(dict(points=m._fit_X, votes=votes()), dict(k=m.n_neighbors)),
-            MLPClassifier: lambda: Dense(dict(w0=m.coefs_[0], b0=m.intercepts_[0], w1=m.coefs_[1], b1=m.intercepts_[1]))}[type(m)]()
+    if hasattr(fitted, 'steps'):
+        return Scaled(
+            dict(mean=fitted[0].mean_, scale=fitted[0].scale_), parts=[layer_of(fitted[-1])]
+        )
+    m = fitted
+    votes = lambda: np.eye(len(m.classes_))[m._y]
+    return {
+        VotingClassifier: lambda: Mean({}, parts=[layer_of(e) for e in m.estimators_]),
+        CalibratedClassifierCV: lambda: _machine(m),
+        RandomForestClassifier: lambda: _trees(m.estimators_),
+        DecisionTreeClassifier: lambda: _trees([m]),
+        GaussianNB: lambda: Bayes(dict(theta=m.theta_, var=m.var_, prior=np.log(m.class_prior_))),
+        KNeighborsClassifier: lambda: Nearest(
+            dict(points=m._fit_X, votes=votes()), dict(k=m.n_neighbors)
+        ),
+        MLPClassifier: lambda: Dense(
+            dict(w0=m.coefs_[0], b0=m.intercepts_[0], w1=m.coefs_[1], b1=m.intercepts_[1])
+        ),
+    }[type(m)]()
 
 # %% ../nbs/24_baselines.ipynb #4d07e8e7
 def classical_learner(
-    dls, # fastai DataLoaders
-    facts:dict, # `model` of the run's recipe.json
-    recipe:Recipe, # Its recipe
-): # fastai Learner
+    dls,  # fastai DataLoaders
+    facts: dict,  # `model` of the run's recipe.json
+    recipe: Recipe,  # Its recipe
+):  # fastai Learner
     "The Learner of a classical system, without its numbers: the two features, then what decides."
     from fastai.learner import Learner
     from fastai.losses import CrossEntropyLossFlat
     from fastai.metrics import accuracy, error_rate
-    return Learner(dls, nn.Sequential(Spectrum(recipe.size, 1 if recipe.grey else 3), from_spec(facts['system'])), loss_func=CrossEntropyLossFlat(), metrics=[accuracy, error_rate])
+
+    return Learner(
+        dls,
+        nn.Sequential(Spectrum(recipe.size, 1 if recipe.grey else 3), from_spec(facts['system'])),
+        loss_func=CrossEntropyLossFlat(),
+        metrics=[accuracy, error_rate],
+    )
 
 # %% ../nbs/24_baselines.ipynb #84847042
 def _dealt(y, groups):
     "Two folds: the groups of each class in turns, rarest class first."
-    of = {c: np.unique(groups[y == c]) for c in np.unique(y)}; fold = {}
+    of = {c: np.unique(groups[y == c]) for c in np.unique(y)}
+    fold = {}
     for c in sorted(of, key=lambda c: len(of[c])):
         for g in of[c]:
-            if g not in fold: there = [fold[o] for o in of[c] if o in fold]; fold[g] = int(there.count(0) > there.count(1))
-    second = np.array([fold[g] for g in groups]) == 1; return [(np.flatnonzero(~s), np.flatnonzero(s)) for s in (second, ~second)]
+            if g not in fold:
+                there = [fold[o] for o in of[c] if o in fold]
+                fold[g] = int(there.count(0) > there.count(1))
+    second = np.array([fold[g] for g in groups]) == 1
+    return [(np.flatnonzero(~s), np.flatnonzero(s)) for s in (second, ~second)]
+
 
 def _folds(y, groups, folds, seed):
-    "Folds of whole groups with like class shares that leave every class something to learn from; fewer folds where they must be."
+    """Folds of whole groups with like class shares that leave every class something to learn from;
+    fewer folds where they must be.
+    """
     for k in (*range(folds, 1, -1), 0):
-        parts = list(StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(y, y, groups)) if k else _dealt(y, groups)
-        if all(len(set(y[fit])) == len(set(y)) for fit, _ in parts): return parts
-    raise RunError('The training images cannot be divided so that each part has every class, whole patients and copies together, and an SVM\'s probabilities need that. Add images of the rarest class, or use another recipe.')
+        parts = (
+            list(StratifiedGroupKFold(k, shuffle=True, random_state=seed).split(y, y, groups))
+            if k
+            else _dealt(y, groups)
+        )
+        if all(len(set(y[fit])) == len(set(y)) for fit, _ in parts):
+            return parts
+    raise RunError(
+        'The training images cannot be divided so that each part has every class, whole patients'
+        ' and copies together, and an SVM\'s probabilities need that. Add images of the rarest'
+        ' class, or use another recipe.'
+    )
 
 # %% ../nbs/24_baselines.ipynb #c8567994
 def _fit_system(recipe, X, y, groups, seed):
     "A fitted system; folds for an SVM's probabilities keep groups together."
     fewest = min(len(np.unique(groups[y == c])) for c in np.unique(y))
-    if fewest < 2 and {'svm', 'linear', 'quadratic'} & set(SYSTEMS.get(recipe.arch, ())): raise RunError(f'Recipe `{recipe.name}`: a class has one patient or picture only to learn from, and an SVM\'s probabilities need two. Add images, or use another recipe.')
+    if fewest < 2 and {'svm', 'linear', 'quadratic'} & set(SYSTEMS.get(recipe.arch, ())):
+        raise RunError(
+            f'Recipe `{recipe.name}`: a class has one patient or picture only to learn from, and an'
+            ' SVM\'s probabilities need two. Add images, or use another recipe.'
+        )
     cv = _folds(y, groups, min(5, fewest), seed) if fewest > 1 else 2
-    with warnings.catch_warnings(): warnings.simplefilter('ignore', ConvergenceWarning); return system(recipe.arch, cv, seed).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', ConvergenceWarning)
+        return system(recipe.arch, cv, seed).fit(X, y)
 
 # %% ../nbs/24_baselines.ipynb #cf97e190
 def fit_classical(
-    recipe:Recipe, # Of kind 'classical'
-    table:pd.DataFrame, # With `split` filled
-    folder:Path, # The run's new folder
-    info:dict, # What is known about the run; more is added
-    device:str='cpu', # Not used: scikit-learn computes on the CPU
-    progress:bool=True, # Show a bar
-)->Fitted: # The system; its learner.pkl is written when the report stands
+    recipe: Recipe,  # Of kind 'classical'
+    table: pd.DataFrame,  # With `split` filled
+    folder: Path,  # The run's new folder
+    info: dict,  # What is known about the run; more is added
+    device: str = 'cpu',  # Not used: scikit-learn computes on the CPU
+    progress: bool = True,  # Show a bar
+) -> Fitted:  # The system; its learner.pkl is written when the report stands
     "Features once, then scikit-learn; the result is a run like any other."
     from safetensors.torch import save
-    check_space(folder, 50_000_000); pixels = Pixels(recipe.size, recipe.grey, recipe.median); X, remembered = _features(table.path, pixels, progress); X = X.astype('float64') # scikit-learn computes in the precision it gets
+
+    check_space(folder, 50_000_000)
+    pixels = Pixels(recipe.size, recipe.grey, recipe.median)
+    X, remembered = _features(table.path, pixels, progress)
+    X = X.astype('float64')  # scikit-learn computes in the precision it gets
     train = (table.split == 'train').to_numpy()
-    try: fitted = _fit_system(recipe, X[train], table.label[train].to_numpy(str), groups_of(table)[train], info['seed']); p = fitted.predict_proba(X)
-    except ValueError as e: raise e if isinstance(e, LeukoError) else RunError(f'`{recipe.name}` cannot learn from {train.sum()} training images: {str(e).splitlines()[0]}. Give more images, or use another system.') from e
-    layer = layer_of(fitted); classes = [str(c) for c in fitted.classes_]; numbers = sum(v.numel() for v in layer.state_dict().values())
-    info.update(device='cpu', precision='fp64', status='finished', model=dict(arch=recipe.arch, model_args={}, classes=classes, mean=None, std=None, timm=False, system=layer.spec, total=numbers, trainable=numbers, frozen=0))
-    write_info(folder, info); write_csv(folder/'table.csv', table); write_whole(folder/'model.safetensors', save({f'1.{k}': v for k, v in layer.state_dict().items()}))
-    write_csv(folder/'history.csv', pd.DataFrame(columns=['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds'])) # last: a folder without it holds nothing learned
-    _same(layer, X, p); where = {q: i for i, q in enumerate(table.path)}
-    def predict(paths): q = p[[where[o] for o in paths]]; return pd.DataFrame({'pred': [classes[i] for i in q.argmax(1)], **{f'p_{c}': q[:, i] for i, c in enumerate(classes)}})
-    return Fitted(predict, rate=_rate(fitted, list(table.path[~train][:64]), pixels), remembered=remembered, after=lambda: _learner(folder, table))
+    try:
+        fitted = _fit_system(
+            recipe,
+            X[train],
+            table.label[train].to_numpy(str),
+            groups_of(table)[train],
+            info['seed'],
+        )
+        p = fitted.predict_proba(X)
+    except ValueError as e:
+        raise (
+            e
+            if isinstance(e, LeukoError)
+            else RunError(
+                f'`{recipe.name}` cannot learn from {train.sum()} training images:'
+                f' {str(e).splitlines()[0]}. Give more images, or use another system.'
+            )
+        ) from e
+    layer = layer_of(fitted)
+    classes = [str(c) for c in fitted.classes_]
+    numbers = sum(v.numel() for v in layer.state_dict().values())
+    info.update(
+        device='cpu',
+        precision='fp64',
+        status='finished',
+        model=dict(
+            arch=recipe.arch,
+            model_args={},
+            classes=classes,
+            mean=None,
+            std=None,
+            timm=False,
+            system=layer.spec,
+            total=numbers,
+            trainable=numbers,
+            frozen=0,
+        ),
+    )
+    write_info(folder, info)
+    write_csv(folder / 'table.csv', table)
+    write_whole(
+        folder / 'model.safetensors', save({f'1.{k}': v for k, v in layer.state_dict().items()})
+    )
+    write_csv(
+        folder / 'history.csv',
+        pd.DataFrame(
+            columns=['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds']
+        ),
+    )  # last: a folder without it holds nothing learned
+    _same(layer, X, p)
+    where = {q: i for i, q in enumerate(table.path)}
+
+    def predict(paths):
+        q = p[[where[o] for o in paths]]
+        return pd.DataFrame(
+            {
+                'pred': [classes[i] for i in q.argmax(1)],
+                **{f'p_{c}': q[:, i] for i, c in enumerate(classes)},
+            }
+        )
+
+    return Fitted(
+        predict,
+        rate=_rate(fitted, list(table.path[~train][:64]), pixels),
+        remembered=remembered,
+        after=lambda: _learner(folder, table),
+    )
+
 
 def _same(layer, X, p):
     "Refuse to save what predicts otherwise; a tie between two neighbours may fall either way."
-    with torch.inference_mode(): gap = np.abs(np.concatenate([layer(torch.from_numpy(x)).exp().numpy() for x in np.array_split(X, len(X)//256 + 1)]) - p).max(1)
-    if (gap > 1e-3).mean() > .01: raise RunError(f'What was learned cannot be saved: its copy gives other probabilities for {(gap > 1e-3).sum():,} of {len(p):,} images (up to {gap.max():.3f}). Please report this with the versions of scikit-learn and PyTorch.')
+    with torch.inference_mode():
+        gap = np.abs(
+            np.concatenate(
+                [
+                    layer(torch.from_numpy(x)).exp().numpy()
+                    for x in np.array_split(X, len(X) // 256 + 1)
+                ]
+            )
+            - p
+        ).max(1)
+    if (gap > 1e-3).mean() > 0.01:
+        raise RunError(
+            'What was learned cannot be saved: its copy gives other probabilities for'
+            f' {(gap > 1e-3).sum():,} of {len(p):,} images (up to {gap.max():.3f}). Please report'
+            ' this with the versions of scikit-learn and PyTorch.'
+        )
 
-def _rate(fitted, paths, pixels): began = time.perf_counter(); fitted.predict_proba(np.concatenate(list(_spectra(paths, pixels))).astype('float64')); return len(paths)/(time.perf_counter() - began)
 
-def _learner(folder, table): learn = late('leukocls.fit:rebuild')(Run(folder), table); late('leukocls.fit:write_pickle')(learn, folder); return learn
+def _rate(fitted, paths, pixels):
+    began = time.perf_counter()
+    fitted.predict_proba(np.concatenate(list(_spectra(paths, pixels))).astype('float64'))
+    return len(paths) / (time.perf_counter() - began)
+
+
+def _learner(folder, table):
+    learn = late('leukocls.fit:rebuild')(Run(folder), table)
+    late('leukocls.fit:write_pickle')(learn, folder)
+    return learn

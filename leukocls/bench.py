@@ -25,273 +25,614 @@ from .images import Pixels, read_batches
 
 # %% ../nbs/50_bench.ipynb #0e51246a
 def in_turns(
-    ours, # Function to time
-    theirs, # Function to time
-    times:int=3, # Turns
-): # (median seconds of ours, of theirs)
+    ours,  # Function to time
+    theirs,  # Function to time
+    times: int = 3,  # Turns
+):  # (median seconds of ours, of theirs)
     "Time two things a turn each, so that whatever else the machine does hits both."
     took = [[], []]
     for _ in range(times):
-        for i, f in enumerate((ours, theirs)): began = time.perf_counter(); f(); took[i].append(time.perf_counter() - began)
+        for i, f in enumerate((ours, theirs)):
+            began = time.perf_counter()
+            f()
+            took[i].append(time.perf_counter() - began)
     return statistics.median(took[0]), statistics.median(took[1])
 
 # %% ../nbs/50_bench.ipynb #03db5bb2
 def row(
-    name:str, # `import`, `decode`, `predict/efficientnet_b3`, …
-    ours:float, # In `unit`
-    fastai:float, # In `unit`
-    unit:str, # 's', 'ms' or 'images/s'
-    limit:float|None=None, # What the machine could do, in `unit`
-    bound_by:str='', # What it waits for
-)->dict: # One line of the table; a ratio above 1 means that leukocls is faster
+    name: str,  # `import`, `decode`, `predict/efficientnet_b3`, …
+    ours: float,  # In `unit`
+    fastai: float,  # In `unit`
+    unit: str,  # 's', 'ms' or 'images/s'
+    limit: float | None = None,  # What the machine could do, in `unit`
+    bound_by: str = '',  # What it waits for
+) -> dict:  # One line of the table; a ratio above 1 means that leukocls is faster
     "One line of the table."
-    ratio = ours/fastai if unit == 'images/s' else fastai/ours
-    return dict(name=name, ours=float(f'{ours:.4g}'), fastai=float(f'{fastai:.4g}'), unit=unit, ratio=round(ratio, 2), limit=None if limit is None else float(f'{limit:.4g}'), bound_by=bound_by)
+    ratio = ours / fastai if unit == 'images/s' else fastai / ours
+    return dict(
+        name=name,
+        ours=float(f'{ours:.4g}'),
+        fastai=float(f'{fastai:.4g}'),
+        unit=unit,
+        ratio=round(ratio, 2),
+        limit=None if limit is None else float(f'{limit:.4g}'),
+        bound_by=bound_by,
+    )
 
 # %% ../nbs/50_bench.ipynb #c9bb42ec
 def matrix_rate(
-    bf16:bool=False, # In bfloat16 instead of float32
-    sides:tuple=(512, 1024, 2048), # Of the matrices, multiples of 16; the best of them counts
-)->float: # Operations per second
-    "What this processor reaches in its favourite work: a product of square matrices, by BLAS or as a 1×1 convolution, whichever library does it better."
+    bf16: bool = False,  # In bfloat16 instead of float32
+    # Of the matrices, multiples of 16; the best of them counts
+    sides: tuple = (512, 1024, 2048),
+) -> float:  # Operations per second
+    """What this processor reaches in its favourite work: a product of square matrices, by BLAS or
+    as a 1×1 convolution, whichever library does it better.
+    """
     import torch
-    def once(f, n): began = time.perf_counter(); f(); return 2*n**3/(time.perf_counter() - began)
-    dtype, best = torch.bfloat16 if bf16 else torch.float32, 0.
+
+    def once(f, n):
+        began = time.perf_counter()
+        f()
+        return 2 * n**3 / (time.perf_counter() - began)
+
+    dtype, best = torch.bfloat16 if bf16 else torch.float32, 0.0
     with torch.inference_mode():
         for n in sides:
-            a = torch.randn(n, n).to(dtype); c = torch.nn.Conv2d(n, n, 1, bias=False).to(dtype); x = torch.randn(1, n, n//16, 16).to(dtype).contiguous(memory_format=torch.channels_last)
-            best = max([best, *(once(f, n) for f in (lambda: a @ a, lambda: c(x)) for _ in range(6))])
+            a = torch.randn(n, n).to(dtype)
+            c = torch.nn.Conv2d(n, n, 1, bias=False).to(dtype)
+            x = (
+                torch.randn(1, n, n // 16, 16)
+                .to(dtype)
+                .contiguous(memory_format=torch.channels_last)
+            )
+            best = max(
+                [best, *(once(f, n) for f in (lambda: a @ a, lambda: c(x)) for _ in range(6))]
+            )
     return best
 
 # %% ../nbs/50_bench.ipynb #71107985
 def operations(
-    model, # nn.Module: normalised (N, 3, H, W) → anything
-    size:int=224, # Side in pixels
-)->int: # Operations (two per multiplication with addition) for one image
+    model,  # nn.Module: normalised (N, 3, H, W) → anything
+    size: int = 224,  # Side in pixels
+) -> int:  # Operations (two per multiplication with addition) for one image
     "How much arithmetic one image takes, counted by PyTorch."
     import torch
     from torch.utils.flop_counter import FlopCounterMode
+
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter: model.eval()(torch.zeros(1, 3, size, size))
+    with torch.inference_mode(), counter:
+        model.eval()(torch.zeros(1, 3, size, size))
     return counter.get_total_flops()
 
 # %% ../nbs/50_bench.ipynb #56a399b6
 def bound(
-    rate:float, # Images/s reached
-    limit:float, # Images/s that the arithmetic alone would allow
-    decode:float, # Images/s that decoding alone would allow
-)->str: # In words
+    rate: float,  # Images/s reached
+    limit: float,  # Images/s that the arithmetic alone would allow
+    decode: float,  # Images/s that decoding alone would allow
+) -> str:  # In words
     "What a pipeline waits for most: arithmetic, decoding, or what lies between."
-    arithmetic, decoding = rate/limit, rate/decode
-    if max(arithmetic, decoding) < .5: return f'memory traffic and overhead (arithmetic {100*arithmetic:.0f} %, decoding {100*decoding:.0f} % of the time)'
-    return f'arithmetic ({100*arithmetic:.0f} % of the time)' if arithmetic >= decoding else f'decoding ({100*decoding:.0f} % of the time)'
+    arithmetic, decoding = rate / limit, rate / decode
+    if max(arithmetic, decoding) < 0.5:
+        return (
+            f'memory traffic and overhead (arithmetic {100 * arithmetic:.0f} %, decoding'
+            f' {100 * decoding:.0f} % of the time)'
+        )
+    return (
+        f'arithmetic ({100 * arithmetic:.0f} % of the time)'
+        if arithmetic >= decoding
+        else f'decoding ({100 * decoding:.0f} % of the time)'
+    )
 
 # %% ../nbs/50_bench.ipynb #b20207cc
 class Sides:
     "The same images and weights for leukocls and for plain fastai."
-    def __init__(self,
-        data, # Folder of class folders
-        arch:str, # timm name
-        weights, # timm local-dir folder
-        n:int, # How many images to use
-        size:int=224, # Side in pixels
+
+    def __init__(
+        self,
+        data,  # Folder of class folders
+        arch: str,  # timm name
+        weights,  # timm local-dir folder
+        n: int,  # How many images to use
+        size: int = 224,  # Side in pixels
     ):
         from leukocls.data import read_table
-        self.arch, self.weights, self.size = arch, str(weights), size; t = read_table(data)
-        self.table = t.iloc[np.linspace(0, len(t) - 1, min(n, len(t))).astype(int)].reset_index(drop=True); self.files = list(self.table.path)
-        self.table['split'] = pd.array(['valid' if i % 5 == 0 else 'train' for i in range(len(self.table))], dtype='string')
+
+        self.arch, self.weights, self.size = arch, str(weights), size
+        t = read_table(data)
+        self.table = t.iloc[np.linspace(0, len(t) - 1, min(n, len(t))).astype(int)].reset_index(
+            drop=True
+        )
+        self.files = list(self.table.path)
+        self.table['split'] = pd.array(
+            ['valid' if i % 5 == 0 else 'train' for i in range(len(self.table))], dtype='string'
+        )
 
 # %% ../nbs/50_bench.ipynb #ca7eb621
 def random_weights(
-    arch:str, # timm name
-    folder, # Made if needed
-)->Path: # A folder in timm's local-dir layout
+    arch: str,  # timm name
+    folder,  # Made if needed
+) -> Path:  # A folder in timm's local-dir layout
     "Weights that nobody trained, for measuring speed where there are none."
     import timm
     from safetensors.torch import save_file
-    folder = Path(folder); folder.mkdir(parents=True, exist_ok=True); model = timm.create_model(arch); save_file(model.state_dict(), folder/'model.safetensors')
-    cfg = {k: v for k, v in model.pretrained_cfg.items() if k in ('input_size', 'mean', 'std', 'num_classes', 'pool_size', 'first_conv', 'classifier')}
-    (folder/'config.json').write_text(json.dumps(dict(architecture=arch, num_classes=cfg['num_classes'], pretrained_cfg=cfg))); return folder
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = timm.create_model(arch)
+    save_file(model.state_dict(), folder / 'model.safetensors')
+    cfg = {
+        k: v
+        for k, v in model.pretrained_cfg.items()
+        if k
+        in ('input_size', 'mean', 'std', 'num_classes', 'pool_size', 'first_conv', 'classifier')
+    }
+    (folder / 'config.json').write_text(
+        json.dumps(dict(architecture=arch, num_classes=cfg['num_classes'], pretrained_cfg=cfg))
+    )
+    return folder
 
 # %% ../nbs/50_bench.ipynb #18335ecb
 @patch
-def fastai(self:Sides, workers=0):
+def fastai(self: Sides, workers=0):
     "As fastai's documentation does it."
     from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
-    frame = pd.DataFrame(dict(path=self.files, label=list(self.table.label), is_valid=list(self.table.split == 'valid')))
-    dls = ImageDataLoaders.from_df(frame, path='/', fn_col='path', label_col='label', valid_col='is_valid', item_tfms=Resize(self.size), bs=min(64, len(frame)//4), num_workers=workers, device='cpu')
+
+    frame = pd.DataFrame(
+        dict(
+            path=self.files,
+            label=list(self.table.label),
+            is_valid=list(self.table.split == 'valid'),
+        )
+    )
+    dls = ImageDataLoaders.from_df(
+        frame,
+        path='/',
+        fn_col='path',
+        label_col='label',
+        valid_col='is_valid',
+        item_tfms=Resize(self.size),
+        bs=min(64, len(frame) // 4),
+        num_workers=workers,
+        device='cpu',
+    )
     return vision_learner(dls, f'local-dir:{self.weights}')
 
 # %% ../nbs/50_bench.ipynb #9e94daf1
 @patch
-def ours(self:Sides):
+def ours(self: Sides):
     "As leukocls does it when nothing is asked for."
     from leukocls.loaders import CellDataLoaders
     from leukocls.models import cell_learner
-    return cell_learner(CellDataLoaders.from_table(self.table, size=self.size, bs=min(64, len(self.table)//4), device='cpu'), self.arch, self.weights, fp16=False)
+
+    return cell_learner(
+        CellDataLoaders.from_table(
+            self.table, size=self.size, bs=min(64, len(self.table) // 4), device='cpu'
+        ),
+        self.arch,
+        self.weights,
+        fp16=False,
+    )
 
 # %% ../nbs/50_bench.ipynb #e06426fc
 @patch
-def best_workers(self:Sides, learn, few=64):
+def best_workers(self: Sides, learn, few=64):
     "fastai's loader at its best: none or one process per core, whichever is faster here."
     took = {}
     for w in (0, os.cpu_count() or 1):
-        dl = learn.dls.test_dl(self.files[:few], num_workers=w); began = time.perf_counter(); [None for _ in dl]; took[w] = time.perf_counter() - began
+        dl = learn.dls.test_dl(self.files[:few], num_workers=w)
+        began = time.perf_counter()
+        [None for _ in dl]
+        took[w] = time.perf_counter() - began
     return min(took, key=took.get)
 
 # %% ../nbs/50_bench.ipynb #ffac24b7
 def _process(code, **env):
-    "Seconds of a fresh Python process, what it said, and the processor seconds it used (0 on Windows)."
-    used = lambda: sum(os.times()[2:4]); before, began = used(), time.perf_counter(); done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env={**os.environ, **env}, capture_output=True, text=True)
-    if done.returncode: raise RunError(f'A measurement failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}.')
+    """Seconds of a fresh Python process, what it said, and the processor seconds it used (0 on
+    Windows).
+    """
+    used = lambda: sum(os.times()[2:4])
+    before, began = used(), time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RunError(
+            'A measurement failed:'
+            f' {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}.'
+        )
     return time.perf_counter() - began, done.stdout, used() - before
+
 
 def _import_line(times):
     "Starting Python and importing."
-    ours, theirs = in_turns(lambda: _process('import leukocls'), lambda: _process('from fastai.vision.all import *'), times)
-    return [row('import', ours, theirs, 's', in_turns(lambda: _process('pass'), lambda: None, times)[0], 'start of Python')]
+    ours, theirs = in_turns(
+        lambda: _process('import leukocls'),
+        lambda: _process('from fastai.vision.all import *'),
+        times,
+    )
+    return [
+        row(
+            'import',
+            ours,
+            theirs,
+            's',
+            in_turns(lambda: _process('pass'), lambda: None, times)[0],
+            'start of Python',
+        )
+    ]
 
 # %% ../nbs/50_bench.ipynb #d7c7139c
 def _decode_line(sides, times):
     "Files to arrays of one size, no network."
-    learn = sides.fastai(); w = sides.best_workers(learn); n = len(sides.files)
-    ours, theirs = in_turns(lambda: [None for _ in read_batches(sides.files, Pixels(sides.size))], lambda: [None for _ in learn.dls.test_dl(sides.files, num_workers=w)], times)
+    learn = sides.fastai()
+    w = sides.best_workers(learn)
+    n = len(sides.files)
+    ours, theirs = in_turns(
+        lambda: [None for _ in read_batches(sides.files, Pixels(sides.size))],
+        lambda: [None for _ in learn.dls.test_dl(sides.files, num_workers=w)],
+        times,
+    )
     from leukocls.images import open_cell
-    began = time.perf_counter(); [open_cell(p) for p in sides.files]; alone = n/(time.perf_counter() - began)*(os.cpu_count() or 1)
-    return [row('decode', n/ours, n/theirs, 'images/s', alone, 'Pillow, all cores')]
+
+    began = time.perf_counter()
+    [open_cell(p) for p in sides.files]
+    alone = n / (time.perf_counter() - began) * (os.cpu_count() or 1)
+    return [row('decode', n / ours, n / theirs, 'images/s', alone, 'Pillow, all cores')]
 
 # %% ../nbs/50_bench.ipynb #e6291aa9
 def _train_line(sides, times, limits):
     "An epoch of fine-tuning every weight, from the second one on."
     from leukocls.callbacks import Bf16OnCpu
+
     a, b = sides.ours(), sides.fastai()
-    for learn in (a, b): learn.unfreeze(); learn.remove_cbs([c for c in learn.cbs if type(c).__name__ in ('ProgressCallback', 'Recorder')])
-    def epoch(learn, cbs=()): learn.fit(1, 1e-4, cbs=list(cbs))
+    for learn in (a, b):
+        learn.unfreeze()
+        learn.remove_cbs(
+            [c for c in learn.cbs if type(c).__name__ in ('ProgressCallback', 'Recorder')]
+        )
+
+    def epoch(learn, cbs=()):
+        learn.fit(1, 1e-4, cbs=list(cbs))
+
     mine = [Bf16OnCpu] if cpu_has_bf16() else []
+
     def fit():
-        with pages_kept(): epoch(a, [c() for c in mine])
-    fit(); epoch(b); ours, theirs = in_turns(fit, lambda: epoch(b), times); n, valid = len(a.dls.train)*a.dls.bs, len(a.dls.valid_ds) # a last batch that is not full is left out, on either side
-    limit = limits['bf16' if mine else 'fp32']/(limits['operations']*(3 + valid/n))
-    return [row(f'train/{sides.arch}', n/ours, n/theirs, 'images/s', limit, bound(n/ours, limit, 1e9))]
+        with pages_kept():
+            epoch(a, [c() for c in mine])
+
+    fit()
+    epoch(b)
+    ours, theirs = in_turns(fit, lambda: epoch(b), times)
+    n, valid = (
+        len(a.dls.train) * a.dls.bs,
+        len(a.dls.valid_ds),
+    )  # a last batch that is not full is left out, on either side
+    limit = limits['bf16' if mine else 'fp32'] / (limits['operations'] * (3 + valid / n))
+    return [
+        row(
+            f'train/{sides.arch}',
+            n / ours,
+            n / theirs,
+            'images/s',
+            limit,
+            bound(n / ours, limit, 1e9),
+        )
+    ]
 
 # %% ../nbs/50_bench.ipynb #b632d072
 def _features_line(sides, times, limits):
     "Frozen features of all images, nothing known before."
     import torch
     from leukocls.probe import FrozenBody
-    learn = sides.fastai(); w = sides.best_workers(learn); body = nn_features(learn.model); n = len(sides.files)
-    old = os.environ.get('LEUKOCLS_CACHE'); frozen = FrozenBody(sides.arch, sides.weights, sides.size)
+
+    learn = sides.fastai()
+    w = sides.best_workers(learn)
+    body = nn_features(learn.model)
+    n = len(sides.files)
+    old = os.environ.get('LEUKOCLS_CACHE')
+    frozen = FrozenBody(sides.arch, sides.weights, sides.size)
     try:
-        os.environ['LEUKOCLS_CACHE'] = 'off'; frozen(sides.files[:64])
+        os.environ['LEUKOCLS_CACHE'] = 'off'
+        frozen(sides.files[:64])
+
         def theirs():
-            with torch.inference_mode(): return [body(x) for x, *_ in learn.dls.test_dl(sides.files, num_workers=w)]
+            with torch.inference_mode():
+                return [body(x) for x, *_ in learn.dls.test_dl(sides.files, num_workers=w)]
+
         ours, theirs = in_turns(lambda: frozen(sides.files), theirs, times)
-    finally: os.environ.pop('LEUKOCLS_CACHE') if old is None else os.environ.update(LEUKOCLS_CACHE=old)
-    limit = limits['fp32']/operations(frozen.built[0], sides.size)
-    return [row(f'features/{sides.arch}', n/ours, n/theirs, 'images/s', limit, bound(n/ours, limit, limits['decode']))]
+    finally:
+        os.environ.pop('LEUKOCLS_CACHE') if old is None else os.environ.update(LEUKOCLS_CACHE=old)
+    limit = limits['fp32'] / operations(frozen.built[0], sides.size)
+    return [
+        row(
+            f'features/{sides.arch}',
+            n / ours,
+            n / theirs,
+            'images/s',
+            limit,
+            bound(n / ours, limit, limits['decode']),
+        )
+    ]
+
 
 def nn_features(
-    model, # Of fastai's `vision_learner`
+    model,  # Of fastai's `vision_learner`
 ):
     "Body and pooling of a fastai vision model."
     from torch import nn
+
     return nn.Sequential(model[0], nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
 
 # %% ../nbs/50_bench.ipynb #b38b6533
-def _rate(limits, engine): return limits['bf16'] if limits.get('bf16') and any(k in engine.name for k in ('bf16', 'cascade')) else limits['fp32']
+def _rate(limits, engine):
+    return (
+        limits['bf16']
+        if limits.get('bf16') and any(k in engine.name for k in ('bf16', 'cascade'))
+        else limits['fp32']
+    )
+
 
 def _predict_line(sides, times, limits):
     "Folder of files to a CSV of probabilities."
     from leukocls.predict import Predictor, predict_to
-    a, b = sides.ours(), sides.fastai(); w = sides.best_workers(b); n = len(sides.files); one = Predictor(a, n=None)
+
+    a, b = sides.ours(), sides.fastai()
+    w = sides.best_workers(b)
+    n = len(sides.files)
+    one = Predictor(a, n=None)
+
     def theirs(out):
-        p, _ = b.get_preds(dl=b.dls.test_dl(sides.files, num_workers=w)); pd.DataFrame(p.numpy(), columns=b.dls.vocab).assign(path=sides.files).to_csv(out, index=False)
+        p, _ = b.get_preds(dl=b.dls.test_dl(sides.files, num_workers=w))
+        pd.DataFrame(p.numpy(), columns=b.dls.vocab).assign(path=sides.files).to_csv(
+            out, index=False
+        )
+
     with tempfile.TemporaryDirectory() as d, b.no_bar(), b.no_logging():
-        predict_to(one, sides.files[:64], f'{d}/warm.csv'); b.get_preds(dl=b.dls.test_dl(sides.files[:64], num_workers=0))
-        ours, theirs_ = in_turns(lambda: predict_to(one, sides.files, f'{d}/a.csv'), lambda: theirs(f'{d}/b.csv'), times)
-    limit = _rate(limits, one.engine)/limits['operations']
-    return [row(f'predict/{sides.arch}', n/ours, n/theirs_, 'images/s', limit, bound(n/ours, limit, limits['decode']) + f'; {one.engine.name}')]
+        predict_to(one, sides.files[:64], f'{d}/warm.csv')
+        b.get_preds(dl=b.dls.test_dl(sides.files[:64], num_workers=0))
+        ours, theirs_ = in_turns(
+            lambda: predict_to(one, sides.files, f'{d}/a.csv'), lambda: theirs(f'{d}/b.csv'), times
+        )
+    limit = _rate(limits, one.engine) / limits['operations']
+    return [
+        row(
+            f'predict/{sides.arch}',
+            n / ours,
+            n / theirs_,
+            'images/s',
+            limit,
+            bound(n / ours, limit, limits['decode']) + f'; {one.engine.name}',
+        )
+    ]
+
 
 def _latency_line(sides, times, limits):
     "One image, file to probabilities, milliseconds."
     from leukocls.predict import Predictor
-    a, b = sides.ours(), sides.fastai(); one = Predictor(a); files = sides.files[:10]; one(files[0])
+
+    a, b = sides.ours(), sides.fastai()
+    one = Predictor(a)
+    files = sides.files[:10]
+    one(files[0])
     with b.no_bar(), b.no_logging():
-        b.predict(files[0]); ours, theirs = in_turns(lambda: [one(p) for p in files], lambda: [b.predict(p) for p in files], times)
-    limit = 1000*limits['operations']/_rate(limits, one.engine); mine = 1000*ours/len(files)
-    return [row(f'latency/{sides.arch}', mine, 1000*theirs/len(files), 'ms', limit, f'arithmetic of one image ({100*limit/mine:.0f} % of the time); {one.engine.name}')]
+        b.predict(files[0])
+        ours, theirs = in_turns(
+            lambda: [one(p) for p in files], lambda: [b.predict(p) for p in files], times
+        )
+    limit = 1000 * limits['operations'] / _rate(limits, one.engine)
+    mine = 1000 * ours / len(files)
+    return [
+        row(
+            f'latency/{sides.arch}',
+            mine,
+            1000 * theirs / len(files),
+            'ms',
+            limit,
+            f'arithmetic of one image ({100 * limit / mine:.0f} % of the time); {one.engine.name}',
+        )
+    ]
 
 # %% ../nbs/50_bench.ipynb #2526633e
 def _probe_line(sides, times, limits):
-    "Folder to report in a fresh process, near-duplicates kept together, nothing known before and everything known; against one frozen epoch of fastai and its validation."
-    ours = ("import json, pandas as pd; from leukocls.train import train_all; r = train_all(pd.read_csv({csv!r}), 'probe', arch={arch!r}, weights={weights!r}, size={size}, split='group', valid_pct=0, out={out!r}, progress=False)[0]; print(r.metrics['accuracy']['value'])")
-    theirs = ("import pandas as pd; from fastai.vision.all import *; frame = pd.read_csv({csv!r}); frame['is_valid'] = frame.split == 'valid'; "
-              "dls = ImageDataLoaders.from_df(frame, path='/', fn_col='path', label_col='label', valid_col='is_valid', item_tfms=Resize({size}), bs=64, device='cpu'); "
-              "learn = vision_learner(dls, {body!r}, metrics=accuracy)\nwith learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1)\nprint(float(learn.recorder.values[-1][-1]))")
+    """Folder to report in a fresh process, near-duplicates kept together, nothing known before and
+    everything known; against one frozen epoch of fastai and its validation.
+    """
+    ours = (
+        "import json, pandas as pd; from leukocls.train import train_all; r ="
+        " train_all(pd.read_csv({csv!r}), 'probe', arch={arch!r}, weights={weights!r}, size={size},"
+        " split='group', valid_pct=0, out={out!r}, progress=False)[0];"
+        " print(r.metrics['accuracy']['value'])"
+    )
+    theirs = (
+        "import pandas as pd; from fastai.vision.all import *; frame = pd.read_csv({csv!r});"
+        " frame['is_valid'] = frame.split == 'valid'; dls = ImageDataLoaders.from_df(frame,"
+        " path='/', fn_col='path', label_col='label', valid_col='is_valid',"
+        " item_tfms=Resize({size}), bs=64, device='cpu'); learn = vision_learner(dls, {body!r},"
+        " metrics=accuracy)\nwith learn.no_bar(), learn.no_logging():"
+        " learn.fit_one_cycle(1)\nprint(float(learn.recorder.values[-1][-1]))"
+    )
     took, total, work, right = {k: [] for k in ('cold', 'cached', 'fastai')}, [], [], {}
     for _ in range(times):
         with tempfile.TemporaryDirectory() as d:
-            csv = f'{d}/t.csv'; sides.table[['path', 'label']].to_csv(csv, index=False); facts = dict(csv=csv, arch=sides.arch, weights=sides.weights, body=f'local-dir:{sides.weights}', size=sides.size)
+            csv = f'{d}/t.csv'
+            sides.table[['path', 'label']].to_csv(csv, index=False)
+            facts = dict(
+                csv=csv,
+                arch=sides.arch,
+                weights=sides.weights,
+                body=f'local-dir:{sides.weights}',
+                size=sides.size,
+            )
             for kind in ('cold', 'cached'):
-                began = time.time(); seconds, said, cpu = _process(ours.format(**facts, out=f'{d}/{kind}'), LEUKOCLS_CACHE=f'{d}/cache'); total.append(seconds); work.append(cpu); right['ours'] = float(said)
-                took[kind].append(next(Path(f'{d}/{kind}').rglob('report.html')).stat().st_mtime - began)
-            sides.table[['path', 'label', 'split']].to_csv(csv, index=False); seconds, said, _ = _process(theirs.format(**facts)); took['fastai'].append(seconds); right['fastai'] = float(said)
-    cold, cached, fastai = (statistics.median(v) for v in took.values()); told = f'accuracy {100*right["ours"]:.2f} %, fastai {100*right["fastai"]:.2f} %'
-    least = len(sides.files)*operations(late('leukocls.features:FrozenBody')(sides.arch, sides.weights, sides.size).built[0], sides.size)/limits['fp32']; busy = lambda k: f'{statistics.median(work[k::2]):.0f} processor seconds in {statistics.median(total[k::2]):.0f} s on {os.cpu_count()} cores, learner.pkl with them' # which comes after the report
-    return [row('probe', cold, fastai, 's', least, f'{busy(0)}; the limit is the arithmetic of the features alone; {told}'),
-            row('probe-cached', cached, fastai, 's', _process('import pandas, matplotlib.figure')[0], f'{busy(1)}; the limit is importing pandas and matplotlib')]
+                began = time.time()
+                seconds, said, cpu = _process(
+                    ours.format(**facts, out=f'{d}/{kind}'), LEUKOCLS_CACHE=f'{d}/cache'
+                )
+                total.append(seconds)
+                work.append(cpu)
+                right['ours'] = float(said)
+                took[kind].append(
+                    next(Path(f'{d}/{kind}').rglob('report.html')).stat().st_mtime - began
+                )
+            sides.table[['path', 'label', 'split']].to_csv(csv, index=False)
+            seconds, said, _ = _process(theirs.format(**facts))
+            took['fastai'].append(seconds)
+            right['fastai'] = float(said)
+    cold, cached, fastai = (statistics.median(v) for v in took.values())
+    told = f'accuracy {100 * right["ours"]:.2f} %, fastai {100 * right["fastai"]:.2f} %'
+    least = (
+        len(sides.files)
+        * operations(
+            late('leukocls.features:FrozenBody')(sides.arch, sides.weights, sides.size).built[0],
+            sides.size,
+        )
+        / limits['fp32']
+    )
+    busy = lambda k: (
+        f'{statistics.median(work[k::2]):.0f} processor seconds in'
+        f' {statistics.median(total[k::2]):.0f} s on {os.cpu_count()} cores, learner.pkl with them'
+    )  # which comes after the report
+    return [
+        row(
+            'probe',
+            cold,
+            fastai,
+            's',
+            least,
+            f'{busy(0)}; the limit is the arithmetic of the features alone; {told}',
+        ),
+        row(
+            'probe-cached',
+            cached,
+            fastai,
+            's',
+            _process('import pandas, matplotlib.figure')[0],
+            f'{busy(1)}; the limit is importing pandas and matplotlib',
+        ),
+    ]
+
 
 LINES = ('import', 'decode', 'train', 'features', 'probe', 'predict', 'latency')
 
 # %% ../nbs/50_bench.ipynb #5eeab8a6
 def bench(
-    data=None, # Folder of class folders; None draws synthetic films
-    archs=('mobilenetv2_100',), # timm names
-    weights=None, # timm local-dir folder for the first of `archs`; others, and without it all, get random weights
-    quick:bool=False, # A few images, one turn: minutes instead of an hour
-    only=LINES, # Which lines
-    n:int|None=None, # Images for decoding, features, prediction and the probe; default all of them (quick: 128)
-    say=print, # Called with each line as it is measured
-)->pd.DataFrame: # One row per line: name, ours, fastai, unit, ratio, limit, bound_by
+    data=None,  # Folder of class folders; None draws synthetic films
+    archs=('mobilenetv2_100',),  # timm names
+    # timm local-dir folder for the first of `archs`; others, and without it all, get random weights
+    weights=None,
+    quick: bool = False,  # A few images, one turn: minutes instead of an hour
+    only=LINES,  # Which lines
+    # Images for decoding, features, prediction and the probe; default all of them (quick: 128)
+    n: int | None = None,
+    say=print,  # Called with each line as it is measured
+) -> pd.DataFrame:  # One row per line: name, ours, fastai, unit, ratio, limit, bound_by
     "Measure leukocls against plain fastai and against the machine's limit; on the CPU."
-    if unknown := [o for o in only if o.split('/')[0].replace('probe-cached', 'probe') not in LINES]: raise RunError(f'No line is named {listed(unknown)}. Known: {", ".join(LINES)}.')
-    times, rows, seen, lines = 1 if quick else 3, [], {}, [o.replace('probe-cached', 'probe').split('/', 1) for o in only]; wanted = lambda name, arch=None: any(o[0] == name and (len(o) == 1 or arch in (None, o[1])) for o in lines) # `predict/NETWORK` is one line of one network
-    archs = [*dict.fromkeys([*archs, *(o[1] for o in lines if len(o) > 1)])]; [late('leukocls.models:_known')(a) for a in archs]
-    def add(new, of=None): rows.extend(new); seen.update({r['name']: len(of.files) if of else 0 for r in new}); [say(f"{r['name']:28} ours {r['ours']:>8g}  fastai {r['fastai']:>8g} {r['unit']:9} {r['ratio']:>6.1f} times   {r['bound_by']}") for r in new]
+    if unknown := [
+        o for o in only if o.split('/')[0].replace('probe-cached', 'probe') not in LINES
+    ]:
+        raise RunError(f'No line is named {listed(unknown)}. Known: {", ".join(LINES)}.')
+    times, rows, seen, lines = (
+        1 if quick else 3,
+        [],
+        {},
+        [o.replace('probe-cached', 'probe').split('/', 1) for o in only],
+    )
+    wanted = lambda name, arch=None: any(
+        o[0] == name and (len(o) == 1 or arch in (None, o[1])) for o in lines
+    )  # `predict/NETWORK` is one line of one network
+    archs = [*dict.fromkeys([*archs, *(o[1] for o in lines if len(o) > 1)])]
+    [late('leukocls.models:_known')(a) for a in archs]
+
+    def add(new, of=None):
+        rows.extend(new)
+        seen.update({r['name']: len(of.files) if of else 0 for r in new})
+        [
+            say(
+                f"{r['name']:28} ours {r['ours']:>8g}  fastai {r['fastai']:>8g} {r['unit']:9}"
+                f" {r['ratio']:>6.1f} times   {r['bound_by']}"
+            )
+            for r in new
+        ]
+
     with tempfile.TemporaryDirectory() as d:
         from leukocls.smears import draw_films
-        data = data or draw_films(f'{d}/films', patients=4, images=8, size=224); n = n or (128 if quick else 10**9)
-        if wanted('import'): add(_import_line(times))
+
+        data = data or draw_films(f'{d}/films', patients=4, images=8, size=224)
+        n = n or (128 if quick else 10**9)
+        if wanted('import'):
+            add(_import_line(times))
         for i, arch in enumerate(archs):
-            w = weights if weights and not i else random_weights(arch, f'{d}/{arch}'); sides = Sides(data, arch, w, n); few = Sides(data, arch, w, min(n, 40 if quick else 320))
-            if wanted('decode') and not i: add(_decode_line(sides, times), sides)
-            if not any(wanted(o, arch) for o in ('train', 'features', 'predict', 'latency')) and not (wanted('probe') and not i): continue
-            learn = sides.ours(); limits = dict(fp32=matrix_rate(), bf16=matrix_rate(True) if cpu_has_bf16() else None, operations=operations(learn.model, sides.size), decode=_decode_rate(sides))
-            if wanted('train', arch): add(_train_line(few, times, limits), few)
-            if wanted('features', arch): add(_features_line(sides, times, limits), sides)
-            if wanted('predict', arch): add(_predict_line(sides, times, limits), sides)
-            if wanted('latency', arch): add(_latency_line(sides, times, limits), sides)
-            if wanted('probe') and not i: add(_probe_line(sides, times, limits), sides)
-    out = pd.DataFrame(rows); out.attrs['images'] = seen; return out # how many images each line is of
+            w = weights if weights and not i else random_weights(arch, f'{d}/{arch}')
+            sides = Sides(data, arch, w, n)
+            few = Sides(data, arch, w, min(n, 40 if quick else 320))
+            if wanted('decode') and not i:
+                add(_decode_line(sides, times), sides)
+            if not any(
+                wanted(o, arch) for o in ('train', 'features', 'predict', 'latency')
+            ) and not (wanted('probe') and not i):
+                continue
+            learn = sides.ours()
+            limits = dict(
+                fp32=matrix_rate(),
+                bf16=matrix_rate(True) if cpu_has_bf16() else None,
+                operations=operations(learn.model, sides.size),
+                decode=_decode_rate(sides),
+            )
+            if wanted('train', arch):
+                add(_train_line(few, times, limits), few)
+            if wanted('features', arch):
+                add(_features_line(sides, times, limits), sides)
+            if wanted('predict', arch):
+                add(_predict_line(sides, times, limits), sides)
+            if wanted('latency', arch):
+                add(_latency_line(sides, times, limits), sides)
+            if wanted('probe') and not i:
+                add(_probe_line(sides, times, limits), sides)
+    out = pd.DataFrame(rows)
+    out.attrs['images'] = seen
+    return out  # how many images each line is of
 
 # %% ../nbs/50_bench.ipynb #bd1ae402
-def _decode_rate(sides): began = time.perf_counter(); list(read_batches(sides.files[:256], Pixels(sides.size))); return len(sides.files[:256])/(time.perf_counter() - began)
+def _decode_rate(sides):
+    began = time.perf_counter()
+    list(read_batches(sides.files[:256], Pixels(sides.size)))
+    return len(sides.files[:256]) / (time.perf_counter() - began)
 
 # %% ../nbs/50_bench.ipynb #40701064
 def bench_chart(
-    table:pd.DataFrame, # From `bench`
-): # Matplotlib Figure
+    table: pd.DataFrame,  # From `bench`
+):  # Matplotlib Figure
     "How many times faster than plain fastai, line by line."
     from leukocls.plots import COLOURS, new_figure
-    fig, axes = new_figure(width=6.5, height=.34*len(table) + 1.1, stamp='leukocls bench'); ax = axes[0, 0]
-    ax.barh(table.name, table.ratio, color=COLOURS[0]); ax.axvline(1, color='#666666', lw=1); ax.set(xscale='log', xlabel='times faster than plain fastai', xlim=(min(.5, table.ratio.min()*.8), table.ratio.max()*3)); ax.invert_yaxis()
-    for i, v in enumerate(table.ratio): ax.text(v, i, f' {v:g}', va='center', fontsize=8)
+
+    fig, axes = new_figure(width=6.5, height=0.34 * len(table) + 1.1, stamp='leukocls bench')
+    ax = axes[0, 0]
+    ax.barh(table.name, table.ratio, color=COLOURS[0])
+    ax.axvline(1, color='#666666', lw=1)
+    ax.set(
+        xscale='log',
+        xlabel='times faster than plain fastai',
+        xlim=(min(0.5, table.ratio.min() * 0.8), table.ratio.max() * 3),
+    )
+    ax.invert_yaxis()
+    for i, v in enumerate(table.ratio):
+        ax.text(v, i, f' {v:g}', va='center', fontsize=8)
     return fig
 
 # %% ../nbs/50_bench.ipynb #28670995
 def bench_markdown(
-    table:pd.DataFrame, # From `bench`
-)->str: # A Markdown table
+    table: pd.DataFrame,  # From `bench`
+) -> str:  # A Markdown table
     "The table for a page."
-    line = lambda r: f'| {r.name_} | {r.ours:g} | {r.fastai:g} | {r.unit} | {r.ratio:g} | {"–" if pd.isna(r.limit) else f"{r.limit:g}"} | {r.bound_by} |'
-    return '| line | leukocls | fastai | unit | times faster | limit | waits for |\n|---|---|---|---|---|---|---|\n' + '\n'.join(line(r) for r in table.rename(columns={'name': 'name_'}).itertuples())
+    line = lambda r: (
+        f'| {r.name_} | {r.ours:g} | {r.fastai:g} | {r.unit} | {r.ratio:g} |'
+        f' {"–" if pd.isna(r.limit) else f"{r.limit:g}"} | {r.bound_by} |'
+    )
+    return (
+        '| line | leukocls | fastai | unit | times faster | limit | waits for'
+        ' |\n|---|---|---|---|---|---|---|\n'
+        + '\n'.join(line(r) for r in table.rename(columns={'name': 'name_'}).itertuples())
+    )

@@ -25,270 +25,676 @@ from .images import Pixels
 
 # %% ../nbs/40_bundle.ipynb #88e72761
 FORMAT = 'leukocls-bundle 1'
-_LINE, _HUB = re.compile(r'([0-9a-f]{64})  ([A-Za-z0-9_.-]{1,100})\n'), {'.gitattributes', '.cache', '.git', 'README.md'} # what a hub adds
+_LINE, _HUB = (
+    re.compile(r'([0-9a-f]{64})  ([A-Za-z0-9_.-]{1,100})\n'),
+    {'.gitattributes', '.cache', '.git', 'README.md'},
+)  # what a hub adds
+
 
 def sums_of(
-    files:dict, # Name → bytes
-)->str: # Text of SHA256SUMS, as `sha256sum --check` reads it
+    files: dict,  # Name → bytes
+) -> str:  # Text of SHA256SUMS, as `sha256sum --check` reads it
     "One line per file, in order of their names."
     return ''.join(f'{hashlib.sha256(files[n]).hexdigest()}  {n}\n' for n in sorted(files))
 
 # %% ../nbs/40_bundle.ipynb #38a9acc7
 def _promised(folder):
     "Name → hash, as SHA256SUMS says."
-    try: text = (folder/'SHA256SUMS').read_bytes()[:100_000].decode('ascii')
-    except FileNotFoundError: raise ModelError(f'{folder} is no bundle: it has no SHA256SUMS. Make one with leukocls export RUN.') from None
-    except (OSError, UnicodeDecodeError): raise ModelError(f'{folder}/SHA256SUMS cannot be read. Fetch the bundle again.') from None
+    try:
+        text = (folder / 'SHA256SUMS').read_bytes()[:100_000].decode('ascii')
+    except FileNotFoundError:
+        raise ModelError(
+            f'{folder} is no bundle: it has no SHA256SUMS. Make one with leukocls export RUN.'
+        ) from None
+    except (OSError, UnicodeDecodeError):
+        raise ModelError(f'{folder}/SHA256SUMS cannot be read. Fetch the bundle again.') from None
     found = [(m[2], m[1]) for m in _LINE.finditer(text)]
-    if ''.join(f'{h}  {n}\n' for n, h in found) != text or [n for n, _ in found] != sorted({n for n, _ in found}): raise ModelError(f'{folder}/SHA256SUMS is damaged. Fetch the bundle again.')
+    if ''.join(f'{h}  {n}\n' for n, h in found) != text or [n for n, _ in found] != sorted(
+        {n for n, _ in found}
+    ):
+        raise ModelError(f'{folder}/SHA256SUMS is damaged. Fetch the bundle again.')
     return dict(found)
 
+
 def verify(
-    folder, # A bundle
-    keep=('config.json', 'model.onnx', 'gate.json', 'examples.safetensors'), # Files whose bytes are wanted; what is checked is what is used
-)->dict: # Name → bytes
+    folder,  # A bundle
+    # Files whose bytes are wanted; what is checked is what is used
+    keep=('config.json', 'model.onnx', 'gate.json', 'examples.safetensors'),
+) -> dict:  # Name → bytes
     "Check every byte of a bundle; whatever is missing, changed or foreign is named."
     folder = Path(folder)
-    if not folder.is_dir(): raise ModelError(f'{folder} is no folder. Name the folder of a bundle.')
-    promised = _promised(folder); there = {p.name for p in folder.iterdir()} - {'SHA256SUMS'} - _HUB; kept = {}; wrong = [f'{n} is missing' for n in sorted(set(promised) - there)] + [f'{n} does not belong here' for n in sorted(there - set(promised))]
+    if not folder.is_dir():
+        raise ModelError(f'{folder} is no folder. Name the folder of a bundle.')
+    promised = _promised(folder)
+    there = {p.name for p in folder.iterdir()} - {'SHA256SUMS'} - _HUB
+    kept = {}
+    wrong = [f'{n} is missing' for n in sorted(set(promised) - there)] + [
+        f'{n} does not belong here' for n in sorted(there - set(promised))
+    ]
     for name in sorted(set(promised) & there):
-        h = hashlib.sha256(); parts = []
+        h = hashlib.sha256()
+        parts = []
         try:
-            with open(folder/name, 'rb') as f:
-                while part := f.read(1 << 22): h.update(part); name in keep and parts.append(part)
-        except OSError as e: wrong.append(f'{name} cannot be read ({e.strerror})'); continue
-        if h.hexdigest() != promised[name]: wrong.append(f'{name} is not what it was when the bundle was made')
-        elif name in keep: kept[name] = b''.join(parts)
-    wrong += [f'{n} is not listed in SHA256SUMS' for n in ('config.json', 'model.onnx') if n not in promised]
-    if wrong: raise ModelError(f'{folder}: {"; ".join(wrong)}. Nothing of it is used. Fetch the bundle again.')
+            with open(folder / name, 'rb') as f:
+                while part := f.read(1 << 22):
+                    h.update(part)
+                    name in keep and parts.append(part)
+        except OSError as e:
+            wrong.append(f'{name} cannot be read ({e.strerror})')
+            continue
+        if h.hexdigest() != promised[name]:
+            wrong.append(f'{name} is not what it was when the bundle was made')
+        elif name in keep:
+            kept[name] = b''.join(parts)
+    wrong += [
+        f'{n} is not listed in SHA256SUMS'
+        for n in ('config.json', 'model.onnx')
+        if n not in promised
+    ]
+    if wrong:
+        raise ModelError(
+            f'{folder}: {"; ".join(wrong)}. Nothing of it is used. Fetch the bundle again.'
+        )
     return kept
 
 # %% ../nbs/40_bundle.ipynb #2f079256
-def _is(kind, low=-np.inf, high=np.inf): return lambda v: isinstance(v, kind) and not (isinstance(v, bool) and kind is not bool) and (not isinstance(v, (int, float)) or low <= v <= high)
+def _is(kind, low=-np.inf, high=np.inf):
+    return lambda v: (
+        isinstance(v, kind)
+        and not (isinstance(v, bool) and kind is not bool)
+        and (not isinstance(v, (int, float)) or low <= v <= high)
+    )
+
+
 _NUMBER = (int, float)
-_FIELDS = {'format': lambda v: v == FORMAT, 'name': _is(str), 'classes': lambda v: _is(list)(v) and 1 < len(v) <= 1000 and all(_is(str)(c) and c for c in v) and len(set(v)) == len(v), 'pixels.size': _is(int, 8, 4096), 'pixels.grey': _is(bool),
-           'pixels.median': _is(int, 0, 63), 'features': _is(int, 0, 1 << 20), 'calibration': lambda v: v is None or _is(dict)(v)}
-_CALIBRATION = {'conformal': _is(dict), 'refer': _is(dict), 'temperature': _is(_NUMBER, 1e-3, 1e3), 'conformal.thresholds': _is(dict), 'refer.threshold': lambda v: v is None or _is(_NUMBER, 0, 1.01)}
+_FIELDS = {
+    'format': lambda v: v == FORMAT,
+    'name': _is(str),
+    'classes': lambda v: (
+        _is(list)(v)
+        and 1 < len(v) <= 1000
+        and all(_is(str)(c) and c for c in v)
+        and len(set(v)) == len(v)
+    ),
+    'pixels.size': _is(int, 8, 4096),
+    'pixels.grey': _is(bool),
+    'pixels.median': _is(int, 0, 63),
+    'features': _is(int, 0, 1 << 20),
+    'calibration': lambda v: v is None or _is(dict)(v),
+}
+_CALIBRATION = {
+    'conformal': _is(dict),
+    'refer': _is(dict),
+    'temperature': _is(_NUMBER, 1e-3, 1e3),
+    'conformal.thresholds': _is(dict),
+    'refer.threshold': lambda v: v is None or _is(_NUMBER, 0, 1.01),
+}
+
 
 def _at(d, path):
-    for k in path.split('.'): d = d.get(k) if isinstance(d, dict) else None
+    for k in path.split('.'):
+        d = d.get(k) if isinstance(d, dict) else None
     return d
 
+
 def read_config(
-    data:bytes, # config.json
-)->dict: # The configuration
+    data: bytes,  # config.json
+) -> dict:  # The configuration
     "Read and check a configuration."
-    try: c = json.loads(data)
-    except ValueError as e: raise ModelError(f'config.json is no JSON ({e}). Fetch the bundle again.') from None
-    if not isinstance(c, dict) or not str(c.get('format', '')).startswith('leukocls-bundle'): raise ModelError('config.json is not that of a leukocls bundle. Make one with leukocls export RUN.')
-    wrong = [f'{k}={str(_at(c, k))[:40]!r}' for k, good in _FIELDS.items() if not good(_at(c, k))]; cal = c.get('calibration')
+    try:
+        c = json.loads(data)
+    except ValueError as e:
+        raise ModelError(f'config.json is no JSON ({e}). Fetch the bundle again.') from None
+    if not isinstance(c, dict) or not str(c.get('format', '')).startswith('leukocls-bundle'):
+        raise ModelError(
+            'config.json is not that of a leukocls bundle. Make one with leukocls export RUN.'
+        )
+    wrong = [f'{k}={str(_at(c, k))[:40]!r}' for k, good in _FIELDS.items() if not good(_at(c, k))]
+    cal = c.get('calibration')
     if isinstance(cal, dict):
-        wrong += [f'calibration.{k}={str(_at(cal, k))[:40]!r}' for k, good in _CALIBRATION.items() if not good(_at(cal, k))]; lines = _at(cal, 'conformal.thresholds')
-        if isinstance(lines, dict) and (set(lines) != set(c.get('classes') or []) or not all(v is None or _is(_NUMBER, -1, 2)(v) for v in lines.values())): wrong.append('calibration.conformal.thresholds')
-    if wrong: raise ModelError(f'config.json cannot be used: {"; ".join(wrong)}. A newer leukocls wrote it, or it was changed.')
+        wrong += [
+            f'calibration.{k}={str(_at(cal, k))[:40]!r}'
+            for k, good in _CALIBRATION.items()
+            if not good(_at(cal, k))
+        ]
+        lines = _at(cal, 'conformal.thresholds')
+        if isinstance(lines, dict) and (
+            set(lines) != set(c.get('classes') or [])
+            or not all(v is None or _is(_NUMBER, -1, 2)(v) for v in lines.values())
+        ):
+            wrong.append('calibration.conformal.thresholds')
+    if wrong:
+        raise ModelError(
+            f'config.json cannot be used: {"; ".join(wrong)}. A newer leukocls wrote it, or it was'
+            ' changed.'
+        )
     return c
 
 # %% ../nbs/40_bundle.ipynb #2def4bea
 class Bundle:
     "A checked bundle: `config`, the bytes of its files, and the network if PyTorch is there."
-    def __init__(self, folder): self.folder = Path(folder); self.files = verify(folder); self.config = read_config(self.files['config.json']) # Folder of a bundle
 
-    def verify(self): verify(self.folder, ()); return self # Raises if a byte has changed
+    def __init__(self, folder):  # Folder of a bundle
+        self.folder = Path(folder)
+        self.files = verify(folder)
+        self.config = read_config(self.files['config.json'])
+
+    def verify(self):  # Raises if a byte has changed
+        verify(self.folder, ())
+        return self
+
     @property
-    def pixels(self)->Pixels: p = self.config['pixels']; return Pixels(p['size'], p['grey'], p['median']) # How pictures are prepared
-    def network(self): return _network(self) # `Ready` network for PyTorch: uint8 (N, H, W, C) → outputs (N, K)
-    def push_to_hub(self, repo, private=True, token=None): return _push(self, repo, private, token) # Upload to the Hugging Face hub; its address comes back
-    def __repr__(self): c = self.config; return f'Bundle({c["name"]}: {listed(c["classes"], 8)})'
-    def _repr_html_(self): return late('leukocls.bundle:bundle_html')(self)
+    def pixels(self) -> Pixels:  # How pictures are prepared
+        p = self.config['pixels']
+        return Pixels(p['size'], p['grey'], p['median'])
+
+    def network(self):  # `Ready` network for PyTorch: uint8 (N, H, W, C) → outputs (N, K)
+        return _network(self)
+
+    def push_to_hub(self, repo, private=True, token=None):
+        "Upload to the Hugging Face hub; its address comes back."
+        return _push(self, repo, private, token)
+
+    def __repr__(self):
+        c = self.config
+        return f'Bundle({c["name"]}: {listed(c["classes"], 8)})'
+
+    def _repr_html_(self):
+        return late('leukocls.bundle:bundle_html')(self)
+
 
 def _weights(bundle, name):
     "A file of weights, checked again as it is read."
     from safetensors.torch import load
-    data = (bundle.folder/name).read_bytes() if (bundle.folder/name).exists() else b''; promised = _promised(bundle.folder)
-    if not data and name not in promised: return {}
-    if hashlib.sha256(data).hexdigest() != promised.get(name): raise ModelError(f'{bundle.folder}: {name} is not what it was when the bundle was made. Fetch the bundle again.')
+
+    data = (bundle.folder / name).read_bytes() if (bundle.folder / name).exists() else b''
+    promised = _promised(bundle.folder)
+    if not data and name not in promised:
+        return {}
+    if hashlib.sha256(data).hexdigest() != promised.get(name):
+        raise ModelError(
+            f'{bundle.folder}: {name} is not what it was when the bundle was made. Fetch the bundle'
+            ' again.'
+        )
     return load(data)
 
+
 def _network(bundle):
-    build, ready = late('leukocls.portable:build_network'), late('leukocls.networks:Ready'); c = bundle.config
-    if not c.get('network'): raise ModelError(f'{bundle.folder}: this network can only be run as ONNX. Use engine="onnxruntime" or engine="openvino".')
-    return ready(build(c['network'], _weights(bundle, 'model.safetensors'), _weights(bundle, 'head.safetensors')), c['pixels']['mean'], c['pixels']['std']).eval()
+    build, ready = late('leukocls.portable:build_network'), late('leukocls.networks:Ready')
+    c = bundle.config
+    if not c.get('network'):
+        raise ModelError(
+            f'{bundle.folder}: this network can only be run as ONNX. Use engine="onnxruntime" or'
+            ' engine="openvino".'
+        )
+    return ready(
+        build(
+            c['network'],
+            _weights(bundle, 'model.safetensors'),
+            _weights(bundle, 'head.safetensors'),
+        ),
+        c['pixels']['mean'],
+        c['pixels']['std'],
+    ).eval()
+
 
 def _push(bundle, repo, private, token):
-    hub = need('huggingface_hub', 'train', 'uploading'); api = hub.HfApi(token=token); bundle.verify(); url = api.create_repo(repo, private=private, exist_ok=True)
-    api.upload_folder(repo_id=repo, folder_path=str(bundle.folder), ignore_patterns=['.*']); api.upload_file(repo_id=repo, path_in_repo='README.md', path_or_fileobj=str(bundle.folder/'model_card.md')); return str(url)
+    hub = need('huggingface_hub', 'train', 'uploading')
+    api = hub.HfApi(token=token)
+    bundle.verify()
+    url = api.create_repo(repo, private=private, exist_ok=True)
+    api.upload_folder(repo_id=repo, folder_path=str(bundle.folder), ignore_patterns=['.*'])
+    api.upload_file(
+        repo_id=repo, path_in_repo='README.md', path_or_fileobj=str(bundle.folder / 'model_card.md')
+    )
+    return str(url)
 
 # %% ../nbs/40_bundle.ipynb #18bd79db
 def parity(
-    engines:dict, # Name → function of pictures, uint8 (N, H, W, C), to outputs (N, K); the first is what the others are compared with
-    x:np.ndarray, # uint8 (N, H, W, C)
-    bound:float=SAME, # Largest difference of a probability that is allowed
-)->dict: # Name → largest difference of a probability
+    # Name → function of pictures, uint8 (N, H, W, C), to outputs (N, K); the first is what the
+    # others are compared with
+    engines: dict,
+    x: np.ndarray,  # uint8 (N, H, W, C)
+    bound: float = SAME,  # Largest difference of a probability that is allowed
+) -> dict:  # Name → largest difference of a probability
     "Compare engines on pictures; refuse what differs."
-    names = list(engines); want = softmax(engines[names[0]](x)); out = {n: disagreement(want, softmax(engines[n](x))) for n in names[1:]}; bad = {n: d for n, d in out.items() if not d <= bound}
-    if bad: raise ModelError(f'The bundle would not give the same answers: {", ".join(f"{n} differs by up to {d:.2g}" for n, d in bad.items())} from {names[0]} (at most {bound:g} is allowed). Nothing was written; please report this with the name of the network.')
+    names = list(engines)
+    want = softmax(engines[names[0]](x))
+    out = {n: disagreement(want, softmax(engines[n](x))) for n in names[1:]}
+    bad = {n: d for n, d in out.items() if not d <= bound}
+    if bad:
+        raise ModelError(
+            'The bundle would not give the same answers:'
+            f' {", ".join(f"{n} differs by up to {d:.2g}" for n, d in bad.items())} from {names[0]}'
+            f' (at most {bound:g} is allowed). Nothing was written; please report this with the'
+            ' name of the network.'
+        )
     return out
 
 # %% ../nbs/40_bundle.ipynb #a5ef6532
 def some_pictures(
-    pixels:Pixels, # How pictures are prepared
-    paths=(), # Image files; those that can be read are used
-    n:int=32, # How many pictures
-    seed:int=0, # Same seed, same pictures
-)->tuple: # (uint8 (n, H, W, C), how many of them are images; the others are drawn)
+    pixels: Pixels,  # How pictures are prepared
+    paths=(),  # Image files; those that can be read are used
+    n: int = 32,  # How many pictures
+    seed: int = 0,  # Same seed, same pictures
+) -> tuple:  # (uint8 (n, H, W, C), how many of them are images; the others are drawn)
     "Pictures to compare engines on: images first, then patterns from smooth to noisy."
     from leukocls.core import DataError
+
     got, paths = [], list(paths)
-    for p in paths[::max(1, len(paths)//n)]:
-        try: got.append(pixels.read(p))
-        except DataError: pass
-    rng, side, channels = np.random.default_rng(seed), pixels.size, 1 if pixels.grey else 3; real = got[:n]
-    drawn = [np.repeat(np.repeat(rng.integers(0, 256, (k, k, channels), dtype=np.uint8), -(-side//k), 0), -(-side//k), 1)[:side, :side] for k in rng.integers(1, side + 1, n - len(real))]
+    for p in paths[:: max(1, len(paths) // n)]:
+        try:
+            got.append(pixels.read(p))
+        except DataError:
+            pass
+    rng, side, channels = np.random.default_rng(seed), pixels.size, 1 if pixels.grey else 3
+    real = got[:n]
+    drawn = [
+        np.repeat(
+            np.repeat(rng.integers(0, 256, (k, k, channels), dtype=np.uint8), -(-side // k), 0),
+            -(-side // k),
+            1,
+        )[:side, :side]
+        for k in rng.integers(1, side + 1, n - len(real))
+    ]
     return np.stack(real + drawn), len(real)
 
 # %% ../nbs/40_bundle.ipynb #c5f242d9
 def _engines(ready, onnx, k):
     "Everything that can run the network here."
-    t = late('leukocls.networks:TorchEngine')(ready); out = {'torch': t}
+    t = late('leukocls.networks:TorchEngine')(ready)
+    out = {'torch': t}
     for name, made in dict(onnxruntime=OnnxEngine, openvino=OpenVinoEngine).items():
-        if versions_of(name): e = made(onnx); out[name] = lambda x, e=e: np.concatenate([e(x[i:i + 8]) for i in range(0, len(x), 8)])
+        if versions_of(name):
+            e = made(onnx)
+            out[name] = lambda x, e=e: np.concatenate(
+                [e(x[i : i + 8]) for i in range(0, len(x), 8)]
+            )
     return out
+
 
 def _timm_config(described, mean, std):
     "The part of config.json that timm reads."
-    if not described or described['kind'] in ('own', 'beside') or described.get('members', 1) > 1: return {}
+    if not described or described['kind'] in ('own', 'beside') or described.get('members', 1) > 1:
+        return {}
     import timm
-    arch, args = described['arch'], described['model_args'] | ({'features_only': True} if described['kind'] == 'stages' else {}); cfg = timm.get_pretrained_cfg(arch, allow_unregistered=True); own = cfg.to_dict() if cfg else {}
-    keep = {k: v for k, v in own.items() if k in ('interpolation', 'crop_pct', 'first_conv', 'classifier', 'pool_size') and v is not None}
-    return dict(architecture=arch, num_classes=0, model_args=args, pretrained_cfg=keep | dict(input_size=[described['channels'], described['size'], described['size']], mean=mean, std=std, num_classes=0))
+
+    arch, args = (
+        described['arch'],
+        described['model_args']
+        | ({'features_only': True} if described['kind'] == 'stages' else {}),
+    )
+    cfg = timm.get_pretrained_cfg(arch, allow_unregistered=True)
+    own = cfg.to_dict() if cfg else {}
+    keep = {
+        k: v
+        for k, v in own.items()
+        if k in ('interpolation', 'crop_pct', 'first_conv', 'classifier', 'pool_size')
+        and v is not None
+    }
+    return dict(
+        architecture=arch,
+        num_classes=0,
+        model_args=args,
+        pretrained_cfg=keep
+        | dict(
+            input_size=[described['channels'], described['size'], described['size']],
+            mean=mean,
+            std=std,
+            num_classes=0,
+        ),
+    )
 
 # %% ../nbs/40_bundle.ipynb #8abd9036
 def timm_loads(
-    folder, # A bundle
-)->bool: # Whether timm alone builds the body with these weights
+    folder,  # A bundle
+) -> bool:  # Whether timm alone builds the body with these weights
     "Load the body as timm's users do, and compare every weight."
     import logging, timm, torch
     from safetensors.torch import load_file
-    want = load_file(Path(folder)/'model.safetensors'); level = logging.root.manager.disable; logging.disable(logging.WARNING)
-    try: got = timm.create_model(f'local-dir:{folder}', pretrained=True).state_dict()
-    except Exception: return False # whatever timm says
-    finally: logging.disable(level)
+
+    want = load_file(Path(folder) / 'model.safetensors')
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        got = timm.create_model(f'local-dir:{folder}', pretrained=True).state_dict()
+    except Exception:
+        return False  # whatever timm says
+    finally:
+        logging.disable(level)
     return set(want) <= set(got) and all(torch.equal(got[k], v) for k, v in want.items())
 
 # %% ../nbs/40_bundle.ipynb #1150989e
 def write_bundle(
-    folder, # Where it shall lie; must not exist
-    model, # nn.Module: normalised (N, C, H, W) → outputs
-    pixels:Pixels, # How pictures are prepared
-    classes, # Names, in the order of the outputs
-    facts:dict, # More for config.json: `name`, `arch`, `model_args`, `mean`, `std`, `calibration`, `metrics`, …
-    reference=None, # Function of image files to probabilities (N, K): the Learner itself
-    paths=(), # Image files to compare on
-    files:dict|None=None, # More files, name → bytes: gate.json, model_card.md
-    examples:tuple=(), # (path, label) of known images whose pictures go with the bundle
-    overwrite:bool=False, # Replace a bundle that exists
-    described:tuple|None=None, # From `describe_network`, where that is known already
-)->Bundle: # The bundle, read back and checked
+    folder,  # Where it shall lie; must not exist
+    model,  # nn.Module: normalised (N, C, H, W) → outputs
+    pixels: Pixels,  # How pictures are prepared
+    classes,  # Names, in the order of the outputs
+    # More for config.json: `name`, `arch`, `model_args`, `mean`, `std`, `calibration`, `metrics`, …
+    facts: dict,
+    reference=None,  # Function of image files to probabilities (N, K): the Learner itself
+    paths=(),  # Image files to compare on
+    files: dict | None = None,  # More files, name → bytes: gate.json, model_card.md
+    examples: tuple = (),  # (path, label) of known images whose pictures go with the bundle
+    overwrite: bool = False,  # Replace a bundle that exists
+    described: tuple | None = None,  # From `describe_network`, where that is known already
+) -> Bundle:  # The bundle, read back and checked
     "Write a bundle, whole or not at all."
     from safetensors.torch import save
-    folder, facts = Path(folder), dict(facts); arch, args, mean, std = (facts.pop(k, None) for k in ('arch', 'model_args', 'mean', 'std'))
-    if folder.exists() and not overwrite: raise RunError(f'{folder} exists already. Choose another folder, or say overwrite=True.')
-    describe, build, two = (late(f'leukocls.portable:{n}') for n in ('describe_network', 'build_network', 'WithFeatures')); ready_of, onnx_of = late('leukocls.networks:Ready'), late('leukocls.networks:onnx_bytes')
-    described, body, head = described or describe(model.eval(), arch, args, pixels.size, 1 if pixels.grey else 3); ready = ready_of(build(described, body, head) if described else model, mean, std).eval(); x, real = some_pictures(pixels, paths)
-    both = two(ready_of(model, mean, std)).eval(); width = _width(both, x[:2]); onnx = onnx_of(both if width else ready_of(model, mean, std), pixels, ('outputs', 'features')[:1 + (width > 0)])
-    engines = _engines(ready, onnx, len(classes)); good = [p for p in list(paths)[:8] if os.path.exists(p)]; differences = parity(engines, x)
-    if reference is not None and good: differences['learner'] = _against(reference, engines['torch'], pixels, good)
-    c = dict(format=FORMAT, **facts, classes=[str(o) for o in classes], pixels=dict(size=pixels.size, grey=pixels.grey, median=pixels.median, resize='bilinear with antialiasing (Pillow), both sides to `size`', values='0 to 255, divided by 255', mean=mean, std=std, layout='uint8 (N, H, W, C)'),
-             network=described, features=width, parity=dict(bound=SAME, pictures=len(x), images=real, largest_difference={k: float(f'{v:.3g}') for k, v in differences.items()}), versions=versions() | {n: versions_of(n) for n in ('onnxruntime', 'openvino', 'safetensors')}, research_only=RESEARCH_ONLY, **_timm_config(described, mean, std))
-    out = {'model.safetensors': save(body), 'model.onnx': onnx, **(files or {})} | ({'head.safetensors': save(head)} if head else {})
-    if examples: out['examples.safetensors'] = _examples(examples, engines, onnx, pixels, len(classes), classes)
+
+    folder, facts = Path(folder), dict(facts)
+    arch, args, mean, std = (facts.pop(k, None) for k in ('arch', 'model_args', 'mean', 'std'))
+    if folder.exists() and not overwrite:
+        raise RunError(f'{folder} exists already. Choose another folder, or say overwrite=True.')
+    describe, build, two = (
+        late(f'leukocls.portable:{n}')
+        for n in ('describe_network', 'build_network', 'WithFeatures')
+    )
+    ready_of, onnx_of = late('leukocls.networks:Ready'), late('leukocls.networks:onnx_bytes')
+    described, body, head = described or describe(
+        model.eval(), arch, args, pixels.size, 1 if pixels.grey else 3
+    )
+    ready = ready_of(build(described, body, head) if described else model, mean, std).eval()
+    x, real = some_pictures(pixels, paths)
+    both = two(ready_of(model, mean, std)).eval()
+    width = _width(both, x[:2])
+    onnx = onnx_of(
+        both if width else ready_of(model, mean, std),
+        pixels,
+        ('outputs', 'features')[: 1 + (width > 0)],
+    )
+    engines = _engines(ready, onnx, len(classes))
+    good = [p for p in list(paths)[:8] if os.path.exists(p)]
+    differences = parity(engines, x)
+    if reference is not None and good:
+        differences['learner'] = _against(reference, engines['torch'], pixels, good)
+    c = dict(
+        format=FORMAT,
+        **facts,
+        classes=[str(o) for o in classes],
+        pixels=dict(
+            size=pixels.size,
+            grey=pixels.grey,
+            median=pixels.median,
+            resize='bilinear with antialiasing (Pillow), both sides to `size`',
+            values='0 to 255, divided by 255',
+            mean=mean,
+            std=std,
+            layout='uint8 (N, H, W, C)',
+        ),
+        network=described,
+        features=width,
+        parity=dict(
+            bound=SAME,
+            pictures=len(x),
+            images=real,
+            largest_difference={k: float(f'{v:.3g}') for k, v in differences.items()},
+        ),
+        versions=versions()
+        | {n: versions_of(n) for n in ('onnxruntime', 'openvino', 'safetensors')},
+        research_only=RESEARCH_ONLY,
+        **_timm_config(described, mean, std),
+    )
+    out = {'model.safetensors': save(body), 'model.onnx': onnx, **(files or {})} | (
+        {'head.safetensors': save(head)} if head else {}
+    )
+    if examples:
+        out['examples.safetensors'] = _examples(
+            examples, engines, onnx, pixels, len(classes), classes
+        )
     return _put(folder, out, c, overwrite)
 
 # %% ../nbs/40_bundle.ipynb #85efaab0
 def _width(both, x):
     "Length of the features; 0 where there is nothing before the last layer."
     import torch
-    with torch.inference_mode(): f = both(torch.from_numpy(x))[1]
-    return int(f.shape[1]) if f.shape[1] < 100_000 and not isinstance(both.fronts[0], torch.nn.Identity) else 0
+
+    with torch.inference_mode():
+        f = both(torch.from_numpy(x))[1]
+    return (
+        int(f.shape[1])
+        if f.shape[1] < 100_000 and not isinstance(both.fronts[0], torch.nn.Identity)
+        else 0
+    )
+
 
 def _against(reference, engine, pixels, paths):
-    d = disagreement(np.asarray(reference(paths)), softmax(engine(np.stack([pixels.read(p) for p in paths]))))
-    if not d <= SAME: raise ModelError(f'The bundle would not give the same answers: up to {d:.2g} from the Learner (at most {SAME:g} is allowed). Nothing was written; please report this with the name of the network.')
+    d = disagreement(
+        np.asarray(reference(paths)), softmax(engine(np.stack([pixels.read(p) for p in paths])))
+    )
+    if not d <= SAME:
+        raise ModelError(
+            f'The bundle would not give the same answers: up to {d:.2g} from the Learner (at most'
+            f' {SAME:g} is allowed). Nothing was written; please report this with the name of the'
+            ' network.'
+        )
     return d
 
 # %% ../nbs/40_bundle.ipynb #3faade1b
 def _put(folder, files, config, overwrite):
     "All files at once: written beside, then moved."
-    folder.parent.mkdir(parents=True, exist_ok=True); temp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
     try:
-        write = lambda: [(temp/n).write_bytes(b) for n, b in files.items()]
-        files['config.json'] = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False).encode(); write()
-        if config.get('architecture'): config['timm'] = timm_loads(temp); files['config.json'] = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False).encode(); write()
-        (temp/'SHA256SUMS').write_text(sums_of(files)); os.chmod(temp, 0o755); Bundle(temp); old = folder.with_name(f'.{folder.name}.old')
-        if folder.exists(): shutil.rmtree(old, ignore_errors=True); folder.rename(old)
-        temp.rename(folder); shutil.rmtree(old, ignore_errors=True)
-    except OSError as e: raise RunError(f'Cannot write {folder}: {e.strerror or e}. Free some space, or choose another folder.') from e
-    finally: shutil.rmtree(temp, ignore_errors=True)
+        write = lambda: [(temp / n).write_bytes(b) for n, b in files.items()]
+        files['config.json'] = json.dumps(
+            config, indent=1, ensure_ascii=False, allow_nan=False
+        ).encode()
+        write()
+        if config.get('architecture'):
+            config['timm'] = timm_loads(temp)
+            files['config.json'] = json.dumps(
+                config, indent=1, ensure_ascii=False, allow_nan=False
+            ).encode()
+            write()
+        (temp / 'SHA256SUMS').write_text(sums_of(files))
+        os.chmod(temp, 0o755)
+        Bundle(temp)
+        old = folder.with_name(f'.{folder.name}.old')
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        temp.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as e:
+        raise RunError(
+            f'Cannot write {folder}: {e.strerror or e}. Free some space, or choose another folder.'
+        ) from e
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
     return Bundle(folder)
+
 
 def _examples(examples, engines, onnx, pixels, k, classes):
     "Features and small pictures of known images, as safetensors."
     from PIL import Image
     from safetensors.numpy import save
     from leukocls.images import open_cell
-    engine = OnnxEngine(onnx, 2) if versions_of('onnxruntime') else OpenVinoEngine(onnx, parts=2); small, features = [], []
+
+    engine = OnnxEngine(onnx, 2) if versions_of('onnxruntime') else OpenVinoEngine(onnx, parts=2)
+    small, features = [], []
     for path, _ in examples:
-        im = open_cell(path); features.append(engine(np.asarray(pixels(im)).reshape(1, pixels.size, pixels.size, -1))[0, k:]); b = io.BytesIO(); im.thumbnail((96, 96), Image.Resampling.LANCZOS); im.save(b, 'JPEG', quality=85); small.append(np.frombuffer(b.getvalue(), 'uint8'))
-    return save(dict(features=np.stack(features).astype('float16'), labels=np.array([list(classes).index(l) for _, l in examples], 'int32'), pictures=np.concatenate(small), ends=np.cumsum([len(s) for s in small]).astype('int64')))
+        im = open_cell(path)
+        features.append(
+            engine(np.asarray(pixels(im)).reshape(1, pixels.size, pixels.size, -1))[0, k:]
+        )
+        b = io.BytesIO()
+        im.thumbnail((96, 96), Image.Resampling.LANCZOS)
+        im.save(b, 'JPEG', quality=85)
+        small.append(np.frombuffer(b.getvalue(), 'uint8'))
+    return save(
+        dict(
+            features=np.stack(features).astype('float16'),
+            labels=np.array([list(classes).index(l) for _, l in examples], 'int32'),
+            pictures=np.concatenate(small),
+            ends=np.cumsum([len(s) for s in small]).astype('int64'),
+        )
+    )
 
 # %% ../nbs/40_bundle.ipynb #833228a4
 def _chosen(table, n, seed=0):
     "(path, label) of n training images that are still there, as many of each class as can be."
-    t = table[(table.split == 'train') & table.path.map(os.path.exists).astype(bool)]; t = t.sample(frac=1, random_state=seed); t = t.assign(_k=t.groupby('label').cumcount()).sort_values('_k', kind='stable').head(n)
+    t = table[(table.split == 'train') & table.path.map(os.path.exists).astype(bool)]
+    t = t.sample(frac=1, random_state=seed)
+    t = t.assign(_k=t.groupby('label').cumcount()).sort_values('_k', kind='stable').head(n)
     return list(zip(t.path, t.label))
 
+
 def run_facts(
-    run, # `Run`
-    licence:str='to be chosen by the author', # Licence of the weights
-)->dict: # For `write_bundle`
+    run,  # `Run`
+    licence: str = 'to be chosen by the author',  # Licence of the weights
+) -> dict:  # For `write_bundle`
     "What a run knows of itself that should travel with its model."
-    i, m = run.info, run.metrics; read = lambda n: json.loads((run.folder/n).read_text(encoding='utf8')) if (run.folder/n).exists() else {}
-    shortcuts, calibration = read('shortcuts.json'), read('calibration.json'); short = {k: m[k] for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}; r = i['recipe']; data = {k: v for k, v in i['data'].items() if k != 'skipped'}
-    keep = ('n', 'temperature', 'conformal', 'refer', 'operating_points', 'notes'); cal = {k: v for k, v in calibration.items() if k in keep} if 'temperature' in calibration else None; leak = late('leukocls.report:leaks_of')(i)
-    return dict(name=i['name'], title=r.get('title') or r['name'], created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'), licence=licence, arch=i['model']['arch'], model_args=i['model'].get('model_args', {}), mean=i['model']['mean'], std=i['model']['std'], calibration=cal,
-                metrics=short | dict(n=m['n'], split=m['split'], interval=m['interval'], per_class={c: dict(recall=v['recall'], support=v['support']) for c, v in m['per_class'].items()}), data=data, split=i['split'], audit=dict(verdict=late('leukocls.report:verdict')(i, m, shortcuts), leaks=leak, shortcuts={k: v['accuracy'] for k, v in shortcuts.items()}),
-                notes=i.get('notes', []), recipe={k: v if k != 'weights' else Path(str(v)).name for k, v in r.items()}, seed=i['seed'])
+    i, m = run.info, run.metrics
+    read = lambda n: (
+        json.loads((run.folder / n).read_text(encoding='utf8')) if (run.folder / n).exists() else {}
+    )
+    shortcuts, calibration = read('shortcuts.json'), read('calibration.json')
+    short = {k: m[k] for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}
+    r = i['recipe']
+    data = {k: v for k, v in i['data'].items() if k != 'skipped'}
+    keep = ('n', 'temperature', 'conformal', 'refer', 'operating_points', 'notes')
+    cal = (
+        {k: v for k, v in calibration.items() if k in keep}
+        if 'temperature' in calibration
+        else None
+    )
+    leak = late('leukocls.report:leaks_of')(i)
+    return dict(
+        name=i['name'],
+        title=r.get('title') or r['name'],
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+        licence=licence,
+        arch=i['model']['arch'],
+        model_args=i['model'].get('model_args', {}),
+        mean=i['model']['mean'],
+        std=i['model']['std'],
+        calibration=cal,
+        metrics=short
+        | dict(
+            n=m['n'],
+            split=m['split'],
+            interval=m['interval'],
+            per_class={
+                c: dict(recall=v['recall'], support=v['support']) for c, v in m['per_class'].items()
+            },
+        ),
+        data=data,
+        split=i['split'],
+        audit=dict(
+            verdict=late('leukocls.report:verdict')(i, m, shortcuts),
+            leaks=leak,
+            shortcuts={k: v['accuracy'] for k, v in shortcuts.items()},
+        ),
+        notes=i.get('notes', []),
+        recipe={k: v if k != 'weights' else Path(str(v)).name for k, v in r.items()},
+        seed=i['seed'],
+    )
 
 # %% ../nbs/40_bundle.ipynb #65c58961
 def export_bundle(
-    run, # `Run`, or its folder
-    out=None, # Folder to write; by default `bundle` in the run's folder
-    examples:int=0, # How many training images to put into the bundle, small, to be shown as the nearest known cells; mind whose images they are
-    licence:str='to be chosen by the author', # Licence of the weights
-    overwrite:bool=False, # Replace a bundle that exists
-)->Bundle: # The bundle
-    "Export a run as a folder of plain files; Learner, PyTorch without fastai, ONNX Runtime and OpenVINO must give the same answers."
-    need('onnxscript', 'export', 'writing ONNX'); run = run if hasattr(run, 'folder') else late('leukocls.runs:Run')(run); out = Path(out or run.folder/'bundle')
-    if out.exists() and not overwrite: raise RunError(f'{out} exists already. Choose another folder with --out, or add --overwrite (overwrite=True).')
-    if run.info['recipe'].get('kind') == 'classical': raise ModelError(f'{run.name} is no network, and only networks can be bundled. Choose a run of a network or a probe.')
-    learn = run.learner; found = late('leukocls.networks:network_of')(learn)
-    if found is None: raise ModelError(f'{run.name}: its loaders do something to images that a bundle cannot say. Choose a run of leukocls.')
-    _, pixels = found; facts = run_facts(run, licence); held = run.table.path[run.table.split != 'train'].tolist(); files = {'model_card.md': _card(run, facts)} | ({'gate.json': (run.folder/'gate.json').read_bytes()} if (run.folder/'gate.json').exists() and (run.folder/'gate.json').stat().st_size > 2 else {})
+    run,  # `Run`, or its folder
+    out=None,  # Folder to write; by default `bundle` in the run's folder
+    # How many training images to put into the bundle, small, to be shown as the nearest known
+    # cells; mind whose images they are
+    examples: int = 0,
+    licence: str = 'to be chosen by the author',  # Licence of the weights
+    overwrite: bool = False,  # Replace a bundle that exists
+) -> Bundle:  # The bundle
+    """Export a run as a folder of plain files; Learner, PyTorch without fastai, ONNX Runtime and
+    OpenVINO must give the same answers.
+    """
+    need('onnxscript', 'export', 'writing ONNX')
+    run = run if hasattr(run, 'folder') else late('leukocls.runs:Run')(run)
+    out = Path(out or run.folder / 'bundle')
+    if out.exists() and not overwrite:
+        raise RunError(
+            f'{out} exists already. Choose another folder with --out, or add --overwrite'
+            ' (overwrite=True).'
+        )
+    if run.info['recipe'].get('kind') == 'classical':
+        raise ModelError(
+            f'{run.name} is no network, and only networks can be bundled. Choose a run of a network'
+            ' or a probe.'
+        )
+    learn = run.learner
+    found = late('leukocls.networks:network_of')(learn)
+    if found is None:
+        raise ModelError(
+            f'{run.name}: its loaders do something to images that a bundle cannot say. Choose a run'
+            ' of leukocls.'
+        )
+    _, pixels = found
+    facts = run_facts(run, licence)
+    held = run.table.path[run.table.split != 'train'].tolist()
+    files = {'model_card.md': _card(run, facts)} | (
+        {'gate.json': (run.folder / 'gate.json').read_bytes()}
+        if (run.folder / 'gate.json').exists() and (run.folder / 'gate.json').stat().st_size > 2
+        else {}
+    )
     by_fastai = late('leukocls.predict:by_fastai')
-    return write_bundle(out, learn.model.cpu(), pixels, [str(c) for c in learn.dls.vocab], facts, lambda paths: by_fastai(learn, paths), held, files, _chosen(run.table, examples) if examples else (), overwrite)
+    return write_bundle(
+        out,
+        learn.model.cpu(),
+        pixels,
+        [str(c) for c in learn.dls.vocab],
+        facts,
+        lambda paths: by_fastai(learn, paths),
+        held,
+        files,
+        _chosen(run.table, examples) if examples else (),
+        overwrite,
+    )
+
 
 def _card(run, facts):
     "The run's model card, with how to use what lies beside it."
-    card = (run.folder/'model_card.md').read_text(encoding='utf8') if (run.folder/'model_card.md').exists() else f'# {facts["name"]}\n\n{RESEARCH_ONLY}\n'
-    how = ('```python\nfrom leukocls.classify import Classifier   # pip install "leukocls[serve]"; needs neither PyTorch nor fastai\n\nclf = Classifier.load("this/folder")       # every byte is checked first\nclf("cell.jpg")\n```\n\n'
-            '`config.json` says how pictures are prepared, `model.onnx` takes them as `uint8 (N, height, width, channels)`, `SHA256SUMS` is checked by `sha256sum --check SHA256SUMS`.')
-    old = late('leukocls.modelcard:HOW_TO_RUN').strip(); return (card.replace(old, how) if old in card else f'{card.rstrip()}\n\n## How to use\n\n{how}\n').encode()
+    card = (
+        (run.folder / 'model_card.md').read_text(encoding='utf8')
+        if (run.folder / 'model_card.md').exists()
+        else f'# {facts["name"]}\n\n{RESEARCH_ONLY}\n'
+    )
+    how = (
+        '```python\nfrom leukocls.classify import Classifier   # pip install "leukocls[serve]";'
+        ' needs neither PyTorch nor fastai\n\nclf = Classifier.load("this/folder")       # every'
+        ' byte is checked first\nclf("cell.jpg")\n```\n\n`config.json` says how pictures are'
+        ' prepared, `model.onnx` takes them as `uint8 (N, height, width, channels)`, `SHA256SUMS`'
+        ' is checked by `sha256sum --check SHA256SUMS`.'
+    )
+    old = late('leukocls.modelcard:HOW_TO_RUN').strip()
+    return (
+        card.replace(old, how) if old in card else f'{card.rstrip()}\n\n## How to use\n\n{how}\n'
+    ).encode()
 
 # %% ../nbs/40_bundle.ipynb #2f2e5d33
 def bundle_html(
-    bundle:Bundle, # A bundle
-)->str: # HTML
+    bundle: Bundle,  # A bundle
+) -> str:  # HTML
     "What a notebook shows of a bundle."
     import html
-    c = bundle.config; a = _at(c, 'metrics.accuracy'); rows = [('classes', listed(c['classes'], 12)), ('made', c.get('created', '')), ('judged', f"{late('leukocls.metrics:show_interval')(a)} right of {c['metrics']['n']:,} {c['metrics']['split']} images" if a else 'unknown'), ('licence', c.get('licence', '')), ('size', f"{sum(p.stat().st_size for p in bundle.folder.iterdir())/1e6:,.1f} MB")]
-    return f'<p><b>{html.escape(c["name"])}</b></p><table>' + ''.join(f'<tr><th>{k}</th><td style="text-align:left">{html.escape(str(v))}</td></tr>' for k, v in rows) + f'</table><p>{RESEARCH_ONLY}</p>'
+
+    c = bundle.config
+    a = _at(c, 'metrics.accuracy')
+    rows = [
+        ('classes', listed(c['classes'], 12)),
+        ('made', c.get('created', '')),
+        (
+            'judged',
+            (
+                f"{late('leukocls.metrics:show_interval')(a)} right of {c['metrics']['n']:,}"
+                f" {c['metrics']['split']} images"
+                if a
+                else 'unknown'
+            ),
+        ),
+        ('licence', c.get('licence', '')),
+        ('size', f"{sum(p.stat().st_size for p in bundle.folder.iterdir()) / 1e6:,.1f} MB"),
+    ]
+    return (
+        f'<p><b>{html.escape(c["name"])}</b></p><table>'
+        + ''.join(
+            f'<tr><th>{k}</th><td style="text-align:left">{html.escape(str(v))}</td></tr>'
+            for k, v in rows
+        )
+        + f'</table><p>{RESEARCH_ONLY}</p>'
+    )

@@ -22,7 +22,16 @@ from scipy import special
 from .core import DataError, RunError, late, listed, write_whole
 from .decide import LEAST, in_sets, tempered
 from .memory import kept
-from .metrics import unpacked, calibration_error, clustered_share, draw_weights, read_predictions, show_interval, wilson, with_groups
+from leukocls.metrics import (
+    unpacked,
+    calibration_error,
+    clustered_share,
+    draw_weights,
+    read_predictions,
+    show_interval,
+    wilson,
+    with_groups,
+)
 from .plots import new_figure
 
 # %% ../nbs/31_calibrate.ipynb #2f4fccc9
@@ -31,269 +40,705 @@ def _probabilities(predictions):
     first = next((c[2:] for c in predictions.columns if c.startswith('p_')), '')
     return unpacked(predictions.assign(label=first, pred=first))[::3]
 
+
 def _cluster(predictions):
-    "((N,) ids or None, unit): what counts as one observation: the patient where all are known, else the `group`, else the image."
+    """((N,) ids or None, unit): what counts as one observation: the patient where all are known,
+    else the `group`, else the image.
+    """
     for unit in ('patient', 'group'):
         ids = predictions.get(unit)
-        if ids is not None and ids.nunique() > 1 and (ids.notna() & (ids.astype(str) != '')).all(): return ids.to_numpy().astype(str), unit
+        if ids is not None and ids.nunique() > 1 and (ids.notna() & (ids.astype(str) != '')).all():
+            return ids.to_numpy().astype(str), unit
     return None, 'image'
 
-def _between(value, low, high): v, low, high = map(float, (value, low, high)); ok = lambda o: o if isfinite(o) else None; return dict(value=ok(v), low=ok(min(low, v)), high=ok(max(high, v)))
-def _spread(value, draws): return _between(value, *np.nanpercentile(draws, [2.5, 97.5]))
+
+def _between(value, low, high):
+    v, low, high = map(float, (value, low, high))
+    ok = lambda o: o if isfinite(o) else None
+    return dict(value=ok(v), low=ok(min(low, v)), high=ok(max(high, v)))
+
+
+def _spread(value, draws):
+    return _between(value, *np.nanpercentile(draws, [2.5, 97.5]))
+
+
 def _judge(predictions):
-    "A function for the share of `hit` among `over` with its interval: Wilson's for images, else `clustered_share`."
-    who, _ = _cluster(predictions); who = None if who is None else np.unique(np.asarray(who, str), return_inverse=True)[1]
+    """A function for the share of `hit` among `over` with its interval: Wilson's for images, else
+    `clustered_share`.
+    """
+    who, _ = _cluster(predictions)
+    who = None if who is None else np.unique(np.asarray(who, str), return_inverse=True)[1]
+
     def share(hit, over=True):
-        hit = np.asarray(hit, bool); over = np.broadcast_to(over, hit.shape); hits, n = (hit & over).sum(), over.sum()
-        if not n: return dict(value=None, low=None, high=None)
-        if who is None: return _between(hits/n, *wilson(hits, n))
-        there = np.bincount(who[over]) > 0; return _between(hits/n, *clustered_share(np.bincount(who[over], hit[over])[there], np.bincount(who[over])[there]))
+        hit = np.asarray(hit, bool)
+        over = np.broadcast_to(over, hit.shape)
+        hits, n = (hit & over).sum(), over.sum()
+        if not n:
+            return dict(value=None, low=None, high=None)
+        if who is None:
+            return _between(hits / n, *wilson(hits, n))
+        there = np.bincount(who[over]) > 0
+        return _between(
+            hits / n,
+            *clustered_share(
+                np.bincount(who[over], hit[over])[there], np.bincount(who[over])[there]
+            ),
+        )
+
     return share
 
 # %% ../nbs/31_calibrate.ipynb #064304ae
-T_RANGE = (.05, 20.) # no temperature outside is looked for
+T_RANGE = (0.05, 20.0)  # no temperature outside is looked for
+
 
 def apply_temperature(
-    predictions:pd.DataFrame, # With `p_<class>`…
-    T:float, # Above 0; 1 changes nothing
-)->pd.DataFrame: # A copy; `pred` is as before, and the order of the classes in each row
+    predictions: pd.DataFrame,  # With `p_<class>`…
+    T: float,  # Above 0; 1 changes nothing
+) -> pd.DataFrame:  # A copy; `pred` is as before, and the order of the classes in each row
     "Probabilities at another temperature."
-    if not (isfinite(T) and T > 0): raise DataError(f'T={T} is no temperature. Use a number above 0, such as fit_temperature gives.')
-    classes, p = _probabilities(predictions); q = tempered(p, T)
+    if not (isfinite(T) and T > 0):
+        raise DataError(
+            f'T={T} is no temperature. Use a number above 0, such as fit_temperature gives.'
+        )
+    classes, p = _probabilities(predictions)
+    q = tempered(p, T)
     return predictions.assign(**{f'p_{c}': q[:, i] for i, c in enumerate(classes)})
 
+
 def fit_temperature(
-    predictions:pd.DataFrame, # Images that were not trained on, with `label`, `pred`, `p_<class>`…
-)->float: # T, within `T_RANGE`
-    "The temperature with the least log loss; where all are right there is none, and the lower end of `T_RANGE` comes back."
-    _, y, _, p = unpacked(predictions); own = np.arange(len(y)), y
-    if (p[own] >= p.max(1)).all(): return T_RANGE[0]
-    z = np.log(np.clip(p, LEAST, 1)); loss = lambda t: (special.logsumexp(z/np.exp(t), axis=1) - z[own]/np.exp(t)).mean()
-    return float(np.exp(late('scipy.optimize:minimize_scalar')(loss, bounds=np.log(T_RANGE), method='bounded', options=dict(xatol=1e-6)).x))
+    # Images that were not trained on, with `label`, `pred`, `p_<class>`…
+    predictions: pd.DataFrame,
+) -> float:  # T, within `T_RANGE`
+    """The temperature with the least log loss; where all are right there is none, and the lower end
+    of `T_RANGE` comes back.
+    """
+    _, y, _, p = unpacked(predictions)
+    own = np.arange(len(y)), y
+    if (p[own] >= p.max(1)).all():
+        return T_RANGE[0]
+    z = np.log(np.clip(p, LEAST, 1))
+    loss = lambda t: (special.logsumexp(z / np.exp(t), axis=1) - z[own] / np.exp(t)).mean()
+    return float(
+        np.exp(
+            late('scipy.optimize:minimize_scalar')(
+                loss, bounds=np.log(T_RANGE), method='bounded', options=dict(xatol=1e-6)
+            ).x
+        )
+    )
 
 # %% ../nbs/31_calibrate.ipynb #d039fa65
 def reliability(
-    predictions:pd.DataFrame, # With `label`, `pred`, `p_<class>`…
-    bins:int=15, # At most so many
-    equal:str='width', # Bins of equal 'width', or of equal 'mass': as many images in each
-)->pd.DataFrame: # A row per bin with images: confidence, accuracy, n, low, high
+    predictions: pd.DataFrame,  # With `label`, `pred`, `p_<class>`…
+    bins: int = 15,  # At most so many
+    equal: str = 'width',  # Bins of equal 'width', or of equal 'mass': as many images in each
+) -> pd.DataFrame:  # A row per bin with images: confidence, accuracy, n, low, high
     "How often the model is right where it is about so sure, with Wilson's intervals."
-    if equal not in ('width', 'mass') or bins < 1: raise DataError(f'bins={bins}, equal={equal!r}: use at least 1 bin, of equal "width" or "mass".')
-    _, y, pred, p = unpacked(predictions); sure = p.max(1)
-    if equal == 'width': where = np.clip(np.ceil(sure*bins), 1, bins)
-    else: where = np.searchsorted(np.unique(np.quantile(sure, np.linspace(0, 1, bins + 1)))[1:-1], sure)
-    t = pd.DataFrame(dict(confidence=sure, accuracy=pred == y, n=1)).groupby(where).agg(dict(confidence='mean', accuracy='mean', n='sum'))
-    return t.assign(**dict(zip(('low', 'high'), wilson(t.accuracy*t.n, t.n)))).reset_index(drop=True)
+    if equal not in ('width', 'mass') or bins < 1:
+        raise DataError(
+            f'bins={bins}, equal={equal!r}: use at least 1 bin, of equal "width" or "mass".'
+        )
+    _, y, pred, p = unpacked(predictions)
+    sure = p.max(1)
+    if equal == 'width':
+        where = np.clip(np.ceil(sure * bins), 1, bins)
+    else:
+        where = np.searchsorted(
+            np.unique(np.quantile(sure, np.linspace(0, 1, bins + 1)))[1:-1], sure
+        )
+    t = (
+        pd.DataFrame(dict(confidence=sure, accuracy=pred == y, n=1))
+        .groupby(where)
+        .agg(dict(confidence='mean', accuracy='mean', n='sum'))
+    )
+    return t.assign(**dict(zip(('low', 'high'), wilson(t.accuracy * t.n, t.n)))).reset_index(
+        drop=True
+    )
+
 
 def calibration_scores(
-    predictions:pd.DataFrame, # With `label`, `pred`, `p_<class>`…
-    seed:int=0, # Same seed, same intervals
-)->dict: # `ece` and `brier`, each with `value`, `low`, `high`
-    "Calibration error (Guo et al. 2017) and Brier score (Brier 1950: squared error summed over the classes, 0 to 2)."
-    _, y, pred, p = unpacked(predictions); hit, sure = pred == y, p.max(1); off = ((p - np.eye(p.shape[1])[y])**2).sum(1)
+    predictions: pd.DataFrame,  # With `label`, `pred`, `p_<class>`…
+    seed: int = 0,  # Same seed, same intervals
+) -> dict:  # `ece` and `brier`, each with `value`, `low`, `high`
+    """Calibration error (Guo et al. 2017) and Brier score (Brier 1950: squared error summed over
+    the classes, 0 to 2).
+    """
+    _, y, pred, p = unpacked(predictions)
+    hit, sure = pred == y, p.max(1)
+    off = ((p - np.eye(p.shape[1])[y]) ** 2).sum(1)
     w = draw_weights(len(y), 1000, seed, _cluster(predictions)[0])
-    return dict(ece=_spread(calibration_error(hit, sure), calibration_error(hit, sure, w)), brier=_spread(off.mean(), (w @ off)/w.sum(1)))
+    return dict(
+        ece=_spread(calibration_error(hit, sure), calibration_error(hit, sure, w)),
+        brier=_spread(off.mean(), (w @ off) / w.sum(1)),
+    )
 
 # %% ../nbs/31_calibrate.ipynb #8fafeefd
 def fit_conformal(
-    predictions:pd.DataFrame, # Calibration images: neither trained on nor scored
-    alpha:float=.05, # Share of each class that the sets may miss, between 0 and 1
-)->dict: # `alpha`; per class `thresholds` (None: always in the set) and `n`; `note`
-    "Per class the most that 1 − p may be: the ⌈(n+1)(1−α)⌉-th smallest among its images (Vovk et al. 2005, Angelopoulos and Bates 2021)."
-    if not 0 < alpha < 1: raise DataError(f'alpha={alpha} must lie between 0 and 1, such as .05 for sets that hold the true class in 95 %.')
-    classes, y, _, p = unpacked(predictions); own = {c: np.sort(1 - p[y == i, i]) for i, c in enumerate(classes)}
-    rank = {c: ceil((len(s) + 1)*(1 - alpha) - 1e-9) for c, s in own.items()}; few = [c for c, s in own.items() if rank[c] > len(s)]
-    note = f'{listed(few)}: fewer than {ceil(1/alpha - 1 - 1e-9)} calibration images, so always in the set.' if few else ''
-    return dict(alpha=alpha, thresholds={c: None if c in few else float(s[rank[c] - 1]) for c, s in own.items()}, n={c: len(s) for c, s in own.items()}, note=note)
+    predictions: pd.DataFrame,  # Calibration images: neither trained on nor scored
+    alpha: float = 0.05,  # Share of each class that the sets may miss, between 0 and 1
+) -> dict:  # `alpha`; per class `thresholds` (None: always in the set) and `n`; `note`
+    """Per class the most that 1 − p may be: the ⌈(n+1)(1−α)⌉-th smallest among its images (Vovk et
+    al. 2005, Angelopoulos and Bates 2021).
+    """
+    if not 0 < alpha < 1:
+        raise DataError(
+            f'alpha={alpha} must lie between 0 and 1, such as .05 for sets that hold the true class'
+            ' in 95 %.'
+        )
+    classes, y, _, p = unpacked(predictions)
+    own = {c: np.sort(1 - p[y == i, i]) for i, c in enumerate(classes)}
+    rank = {c: ceil((len(s) + 1) * (1 - alpha) - 1e-9) for c, s in own.items()}
+    few = [c for c, s in own.items() if rank[c] > len(s)]
+    note = (
+        f'{listed(few)}: fewer than {ceil(1 / alpha - 1 - 1e-9)} calibration images, so always in'
+        ' the set.'
+        if few
+        else ''
+    )
+    return dict(
+        alpha=alpha,
+        thresholds={c: None if c in few else float(s[rank[c] - 1]) for c, s in own.items()},
+        n={c: len(s) for c, s in own.items()},
+        note=note,
+    )
+
 
 def conformal_sets(
-    predictions:pd.DataFrame, # With `p_<class>`…; labels are not needed
-    conformal:dict, # From `fit_conformal`, or read from calibration.json
-)->pd.DataFrame: # (N, C) booleans, a column per class: True where the class is in the image's set
+    predictions: pd.DataFrame,  # With `p_<class>`…; labels are not needed
+    conformal: dict,  # From `fit_conformal`, or read from calibration.json
+    # (N, C) booleans, a column per class: True where the class is in the image's set
+) -> pd.DataFrame:
     "The set of classes of each image; refer the image to an expert unless exactly one is in it."
     classes, p = _probabilities(predictions)
-    return pd.DataFrame(in_sets(p, conformal['thresholds'], classes), columns=classes, index=predictions.index)
+    return pd.DataFrame(
+        in_sets(p, conformal['thresholds'], classes), columns=classes, index=predictions.index
+    )
 
 # %% ../nbs/31_calibrate.ipynb #02eb2ca1
 def coverage(
-    predictions:pd.DataFrame, # Scored images
-    sets:pd.DataFrame, # From `conformal_sets`
-    alpha:float=.05, # What the sets were fitted with
-)->pd.DataFrame: # promised, found, low, high, n, mean size, shares of single and empty sets
-    "How often the set held the true class: over every image, over each class, and the share of patients for whom it was less than promised."
-    classes, y, _, _ = unpacked(predictions); s = sets[classes].to_numpy(bool); inside, size, share = s[np.arange(len(y)), y], s.sum(1), _judge(predictions)
+    predictions: pd.DataFrame,  # Scored images
+    sets: pd.DataFrame,  # From `conformal_sets`
+    alpha: float = 0.05,  # What the sets were fitted with
+) -> pd.DataFrame:  # promised, found, low, high, n, mean size, shares of single and empty sets
+    """How often the set held the true class: over every image, over each class, and the share of
+    patients for whom it was less than promised.
+    """
+    classes, y, _, _ = unpacked(predictions)
+    s = sets[classes].to_numpy(bool)
+    inside, size, share = s[np.arange(len(y)), y], s.sum(1), _judge(predictions)
     sides = {'every image': np.full(len(y), True)} | {c: y == i for i, c in enumerate(classes)}
     mean = lambda o, over: o[over].mean() if over.any() else np.nan
-    rows = {k: share(inside, o) | dict(promised=1 - alpha, n=int(o.sum()), size=mean(size, o), single=mean(size == 1, o), empty=mean(size == 0, o)) for k, o in sides.items()}
-    if _cluster(predictions)[1] == 'patient': below = pd.Series(inside).groupby(predictions.patient.to_numpy()).mean() < 1 - alpha - 1e-9; rows['patients below'] = _between(below.mean(), *wilson(below.sum(), len(below))) | dict(n=len(below))
-    return pd.DataFrame.from_dict(rows, orient='index', columns='promised value low high n size single empty'.split()).rename(columns=dict(value='found'))
+    rows = {
+        k: (
+            share(inside, o)
+            | dict(
+                promised=1 - alpha,
+                n=int(o.sum()),
+                size=mean(size, o),
+                single=mean(size == 1, o),
+                empty=mean(size == 0, o),
+            )
+        )
+        for k, o in sides.items()
+    }
+    if _cluster(predictions)[1] == 'patient':
+        below = pd.Series(inside).groupby(predictions.patient.to_numpy()).mean() < 1 - alpha - 1e-9
+        rows['patients below'] = _between(below.mean(), *wilson(below.sum(), len(below))) | dict(
+            n=len(below)
+        )
+    return pd.DataFrame.from_dict(
+        rows, orient='index', columns='promised value low high n size single empty'.split()
+    ).rename(columns=dict(value='found'))
 
 # %% ../nbs/31_calibrate.ipynb #8130bec8
 def risk_coverage(
-    predictions:pd.DataFrame, # With `label`, `pred`, `p_<class>`…
-)->pd.DataFrame: # A row per confidence: confidence, answered, wrong, coverage, error, low, high
-    "The error among the images that the model is at least so sure of (El-Yaniv and Wiener 2010), with Wilson's intervals."
+    predictions: pd.DataFrame,  # With `label`, `pred`, `p_<class>`…
+    # A row per confidence: confidence, answered, wrong, coverage, error, low, high
+) -> pd.DataFrame:
+    """The error among the images that the model is at least so sure of (El-Yaniv and Wiener 2010),
+    with Wilson's intervals.
+    """
     _, y, pred, p = unpacked(predictions)
-    t = pd.DataFrame(dict(confidence=p.max(1), answered=1, wrong=pred != y)).groupby('confidence').sum().iloc[::-1].cumsum().reset_index()
-    return t.assign(coverage=t.answered/len(y), error=t.wrong/t.answered, **dict(zip(('low', 'high'), wilson(t.wrong, t.answered))))
+    t = (
+        pd.DataFrame(dict(confidence=p.max(1), answered=1, wrong=pred != y))
+        .groupby('confidence')
+        .sum()
+        .iloc[::-1]
+        .cumsum()
+        .reset_index()
+    )
+    return t.assign(
+        coverage=t.answered / len(y),
+        error=t.wrong / t.answered,
+        **dict(zip(('low', 'high'), wilson(t.wrong, t.answered))),
+    )
+
 
 def _curve(predictions, most=200):
-    "The curve thinned to `most` points, and the area under it (AURC) with an interval: the error, averaged over how many images are answered; ties are answered together."
-    t = risk_coverage(predictions); t = t.iloc[np.unique(np.linspace(0, len(t) - 1, min(most, len(t))).round().astype(int))]
-    _, y, pred, p = unpacked(predictions); order = np.argsort(-p.max(1), kind='stable'); wrong, s = (pred != y)[order], -p.max(1)[order]; end = np.searchsorted(s, s, side='right') - 1
-    def area(w): w = w[:, order]; return (w*np.cumsum(w*wrong, 1)[:, end]/np.maximum(np.cumsum(w, 1)[:, end], 1)).sum(1)/w.sum(1)
-    return dict(aurc=_spread(area(np.ones((1, len(y))))[0], area(draw_weights(len(y), 1000, 0, _cluster(predictions)[0]))), points=t[['coverage', 'error', 'low', 'high', 'confidence']].round(5).to_dict('list'))
+    """The curve thinned to `most` points, and the area under it (AURC) with an interval: the error,
+    averaged over how many images are answered; ties are answered together.
+    """
+    t = risk_coverage(predictions)
+    t = t.iloc[np.unique(np.linspace(0, len(t) - 1, min(most, len(t))).round().astype(int))]
+    _, y, pred, p = unpacked(predictions)
+    order = np.argsort(-p.max(1), kind='stable')
+    wrong, s = (pred != y)[order], -p.max(1)[order]
+    end = np.searchsorted(s, s, side='right') - 1
+
+    def area(w):
+        w = w[:, order]
+        return (w * np.cumsum(w * wrong, 1)[:, end] / np.maximum(np.cumsum(w, 1)[:, end], 1)).sum(
+            1
+        ) / w.sum(1)
+
+    return dict(
+        aurc=_spread(
+            area(np.ones((1, len(y))))[0],
+            area(draw_weights(len(y), 1000, 0, _cluster(predictions)[0])),
+        ),
+        points=t[['coverage', 'error', 'low', 'high', 'confidence']].round(5).to_dict('list'),
+    )
 
 # %% ../nbs/31_calibrate.ipynb #d172d612
 def _bound(wrong, n, level):
     "Upper bound of Clopper and Pearson (1934): the error is at most this, with confidence `level`."
-    return np.where(np.less(wrong, n), special.betaincinv(np.add(wrong, 1.), np.maximum(np.subtract(n, wrong), 1.), level), 1.)
+    return np.where(
+        np.less(wrong, n),
+        special.betaincinv(np.add(wrong, 1.0), np.maximum(np.subtract(n, wrong), 1.0), level),
+        1.0,
+    )
+
 
 def refer_below(
-    predictions:pd.DataFrame, # Calibration images: neither trained on nor scored
-    max_error:float=.01, # Most errors among the answered, between 0 and 1
-    level:float=.95, # Confidence of the bound, one-sided
-)->dict: # `threshold` (None: refer all), `answered`, `wrong`, `bound`, `note`
-    "The confidence below which images are referred, so that those answered have at most `max_error` errors."
-    if not 0 < max_error < 1: raise DataError(f'max_error={max_error} must lie between 0 and 1, such as .01 for 1 %.')
-    curve = risk_coverage(predictions).assign(bound=lambda t: _bound(t.wrong, t.answered, level)); good = curve[curve.bound <= max_error]; n = len(predictions)
-    out = dict(max_error=max_error, level=level, threshold=None, n=n, answered=0, wrong=0, bound=None, note='')
-    if not len(good): return out | dict(note=f'No confidence promises at most {100*max_error:g} % errors: that takes at least {ceil(log(1 - level)/log(1 - max_error)):,} validation images without an error, more with some; of {n:,} there are {curve.wrong.iloc[-1]:,} wrong.')
+    predictions: pd.DataFrame,  # Calibration images: neither trained on nor scored
+    max_error: float = 0.01,  # Most errors among the answered, between 0 and 1
+    level: float = 0.95,  # Confidence of the bound, one-sided
+) -> dict:  # `threshold` (None: refer all), `answered`, `wrong`, `bound`, `note`
+    """The confidence below which images are referred, so that those answered have at most
+    `max_error` errors.
+    """
+    if not 0 < max_error < 1:
+        raise DataError(f'max_error={max_error} must lie between 0 and 1, such as .01 for 1 %.')
+    curve = risk_coverage(predictions).assign(bound=lambda t: _bound(t.wrong, t.answered, level))
+    good = curve[curve.bound <= max_error]
+    n = len(predictions)
+    out = dict(
+        max_error=max_error,
+        level=level,
+        threshold=None,
+        n=n,
+        answered=0,
+        wrong=0,
+        bound=None,
+        note='',
+    )
+    if not len(good):
+        return out | dict(
+            note=(
+                f'No confidence promises at most {100 * max_error:g} % errors: that takes at least'
+                f' {ceil(log(1 - level) / log(1 - max_error)):,} validation images without an'
+                f' error, more with some; of {n:,} there are {curve.wrong.iloc[-1]:,} wrong.'
+            )
+        )
     last = good.iloc[-1]
-    return out | dict(threshold=float(last.confidence) if last.answered < n else 0., answered=int(last.answered), wrong=int(last.wrong), bound=float(last.bound))
+    return out | dict(
+        threshold=float(last.confidence) if last.answered < n else 0.0,
+        answered=int(last.answered),
+        wrong=int(last.wrong),
+        bound=float(last.bound),
+    )
+
 
 def referral(
-    predictions:pd.DataFrame, # Scored images
-    threshold:float|None, # From `refer_below`; None refers all
-)->dict: # `n`, `answered`, `wrong`; `coverage` and `error` with intervals
+    predictions: pd.DataFrame,  # Scored images
+    threshold: float | None,  # From `refer_below`; None refers all
+) -> dict:  # `n`, `answered`, `wrong`; `coverage` and `error` with intervals
     "What becomes of a threshold on images that had no part in choosing it."
-    _, y, pred, p = unpacked(predictions); share = _judge(predictions); told = p.max(1) >= (np.inf if threshold is None else threshold); wrong = pred != y
-    return dict(n=len(y), answered=int(told.sum()), wrong=int((wrong & told).sum()), coverage=share(told), error=share(wrong, told))
+    _, y, pred, p = unpacked(predictions)
+    share = _judge(predictions)
+    told = p.max(1) >= (np.inf if threshold is None else threshold)
+    wrong = pred != y
+    return dict(
+        n=len(y),
+        answered=int(told.sum()),
+        wrong=int((wrong & told).sum()),
+        coverage=share(told),
+        error=share(wrong, told),
+    )
 
 # %% ../nbs/31_calibrate.ipynb #6a3087c8
 _BENIGN = 'hem haematogone haematogones hematogone hematogones'.split()
+
+
 def benign_classes(
-    classes, # Names of all classes
-)->list: # Those that are not malignant, by their usual names; none if all would be
-    "Recognise the benign class: Benign, hem, haematogones, or a name that begins with benign, healthy or normal."
-    found = [c for c in classes if str(c).strip().lower() in _BENIGN or str(c).strip().lower().startswith(('benign', 'healthy', 'normal'))]
+    classes,  # Names of all classes
+) -> list:  # Those that are not malignant, by their usual names; none if all would be
+    """Recognise the benign class: Benign, hem, haematogones, or a name that begins with benign,
+    healthy or normal.
+    """
+    found = [
+        c
+        for c in classes
+        if str(c).strip().lower() in _BENIGN
+        or str(c).strip().lower().startswith(('benign', 'healthy', 'normal'))
+    ]
     return found if len(found) < len(classes) else []
 
+
 def operating_points(
-    calibration:pd.DataFrame, # Images to choose the thresholds on
-    scored:pd.DataFrame, # Images to report on
-    positive, # Malignant classes, a list
-    sensitivities=(.99, .995, .999), # Wanted shares of malignant images that are found
-)->list: # One dict per wanted sensitivity: `threshold`, what it is based on, what was found
-    "Thresholds on the summed probability of the malignant classes, and the sensitivity and specificity they reach."
-    classes, positive = unpacked(calibration)[0], list(positive); unpacked(scored, classes)
-    if not positive or set(positive) - set(classes) or set(positive) == set(classes): raise DataError(f'positive={positive}: name some, not all, of the classes {listed(classes, 20)}.')
+    calibration: pd.DataFrame,  # Images to choose the thresholds on
+    scored: pd.DataFrame,  # Images to report on
+    positive,  # Malignant classes, a list
+    sensitivities=(0.99, 0.995, 0.999),  # Wanted shares of malignant images that are found
+) -> list:  # One dict per wanted sensitivity: `threshold`, what it is based on, what was found
+    """Thresholds on the summed probability of the malignant classes, and the sensitivity and
+    specificity they reach.
+    """
+    classes, positive = unpacked(calibration)[0], list(positive)
+    unpacked(scored, classes)
+    if not positive or set(positive) - set(classes) or set(positive) == set(classes):
+        raise DataError(
+            f'positive={positive}: name some, not all, of the classes {listed(classes, 20)}.'
+        )
     total = lambda t: t[[f'p_{c}' for c in positive]].sum(axis=1).to_numpy()
-    own = np.sort(total(calibration)[calibration.label.isin(positive)]); n = len(own)
-    ill = scored.label.isin(positive).to_numpy(); share, rows = _judge(scored), []
+    own = np.sort(total(calibration)[calibration.label.isin(positive)])
+    n = len(own)
+    ill = scored.label.isin(positive).to_numpy()
+    share, rows = _judge(scored), []
     for s in sensitivities:
-        t = float(own[max(floor((n + 1)*(1 - s) + 1e-9), 1) - 1]) if n else None; found = total(scored) >= (np.inf if t is None else t); need = ceil(3/(1 - s) - 1e-9)
-        rows.append(dict(wanted=s, threshold=t, positives=n, n=int(ill.sum()), missed=int((ill & ~found).sum()), sensitivity=share(found, ill), specificity=share(~found, ~ill),
-                         note='' if n >= need else f'{n:,} malignant calibration images are too few to promise {100*s:g} %: that takes {need:,}.'))
+        t = float(own[max(floor((n + 1) * (1 - s) + 1e-9), 1) - 1]) if n else None
+        found = total(scored) >= (np.inf if t is None else t)
+        need = ceil(3 / (1 - s) - 1e-9)
+        rows.append(
+            dict(
+                wanted=s,
+                threshold=t,
+                positives=n,
+                n=int(ill.sum()),
+                missed=int((ill & ~found).sum()),
+                sensitivity=share(found, ill),
+                specificity=share(~found, ~ill),
+                note=(
+                    ''
+                    if n >= need
+                    else (
+                        f'{n:,} malignant calibration images are too few to promise {100 * s:g} %:'
+                        f' that takes {need:,}.'
+                    )
+                ),
+            )
+        )
     return rows
 
 # %% ../nbs/31_calibrate.ipynb #2f522cc5
 def _notes(fits, calibration, scored, conformal, refer, benign):
     "What must be said beside the figures."
-    people, unit = calibration.patient.nunique() if _cluster(calibration)[1] == 'patient' else 0, _cluster(scored)[1]
-    told = ['' if fits else 'No temperature fits: every validation image is right, or confidence tells nothing. The probabilities are left as they are.', conformal['note'], refer['note'],
-            '' if benign else 'No class is known as benign, so there is no operating point for malignant against benign.',
-            f'Only {people} patients to calibrate on: the promises count images and are rough.' if 0 < people < 40 else '',
-            f'Intervals draw whole {unit}s.' if unit != 'image' else 'Intervals count images as independent; patients are unknown, so they may be too narrow.',
-            'All promises are for images that come from where the validation images came from: same hospital, stain and microscope. Where the validation images also chose the epoch, they are a little too good.']
+    people, unit = (
+        calibration.patient.nunique() if _cluster(calibration)[1] == 'patient' else 0,
+        _cluster(scored)[1],
+    )
+    told = [
+        (
+            ''
+            if fits
+            else (
+                'No temperature fits: every validation image is right, or confidence tells nothing.'
+                ' The probabilities are left as they are.'
+            )
+        ),
+        conformal['note'],
+        refer['note'],
+        (
+            ''
+            if benign
+            else (
+                'No class is known as benign, so there is no operating point for malignant against'
+                ' benign.'
+            )
+        ),
+        (
+            f'Only {people} patients to calibrate on: the promises count images and are rough.'
+            if 0 < people < 40
+            else ''
+        ),
+        (
+            f'Intervals draw whole {unit}s.'
+            if unit != 'image'
+            else (
+                'Intervals count images as independent; patients are unknown, so they may be too'
+                ' narrow.'
+            )
+        ),
+        (
+            'All promises are for images that come from where the validation images came from: same'
+            ' hospital, stain and microscope. Where the validation images also chose the epoch,'
+            ' they are a little too good.'
+        ),
+    ]
     return [o for o in told if o]
 
+
 def calibrate(
-    calibration:pd.DataFrame, # Images neither trained on nor scored
-    scored:pd.DataFrame, # Images to report on
-    alpha:float=.05, # Share of each class that the sets may miss
-    max_error:float=.01, # Most errors among the answered
-)->dict: # The contract of calibration.json
+    calibration: pd.DataFrame,  # Images neither trained on nor scored
+    scored: pd.DataFrame,  # Images to report on
+    alpha: float = 0.05,  # Share of each class that the sets may miss
+    max_error: float = 0.01,  # Most errors among the answered
+) -> dict:  # The contract of calibration.json
     "Fit everything on one table of predictions, and count on another what became of it."
-    T = fit_temperature(calibration); fits = 1.01*T_RANGE[0] < T < .99*T_RANGE[1]; T = T if fits else 1.; before, after = calibration_scores(scored), calibration_scores(apply_temperature(scored, T))
-    conformal = fit_conformal(calibration, alpha); table = coverage(scored, conformal_sets(scored, conformal), alpha).reset_index(names='of'); table = table.astype(object).where(table.notna(), None).to_dict('records')
-    refer = refer_below(calibration, max_error); classes = list(conformal['n']); benign = benign_classes(classes); keep = lambda d, names: {k: d[k] for k in names.split()}
-    return dict(n=dict(calibration=len(calibration), scored=len(scored)), classes=classes, unit=_cluster(scored)[1], temperature=T, **{k: dict(before=before[k], after=after[k]) for k in before},
-        conformal=keep(conformal, 'alpha thresholds n') | keep(table[0], 'size single empty') | dict(coverage=table),
-        refer=keep(refer, 'max_error level threshold') | dict(calibration=keep(refer, 'n answered wrong bound')) | referral(scored, refer['threshold']), risk_coverage=_curve(scored),
-        operating_points=operating_points(calibration, scored, [c for c in classes if c not in benign]) if benign else [], notes=_notes(fits, calibration, scored, conformal, refer, benign))
+    T = fit_temperature(calibration)
+    fits = 1.01 * T_RANGE[0] < T < 0.99 * T_RANGE[1]
+    T = T if fits else 1.0
+    before, after = calibration_scores(scored), calibration_scores(apply_temperature(scored, T))
+    conformal = fit_conformal(calibration, alpha)
+    table = coverage(scored, conformal_sets(scored, conformal), alpha).reset_index(names='of')
+    table = table.astype(object).where(table.notna(), None).to_dict('records')
+    refer = refer_below(calibration, max_error)
+    classes = list(conformal['n'])
+    benign = benign_classes(classes)
+    keep = lambda d, names: {k: d[k] for k in names.split()}
+    return dict(
+        n=dict(calibration=len(calibration), scored=len(scored)),
+        classes=classes,
+        unit=_cluster(scored)[1],
+        temperature=T,
+        **{k: dict(before=before[k], after=after[k]) for k in before},
+        conformal=keep(conformal, 'alpha thresholds n')
+        | keep(table[0], 'size single empty')
+        | dict(coverage=table),
+        refer=keep(refer, 'max_error level threshold')
+        | dict(calibration=keep(refer, 'n answered wrong bound'))
+        | referral(scored, refer['threshold']),
+        risk_coverage=_curve(scored),
+        operating_points=(
+            operating_points(calibration, scored, [c for c in classes if c not in benign])
+            if benign
+            else []
+        ),
+        notes=_notes(fits, calibration, scored, conformal, refer, benign),
+    )
 
 # %% ../nbs/31_calibrate.ipynb #dbc2095d
-def _share(v): return show_interval(v) if v['value'] is not None else 'unknown'
+def _share(v):
+    return show_interval(v) if v['value'] is not None else 'unknown'
+
+
 def calibration_page(
-    calibration:dict, # From `calibrate`, or read from calibration.json
-)->list: # Sentences, in order
+    calibration: dict,  # From `calibrate`, or read from calibration.json
+) -> list:  # Sentences, in order
     "What was fitted, promised and found, in words that need no statistics."
-    if 'note' in calibration: return [calibration['note']]
+    if 'note' in calibration:
+        return [calibration['note']]
     n, T, ece, r, s = (calibration[k] for k in ('n', 'temperature', 'ece', 'refer', 'conformal'))
-    points = lambda v: f"{100*v['value']:.1f} points ({100*v['low']:.1f}–{100*v['high']:.1f})"; asked = f"{100*r['max_error']:g} %"
-    said = [f"On {n['scored']:,} test images the stated confidence and the share that is right differ by {points(ece['before'])} on average."]
-    if T != 1: said[0] += (f" A temperature of {T:.2f}, from {n['calibration']:,} validation images, says that the model is "
-                           f"{'too sure of itself' if T > 1.1 else 'too modest' if T < .9 else 'about as sure as it should be'}; with it they differ by {points(ece['after'])}.")
-    if r['threshold'] is None: said += [f"No confidence is high enough to promise at most {asked} errors: refer every image to an expert."]
-    else: said += [f"Of {r['n']:,} test images the model answers {_share(r['coverage'])}, those it is at least {100*r['threshold']:.4g} % sure of, and refers the others"
-                   + (f"; among those answered {_share(r['error'])} are wrong (at most {asked} was asked for)." if r['answered'] else '.')]
-    rows = {o['of']: o | dict(value=o['found']) for o in s['coverage']}; worst = min((o['value'], k) for k, o in rows.items() if k in s['thresholds'] and o['n'])[1]
-    said += [f"Sets that hold the true class in at least {100*(1 - s['alpha']):g} % of each class: found in {_share(rows['every image'])} of all test images, and least in {worst} with {_share(rows[worst])}. {100*s['single']:.1f} % of the sets "
-             f"name one class; {100*s['empty']:.1f} % are empty and {100*max(0, 1 - s['single'] - s['empty']):.1f} % name several: these go to an expert."]
-    if 'patients below' in rows: said[-1] += f" For {_share(rows['patients below'])} of the patients it is less than promised."
+    points = lambda v: f"{100 * v['value']:.1f} points ({100 * v['low']:.1f}–{100 * v['high']:.1f})"
+    asked = f"{100 * r['max_error']:g} %"
+    said = [
+        f"On {n['scored']:,} test images the stated confidence and the share that is right differ"
+        f" by {points(ece['before'])} on average."
+    ]
+    if T != 1:
+        said[0] += (
+            f" A temperature of {T:.2f}, from {n['calibration']:,} validation images, says that the"
+            " model is"
+            f" {'too sure of itself' if T > 1.1 else 'too modest' if T < 0.9 else 'about as sure as it should be'};"
+            f" with it they differ by {points(ece['after'])}."
+        )
+    if r['threshold'] is None:
+        said += [
+            f"No confidence is high enough to promise at most {asked} errors: refer every image to"
+            " an expert."
+        ]
+    else:
+        said += [
+            f"Of {r['n']:,} test images the model answers {_share(r['coverage'])}, those it is at"
+            f" least {100 * r['threshold']:.4g} % sure of, and refers the others"
+            + (
+                f"; among those answered {_share(r['error'])} are wrong (at most {asked} was asked"
+                " for)."
+                if r['answered']
+                else '.'
+            )
+        ]
+    rows = {o['of']: o | dict(value=o['found']) for o in s['coverage']}
+    worst = min((o['value'], k) for k, o in rows.items() if k in s['thresholds'] and o['n'])[1]
+    said += [
+        f"Sets that hold the true class in at least {100 * (1 - s['alpha']):g} % of each class:"
+        f" found in {_share(rows['every image'])} of all test images, and least in {worst} with"
+        f" {_share(rows[worst])}. {100 * s['single']:.1f} % of the sets name one class;"
+        f" {100 * s['empty']:.1f} % are empty and {100 * max(0, 1 - s['single'] - s['empty']):.1f}"
+        " % name several: these go to an expert."
+    ]
+    if 'patients below' in rows:
+        said[-1] += (
+            f" For {_share(rows['patients below'])} of the patients it is less than promised."
+        )
     for p in calibration['operating_points']:
-        said += [p['note'] if p['threshold'] is None else f"To miss at most 1 malignant image in {1/(1 - p['wanted']):,.0f}, call malignant what has {100*p['threshold']:.2g} % or more: {p['missed']:,} of {p['n']:,} are missed, "
-                 f"sensitivity {_share(p['sensitivity'])}, specificity {_share(p['specificity'])}. {p['note']}".strip()]
+        said += [
+            (
+                p['note']
+                if p['threshold'] is None
+                else (
+                    f"To miss at most 1 malignant image in {1 / (1 - p['wanted']):,.0f}, call"
+                    f" malignant what has {100 * p['threshold']:.2g} % or more: {p['missed']:,} of"
+                    f" {p['n']:,} are missed, sensitivity {_share(p['sensitivity'])}, specificity"
+                    f" {_share(p['specificity'])}. {p['note']}".strip()
+                )
+            )
+        ]
     return said + calibration['notes']
 
 # %% ../nbs/31_calibrate.ipynb #a10c085e
 def _panel(title, stamp, **axis):
     "One small panel without global state, readable on a phone."
-    fig, axes = new_figure(width=4.2, height=3.3, stamp=stamp); ax = axes[0, 0]; ax.set(title=title, **axis); ax.grid(alpha=.3); return fig, ax
+    fig, axes = new_figure(width=4.2, height=3.3, stamp=stamp)
+    ax = axes[0, 0]
+    ax.set(title=title, **axis)
+    ax.grid(alpha=0.3)
+    return fig, ax
+
 
 def plot_reliability(
-    tables:dict, # Label → predictions, three at most, such as before and after
-    stamp:str='', # Small text below
-    bins:int=10, # Bins of equal width
-)->Figure: # Accuracy against confidence; on the diagonal a model means what it says; larger marks stand for more images
+    tables: dict,  # Label → predictions, three at most, such as before and after
+    stamp: str = '',  # Small text below
+    bins: int = 10,  # Bins of equal width
+    # Accuracy against confidence; on the diagonal a model means what it says; larger marks stand
+    # for more images
+) -> Figure:
     "The reliability diagram, with Wilson's intervals."
-    least = min(_probabilities(t)[1].max(1).min() for t in tables.values()); fig, ax = _panel('Does it mean what it says?', stamp, xlabel='confidence, %', ylabel='right, %', xlim=(95*least, 103), ylim=(-2, 102)); ax.plot([0, 100], [0, 100], color='#999999', lw=.8)
-    for (label, predictions), colour, mark in zip(tables.items(), ('#D55E00', '#0072B2', '#009E73'), 'so^'):
-        t = reliability(predictions, bins); r = 100*t; ax.errorbar(r.confidence, r.accuracy, [r.accuracy - r.low, r.high - r.accuracy], fmt='none', ecolor=colour, elinewidth=1, capsize=2)
-        ax.scatter(r.confidence, r.accuracy, 12 + 150*t.n/t.n.sum(), color=colour, marker=mark, label=label, alpha=.8, zorder=3)
-    for h in ax.legend(fontsize=8, loc='lower right', title='larger: more images', title_fontsize=7).legend_handles: h.set_sizes([24])
+    least = min(_probabilities(t)[1].max(1).min() for t in tables.values())
+    fig, ax = _panel(
+        'Does it mean what it says?',
+        stamp,
+        xlabel='confidence, %',
+        ylabel='right, %',
+        xlim=(95 * least, 103),
+        ylim=(-2, 102),
+    )
+    ax.plot([0, 100], [0, 100], color='#999999', lw=0.8)
+    for (label, predictions), colour, mark in zip(
+        tables.items(), ('#D55E00', '#0072B2', '#009E73'), 'so^'
+    ):
+        t = reliability(predictions, bins)
+        r = 100 * t
+        ax.errorbar(
+            r.confidence,
+            r.accuracy,
+            [r.accuracy - r.low, r.high - r.accuracy],
+            fmt='none',
+            ecolor=colour,
+            elinewidth=1,
+            capsize=2,
+        )
+        ax.scatter(
+            r.confidence,
+            r.accuracy,
+            12 + 150 * t.n / t.n.sum(),
+            color=colour,
+            marker=mark,
+            label=label,
+            alpha=0.8,
+            zorder=3,
+        )
+    for h in ax.legend(
+        fontsize=8, loc='lower right', title='larger: more images', title_fontsize=7
+    ).legend_handles:
+        h.set_sizes([24])
     return fig
+
 
 def _plot_risk(curve, r, stamp=''):
     "The risk-coverage curve with Wilson's band, and the line below which images are referred."
-    t = 100*pd.DataFrame(curve); t = t[t.coverage >= min(5, t.coverage.max())]; top = min(max(1.5*t.error.max(), 300*r['max_error']), 102)
-    fig, ax = _panel('Refer the doubtful', stamp, xlabel='answered, % of the test images', ylabel='wrong among them, %', xlim=(0, 102), ylim=(-.03*top, top))
-    ax.fill_between(t.coverage, t.low, t.high, color='#0072B2', alpha=.15, lw=0, label='95 % interval'); ax.plot(t.coverage, t.error, color='#0072B2')
-    ax.axhline(100*r['max_error'], color='#666666', lw=.8, ls=':', label=f"asked for: {100*r['max_error']:g} %")
-    if r['threshold'] is not None: ax.axvline(100*r['coverage']['value'], color='#D55E00', lw=1.2, ls='--', label=f"answer from {100*r['threshold']:.3g} % on")
-    ax.legend(fontsize=8, loc='upper center'); return fig
+    t = 100 * pd.DataFrame(curve)
+    t = t[t.coverage >= min(5, t.coverage.max())]
+    top = min(max(1.5 * t.error.max(), 300 * r['max_error']), 102)
+    fig, ax = _panel(
+        'Refer the doubtful',
+        stamp,
+        xlabel='answered, % of the test images',
+        ylabel='wrong among them, %',
+        xlim=(0, 102),
+        ylim=(-0.03 * top, top),
+    )
+    ax.fill_between(
+        t.coverage, t.low, t.high, color='#0072B2', alpha=0.15, lw=0, label='95 % interval'
+    )
+    ax.plot(t.coverage, t.error, color='#0072B2')
+    ax.axhline(
+        100 * r['max_error'],
+        color='#666666',
+        lw=0.8,
+        ls=':',
+        label=f"asked for: {100 * r['max_error']:g} %",
+    )
+    if r['threshold'] is not None:
+        ax.axvline(
+            100 * r['coverage']['value'],
+            color='#D55E00',
+            lw=1.2,
+            ls='--',
+            label=f"answer from {100 * r['threshold']:.3g} % on",
+        )
+    ax.legend(fontsize=8, loc='upper center')
+    return fig
 
 # %% ../nbs/31_calibrate.ipynb #651b538b
 def calibration_plots(
-    source, # A run folder, or the table of scored predictions
-    calibration:dict, # From `calibrate`, or read from calibration.json
-    stamp:str='', # Small text below each
-)->dict: # 'reliability' and 'risk_coverage' → Figure; nothing if the run is not calibrated
+    source,  # A run folder, or the table of scored predictions
+    calibration: dict,  # From `calibrate`, or read from calibration.json
+    stamp: str = '',  # Small text below each
+) -> dict:  # 'reliability' and 'risk_coverage' → Figure; nothing if the run is not calibrated
     "The figures of a calibration."
-    if 'note' in calibration: return {}
-    scored = source if isinstance(source, pd.DataFrame) else read_predictions(Path(source)/'predictions.csv').query('split == "test"')
-    T = calibration['temperature']; after = {'with temperature': apply_temperature(scored, T)} if T != 1 else {}
-    return dict(reliability=plot_reliability({'as given': scored} | after, stamp), risk_coverage=_plot_risk(calibration['risk_coverage']['points'], calibration['refer'], stamp))
+    if 'note' in calibration:
+        return {}
+    scored = (
+        source
+        if isinstance(source, pd.DataFrame)
+        else read_predictions(Path(source) / 'predictions.csv').query('split == "test"')
+    )
+    T = calibration['temperature']
+    after = {'with temperature': apply_temperature(scored, T)} if T != 1 else {}
+    return dict(
+        reliability=plot_reliability({'as given': scored} | after, stamp),
+        risk_coverage=_plot_risk(
+            calibration['risk_coverage']['points'], calibration['refer'], stamp
+        ),
+    )
+
 
 def calibrate_run(
-    folder, # A run folder with predictions.csv and metrics.json
-)->dict: # What was written to calibration.json
+    folder,  # A run folder with predictions.csv and metrics.json
+) -> dict:  # What was written to calibration.json
     "Fit on a run's validation images, count on its test images, and write calibration.json."
-    folder = Path(folder); lost = [n for n in ('predictions.csv', 'metrics.json') if not (folder/n).exists()]
-    if lost: raise RunError(f'{folder} has no {listed(lost)}. Name the folder of a finished run.')
-    predictions = with_groups(read_predictions(folder/'predictions.csv'), folder); valid, test = (predictions[predictions.split == s].reset_index(drop=True) for s in ('valid', 'test'))
-    apart = json.loads((folder/'metrics.json').read_text(encoding='utf8'))['split'] == 'test' and len(valid)
-    text = lambda: json.dumps(calibrate(valid, test), ensure_ascii=False, allow_nan=False); name = hashlib.sha256('\n'.join(['1', np.__version__, *(t.to_csv(index=False) for t in (valid, test))]).encode()).hexdigest()[:32]
-    out = kept('calibrations', f'{name}.json', text, lambda path: json.loads(path.read_text(encoding='utf8'))) if apart else dict(note='Not calibrated: temperature, sets and thresholds need images that were neither trained on nor scored, and this run has none. Train with valid_pct above 0 and test_pct above 0.')
-    write_whole(folder/'calibration.json', json.dumps(out, indent=1, ensure_ascii=False, allow_nan=False)); return out
+    folder = Path(folder)
+    lost = [n for n in ('predictions.csv', 'metrics.json') if not (folder / n).exists()]
+    if lost:
+        raise RunError(f'{folder} has no {listed(lost)}. Name the folder of a finished run.')
+    predictions = with_groups(read_predictions(folder / 'predictions.csv'), folder)
+    valid, test = (
+        predictions[predictions.split == s].reset_index(drop=True) for s in ('valid', 'test')
+    )
+    apart = json.loads((folder / 'metrics.json').read_text(encoding='utf8'))[
+        'split'
+    ] == 'test' and len(valid)
+    text = lambda: json.dumps(calibrate(valid, test), ensure_ascii=False, allow_nan=False)
+    name = hashlib.sha256(
+        '\n'.join(['1', np.__version__, *(t.to_csv(index=False) for t in (valid, test))]).encode()
+    ).hexdigest()[:32]
+    out = (
+        kept(
+            'calibrations',
+            f'{name}.json',
+            text,
+            lambda path: json.loads(path.read_text(encoding='utf8')),
+        )
+        if apart
+        else dict(
+            note=(
+                'Not calibrated: temperature, sets and thresholds need images that were neither'
+                ' trained on nor scored, and this run has none. Train with valid_pct above 0 and'
+                ' test_pct above 0.'
+            )
+        )
+    )
+    write_whole(
+        folder / 'calibration.json', json.dumps(out, indent=1, ensure_ascii=False, allow_nan=False)
+    )
+    return out

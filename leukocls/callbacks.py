@@ -16,133 +16,293 @@ from torch import nn
 from .core import Leaves, bar, give_back, resident
 
 # %% ../nbs/15_callbacks.ipynb #5a1138c1
-def _slopes(g, x, w, stride, padding, mask): return torch.ops.aten.convolution_backward(g, x, w, None, stride, padding, (1, 1), False, (0, 0), len(w), mask)[:2]
+def _slopes(g, x, w, stride, padding, mask):
+    return torch.ops.aten.convolution_backward(
+        g, x, w, None, stride, padding, (1, 1), False, (0, 0), len(w), mask
+    )[:2]
+
 
 class _Depthwise(torch.autograd.Function):
-    "A depthwise convolution in bfloat16 whose way back is in float32, four pictures at a time, where that is quicker: for the weights, and where the convolution makes pictures smaller."
+    """A depthwise convolution in bfloat16 whose way back is in float32, four pictures at a time,
+    where that is quicker: for the weights, and where the convolution makes pictures smaller.
+    """
+
     @staticmethod
-    def forward(ctx, x, w, stride, padding): ctx.save_for_backward(x, w); ctx.how = stride, padding; return nn.functional.conv2d(x, w.to(x.dtype), None, stride, padding, 1, len(w))
+    def forward(ctx, x, w, stride, padding):
+        ctx.save_for_backward(x, w)
+        ctx.how = stride, padding
+        return nn.functional.conv2d(x, w.to(x.dtype), None, stride, padding, 1, len(w))
+
     @staticmethod
     def backward(ctx, g):
-        (x, w), (stride, padding), (of_x, of_w) = ctx.saved_tensors, ctx.how, ctx.needs_input_grad[:2]; gx, gw, exact = None, torch.zeros_like(w) if of_w else None, [of_x and max(stride) > 1, of_w]
-        if of_x: gx = torch.empty_like(x) if exact[0] else _slopes(g, x, w.to(x.dtype), stride, padding, (True, False, False))[0]
+        (x, w), (stride, padding), (of_x, of_w) = (
+            ctx.saved_tensors,
+            ctx.how,
+            ctx.needs_input_grad[:2],
+        )
+        gx, gw, exact = (
+            None,
+            torch.zeros_like(w) if of_w else None,
+            [of_x and max(stride) > 1, of_w],
+        )
+        if of_x:
+            gx = (
+                torch.empty_like(x)
+                if exact[0]
+                else _slopes(g, x, w.to(x.dtype), stride, padding, (True, False, False))[0]
+            )
         for i in range(0, len(x) if any(exact) else 0, 4):
-            a, b = _slopes(g[i:i + 4].float(), x[i:i + 4].float(), w, stride, padding, (*exact, False))
-            if exact[0]: gx[i:i + 4] = a
-            if of_w: gw += b
+            a, b = _slopes(
+                g[i : i + 4].float(), x[i : i + 4].float(), w, stride, padding, (*exact, False)
+            )
+            if exact[0]:
+                gx[i : i + 4] = a
+            if of_w:
+                gw += b
         return gx, gw, None, None
+
 
 class DepthwiseConv(nn.Conv2d):
     "What a depthwise `nn.Conv2d` is while it learns in bfloat16 on a CPU."
-    def forward(self, x): return _Depthwise.apply(x.bfloat16(), self.weight, self.stride, self.padding) if torch.is_grad_enabled() and torch.is_autocast_enabled('cpu') and x.device.type == 'cpu' else super().forward(x)
+
+    def forward(self, x):
+        return (
+            _Depthwise.apply(x.bfloat16(), self.weight, self.stride, self.padding)
+            if torch.is_grad_enabled()
+            and torch.is_autocast_enabled('cpu')
+            and x.device.type == 'cpu'
+            else super().forward(x)
+        )
+
     @staticmethod
-    def fits(m): return type(m) is nn.Conv2d and m.groups == m.in_channels == m.out_channels > 1 and m.bias is None and m.padding_mode == 'zeros' and m.dilation == (1, 1) and isinstance(m.padding, tuple) # m: nn.Module → whether it can be one
+    def fits(m):  # m: nn.Module → whether it can be one
+        return (
+            type(m) is nn.Conv2d
+            and m.groups == m.in_channels == m.out_channels > 1
+            and m.bias is None
+            and m.padding_mode == 'zeros'
+            and m.dilation == (1, 1)
+            and isinstance(m.padding, tuple)
+        )
 
 # %% ../nbs/15_callbacks.ipynb #d53f5125
 class Bf16OnCpu(Leaves, Callback):
     "bfloat16 arithmetic on a CPU that has it; the loss is computed in float32."
+
     order = 10
+
     def before_fit(self):
         self.changed = [m for m in self.learn.model.modules() if DepthwiseConv.fits(m)]
-        for m in self.changed: m.__class__ = DepthwiseConv
-    def before_batch(self): self.cast = torch.autocast('cpu', dtype=torch.bfloat16); self.cast.__enter__()
-    def after_pred(self): self._cast_no_more(); self.learn.pred = self.learn.pred.float()
-    def after_cancel_batch(self): self._cast_no_more()
-    def after_fit(self): self.leave()
+        for m in self.changed:
+            m.__class__ = DepthwiseConv
+
+    def before_batch(self):
+        self.cast = torch.autocast('cpu', dtype=torch.bfloat16)
+        self.cast.__enter__()
+
+    def after_pred(self):
+        self._cast_no_more()
+        self.learn.pred = self.learn.pred.float()
+
+    def after_cancel_batch(self):
+        self._cast_no_more()
+
+    def after_fit(self):
+        self.leave()
+
     def leave(self):
         self._cast_no_more()
-        for m in getattr(self, 'changed', ()): m.__class__ = nn.Conv2d
+        for m in getattr(self, 'changed', ()):
+            m.__class__ = nn.Conv2d
         self.changed = []
+
     def _cast_no_more(self):
-        if getattr(self, 'cast', None): self.cast.__exit__(None, None, None); self.cast = None
+        if getattr(self, 'cast', None):
+            self.cast.__exit__(None, None, None)
+            self.cast = None
 
 # %% ../nbs/15_callbacks.ipynb #560ddd40
 class History(Callback):
     "A row per epoch: losses, metrics, highest learning rate so far, seconds."
+
     order = 60
-    def __init__(self): self.rows = []
-    def before_epoch(self): self.began = time.perf_counter()
+
+    def __init__(self):
+        self.rows = []
+
+    def before_epoch(self):
+        self.began = time.perf_counter()
+
     def after_epoch(self):
         names = list(self.learn.recorder.metric_names)[1:-1]
         values = [float(v) if v is not None else np.nan for v in self.learn.recorder.values[-1]]
-        self.rows.append(dict(epoch=len(self.rows) + 1, **dict(zip(names, values)), lr=self.learn.opt.hypers[-1]['lr'], seconds=time.perf_counter() - self.began))
+        self.rows.append(
+            dict(
+                epoch=len(self.rows) + 1,
+                **dict(zip(names, values)),
+                lr=self.learn.opt.hypers[-1]['lr'],
+                seconds=time.perf_counter() - self.began,
+            )
+        )
 
 # %% ../nbs/15_callbacks.ipynb #d9d24f07
 class KeepWeights(Callback):
     "Remembers the weights of the best epoch (lowest validation loss) or of the last one."
+
     order = 61
-    def __init__(self, history, keep='best'): self.history, self.keep, self.low, self.kept = history, keep, np.inf, 0
+
+    def __init__(self, history, keep='best'):
+        self.history, self.keep, self.low, self.kept = history, keep, np.inf, 0
+
     def before_fit(self):
-        if not hasattr(self, 'weights'): self._take()
+        if not hasattr(self, 'weights'):
+            self._take()
+
     def after_epoch(self):
         loss = self.history.rows[-1].get('valid_loss', np.nan)
-        if not np.isfinite(self.history.rows[-1]['train_loss']): return
-        if self.keep == 'last' or loss < self.low: self.low = min(loss, self.low); self.kept = len(self.history.rows); self._take()
+        if not np.isfinite(self.history.rows[-1]['train_loss']):
+            return
+        if self.keep == 'last' or loss < self.low:
+            self.low = min(loss, self.low)
+            self.kept = len(self.history.rows)
+            self._take()
+
     def _take(self):
-        "Into one of two copies in turn: new ones each time would leave memory in pieces, and one alone would be half old, half new after Ctrl-C."
+        """Into one of two copies in turn: new ones each time would leave memory in pieces, and one
+        alone would be half old, half new after Ctrl-C.
+        """
         now = self.learn.model.state_dict()
-        if not hasattr(self, 'spare'): new = {k: v.detach().to('cpu', copy=True) for k, v in now.items()}
-        else: new = self.spare; [new[k].copy_(v.detach()) for k, v in now.items()]
-        if hasattr(self, 'weights'): self.spare = self.weights
+        if not hasattr(self, 'spare'):
+            new = {k: v.detach().to('cpu', copy=True) for k, v in now.items()}
+        else:
+            new = self.spare
+            [new[k].copy_(v.detach()) for k, v in now.items()]
+        if hasattr(self, 'weights'):
+            self.spare = self.weights
         self.weights = new
-    def restore(self, learn): learn.model.load_state_dict(self.weights)
+
+    def restore(self, learn):
+        learn.model.load_state_dict(self.weights)
 
 # %% ../nbs/15_callbacks.ipynb #7a0333a1
 class GiveBack(Callback):
     "Hands freed memory back between epochs once the process has grown much since the first."
+
     order = 99
-    def __init__(self,
-        grown:float=1.25, # Times as large as after the first epoch
-        least:float=500e6, # And so many bytes more
-    ): self.grown, self.least, self.first, self.times = grown, least, None, 0
+
+    def __init__(
+        self,
+        grown: float = 1.25,  # Times as large as after the first epoch
+        least: float = 500e6,  # And so many bytes more
+    ):
+        self.grown, self.least, self.first, self.times = grown, least, None, 0
+
     def after_epoch(self):
-        now = resident(); self.first = self.first or now
-        if now and now > self.grown*self.first + self.least: give_back(); self.times += 1
+        now = resident()
+        self.first = self.first or now
+        if now and now > self.grown * self.first + self.least:
+            give_back()
+            self.times += 1
 
 # %% ../nbs/15_callbacks.ipynb #ec2889e0
 class StopOnNaN(Callback):
-    "Stops before the step that a loss which is no number would make; on a GPU at most 32 batches later, with the batch that began it."
+    """Stops before the step that a loss which is no number would make; on a GPU at most 32 batches
+    later, with the batch that began it.
+    """
+
     order = 62
-    def __init__(self, history): self.history, self.said, self.asked = history, None, []
+
+    def __init__(self, history):
+        self.history, self.said, self.asked = history, None, []
+
     def after_loss(self):
-        if not self.training: return
-        self.asked.append((self.learn.loss.detach().mean(), self.iter + 1, self.learn.opt.hypers[-1]['lr']))
-        if not self.learn.loss.is_cuda or len(self.asked) == 32: self._ask() # asking a GPU means waiting for it; in half precision such a step is left out there anyway
-    def after_train(self): self._ask()
+        if not self.training:
+            return
+        self.asked.append(
+            (self.learn.loss.detach().mean(), self.iter + 1, self.learn.opt.hypers[-1]['lr'])
+        )
+        if not self.learn.loss.is_cuda or len(self.asked) == 32:
+            # asking a GPU means waiting for it; in half precision such a step is left out there
+            # anyway
+            self._ask()
+
+    def after_train(self):
+        self._ask()
+
     def _ask(self):
-        asked, self.asked = self.asked, []; losses = torch.stack([loss for loss, *_ in asked]).tolist() if asked else []
+        asked, self.asked = self.asked, []
+        losses = torch.stack([loss for loss, *_ in asked]).tolist() if asked else []
         for loss, (_, batch, lr) in zip(losses, asked):
-            if np.isfinite(loss): continue
-            self.said = f'The loss became {loss} in epoch {len(self.history.rows) + 1} at batch {batch} of {self.n_iter}, learning rate {lr:.2g}.'
+            if np.isfinite(loss):
+                continue
+            self.said = (
+                f'The loss became {loss} in epoch {len(self.history.rows) + 1} at batch {batch} of'
+                f' {self.n_iter}, learning rate {lr:.2g}.'
+            )
             raise CancelFitException()
 
 # %% ../nbs/15_callbacks.ipynb #e971e8db
 class Progress(Callback):
     "One bar over all epochs: images/s, time left, the last losses."
+
     order = 63
-    def __init__(self, history, epochs, name=''): self.history, self.epochs, self.title = history, epochs, name
+
+    def __init__(self, history, epochs, name=''):
+        self.history, self.epochs, self.title = history, epochs, name
+
     def before_fit(self):
-        if not hasattr(self, 'bar'): self.bar = bar(self.epochs*self._images(), self.title, leave=True, smoothing=.05)
-    def _images(self): dl = self.dls.train; return dl.n//dl.bs*dl.bs if dl.drop_last else dl.n
+        if not hasattr(self, 'bar'):
+            self.bar = bar(self.epochs * self._images(), self.title, leave=True, smoothing=0.05)
+
+    def _images(self):
+        dl = self.dls.train
+        return dl.n // dl.bs * dl.bs if dl.drop_last else dl.n
+
     def leave(self):
-        if hasattr(self, 'bar'): self.bar.close()
+        if hasattr(self, 'bar'):
+            self.bar.close()
+
     def after_batch(self):
-        if self.training: self.bar.update(len(self.learn.yb[0]))
+        if self.training:
+            self.bar.update(len(self.learn.yb[0]))
+
     def after_epoch(self):
-        r = self.history.rows[-1]; self.bar.set_postfix(epoch=f'{r["epoch"]}/{self.epochs}', train=f'{r["train_loss"]:.3f}', valid=f'{r.get("valid_loss", np.nan):.3f}')
+        r = self.history.rows[-1]
+        self.bar.set_postfix(
+            epoch=f'{r["epoch"]}/{self.epochs}',
+            train=f'{r["train_loss"]:.3f}',
+            valid=f'{r.get("valid_loss", np.nan):.3f}',
+        )
 
 # %% ../nbs/15_callbacks.ipynb #a62696c3
 class AverageWeights(Callback):
-    "Validates, and so keeps, the exponential moving average of the weights (timm's `ModelEmaV3`, its decay rising from 0) instead of the last ones; training goes on from the last ones."
+    """Validates, and so keeps, the exponential moving average of the weights (timm's `ModelEmaV3`,
+    its decay rising from 0) instead of the last ones; training goes on from the last ones.
+    """
+
     order = 59
-    def __init__(self, decay): self.decay, self.steps = decay, 0
+
+    def __init__(self, decay):
+        self.decay, self.steps = decay, 0
+
     def before_fit(self):
-        if hasattr(self, 'ema'): return
+        if hasattr(self, 'ema'):
+            return
         from timm.utils import ModelEmaV3
+
         self.ema = ModelEmaV3(self.learn.model, decay=self.decay, use_warmup=True)
+
     def before_train(self):
-        if hasattr(self, 'live'): self.learn.model.load_state_dict(self.live); del self.live
+        if hasattr(self, 'live'):
+            self.learn.model.load_state_dict(self.live)
+            del self.live
+
     def after_batch(self):
-        if self.training: self.steps += 1; self.ema.update(self.learn.model, self.steps)
+        if self.training:
+            self.steps += 1
+            self.ema.update(self.learn.model, self.steps)
+
     def before_validate(self):
-        if not hasattr(self, 'live') and self.steps: self.live = {k: v.detach().clone() for k, v in self.learn.model.state_dict().items()}; self.learn.model.load_state_dict(self.ema.module.state_dict())
+        if not hasattr(self, 'live') and self.steps:
+            self.live = {k: v.detach().clone() for k, v in self.learn.model.state_dict().items()}
+            self.learn.model.load_state_dict(self.ema.module.state_dict())

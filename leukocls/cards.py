@@ -19,144 +19,338 @@ from .core import DataError, listed
 @dataclass(frozen=True)
 class DatasetCard:
     "Facts about one data set."
-    name:str # Short name, as in `card('taleqani')`
-    title:str # Full name
-    classes:dict # Class → number of images
-    patients:int|None # Number of people, None where the authors do not say
-    pattern:str|None # Regular expression whose first group is the patient, None where names hold no patient
-    size:tuple|None # Usual (width, height) in pixels
-    licence:str # What the authors allow
-    source:str # Where to get it
-    cite:str # What to cite
-    kaggle:str|None = None # Kaggle slug, as in kaggle.com/datasets/<slug>
-    aliases:dict = field(default_factory=dict) # Other spelling of a class → class
-    notes:tuple = () # What one should know before believing a figure
+
+    name: str  # Short name, as in `card('taleqani')`
+    title: str  # Full name
+    classes: dict  # Class → number of images
+    patients: int | None  # Number of people, None where the authors do not say
+    # Regular expression whose first group is the patient, None where names hold no patient
+    pattern: str | None
+    size: tuple | None  # Usual (width, height) in pixels
+    licence: str  # What the authors allow
+    source: str  # Where to get it
+    cite: str  # What to cite
+    kaggle: str | None = None  # Kaggle slug, as in kaggle.com/datasets/<slug>
+    aliases: dict = field(default_factory=dict)  # Other spelling of a class → class
+    notes: tuple = ()  # What one should know before believing a figure
 
     @property
-    def images(self)->int: return sum(self.classes.values())
+    def images(self) -> int:
+        return sum(self.classes.values())
 
 # %% ../nbs/10_cards.ipynb #4e12b72c
-_TALEQANI = DatasetCard('taleqani', 'Acute lymphoblastic leukaemia, Taleqani Hospital, Tehran',
-    {'Benign': 504, 'Early': 985, 'Pre': 963, 'Pro': 804}, 89, None, (224, 224),
-    "the dataset's own terms; research use", 'kaggle.com/datasets/mehradaria/leukemia',
-    'Ghaderzadeh et al., A fast and efficient CNN model for B-ALL diagnosis and its subtypes classification using peripheral '
-    'blood smear images. Int J Intell Syst 37(8), 2022.', 'mehradaria/leukemia',
-    {'Early Pre-B': 'Early', 'Pre-B': 'Pre', 'Pro-B': 'Pro', 'Malignant early Pre-B': 'Early', 'Malignant Pre-B': 'Pre',
-     'Malignant Pro-B': 'Pro', '[Malignant] early Pre-B': 'Early', '[Malignant] Pre-B': 'Pre', '[Malignant] Pro-B': 'Pro'},
-    ('89 patients, but no image says whose it is: a patient-wise split is impossible.',
-     'The authors say that it was augmented; near-twins occur, so a random split puts siblings on both sides.',
-     'Colour alone tells the classes: five nearest neighbours on the mean and scatter of R, G and B reach 96.6 % (random 5-fold).'))
+_TALEQANI = DatasetCard(
+    'taleqani',
+    'Acute lymphoblastic leukaemia, Taleqani Hospital, Tehran',
+    {'Benign': 504, 'Early': 985, 'Pre': 963, 'Pro': 804},
+    89,
+    None,
+    (224, 224),
+    "the dataset's own terms; research use",
+    'kaggle.com/datasets/mehradaria/leukemia',
+    'Ghaderzadeh et al., A fast and efficient CNN model for B-ALL diagnosis and its subtypes'
+    ' classification using peripheral blood smear images. Int J Intell Syst 37(8), 2022.',
+    'mehradaria/leukemia',
+    {
+        'Early Pre-B': 'Early',
+        'Pre-B': 'Pre',
+        'Pro-B': 'Pro',
+        'Malignant early Pre-B': 'Early',
+        'Malignant Pre-B': 'Pre',
+        'Malignant Pro-B': 'Pro',
+        '[Malignant] early Pre-B': 'Early',
+        '[Malignant] Pre-B': 'Pre',
+        '[Malignant] Pro-B': 'Pro',
+    },
+    (
+        '89 patients, but no image says whose it is: a patient-wise split is impossible.',
+        (
+            'The authors say that it was augmented; near-twins occur, so a random split puts'
+            ' siblings on both sides.'
+        ),
+        (
+            'Colour alone tells the classes: five nearest neighbours on the mean and scatter of R,'
+            ' G and B reach 96.6 % (random 5-fold).'
+        ),
+    ),
+)
 
 # %% ../nbs/10_cards.ipynb #e1b6e7ae
-_CNMC = DatasetCard('c-nmc', 'C-NMC 2019, healthy against malignant lymphoid cells', {'all': 7272, 'hem': 3389}, 73,
-    r'UID_([Hh]?\d+)_', (450, 450), 'CC BY 3.0', 'The Cancer Imaging Archive, collection C-NMC 2019',
-    'Gupta and Gupta, ALL Challenge dataset of ISBI 2019. The Cancer Imaging Archive, doi:10.7937/tcia.2019.dc64i46r.',
-    'andrewmvd/leukemia-classification', {'malignant': 'all', 'ALL': 'all', 'healthy': 'hem', 'normal': 'hem', 'HEM': 'hem'},
-    ('Counts are those of the training part; 1,867 preliminary and 2,586 final test images come on top (118 people in all).',
-     'Healthy people are numbered H1, H2, …, now and then with a small h: h12 and H12 are one person.',
-     'With people kept apart the best published AUROC is 0.913; every figure above 0.97 shares people between the sides.'))
+_CNMC = DatasetCard(
+    'c-nmc',
+    'C-NMC 2019, healthy against malignant lymphoid cells',
+    {'all': 7272, 'hem': 3389},
+    73,
+    r'UID_([Hh]?\d+)_',
+    (450, 450),
+    'CC BY 3.0',
+    'The Cancer Imaging Archive, collection C-NMC 2019',
+    'Gupta and Gupta, ALL Challenge dataset of ISBI 2019. The Cancer Imaging Archive,'
+    ' doi:10.7937/tcia.2019.dc64i46r.',
+    'andrewmvd/leukemia-classification',
+    {'malignant': 'all', 'ALL': 'all', 'healthy': 'hem', 'normal': 'hem', 'HEM': 'hem'},
+    (
+        (
+            'Counts are those of the training part; 1,867 preliminary and 2,586 final test images'
+            ' come on top (118 people in all).'
+        ),
+        (
+            'Healthy people are numbered H1, H2, …, now and then with a small h: h12 and H12 are'
+            ' one person.'
+        ),
+        (
+            'With people kept apart the best published AUROC is 0.913; every figure above 0.97'
+            ' shares people between the sides.'
+        ),
+    ),
+)
 
-_PBC = DatasetCard('pbc', 'Peripheral blood cells of healthy people, Hospital Clinic of Barcelona',
-    {'basophil': 1218, 'eosinophil': 3117, 'erythroblast': 1551, 'ig': 2895, 'lymphocyte': 1214, 'monocyte': 1420,
-     'neutrophil': 3329, 'platelet': 2348}, None, None, (360, 363), 'CC BY 4.0', 'Mendeley Data, doi:10.17632/snkd93bnjr.1',
-    'Acevedo et al., A dataset of microscopic peripheral blood cell images for development of automatic recognition systems. '
-    'Data in Brief 30, 2020.', None, {'immature granulocyte': 'ig', 'immature granulocytes': 'ig'},
-    ('Names hold no patient.', 'Healthy people only: nothing here is leukaemic.'))
+_PBC = DatasetCard(
+    'pbc',
+    'Peripheral blood cells of healthy people, Hospital Clinic of Barcelona',
+    {
+        'basophil': 1218,
+        'eosinophil': 3117,
+        'erythroblast': 1551,
+        'ig': 2895,
+        'lymphocyte': 1214,
+        'monocyte': 1420,
+        'neutrophil': 3329,
+        'platelet': 2348,
+    },
+    None,
+    None,
+    (360, 363),
+    'CC BY 4.0',
+    'Mendeley Data, doi:10.17632/snkd93bnjr.1',
+    'Acevedo et al., A dataset of microscopic peripheral blood cell images for development of'
+    ' automatic recognition systems. Data in Brief 30, 2020.',
+    None,
+    {'immature granulocyte': 'ig', 'immature granulocytes': 'ig'},
+    ('Names hold no patient.', 'Healthy people only: nothing here is leukaemic.'),
+)
 
 # %% ../nbs/10_cards.ipynb #bfcba280
 def patients_of(
-    paths, # File names or paths
-    pattern:str, # Regular expression whose first group is the patient, such as r"UID_(H?\d+)_"
-): # Array of patient ids, NA where the pattern does not match
-    "Read the patient from each file's name; ids that differ only in case are one person, as in C-NMC's H12 and h12."
-    try: rule = re.compile(pattern, re.IGNORECASE)
-    except re.error as e: raise DataError(f'patient={pattern!r} is neither a column nor a regular expression ({e}). Example: r"UID_(H?\\d+)_".') from None
-    if not rule.groups: raise DataError(f'patient={pattern!r} has no group. Put the part that names the patient into brackets, as in r"UID_(H?\\d+)_".')
+    paths,  # File names or paths
+    # Regular expression whose first group is the patient, such as r"UID_(H?\d+)_"
+    pattern: str,
+):  # Array of patient ids, NA where the pattern does not match
+    """Read the patient from each file's name; ids that differ only in case are one person, as in
+    C-NMC's H12 and h12.
+    """
+    try:
+        rule = re.compile(pattern, re.IGNORECASE)
+    except re.error as e:
+        raise DataError(
+            f'patient={pattern!r} is neither a column nor a regular expression ({e}). Example:'
+            ' r"UID_(H?\\d+)_".'
+        ) from None
+    if not rule.groups:
+        raise DataError(
+            f'patient={pattern!r} has no group. Put the part that names the patient into brackets,'
+            ' as in r"UID_(H?\\d+)_".'
+        )
     found = [rule.search(os.path.basename(str(p))) or rule.search(str(p)) for p in paths]
     return pd.array([m[1].upper() if m and m[1] else pd.NA for m in found], dtype='string')
 
 # %% ../nbs/10_cards.ipynb #aa57ee67
-_IDB1 = DatasetCard('all-idb1', 'ALL-IDB1, whole fields', {'all': 49, 'healthy': 59}, None, None, (2592, 1944),
-    'on request from the authors; research use', 'homes.di.unimi.it/scotti/all',
-    'Labati, Piuri and Scotti, ALL-IDB: the acute lymphoblastic leukemia image database for image processing. ICIP 2011.', None, {},
-    ('All files lie in one folder; Im001_1 is leukaemic, Im001_0 is not.', 'Two picture sizes and several magnifications occur.'))
+_IDB1 = DatasetCard(
+    'all-idb1',
+    'ALL-IDB1, whole fields',
+    {'all': 49, 'healthy': 59},
+    None,
+    None,
+    (2592, 1944),
+    'on request from the authors; research use',
+    'homes.di.unimi.it/scotti/all',
+    'Labati, Piuri and Scotti, ALL-IDB: the acute lymphoblastic leukemia image database for image'
+    ' processing. ICIP 2011.',
+    None,
+    {},
+    (
+        'All files lie in one folder; Im001_1 is leukaemic, Im001_0 is not.',
+        'Two picture sizes and several magnifications occur.',
+    ),
+)
 
-_IDB2 = DatasetCard('all-idb2', 'ALL-IDB2, single cells', {'all': 130, 'healthy': 130}, None, None, (257, 257),
-    'on request from the authors; research use', 'homes.di.unimi.it/scotti/all', _IDB1.cite, None, {},
-    ('All files lie in one folder; Im001_1 is leukaemic, Im001_0 is not.', 'Cells are cut from ALL-IDB1: never test on one what was trained on the other.'))
+_IDB2 = DatasetCard(
+    'all-idb2',
+    'ALL-IDB2, single cells',
+    {'all': 130, 'healthy': 130},
+    None,
+    None,
+    (257, 257),
+    'on request from the authors; research use',
+    'homes.di.unimi.it/scotti/all',
+    _IDB1.cite,
+    None,
+    {},
+    (
+        'All files lie in one folder; Im001_1 is leukaemic, Im001_0 is not.',
+        'Cells are cut from ALL-IDB1: never test on one what was trained on the other.',
+    ),
+)
 
-_FIVE = DatasetCard('five-class', 'Five classes gathered from the web (thesis, 2024)',
-    {'acute_lymphocytic': 600, 'acute_myelogenous': 600, 'chronic_lymphocytic': 600, 'chronic_myelogenous': 600,
-     'healthy_blood_cell': 600}, None, None, None, 'not stated; several sites', 'not published as one data set', 'Study P2.', None,
-    {'ALL': 'acute_lymphocytic', 'AML': 'acute_myelogenous', 'CLL': 'chronic_lymphocytic', 'CML': 'chronic_myelogenous',
-     'healthy': 'healthy_blood_cell'},
-    ('300 originals (100 healthy, 50 of each leukaemia) were augmented to 3,000 before the split: siblings stand on both sides.',
-     'Healthy and leukaemic images come from different sites, so the site tells the class.'))
+_FIVE = DatasetCard(
+    'five-class',
+    'Five classes gathered from the web (thesis, 2024)',
+    {
+        'acute_lymphocytic': 600,
+        'acute_myelogenous': 600,
+        'chronic_lymphocytic': 600,
+        'chronic_myelogenous': 600,
+        'healthy_blood_cell': 600,
+    },
+    None,
+    None,
+    None,
+    'not stated; several sites',
+    'not published as one data set',
+    'Study P2.',
+    None,
+    {
+        'ALL': 'acute_lymphocytic',
+        'AML': 'acute_myelogenous',
+        'CLL': 'chronic_lymphocytic',
+        'CML': 'chronic_myelogenous',
+        'healthy': 'healthy_blood_cell',
+    },
+    (
+        (
+            '300 originals (100 healthy, 50 of each leukaemia) were augmented to 3,000 before the'
+            ' split: siblings stand on both sides.'
+        ),
+        'Healthy and leukaemic images come from different sites, so the site tells the class.',
+    ),
+)
 
 # %% ../nbs/10_cards.ipynb #28202a6a
 _CARDS = {c.name: c for c in (_TALEQANI, _CNMC, _PBC, _IDB1, _IDB2, _FIVE)}
 
+
 def card(
-    name:str, # One of the names in `cards()`
-)->DatasetCard: # The card
+    name: str,  # One of the names in `cards()`
+) -> DatasetCard:  # The card
     "The card of a known data set."
-    if name not in _CARDS: raise DataError(f'No card is named `{name}`. Known: {", ".join(_CARDS)}.')
+    if name not in _CARDS:
+        raise DataError(f'No card is named `{name}`. Known: {", ".join(_CARDS)}.')
     return _CARDS[name]
 
-def cards(
-)->pd.DataFrame: # One row per data set
+
+def cards() -> pd.DataFrame:  # One row per data set
     "All cards as a table."
-    return pd.DataFrame([dict(name=c.name, title=c.title, images=c.images, classes=len(c.classes), patients=c.patients,
-                              patient_in_name=c.pattern is not None, licence=c.licence) for c in _CARDS.values()]).set_index('name')
+    return pd.DataFrame(
+        [
+            dict(
+                name=c.name,
+                title=c.title,
+                images=c.images,
+                classes=len(c.classes),
+                patients=c.patients,
+                patient_in_name=c.pattern is not None,
+                licence=c.licence,
+            )
+            for c in _CARDS.values()
+        ]
+    ).set_index('name')
 
 # %% ../nbs/10_cards.ipynb #7219721d
-_WHOLE_NAMES = {'c-nmc': r'UID_[Hh]?\d+_\d+_\d+_(all|hem)\.\w+'} # card → what its names look like, from end to end
+_WHOLE_NAMES = {
+    'c-nmc': r'UID_[Hh]?\d+_\d+_\d+_(all|hem)\.\w+'
+}  # card → what its names look like, from end to end
+
 
 def names_of_card(
-    paths, # File names or paths
-    share:float=.5, # Share of the names that must look like the card's, 0 to 1
-)->DatasetCard|None: # The card whose names these are
+    paths,  # File names or paths
+    share: float = 0.5,  # Share of the names that must look like the card's, 0 to 1
+) -> DatasetCard | None:  # The card whose names these are
     "The known data set that names its files like this, if there is one."
     names = [os.path.basename(str(p)) for p in paths]
     for card, rule in _WHOLE_NAMES.items():
-        if names and sum(bool(re.fullmatch(rule, n)) for n in names) >= share*len(names): return _CARDS[card]
+        if names and sum(bool(re.fullmatch(rule, n)) for n in names) >= share * len(names):
+            return _CARDS[card]
 
 # %% ../nbs/10_cards.ipynb #96869ad2
 @patch
-def download(self:DatasetCard)->str: # What to do, in words
-    "How to get the images; nothing is fetched without you, since most licences want to be read first."
-    if self.kaggle is None: return f'Get {self.title} from {self.source} (licence: {self.licence}).'
-    return (f'On Kaggle: Add Input → {self.kaggle}. Elsewhere: pip install kagglehub, then '
-            f'python -c "import kagglehub; print(kagglehub.dataset_download(\'{self.kaggle}\'))" (licence: {self.licence}).')
+def download(self: DatasetCard) -> str:  # What to do, in words
+    """How to get the images; nothing is fetched without you, since most licences want to be read
+    first.
+    """
+    if self.kaggle is None:
+        return f'Get {self.title} from {self.source} (licence: {self.licence}).'
+    return (
+        f'On Kaggle: Add Input → {self.kaggle}. Elsewhere: pip install kagglehub, then python -c'
+        f' "import kagglehub; print(kagglehub.dataset_download(\'{self.kaggle}\'))" (licence:'
+        f' {self.licence}).'
+    )
 
 # %% ../nbs/10_cards.ipynb #1f89cb39
 @patch
-def check(self:DatasetCard,
-    table:pd.DataFrame, # One row per image, with the column `label`; `patient` is looked at if there
-)->list: # Sentences, one per deviation; empty if there is none
+def check(
+    self: DatasetCard,
+    # One row per image, with the column `label`; `patient` is looked at if there
+    table: pd.DataFrame,
+) -> list:  # Sentences, one per deviation; empty if there is none
     "Every way in which `table` differs from the card."
-    if 'label' not in table: raise DataError(f'The table has no column `label`, only: {listed(table.columns, 10)}. Make it with read_table().')
+    if 'label' not in table:
+        raise DataError(
+            f'The table has no column `label`, only: {listed(table.columns, 10)}. Make it with'
+            ' read_table().'
+        )
     known = {k.casefold(): v for k, v in {**self.aliases, **{c: c for c in self.classes}}.items()}
     counts = table.label.map(lambda o: known.get(str(o).casefold(), o)).value_counts()
-    out = [f'Class `{c}` is missing ({n:,} images expected).' for c, n in self.classes.items() if c not in counts]
-    out += [f'Class `{c}` is not on the card ({counts[c]:,} images).' for c in counts.index if c not in self.classes]
-    out += [f'Class `{c}` has {counts[c]:,} images, not {n:,}.' for c, n in self.classes.items() if c in counts and counts[c] != n]
+    out = [
+        f'Class `{c}` is missing ({n:,} images expected).'
+        for c, n in self.classes.items()
+        if c not in counts
+    ]
+    out += [
+        f'Class `{c}` is not on the card ({counts[c]:,} images).'
+        for c in counts.index
+        if c not in self.classes
+    ]
+    out += [
+        f'Class `{c}` has {counts[c]:,} images, not {n:,}.'
+        for c, n in self.classes.items()
+        if c in counts and counts[c] != n
+    ]
     return out + self._check_patients(table)
 
 # %% ../nbs/10_cards.ipynb #4ed94926
 @patch
-def _check_patients(self:DatasetCard, table):
+def _check_patients(self: DatasetCard, table):
     found = table.patient.dropna() if 'patient' in table else []
     if self.patients is None or len(found) == 0:
-        return [f'Patients are not known, though names hold them: read_table(…, patient=r"{self.pattern}").'] if self.pattern and not len(found) else []
-    out = [] if found.nunique() == self.patients else [f'{found.nunique():,} patients, not {self.patients:,}.']
+        return (
+            [
+                'Patients are not known, though names hold them: read_table(…,'
+                f' patient=r"{self.pattern}").'
+            ]
+            if self.pattern and not len(found)
+            else []
+        )
+    out = (
+        []
+        if found.nunique() == self.patients
+        else [f'{found.nunique():,} patients, not {self.patients:,}.']
+    )
     lost = len(table) - len(found)
     return out + ([f'{lost:,} images have no patient.'] if lost else [])
 
 # %% ../nbs/10_cards.ipynb #64ea2549
 @patch
-def _repr_markdown_(self:DatasetCard):
-    rows = [('images', f'{self.images:,}'), ('classes', ', '.join(f'{c} {n:,}' for c, n in self.classes.items())),
-            ('patients', 'not stated' if self.patients is None else self.patients), ('patient in the name', f'`{self.pattern}`' if self.pattern else 'no'),
-            ('licence', self.licence), ('source', self.source), ('cite', self.cite), *(('note', n) for n in self.notes)]
-    return f'**{self.title}** (`{self.name}`)\n\n| | |\n|---|---|\n' + '\n'.join(f'| {k} | {v} |' for k, v in rows)
+def _repr_markdown_(self: DatasetCard):
+    rows = [
+        ('images', f'{self.images:,}'),
+        ('classes', ', '.join(f'{c} {n:,}' for c, n in self.classes.items())),
+        ('patients', 'not stated' if self.patients is None else self.patients),
+        ('patient in the name', f'`{self.pattern}`' if self.pattern else 'no'),
+        ('licence', self.licence),
+        ('source', self.source),
+        ('cite', self.cite),
+        *(('note', n) for n in self.notes),
+    ]
+    return f'**{self.title}** (`{self.name}`)\n\n| | |\n|---|---|\n' + '\n'.join(
+        f'| {k} | {v} |' for k, v in rows
+    )

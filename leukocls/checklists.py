@@ -11,12 +11,31 @@ import pandas as pd
 from .core import DataError, listed
 
 # %% ../nbs/27_checklists.ipynb #990caf4f
-GUIDELINES = {'CLAIM': 'Checklist for Artificial Intelligence in Medical Imaging, update 2024. Tejani et al., Radiology: Artificial Intelligence 6(4), e240300, 2024. doi:10.1148/ryai.240300',
-              'TRIPOD+AI': 'Collins et al., BMJ 385, e078378, 2024. doi:10.1136/bmj-2023-078378', 'STARD-AI': 'Sounderajah et al., Nature Medicine, 2025. doi:10.1038/s41591-025-03953-8'}
+GUIDELINES = {
+    'CLAIM': (
+        'Checklist for Artificial Intelligence in Medical Imaging, update 2024. Tejani et al.,'
+        ' Radiology: Artificial Intelligence 6(4), e240300, 2024. doi:10.1148/ryai.240300'
+    ),
+    'TRIPOD+AI': 'Collins et al., BMJ 385, e078378, 2024. doi:10.1136/bmj-2023-078378',
+    'STARD-AI': 'Sounderajah et al., Nature Medicine, 2025. doi:10.1038/s41591-025-03953-8',
+}
 
-def _items(guideline, text): return [dict(zip(('guideline', 'item', 'section', 'asks', 'fact'), (guideline, *(w.strip() for w in line.split('|'))))) for line in text.strip().splitlines()]
 
-CHECKLIST = _items('CLAIM', '''1–2 | Title and abstract | that it is a study of AI and of which kind; a structured summary |
+def _items(guideline, text):
+    return [
+        dict(
+            zip(
+                ('guideline', 'item', 'section', 'asks', 'fact'),
+                (guideline, *(w.strip() for w in line.split('|'))),
+            )
+        )
+        for line in text.strip().splitlines()
+    ]
+
+
+CHECKLIST = _items(
+    'CLAIM',
+    '''1–2 | Title and abstract | that it is a study of AI and of which kind; a structured summary |
 3–4 | Introduction | background, intended use and role; aims and hypotheses |
 5–6 | Study design | prospective or retrospective; the goal of the study |
 7 | Data | where the images come from | ~source
@@ -28,10 +47,13 @@ CHECKLIST = _items('CLAIM', '''1–2 | Title and abstract | that it is a study o
 14–18 | Reference standard | how, why so, by whom and with which agreement images were labelled, and the test images in particular |
 19 | Data partitions | how images were assigned to the sides | split
 20 | Data partitions | at which level the sides are disjoint | level
-21 | Testing data | the intended number of images and patients, and its reason | ~counts''')
+21 | Testing data | the intended number of images and patients, and its reason | ~counts''',
+)
 
 # %% ../nbs/27_checklists.ipynb #f00f332a
-CHECKLIST += _items('CLAIM', '''22 | Model | architecture, inputs, outputs | model
+CHECKLIST += _items(
+    'CLAIM',
+    '''22 | Model | architecture, inputs, outputs | model
 23 | Model | software and its versions | software
 24 | Model | where the first weights came from | weights
 25 | Training | the training approach | training
@@ -52,10 +74,13 @@ CHECKLIST += _items('CLAIM', '''22 | Model | architecture, inputs, outputs | mod
 41 | Discussion | implications for practice | ~use
 42 | Other | where the protocol or further details are |
 43 | Other | where software, model and data can be had | ~code
-44 | Other | funding and the funders' role |''')
+44 | Other | funding and the funders' role |''',
+)
 
 # %% ../nbs/27_checklists.ipynb #a1dec88f
-CHECKLIST += _items('TRIPOD+AI', '''1–2 | Title and abstract | that a prediction model is developed or evaluated, for whom and what; the abstract's own checklist |
+CHECKLIST += _items(
+    'TRIPOD+AI',
+    '''1–2 | Title and abstract | that a prediction model is developed or evaluated, for whom and what; the abstract's own checklist |
 3a–4 | Introduction | context, existing models, intended users, known inequalities between groups; objectives |
 5a | Data | sources of the data, why these, whom they represent | ~source
 5b | Data | dates of collection |
@@ -71,10 +96,13 @@ CHECKLIST += _items('TRIPOD+AI', '''1–2 | Title and abstract | that a predicti
 12d | Analysis | differences between hospitals or other clusters | ~uncertainty
 12e | Analysis | measures and plots | measures
 12f | Analysis | updating of the model, such as recalibration | calibration
-12g | Analysis | how predictions are computed | code''')
+12g | Analysis | how predictions are computed | code''',
+)
 
 # %% ../nbs/27_checklists.ipynb #1af425cb
-CHECKLIST += _items('TRIPOD+AI', '''13 | Class imbalance | what was done about it | imbalance
+CHECKLIST += _items(
+    'TRIPOD+AI',
+    '''13 | Class imbalance | what was done about it | imbalance
 14 | Fairness | what was done for fairness, and why |
 15 | Model output | what the model gives, and how thresholds were found | output
 16 | Training versus evaluation | how the judged data differ from the training data | ~counts
@@ -90,10 +118,13 @@ CHECKLIST += _items('TRIPOD+AI', '''13 | Class imbalance | what was done about i
 25 | Discussion | interpretation, with fairness and earlier studies |
 26 | Discussion | limitations, and what they do to the result | ~limitations
 27a | Discussion | what to do with poor or missing input | ~gate
-27b–27c | Discussion | what users must do and know; next steps |''')
+27b–27c | Discussion | what users must do and know; next steps |''',
+)
 
 # %% ../nbs/27_checklists.ipynb #4f26fbbc
-CHECKLIST += _items('STARD-AI', '''– | Introduction | intended use and role of the test | ~use
+CHECKLIST += _items(
+    'STARD-AI',
+    '''– | Introduction | intended use and role of the test | ~use
 – | Participants | eligibility, setting, dates, how patients were found |
 – | Data | where the data come from, how they were prepared and divided | ~split
 – | Index test | the model, its version, input and output | model
@@ -106,17 +137,27 @@ CHECKLIST += _items('STARD-AI', '''– | Introduction | intended use and role of
 – | Results | errors by group, bias and fairness | ~failures
 – | Discussion | limitations and generalisability | ~limitations
 – | Other | registration, protocol, funding, interests |
-– | Other | where data, code and model can be had | ~code''')
+– | Other | where data, code and model can be had | ~code''',
+)
 
 # %% ../nbs/27_checklists.ipynb #de7dfa4c
 def checklist(
-    answers:dict, # Name of a fact → sentence; a fact that is missing or '' is not known
-)->pd.DataFrame: # guideline, item, section, state ('filled', 'partly', 'open'), text
+    answers: dict,  # Name of a fact → sentence; a fact that is missing or '' is not known
+) -> pd.DataFrame:  # guideline, item, section, state ('filled', 'partly', 'open'), text
     "The items of the guidelines, filled where the answer is known."
-    odd = sorted(set(answers) - {d['fact'].lstrip('~') for d in CHECKLIST}); rows = []
-    if odd: raise DataError(f'No item asks for {listed(odd)}. Facts that are asked for stand under `fact` in CHECKLIST.')
+    odd = sorted(set(answers) - {d['fact'].lstrip('~') for d in CHECKLIST})
+    rows = []
+    if odd:
+        raise DataError(
+            f'No item asks for {listed(odd)}. Facts that are asked for stand under `fact` in'
+            ' CHECKLIST.'
+        )
     for d in CHECKLIST:
-        answer = answers.get(d['fact'].lstrip('~'), ''); todo = f"To write: {d['asks']}."
+        answer = answers.get(d['fact'].lstrip('~'), '')
+        todo = f"To write: {d['asks']}."
         state = 'open' if not answer else 'partly' if d['fact'].startswith('~') else 'filled'
-        rows.append({k: d[k] for k in ('guideline', 'item', 'section')} | dict(state=state, text=answer if state == 'filled' else f'{answer} {todo}'.strip()))
+        rows.append(
+            {k: d[k] for k in ('guideline', 'item', 'section')}
+            | dict(state=state, text=answer if state == 'filled' else f'{answer} {todo}'.strip())
+        )
     return pd.DataFrame(rows)

@@ -25,10 +25,28 @@ import pandas as pd
 from PIL import Image
 
 from .bundle import Bundle
-from .core import RESEARCH_ONLY, DataError, LeukoError, ModelError, RunError, bar, late, listed
+from leukocls.core import (
+    RESEARCH_ONLY,
+    DataError,
+    LeukoError,
+    ModelError,
+    RunError,
+    bar,
+    late,
+    listed,
+)
 from .data import check_images, read_table
 from .decide import decide
-from .engines import OnnxEngine, OpenVinoEngine, machine_key, pick_engine, softmax, stream, versions_of, wished
+from leukocls.engines import (
+    OnnxEngine,
+    OpenVinoEngine,
+    machine_key,
+    pick_engine,
+    softmax,
+    stream,
+    versions_of,
+    wished,
+)
 from .explain import nearest_known, occlusion_map
 from .gate import Gate
 from .images import image_files, open_cell, to_rgb
@@ -38,126 +56,326 @@ from .looks import Looks, six_colours, thumbnail
 @dataclass
 class Prediction:
     "What the model says about one image, and how far that goes."
-    name:str = '' # File name, or what it was called
-    label:str = '' # The most probable class; '' if the image cannot be read
-    probabilities:dict = field(default_factory=dict) # Class → calibrated probability
-    classes:list|None = None # Classes that cannot be excluded (conformal set); None if the model was never calibrated
-    refer:bool = False # An expert should look
-    why:str = '' # Why
-    in_domain:bool|None = None # Whether it looks like the training images; None where there is no gate
-    warnings:list = field(default_factory=list) # What else to know
-    error:str = '' # Why the image cannot be read
-    features:np.ndarray|None = field(default=None, repr=False, compare=False) # (D,) what the network saw, if the bundle tells
-    picture:bytes = field(default=b'', repr=False, compare=False) # Small JPEG, for showing
 
-    def to_dict(self)->dict: return {k: getattr(self, k) for k in 'name label probabilities classes refer why in_domain warnings error'.split()} # Plain values, for JSON
-    def __str__(self): return _said(self)
-    def _repr_html_(self): return _card(self)
+    name: str = ''  # File name, or what it was called
+    label: str = ''  # The most probable class; '' if the image cannot be read
+    probabilities: dict = field(default_factory=dict)  # Class → calibrated probability
+    # Classes that cannot be excluded (conformal set); None if the model was never calibrated
+    classes: list | None = None
+    refer: bool = False  # An expert should look
+    why: str = ''  # Why
+    # Whether it looks like the training images; None where there is no gate
+    in_domain: bool | None = None
+    warnings: list = field(default_factory=list)  # What else to know
+    error: str = ''  # Why the image cannot be read
+    # (D,) what the network saw, if the bundle tells
+    features: np.ndarray | None = field(default=None, repr=False, compare=False)
+    picture: bytes = field(default=b'', repr=False, compare=False)  # Small JPEG, for showing
+
+    def to_dict(self) -> dict:  # Plain values, for JSON
+        return {
+            k: getattr(self, k)
+            for k in 'name label probabilities classes refer why in_domain warnings error'.split()
+        }
+
+    def __str__(self):
+        return _said(self)
+
+    def _repr_html_(self):
+        return _card(self)
+
 
 def _said(p):
-    if p.error: return f'{p.name or "image"}: {p.error}'
-    if p.in_domain is False: return f"{p.name + ': ' if p.name else ''}{p.why}; what the network says of it, {p.label}, is not to be relied on" + ''.join(f' ({w})' for w in p.warnings)
-    return f"{p.name + ': ' if p.name else ''}{p.label} {100*p.probabilities[p.label]:.1f} %" + (f' – an expert should look: {p.why}' if p.refer else '') + ''.join(f' ({w})' for w in p.warnings)
+    if p.error:
+        return f'{p.name or "image"}: {p.error}'
+    if p.in_domain is False:
+        return (
+            f"{p.name + ': ' if p.name else ''}{p.why}; what the network says of it, {p.label}, is"
+            " not to be relied on" + ''.join(f' ({w})' for w in p.warnings)
+        )
+    return (
+        f"{p.name + ': ' if p.name else ''}{p.label} {100 * p.probabilities[p.label]:.1f} %"
+        + (f' – an expert should look: {p.why}' if p.refer else '')
+        + ''.join(f' ({w})' for w in p.warnings)
+    )
+
 
 def _card(p):
     "Picture and bars, for a notebook."
-    esc = html.escape; picture = f'<img alt="" style="float:left;margin-right:1em;max-width:160px" src="data:image/jpeg;base64,{base64.b64encode(p.picture).decode()}">' if p.picture else ''
-    row = lambda c, v: f'<div style="display:flex;gap:.5em;align-items:center"><span style="width:9em;overflow:hidden;text-overflow:ellipsis">{esc(c)}</span><span style="background:{"#0072B2" if c == p.label else "#999"};height:.8em;width:{12*v:.2f}em"></span><span>{100*v:.1f} %</span></div>'
-    told = f'<b>{esc(p.error)}</b>' if p.error else ''.join(row(c, v) for c, v in sorted(p.probabilities.items(), key=lambda o: -o[1])[:8]); warn = ''.join(f'<div>⚠ {esc(w)}</div>' for w in ([f'An expert should look: {p.why}.'] if p.refer else []) + p.warnings)
-    return f'<div style="overflow:auto;max-width:40em">{picture}<div><b>{esc(p.name)}</b> {esc(p.label)}{told}{warn}<small>{RESEARCH_ONLY}</small></div></div>'
+    esc = html.escape
+    picture = (
+        '<img alt="" style="float:left;margin-right:1em;max-width:160px"'
+        f' src="data:image/jpeg;base64,{base64.b64encode(p.picture).decode()}">'
+        if p.picture
+        else ''
+    )
+    row = lambda c, v: (
+        '<div style="display:flex;gap:.5em;align-items:center"><span'
+        f' style="width:9em;overflow:hidden;text-overflow:ellipsis">{esc(c)}</span><span'
+        f' style="background:{"#0072B2" if c == p.label else "#999"};height:.8em;width:{12 * v:.2f}em"></span><span>{100 * v:.1f}'
+        ' %</span></div>'
+    )
+    told = (
+        f'<b>{esc(p.error)}</b>'
+        if p.error
+        else ''.join(row(c, v) for c, v in sorted(p.probabilities.items(), key=lambda o: -o[1])[:8])
+    )
+    warn = ''.join(
+        f'<div>⚠ {esc(w)}</div>'
+        for w in ([f'An expert should look: {p.why}.'] if p.refer else []) + p.warnings
+    )
+    return (
+        f'<div style="overflow:auto;max-width:40em">{picture}<div><b>{esc(p.name)}</b>'
+        f' {esc(p.label)}{told}{warn}<small>{RESEARCH_ONLY}</small></div></div>'
+    )
 
 # %% ../nbs/41_classify.ipynb #992a4803
 class Classifier:
-    "A bundle ready to use: `clf(image)`, `clf.many(images)`, `clf.folder(path, out)`. Not for several threads at once."
-    def __init__(self,
-        bundle:Bundle, # A checked bundle
-        engine:str='auto', # 'auto' (the fastest here that agrees), 'onnxruntime', 'openvino', 'torch'
+    """A bundle ready to use: `clf(image)`, `clf.many(images)`, `clf.folder(path, out)`. Not for
+    several threads at once.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,  # A checked bundle
+        # 'auto' (the fastest here that agrees), 'onnxruntime', 'openvino', 'torch'
+        engine: str = 'auto',
     ):
-        self.bundle, self.config, self.pixels = bundle, bundle.config, bundle.pixels; self.name, self.classes, self.k = self.config['name'], self.config['classes'], len(self.config['classes'])
-        self.gate = Gate.from_dict(json.loads(bundle.files['gate.json'])) if 'gate.json' in bundle.files else None; self.engine = _engine(bundle, engine)
-        self.warnings = _about(self.config); self.key = hashlib.sha256(bundle.files['config.json'] + bundle.files['model.onnx']).hexdigest()[:16]
+        self.bundle, self.config, self.pixels = bundle, bundle.config, bundle.pixels
+        self.name, self.classes, self.k = (
+            self.config['name'],
+            self.config['classes'],
+            len(self.config['classes']),
+        )
+        self.gate = (
+            Gate.from_dict(json.loads(bundle.files['gate.json']))
+            if 'gate.json' in bundle.files
+            else None
+        )
+        self.engine = _engine(bundle, engine)
+        self.warnings = _about(self.config)
+        self.key = hashlib.sha256(
+            bundle.files['config.json'] + bundle.files['model.onnx']
+        ).hexdigest()[:16]
 
     @classmethod
-    def load(cls, folder, engine='auto'): return cls(folder if isinstance(folder, Bundle) else Bundle(getattr(folder, 'folder', folder)), engine) # Folder of a bundle, or what `export_bundle` gave; every byte is checked first
-    def __call__(self, image, name=''): p = self.many([image], [name])[0]; p.picture = _small(image) if not p.error else b''; return p # Path, bytes or a Pillow picture; what to call it
-    def many(self, images, names=None)->list: return _several(self, list(images), names) # Images as above; predictions in the same order, one that cannot be read has its `error`
-    def heat(self, image, label=None)->np.ndarray: return _heat(self, image, label) # (8, 8), 0 to 1: what mattered for the class
-    def nearest(self, image, k=5)->list: return _nearest(self, image, k) # Known cells that look most alike: label, similarity, jpeg; none if the bundle holds none
-    def __repr__(self): return f'Classifier({self.name}: {listed(self.classes, 8)}; {self.engine.name})'
+    def load(cls, folder, engine='auto'):
+        "Folder of a bundle, or what `export_bundle` gave; every byte is checked first."
+        return cls(
+            folder if isinstance(folder, Bundle) else Bundle(getattr(folder, 'folder', folder)),
+            engine,
+        )
+
+    def __call__(self, image, name=''):  # Path, bytes or a Pillow picture; what to call it
+        p = self.many([image], [name])[0]
+        p.picture = _small(image) if not p.error else b''
+        return p
+
+    def many(self, images, names=None) -> list:
+        "Images as above; predictions in the same order, one that cannot be read has its `error`."
+        return _several(self, list(images), names)
+
+    def heat(self, image, label=None) -> np.ndarray:
+        "(8, 8), 0 to 1: what mattered for the class."
+        return _heat(self, image, label)
+
+    def nearest(self, image, k=5) -> list:
+        "Known cells that look most alike: label, similarity, jpeg; none if the bundle holds none."
+        return _nearest(self, image, k)
+
+    def __repr__(self):
+        return f'Classifier({self.name}: {listed(self.classes, 8)}; {self.engine.name})'
 
 # %% ../nbs/41_classify.ipynb #0ebee44c
 def _engine(bundle, choose):
     "The fastest engine here; PyTorch only where it is asked for, or nothing else is there."
-    onnx, parts, k = bundle.files['model.onnx'], 1 + (bundle.config['features'] > 0), len(bundle.config['classes'])
-    made = {n: (lambda c=c: c(onnx, parts=parts)) for n, c in dict(onnxruntime=OnnxEngine, openvino=OpenVinoEngine).items() if versions_of(n)}
-    if choose == 'auto' and wished() == 'torch': choose = 'torch'
+    onnx, parts, k = (
+        bundle.files['model.onnx'],
+        1 + (bundle.config['features'] > 0),
+        len(bundle.config['classes']),
+    )
+    made = {
+        n: lambda c=c: c(onnx, parts=parts)
+        for n, c in dict(onnxruntime=OnnxEngine, openvino=OpenVinoEngine).items()
+        if versions_of(n)
+    }
+    if choose == 'auto' and wished() == 'torch':
+        choose = 'torch'
     if choose == 'torch' or not made:
-        if not versions_of('torch'): raise LeukoError('Nothing is here to run a network: install ONNX Runtime and OpenVINO with: pip install "leukocls[serve]"')
+        if not versions_of('torch'):
+            raise LeukoError(
+                'Nothing is here to run a network: install ONNX Runtime and OpenVINO with: pip'
+                ' install "leukocls[serve]"'
+            )
         made['torch'] = lambda: late('leukocls.networks:TorchEngine')(bundle.network())
-    p = bundle.pixels; x = np.random.default_rng(0).integers(0, 256, (16, p.size, p.size, 1 if p.grey else 3), dtype=np.uint8)
-    try: engine = pick_engine(made, x, machine_key('bundle', hashlib.sha256(onnx).hexdigest()), choose, lambda z: softmax(z[:, :k])); width = engine(x[:1]).shape[1]
-    except LeukoError: raise
-    except Exception as e: raise ModelError(f'{bundle.folder}: the network cannot be run ({type(e).__name__}: {str(e)[:150]}). config.json and model.onnx do not belong together, or this engine is too old.') from e
-    if width not in (k, k + bundle.config['features']): raise ModelError(f'{bundle.folder}: the network gives {width} numbers for {k} classes. config.json and model.onnx do not belong together.')
+    p = bundle.pixels
+    x = np.random.default_rng(0).integers(
+        0, 256, (16, p.size, p.size, 1 if p.grey else 3), dtype=np.uint8
+    )
+    try:
+        engine = pick_engine(
+            made,
+            x,
+            machine_key('bundle', hashlib.sha256(onnx).hexdigest()),
+            choose,
+            lambda z: softmax(z[:, :k]),
+        )
+        width = engine(x[:1]).shape[1]
+    except LeukoError:
+        raise
+    except Exception as e:
+        raise ModelError(
+            f'{bundle.folder}: the network cannot be run ({type(e).__name__}: {str(e)[:150]}).'
+            ' config.json and model.onnx do not belong together, or this engine is too old.'
+        ) from e
+    if width not in (k, k + bundle.config['features']):
+        raise ModelError(
+            f'{bundle.folder}: the network gives {width} numbers for {k} classes. config.json and'
+            ' model.onnx do not belong together.'
+        )
     return engine
+
 
 def _about(c):
     "What everyone who uses the model should know."
-    leak = (c.get('audit') or {}).get('leaks'); return ([f'The figures of this model are too good: {leak} stood on two sides.'] if leak else []) + ([] if c['calibration'] else ['This model was never calibrated: its probabilities may be too sure, and it cannot say when to ask an expert.'])
+    leak = (c.get('audit') or {}).get('leaks')
+    return (
+        [f'The figures of this model are too good: {leak} stood on two sides.'] if leak else []
+    ) + (
+        []
+        if c['calibration']
+        else [
+            'This model was never calibrated: its probabilities may be too sure, and it cannot say'
+            ' when to ask an expert.'
+        ]
+    )
 
 # %% ../nbs/41_classify.ipynb #97d8c40c
 def _small(image):
     "A JPEG of at most 200 pixels, for showing."
-    try: im = (to_rgb(image) if isinstance(image, Image.Image) else open_cell(image)).copy(); im.thumbnail((200, 200)); b = io.BytesIO(); im.save(b, 'JPEG', quality=85); return b.getvalue()
-    except (DataError, OSError, ValueError): return b''
+    try:
+        im = (to_rgb(image) if isinstance(image, Image.Image) else open_cell(image)).copy()
+        im.thumbnail((200, 200))
+        b = io.BytesIO()
+        im.save(b, 'JPEG', quality=85)
+        return b.getvalue()
+    except (DataError, OSError, ValueError):
+        return b''
+
 
 def _see(source, name, pixels):
-    "(name, pixels for the network, what the gate needs, warnings), or the reason why it cannot be read."
+    """(name, pixels for the network, what the gate needs, warnings), or the reason why it cannot be
+    read.
+    """
     name = str(name or (source if isinstance(source, (str, os.PathLike)) else ''))
-    try: im = to_rgb(source) if isinstance(source, Image.Image) else open_cell(source, name or 'The image')
-    except DataError as e: return name, None, None, str(e).removeprefix(f'{name}: ')
-    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as e: return name, None, None, f'damaged ({e}).'
-    w, h = im.size; told = [f'only {w}×{h} pixels, and the model looks at {pixels.size}×{pixels.size}'] if 2*min(w, h) < pixels.size else []
-    return name, pixels.array(im), (six_colours(im), thumbnail(im)), told + ([f'{w}×{h} pixels is far from square, and the picture is squeezed'] if max(w, h) > 1.5*min(w, h) else [])
+    try:
+        im = (
+            to_rgb(source)
+            if isinstance(source, Image.Image)
+            else open_cell(source, name or 'The image')
+        )
+    except DataError as e:
+        return name, None, None, str(e).removeprefix(f'{name}: ')
+    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as e:
+        return name, None, None, f'damaged ({e}).'
+    w, h = im.size
+    told = (
+        [f'only {w}×{h} pixels, and the model looks at {pixels.size}×{pixels.size}']
+        if 2 * min(w, h) < pixels.size
+        else []
+    )
+    return (
+        name,
+        pixels.array(im),
+        (six_colours(im), thumbnail(im)),
+        told
+        + (
+            [f'{w}×{h} pixels is far from square, and the picture is squeezed']
+            if max(w, h) > 1.5 * min(w, h)
+            else []
+        ),
+    )
 
 # %% ../nbs/41_classify.ipynb #5b165f0a
 def _answers(clf, seen, z):
     "Predictions of a batch; z are the outputs for those that could be read."
-    out, good = [Prediction(n, error=e) if x is None else Prediction(n, warnings=e) for n, x, _, e in seen], [i for i, s in enumerate(seen) if s[1] is not None]
-    if not good: return out
-    p, sets, why = decide(softmax(z[:, :clf.k]), clf.classes, clf.config['calibration']); asked = clf.gate(Looks.of([seen[i][2][0] for i in good], np.stack([seen[i][2][1] for i in good]))) if clf.gate else None
+    out, good = (
+        [Prediction(n, error=e) if x is None else Prediction(n, warnings=e) for n, x, _, e in seen],
+        [i for i, s in enumerate(seen) if s[1] is not None],
+    )
+    if not good:
+        return out
+    p, sets, why = decide(softmax(z[:, : clf.k]), clf.classes, clf.config['calibration'])
+    asked = (
+        clf.gate(Looks.of([seen[i][2][0] for i in good], np.stack([seen[i][2][1] for i in good])))
+        if clf.gate
+        else None
+    )
     for j, i in enumerate(good):
-        o = out[i]; o.probabilities, o.label, o.classes, o.why = dict(zip(clf.classes, map(float, p[j]))), clf.classes[int(z[j, :clf.k].argmax())], sets[j], why[j]; o.features = z[j, clf.k:] if z.shape[1] > clf.k else None
-        if asked is not None: o.in_domain = bool(asked.in_domain[j]); o.why = o.why if o.in_domain else f"no image like those it learned from ({asked.reason[j].replace(' unlike the training images', '')})"
-        o.refer = bool(o.why); o.warnings = o.warnings + clf.warnings
+        o = out[i]
+        o.probabilities, o.label, o.classes, o.why = (
+            dict(zip(clf.classes, map(float, p[j]))),
+            clf.classes[int(z[j, : clf.k].argmax())],
+            sets[j],
+            why[j],
+        )
+        o.features = z[j, clf.k :] if z.shape[1] > clf.k else None
+        if asked is not None:
+            o.in_domain = bool(asked.in_domain[j])
+            o.why = (
+                o.why
+                if o.in_domain
+                else (
+                    "no image like those it learned from"
+                    f" ({asked.reason[j].replace(' unlike the training images', '')})"
+                )
+            )
+        o.refer = bool(o.why)
+        o.warnings = o.warnings + clf.warnings
     return out
 
 # %% ../nbs/41_classify.ipynb #115d2c32
 def stream_of(
-    clf:Classifier, # A classifier
-    images, # Paths, bytes or Pillow pictures; any iterable
-    names=None, # What to call them
-): # Yields `Prediction`s, in order; however many there are, only a few batches are in memory
+    clf: Classifier,  # A classifier
+    images,  # Paths, bytes or Pillow pictures; any iterable
+    names=None,  # What to call them
+):  # Yields `Prediction`s, in order; however many there are, only a few batches are in memory
     "Decode ahead in threads, keep the engine busy, answer in order."
-    named = zip(images, names if names is not None else iter(lambda: '', None)); bs = clf.engine.block; workers = min(8, os.cpu_count() or 1); coming = deque(); one = lambda pair: _see(*pair, clf.pixels)
+    named = zip(images, names if names is not None else iter(lambda: '', None))
+    bs = clf.engine.block
+    workers = min(8, os.cpu_count() or 1)
+    coming = deque()
+    one = lambda pair: _see(*pair, clf.pixels)
+
     def seen(pool):
         while True:
-            while len(coming) < workers*bs + bs and (pair := next(named, None)) is not None: coming.append(pool.submit(one, pair))
-            if not coming: return
+            while len(coming) < workers * bs + bs and (pair := next(named, None)) is not None:
+                coming.append(pool.submit(one, pair))
+            if not coming:
+                return
             yield [coming.popleft().result() for _ in range(min(bs, len(coming)))]
+
     def batches(pool):
         for s in seen(pool):
-            x = [o[1] for o in s if o[1] is not None]; yield s, np.stack(x) if x else None
+            x = [o[1] for o in s if o[1] is not None]
+            yield s, np.stack(x) if x else None
+
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for s, out in stream(clf.engine, batches(pool)): yield from _answers(clf, s, out)
+            for s, out in stream(clf.engine, batches(pool)):
+                yield from _answers(clf, s, out)
         finally:
-            for c in coming: c.cancel()
+            for c in coming:
+                c.cancel()
+
 
 def _several(clf, images, names):
     "All at once; a single picture without threads, and through all cores."
-    if len(images) != 1: return list(clf.stream(images, names))
-    s = _see(images[0], names[0] if names else '', clf.pixels); return _answers(clf, [s], clf.engine(s[1][None]) if s[1] is not None else None)
+    if len(images) != 1:
+        return list(clf.stream(images, names))
+    s = _see(images[0], names[0] if names else '', clf.pixels)
+    return _answers(clf, [s], clf.engine(s[1][None]) if s[1] is not None else None)
+
 
 Classifier.stream = stream_of
 
@@ -165,121 +383,232 @@ Classifier.stream = stream_of
 def _one(clf, image):
     "Pixels of one image; an error if it cannot be read."
     name, x, _, told = _see(image, '', clf.pixels)
-    if x is None: raise DataError(f'{name or "The image"}: {told}')
+    if x is None:
+        raise DataError(f'{name or "The image"}: {told}')
     return x
 
+
 def _heat(clf, image, label):
-    if label is not None and label not in clf.classes: raise ModelError(f'The model does not know `{label}`. It knows: {listed(clf.classes, 20)}.')
-    def outputs(x): return next(stream(clf.engine, [(None, x)]))[1][:, :clf.k]
-    return occlusion_map(outputs, _one(clf, image), None if label is None else clf.classes.index(label))
+    if label is not None and label not in clf.classes:
+        raise ModelError(f'The model does not know `{label}`. It knows: {listed(clf.classes, 20)}.')
+
+    def outputs(x):
+        return next(stream(clf.engine, [(None, x)]))[1][:, : clf.k]
+
+    return occlusion_map(
+        outputs, _one(clf, image), None if label is None else clf.classes.index(label)
+    )
+
 
 def _known(clf):
     "Examples of the bundle: features, labels, pictures; read once."
     if not hasattr(clf, '_examples'):
         from safetensors.numpy import load
-        d = load(clf.bundle.files['examples.safetensors']) if 'examples.safetensors' in clf.bundle.files and clf.config['features'] else None
-        clf._examples = d and dict(features=d['features'].astype('float32'), labels=d['labels'], pictures=np.split(d['pictures'], d['ends'][:-1]))
+
+        d = (
+            load(clf.bundle.files['examples.safetensors'])
+            if 'examples.safetensors' in clf.bundle.files and clf.config['features']
+            else None
+        )
+        clf._examples = d and dict(
+            features=d['features'].astype('float32'),
+            labels=d['labels'],
+            pictures=np.split(d['pictures'], d['ends'][:-1]),
+        )
     return clf._examples
+
 
 def _nearest(clf, image, k):
     known = _known(clf)
-    if known is None: return []
-    f = image.features if isinstance(image, Prediction) else clf.engine(_one(clf, image)[None])[0, clf.k:]; rows, s = nearest_known(f, known['features'], k)
-    return [dict(label=clf.classes[int(known['labels'][i])], similarity=float(max(0, v)), jpeg=known['pictures'][i].tobytes()) for i, v in zip(rows, s)]
+    if known is None:
+        return []
+    f = (
+        image.features
+        if isinstance(image, Prediction)
+        else clf.engine(_one(clf, image)[None])[0, clf.k :]
+    )
+    rows, s = nearest_known(f, known['features'], k)
+    return [
+        dict(
+            label=clf.classes[int(known['labels'][i])],
+            similarity=float(max(0, v)),
+            jpeg=known['pictures'][i].tobytes(),
+        )
+        for i, v in zip(rows, s)
+    ]
 
 # %% ../nbs/41_classify.ipynb #de39ccb3
 _SIDE = ('classes', 'refer', 'why', 'in_domain', 'warnings', 'error')
 
+
 def _row(clf, path, p):
     flat = lambda v: '' if v is None else ' | '.join(v) if isinstance(v, list) else str(v)
-    return [path, p.label, *(f'{p.probabilities[c]:.6f}' if p.probabilities else '' for c in clf.classes), *(flat(getattr(p, k)) for k in _SIDE)]
+    return [
+        path,
+        p.label,
+        *(f'{p.probabilities[c]:.6f}' if p.probabilities else '' for c in clf.classes),
+        *(flat(getattr(p, k)) for k in _SIDE),
+    ]
+
 
 def _whole_rows(part, head, paths):
-    "(rows that are there and right, bytes they take): the last one may be cut short, anything else means that it is another table's."
+    """(rows that are there and right, bytes they take): the last one may be cut short, anything
+    else means that it is another table's.
+    """
     n = end = 0
     with open(part, 'rb') as f:
-        lines = iter(f.readline, b''); used = [0]
+        lines = iter(f.readline, b'')
+        used = [0]
+
         def text():
-            for raw in lines: used[0] += len(raw); yield raw.decode('utf8', 'surrogateescape')
+            for raw in lines:
+                used[0] += len(raw)
+                yield raw.decode('utf8', 'surrogateescape')
+
         reader = csv.reader(text(), strict=True)
         try:
             for i, row in enumerate(reader):
-                if not part_ends_line(f, used[0]): break
-                if len(row) != len(head) or (row != head if i == 0 else i > len(paths) or row[0] != paths[i - 1]): return (0, 0) if len(row) == len(head) else (n, end)
+                if not part_ends_line(f, used[0]):
+                    break
+                if len(row) != len(head) or (
+                    row != head if i == 0 else i > len(paths) or row[0] != paths[i - 1]
+                ):
+                    return (0, 0) if len(row) == len(head) else (n, end)
                 n, end = i, used[0]
-        except csv.Error: pass # the last row was cut within quotes
+        except csv.Error:
+            pass  # the last row was cut within quotes
     return n, end
 
+
 def part_ends_line(
-    f, # Open binary file
-    end:int, # Position
-)->bool: # True if the byte before it ends a line
+    f,  # Open binary file
+    end: int,  # Position
+) -> bool:  # True if the byte before it ends a line
     "Whether what was read so far is a whole line."
-    at = f.tell(); f.seek(end - 1); last = f.read(1); f.seek(at); return last == b'\n'
+    at = f.tell()
+    f.seek(end - 1)
+    last = f.read(1)
+    f.seek(at)
+    return last == b'\n'
 
 # %% ../nbs/41_classify.ipynb #06721c13
-def _line(cells): s = io.StringIO(newline=''); csv.writer(s, lineterminator='\n').writerow(cells); return s.getvalue().encode('utf8', 'surrogateescape')
+def _line(cells):
+    s = io.StringIO(newline='')
+    csv.writer(s, lineterminator='\n').writerow(cells)
+    return s.getvalue().encode('utf8', 'surrogateescape')
+
 
 def _locked(f, out):
     "Only one process at a time writes a table; the lock goes when the process does."
-    try: import fcntl
-    except ImportError: return # Windows has none
-    try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError: raise RunError(f'Another process is writing {out} at this moment. Wait for it, or choose another file.') from None
+    try:
+        import fcntl
+    except ImportError:
+        return  # Windows has none
+    try:
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise RunError(
+            f'Another process is writing {out} at this moment. Wait for it, or choose another file.'
+        ) from None
 
 # %% ../nbs/41_classify.ipynb #fc1b4a0f
 def write_table(
-    clf:Classifier, # A classifier
-    paths, # Image files, in the order of the table
-    out, # CSV file to write
-    overwrite:bool=False, # Replace a table that exists
-    progress:bool=True, # Show a bar
-)->int: # Number of rows
+    clf: Classifier,  # A classifier
+    paths,  # Image files, in the order of the table
+    out,  # CSV file to write
+    overwrite: bool = False,  # Replace a table that exists
+    progress: bool = True,  # Show a bar
+) -> int:  # Number of rows
     "Classify files into a CSV: streamed, resumed after a stop, complete or not there at all."
-    out, paths = Path(out), [str(p) for p in paths]; part = out.with_name(f'.{out.name}.{clf.key}.part'); head = ['path', 'pred', *(f'p_{c}' for c in clf.classes), *_SIDE]
-    if out.suffix.lower() != '.csv': raise RunError(f'{out}: a bundle writes .csv, row by row, so that it can go on after a stop. Choose a name that ends in .csv; pandas makes other tables of it.')
-    if out.exists() and not overwrite: raise RunError(f'{out} exists already. Choose another name, or say overwrite (--overwrite).')
-    if not paths: raise DataError('No images to classify. Name at least one file.')
+    out, paths = Path(out), [str(p) for p in paths]
+    part = out.with_name(f'.{out.name}.{clf.key}.part')
+    head = ['path', 'pred', *(f'p_{c}' for c in clf.classes), *_SIDE]
+    if out.suffix.lower() != '.csv':
+        raise RunError(
+            f'{out}: a bundle writes .csv, row by row, so that it can go on after a stop. Choose a'
+            ' name that ends in .csv; pandas makes other tables of it.'
+        )
+    if out.exists() and not overwrite:
+        raise RunError(
+            f'{out} exists already. Choose another name, or say overwrite (--overwrite).'
+        )
+    if not paths:
+        raise DataError('No images to classify. Name at least one file.')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with open(part, 'ab') as f:
-            _locked(f, out); n, end = _whole_rows(part, head, paths); f.truncate(end); f.seek(end); row = lambda cells: f.write(_line(cells)); done = n
-            if not end: row(head); f.flush()
-            elif progress: print(f'{n:,} of {len(paths):,} rows were there already; going on.', file=sys.stderr)
+            _locked(f, out)
+            n, end = _whole_rows(part, head, paths)
+            f.truncate(end)
+            f.seek(end)
+            row = lambda cells: f.write(_line(cells))
+            done = n
+            if not end:
+                row(head)
+                f.flush()
+            elif progress:
+                print(
+                    f'{n:,} of {len(paths):,} rows were there already; going on.', file=sys.stderr
+                )
             with bar(len(paths), 'classifying', progress, initial=n) as b:
                 for path, p in zip(paths[n:], clf.stream(paths[n:])):
-                    row(_row(clf, path, p)); done += 1; b.update(1)
-                    if done % 64 == 0: f.flush()
-            f.flush(); os.fsync(f.fileno())
+                    row(_row(clf, path, p))
+                    done += 1
+                    b.update(1)
+                    if done % 64 == 0:
+                        f.flush()
+            f.flush()
+            os.fsync(f.fileno())
         os.replace(part, out)
-    except OSError as e: raise RunError(f'Cannot write {out}: {e.strerror or e}. Free some space, or choose another file; rows written so far are kept.') from e
+    except OSError as e:
+        raise RunError(
+            f'Cannot write {out}: {e.strerror or e}. Free some space, or choose another file; rows'
+            ' written so far are kept.'
+        ) from e
     return len(paths)
 
 # %% ../nbs/41_classify.ipynb #62c129d1
 def classify_folder(
-    clf:Classifier, # A classifier
-    path, # Folder of images, with all folders below it
-    out='result.csv', # CSV file to write
-    overwrite:bool=False, # Replace a table that exists
-    progress:bool=True, # Show a bar
-)->int: # Number of rows
+    clf: Classifier,  # A classifier
+    path,  # Folder of images, with all folders below it
+    out='result.csv',  # CSV file to write
+    overwrite: bool = False,  # Replace a table that exists
+    progress: bool = True,  # Show a bar
+) -> int:  # Number of rows
     "Classify every image below a folder, in the order of their paths."
-    if not os.path.isdir(path): raise DataError(f'{path} is no folder. Name a folder of images.')
+    if not os.path.isdir(path):
+        raise DataError(f'{path} is no folder. Name a folder of images.')
     return write_table(clf, image_files(path), out, overwrite, progress)
+
 
 Classifier.folder = classify_folder
 
 # %% ../nbs/41_classify.ipynb #ec712016
 def evaluate_bundle(
-    clf:Classifier, # A classifier
-    data, # Labelled images it has not seen: folder of class folders, CSV file or DataFrame
-    patient=None, # As in `read_table`
-    on_error:str='raise', # 'raise' or 'skip' what cannot be read
-)->dict: # As in metrics.json, plus `notes`, `refer` (share that goes to an expert) and `in_domain` (share)
+    clf: Classifier,  # A classifier
+    data,  # Labelled images it has not seen: folder of class folders, CSV file or DataFrame
+    patient=None,  # As in `read_table`
+    on_error: str = 'raise',  # 'raise' or 'skip' what cannot be read
+    # As in metrics.json, plus `notes`, `refer` (share that goes to an expert) and `in_domain`
+    # (share)
+) -> dict:
     "Judge a bundle on new labelled images: the first thing to do in another laboratory."
-    table = check_images(read_table(data, patient=patient, on_error=on_error), on_error); told = []
-    def predict(paths): told.extend(clf.many(paths)); return pd.DataFrame([dict(pred=p.label, **{f'p_{c}': v for c, v in p.probabilities.items()}) for p in told])
-    out = late('leukocls.judge:judge')(table, clf.classes, predict); share = lambda v: float(np.mean(v))
-    return out | dict(refer=share([p.refer for p in told]), in_domain=share([p.in_domain is not False for p in told]), wrong_unreferred=share([not p.refer and p.label != y for p, y in zip(told, table.label)]))
+    table = check_images(read_table(data, patient=patient, on_error=on_error), on_error)
+    told = []
+
+    def predict(paths):
+        told.extend(clf.many(paths))
+        return pd.DataFrame(
+            [dict(pred=p.label, **{f'p_{c}': v for c, v in p.probabilities.items()}) for p in told]
+        )
+
+    out = late('leukocls.judge:judge')(table, clf.classes, predict)
+    share = lambda v: float(np.mean(v))
+    return out | dict(
+        refer=share([p.refer for p in told]),
+        in_domain=share([p.in_domain is not False for p in told]),
+        wrong_unreferred=share([not p.refer and p.label != y for p, y in zip(told, table.label)]),
+    )
+
 
 Classifier.evaluate = evaluate_bundle

@@ -18,254 +18,749 @@ from typing import Annotated, List, Optional
 import typer
 
 from .core import RESEARCH_ONLY, DataError, LeukoError, RunError, late, missing
-from .shell import Device, Epochs, OnError, Out, PatientOption, Seed, Seeds, Size, Trust, Weights, check_target, images_of, in_shell_words, is_bundle, numbers_of, open_model, say_metrics, say_runs
+from leukocls.shell import (
+    Device,
+    Epochs,
+    OnError,
+    Out,
+    PatientOption,
+    Seed,
+    Seeds,
+    Size,
+    Trust,
+    Weights,
+    check_target,
+    images_of,
+    in_shell_words,
+    is_bundle,
+    numbers_of,
+    open_model,
+    say_metrics,
+    say_runs,
+)
 
 # %% ../nbs/42_cli.ipynb #dc28f12c
-app = typer.Typer(help=f'A folder of blood-smear images in, a classifier you can trust and deploy out.\n\n{RESEARCH_ONLY}', no_args_is_help=True,
-                  add_completion=False, pretty_exceptions_enable=False, context_settings={'help_option_names': ['-h', '--help']})
+app = typer.Typer(
+    help=(
+        'A folder of blood-smear images in, a classifier you can trust and deploy'
+        f' out.\n\n{RESEARCH_ONLY}'
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={'help_option_names': ['-h', '--help']},
+)
 _DEBUG = {'on': False}
 
-def _version(show:bool):
+
+def _version(show: bool):
     if show:
         from leukocls import __version__
-        typer.echo(f'leukocls {__version__}'); raise typer.Exit()
+
+        typer.echo(f'leukocls {__version__}')
+        raise typer.Exit()
+
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='Show the version and leave.')] = False,
-    debug: Annotated[bool, typer.Option('--debug', help='Show the whole traceback of an error.')] = False,
-): _DEBUG['on'] = debug
+    version: Annotated[
+        bool,
+        typer.Option(
+            '--version', callback=_version, is_eager=True, help='Show the version and leave.'
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option('--debug', help='Show the whole traceback of an error.')
+    ] = False,
+):
+    _DEBUG['on'] = debug
 
 # %% ../nbs/42_cli.ipynb #3f138557
 def main(
-    args:list|None=None, # Words of the command line; None takes the shell's
-)->None:
-    "Run the command line; ends the program with 0, 2 (the user can put it right) or 130 (interrupted)."
+    args: list | None = None,  # Words of the command line; None takes the shell's
+) -> None:
+    """Run the command line; ends the program with 0, 2 (the user can put it right) or 130
+    (interrupted).
+    """
     _DEBUG['on'] = False
-    warnings.filterwarnings('ignore', category=FutureWarning) # what other packages say to programmers is nothing to a user
-    try: app(args=args, prog_name='leukocls', standalone_mode=True)
+    warnings.filterwarnings(
+        'ignore', category=FutureWarning
+    )  # what other packages say to programmers is nothing to a user
+    try:
+        app(args=args, prog_name='leukocls', standalone_mode=True)
     except LeukoError as e:
-        if _DEBUG['on']: raise
-        typer.echo(f'Error: {in_shell_words(str(e))}', err=True); sys.exit(2)
+        if _DEBUG['on']:
+            raise
+        typer.echo(f'Error: {in_shell_words(str(e))}', err=True)
+        sys.exit(2)
     except ModuleNotFoundError as e:
-        if _DEBUG['on'] or missing(e) is e: raise
-        typer.echo(f'Error: {missing(e)}', err=True); sys.exit(2)
-    except KeyboardInterrupt: typer.echo('Interrupted.', err=True); sys.exit(130)
-    except SystemExit as e: # typer ends the program itself
-        if isinstance(getattr(e.__context__, '__cause__', None), KeyboardInterrupt): typer.echo('Interrupted.', err=True)
+        if _DEBUG['on'] or missing(e) is e:
+            raise
+        typer.echo(f'Error: {missing(e)}', err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo('Interrupted.', err=True)
+        sys.exit(130)
+    except SystemExit as e:  # typer ends the program itself
+        if isinstance(getattr(e.__context__, '__cause__', None), KeyboardInterrupt):
+            typer.echo('Interrupted.', err=True)
         raise
 
 # %% ../nbs/42_cli.ipynb #556bf0fd
 @app.command()
 def demo(
     out: Out = Path('runs'),
-    seed: Seed = 42, patients: Annotated[int, typer.Option(help='Fictional patients per class.', min=4)] = 12,
+    seed: Seed = 42,
+    patients: Annotated[int, typer.Option(help='Fictional patients per class.', min=4)] = 12,
     images: Annotated[int, typer.Option(help='Pictures per patient.', min=2)] = 12,
 ):
     "Draw synthetic blood films, train on them, report: no data, no network, under two minutes."
     from leukocls.smears import FILM_PATIENT, draw_films
+
     with tempfile.TemporaryDirectory() as d:
-        typer.echo(f'Drawing {4*patients*images:,} synthetic films of {4*patients} fictional patients (no clinical meaning) …')
+        typer.echo(
+            f'Drawing {4 * patients * images:,} synthetic films of {4 * patients} fictional'
+            ' patients (no clinical meaning) …'
+        )
         films = draw_films(d, patients, images, size=96, seed=seed)
         from leukocls.train import train_all
+
         runs = train_all(films, 'small-cnn', out=out, patient=FILM_PATIENT, seed=seed, device='cpu')
         say_runs(runs, out)
 
 # %% ../nbs/42_cli.ipynb #64514fc1
 @app.command()
 def train(
-    data: Annotated[str, typer.Argument(help='Folder of class folders (or of train/valid/test above them), or CSV file.')],
-    recipe: Annotated[List[str], typer.Option(help='Name of a recipe (see leukocls recipes), or p1, p2, p3, p4, classical, ours, all; repeat it to compare several.')] = ['effb3'],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help='Folder of class folders (or of train/valid/test above them), or CSV file.'
+        ),
+    ],
+    recipe: Annotated[
+        List[str],
+        typer.Option(
+            help=(
+                'Name of a recipe (see leukocls recipes), or p1, p2, p3, p4, classical, ours, all;'
+                ' repeat it to compare several.'
+            )
+        ),
+    ] = ['effb3'],
     out: Out = Path('runs'),
-    split: Annotated[str, typer.Option(help='auto (given, else by patient, else near-duplicates together), patient, group (near-duplicates together), random (as the papers), given.')] = 'auto',
+    split: Annotated[
+        str,
+        typer.Option(
+            help=(
+                'auto (given, else by patient, else near-duplicates together), patient, group'
+                ' (near-duplicates together), random (as the papers), given.'
+            )
+        ),
+    ] = 'auto',
     patient: PatientOption = None,
-    valid_pct: Annotated[float, typer.Option(help='Share of images to choose the epoch on.')] = .16,
-    test_pct: Annotated[float, typer.Option(help='Share of images to report on; 0 reports on the validation images.')] = .2,
-    seed: Seed = 42, seeds: Seeds = None,
-    folds: Annotated[int, typer.Option(help='Cross-validation: test every image once, in so many folds.')] = 0,
-    device: Device = 'auto', on_error: OnError = 'raise', weights: Weights = None, epochs: Epochs = None, size: Size = None,
-    arch: Annotated[Optional[str], typer.Option(help='Another timm backbone for the recipe.')] = None,
-    top: Annotated[Optional[str], typer.Option(help='What stands on the backbone: fastai, linear, dropout, dense-4096.')] = None,
-    lr: Annotated[Optional[float], typer.Option(help='Another highest learning rate.')] = None, bs: Annotated[Optional[int], typer.Option(help='Another batch size.')] = None,
-    members: Annotated[Optional[int], typer.Option(help='An ensemble of so many networks, each trained without another part of the training images.')] = None,
-    views: Annotated[Optional[int], typer.Option(help='Predict by the mean of so many flips and quarter turns, up to 8.')] = None,
-    repeat: Annotated[Optional[bool], typer.Option('--repeat/--no-repeat', help='Train again what lies finished in OUT, or read it; by default a single run is trained again, a comparison goes on.')] = None,
+    valid_pct: Annotated[
+        float, typer.Option(help='Share of images to choose the epoch on.')
+    ] = 0.16,
+    test_pct: Annotated[
+        float,
+        typer.Option(help='Share of images to report on; 0 reports on the validation images.'),
+    ] = 0.2,
+    seed: Seed = 42,
+    seeds: Seeds = None,
+    folds: Annotated[
+        int, typer.Option(help='Cross-validation: test every image once, in so many folds.')
+    ] = 0,
+    device: Device = 'auto',
+    on_error: OnError = 'raise',
+    weights: Weights = None,
+    epochs: Epochs = None,
+    size: Size = None,
+    arch: Annotated[
+        Optional[str], typer.Option(help='Another timm backbone for the recipe.')
+    ] = None,
+    top: Annotated[
+        Optional[str],
+        typer.Option(help='What stands on the backbone: fastai, linear, dropout, dense-4096.'),
+    ] = None,
+    lr: Annotated[Optional[float], typer.Option(help='Another highest learning rate.')] = None,
+    bs: Annotated[Optional[int], typer.Option(help='Another batch size.')] = None,
+    members: Annotated[
+        Optional[int],
+        typer.Option(
+            help=(
+                'An ensemble of so many networks, each trained without another part of the training'
+                ' images.'
+            )
+        ),
+    ] = None,
+    views: Annotated[
+        Optional[int],
+        typer.Option(help='Predict by the mean of so many flips and quarter turns, up to 8.'),
+    ] = None,
+    repeat: Annotated[
+        Optional[bool],
+        typer.Option(
+            '--repeat/--no-repeat',
+            help=(
+                'Train again what lies finished in OUT, or read it; by default a single run is'
+                ' trained again, a comparison goes on.'
+            ),
+        ),
+    ] = None,
 ):
     "Train one recipe or several on your images, on one split, and report."
-    runs = late('leukocls.train:train_all')(data, recipe, out=str(out), split=split, patient=patient, valid_pct=valid_pct, test_pct=test_pct, seed=seed, seeds=numbers_of(seeds), folds=folds, device=device,
-                                            on_error=on_error, repeat=repeat, weights=weights, arch=arch, epochs=epochs, lr=lr, bs=bs, size=size, top=top, members=members, views=views)
+    runs = late('leukocls.train:train_all')(
+        data,
+        recipe,
+        out=str(out),
+        split=split,
+        patient=patient,
+        valid_pct=valid_pct,
+        test_pct=test_pct,
+        seed=seed,
+        seeds=numbers_of(seeds),
+        folds=folds,
+        device=device,
+        on_error=on_error,
+        repeat=repeat,
+        weights=weights,
+        arch=arch,
+        epochs=epochs,
+        lr=lr,
+        bs=bs,
+        size=size,
+        top=top,
+        members=members,
+        views=views,
+    )
     say_runs(runs, out)
 
 # %% ../nbs/42_cli.ipynb #84c95ac9
 @app.command()
 def reproduce(
     paper: Annotated[str, typer.Argument(help='p1, p2, p3 or p4.')],
-    data: Annotated[str, typer.Argument(help='Folder of class folders, or CSV file; best the paper\'s own images.')],
-    recipe: Annotated[Optional[List[str]], typer.Option(help='Only this recipe of the paper; repeat it for several.')] = None,
-    out: Out = Path('runs'), patient: PatientOption = None, seed: Seed = 42, seeds: Seeds = None, device: Device = 'auto', on_error: OnError = 'raise', weights: Weights = None, epochs: Epochs = None, size: Size = None,
-    csv: Annotated[Optional[Path], typer.Option(help='Write the three columns to this file too.')] = None,
-    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the file if it exists.')] = False,
+    data: Annotated[
+        str,
+        typer.Argument(help='Folder of class folders, or CSV file; best the paper\'s own images.'),
+    ],
+    recipe: Annotated[
+        Optional[List[str]],
+        typer.Option(help='Only this recipe of the paper; repeat it for several.'),
+    ] = None,
+    out: Out = Path('runs'),
+    patient: PatientOption = None,
+    seed: Seed = 42,
+    seeds: Seeds = None,
+    device: Device = 'auto',
+    on_error: OnError = 'raise',
+    weights: Weights = None,
+    epochs: Epochs = None,
+    size: Size = None,
+    csv: Annotated[
+        Optional[Path], typer.Option(help='Write the three columns to this file too.')
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option('--overwrite', help='Replace the file if it exists.')
+    ] = False,
 ):
-    "Repeat a paper by its own protocol, then on an honest split: published, repeated and honest figures in three columns."
+    """Repeat a paper by its own protocol, then on an honest split: published, repeated and honest
+    figures in three columns.
+    """
     check_target(csv, overwrite)
-    found = late('leukocls.reproduction:reproduce')(paper, data, str(out), recipe or None, patient, numbers_of(seeds), seed, device, on_error, weights=weights, epochs=epochs, size=size); typer.echo(str(found))
-    if csv: late('leukocls.core:write_whole')(csv, found.table.to_csv(lineterminator='\n')); typer.echo(f'Table: {csv}')
-    if found.repeated.interrupted or found.honest.interrupted: typer.echo('Interrupted. The same command goes on with what is not finished.', err=True); raise typer.Exit(130)
+    found = late('leukocls.reproduction:reproduce')(
+        paper,
+        data,
+        str(out),
+        recipe or None,
+        patient,
+        numbers_of(seeds),
+        seed,
+        device,
+        on_error,
+        weights=weights,
+        epochs=epochs,
+        size=size,
+    )
+    typer.echo(str(found))
+    if csv:
+        late('leukocls.core:write_whole')(csv, found.table.to_csv(lineterminator='\n'))
+        typer.echo(f'Table: {csv}')
+    if found.repeated.interrupted or found.honest.interrupted:
+        typer.echo('Interrupted. The same command goes on with what is not finished.', err=True)
+        raise typer.Exit(130)
 
 # %% ../nbs/42_cli.ipynb #78173b93
 @app.command()
 def audit(
-    data: Annotated[str, typer.Argument(help='Folder of class folders, CSV file, or a manifest with a column sha256 (no pixels needed).')],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help=(
+                'Folder of class folders, CSV file, or a manifest with a column sha256 (no pixels'
+                ' needed).'
+            )
+        ),
+    ],
     patient: PatientOption = None,
-    json_out: Annotated[Optional[Path], typer.Option('--json', help='Write everything that was found to this file.')] = None,
-    csv: Annotated[Optional[Path], typer.Option(help='Write the table with its findings and near-duplicate groups to this file.')] = None,
-    page: Annotated[Optional[Path], typer.Option('--html', help='Write a page to look at to this file.')] = None,
-    labels: Annotated[Optional[Path], typer.Option(help='Look for label errors too, and write the suspicious images to this CSV (needs the extra labels, and pretrained weights).')] = None,
-    arch: Annotated[Optional[str], typer.Option(help='For --labels: timm backbone whose features are used.')] = None,
-    weights: Annotated[Optional[str], typer.Option(help='For --labels: imagenet, a timm local-dir folder, or a weights file.')] = None,
-    similarity: Annotated[float, typer.Option(help='From which correlation of fine detail two images count as one picture.', min=.5, max=1.)] = .75,
-    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace files that exist.')] = False,
+    json_out: Annotated[
+        Optional[Path], typer.Option('--json', help='Write everything that was found to this file.')
+    ] = None,
+    csv: Annotated[
+        Optional[Path],
+        typer.Option(
+            help='Write the table with its findings and near-duplicate groups to this file.'
+        ),
+    ] = None,
+    page: Annotated[
+        Optional[Path], typer.Option('--html', help='Write a page to look at to this file.')
+    ] = None,
+    labels: Annotated[
+        Optional[Path],
+        typer.Option(
+            help=(
+                'Look for label errors too, and write the suspicious images to this CSV (needs the'
+                ' extra labels, and pretrained weights).'
+            )
+        ),
+    ] = None,
+    arch: Annotated[
+        Optional[str], typer.Option(help='For --labels: timm backbone whose features are used.')
+    ] = None,
+    weights: Annotated[
+        Optional[str],
+        typer.Option(help='For --labels: imagenet, a timm local-dir folder, or a weights file.'),
+    ] = None,
+    similarity: Annotated[
+        float,
+        typer.Option(
+            help='From which correlation of fine detail two images count as one picture.',
+            min=0.5,
+            max=1.0,
+        ),
+    ] = 0.75,
+    overwrite: Annotated[
+        bool, typer.Option('--overwrite', help='Replace files that exist.')
+    ] = False,
 ):
     "Look for duplicates, leaks, shortcuts and odd files; nothing is changed."
-    for path in (json_out, csv, page, labels): check_target(path, overwrite)
+    for path in (json_out, csv, page, labels):
+        check_target(path, overwrite)
     from leukocls.audit import audit as look
-    found = look(data, patient, similarity); typer.echo(str(found))
+
+    found = look(data, patient, similarity)
+    typer.echo(str(found))
     if labels:
         from leukocls.labels import label_errors
-        doubtful = label_errors(found.table, **{k: v for k, v in dict(arch=arch, weights=weights).items() if v}); doubtful.to_csv(labels)
+
+        doubtful = label_errors(
+            found.table, **{k: v for k, v in dict(arch=arch, weights=weights).items() if v}
+        )
+        doubtful.to_csv(labels)
         typer.echo(f'{len(doubtful.table):,} labels to look at: {labels}')
     for path, save in ((json_out, found.to_json), (csv, found.to_csv), (page, found.to_html)):
-        if path: save(path); typer.echo(f'Written: {path}')
+        if path:
+            save(path)
+            typer.echo(f'Written: {path}')
 
 # %% ../nbs/42_cli.ipynb #4956405f
 def _on_cpu(device):
-    if device not in ('auto', 'cpu'): raise RunError(f'A bundle is computed on the CPU: leave out device={device!r}, or name the run folder.')
+    if device not in ('auto', 'cpu'):
+        raise RunError(
+            f'A bundle is computed on the CPU: leave out device={device!r}, or name the run folder.'
+        )
+
 
 def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
     "`predict` with a bundle."
     _on_cpu(device)
-    if tta: raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
-    if csv and csv.suffix.lower() == '.parquet': raise RunError(f'{csv}: a bundle writes CSV. Name a file that ends in .csv.')
-    clf = late('leukocls.classify:Classifier').load(bundle, engine); files = images_of(images)
-    if csv: n = late('leukocls.classify:write_table')(clf, files, csv, overwrite); typer.echo(f'{n:,} predictions in {csv}', err=True)
+    if tta:
+        raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
+    if csv and csv.suffix.lower() == '.parquet':
+        raise RunError(f'{csv}: a bundle writes CSV. Name a file that ends in .csv.')
+    clf = late('leukocls.classify:Classifier').load(bundle, engine)
+    files = images_of(images)
+    if csv:
+        n = late('leukocls.classify:write_table')(clf, files, csv, overwrite)
+        typer.echo(f'{n:,} predictions in {csv}', err=True)
     for p in [] if csv else clf.stream(files):
-        if p.error and on_error == 'raise': raise DataError(f'{p.name}: {p.error}')
+        if p.error and on_error == 'raise':
+            raise DataError(f'{p.name}: {p.error}')
         typer.echo(str(p))
     typer.echo(RESEARCH_ONLY, err=True)
 
 # %% ../nbs/42_cli.ipynb #ede0d2e3
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar='MODEL', help='Bundle (needs neither PyTorch nor fastai), run folder, or .pkl file (needs --trust).')],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar='MODEL',
+            help=(
+                'Bundle (needs neither PyTorch nor fastai), run folder, or .pkl file (needs'
+                ' --trust).'
+            ),
+        ),
+    ],
     images: Annotated[List[str], typer.Argument(help='Image files, or folders of images.')],
-    csv: Annotated[Optional[Path], typer.Option(help='Write the table to this file (.csv or .parquet) instead of showing it.')] = None,
-    engine: Annotated[str, typer.Option(help='auto (the fastest that agrees with PyTorch), torch, openvino, onnxruntime, openvino-cascade or torch-cascade (half precision where it is sure), or the less exact openvino-bf16, torch-bf16, torch-fp16.')] = 'auto',
-    tta: Annotated[bool, typer.Option('--tta', help='Average over the eight flips and quarter turns of each image.')] = False,
-    on_error: Annotated[str, typer.Option('--on-error', help='keep: an image that cannot be read is a row with its error; raise: stop.')] = 'keep',
-    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the file if it exists.')] = False, trust: Trust = False, device: Device = 'auto',
+    csv: Annotated[
+        Optional[Path],
+        typer.Option(help='Write the table to this file (.csv or .parquet) instead of showing it.'),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help=(
+                'auto (the fastest that agrees with PyTorch), torch, openvino, onnxruntime,'
+                ' openvino-cascade or torch-cascade (half precision where it is sure), or the less'
+                ' exact openvino-bf16, torch-bf16, torch-fp16.'
+            )
+        ),
+    ] = 'auto',
+    tta: Annotated[
+        bool,
+        typer.Option('--tta', help='Average over the eight flips and quarter turns of each image.'),
+    ] = False,
+    on_error: Annotated[
+        str,
+        typer.Option(
+            '--on-error',
+            help='keep: an image that cannot be read is a row with its error; raise: stop.',
+        ),
+    ] = 'keep',
+    overwrite: Annotated[
+        bool, typer.Option('--overwrite', help='Replace the file if it exists.')
+    ] = False,
+    trust: Trust = False,
+    device: Device = 'auto',
 ):
     "Predict the class of images, with a probability for each class."
     check_target(csv, overwrite)
-    if on_error not in ('keep', 'raise'): raise RunError(f'on_error={on_error!r} is not known. Use keep or raise.')
-    if is_bundle(model): _classify(model, images, csv, engine, tta, on_error, overwrite, device); return
-    source = open_model(model, trust)[0]; files = images_of(images) # slips are told before PyTorch is imported
+    if on_error not in ('keep', 'raise'):
+        raise RunError(f'on_error={on_error!r} is not known. Use keep or raise.')
+    if is_bundle(model):
+        _classify(model, images, csv, engine, tta, on_error, overwrite, device)
+        return
+    source = open_model(model, trust)[0]
+    files = images_of(images)  # slips are told before PyTorch is imported
     from leukocls.predict import Predictor, predict_images, predict_to
+
     predictor = Predictor(source, engine, len(files), tta, device)
-    if csv: typer.echo(f'{predict_to(predictor, files, csv, progress=True, on_error=on_error):,} predictions in {csv}', err=True)
+    if csv:
+        typer.echo(
+            f'{predict_to(predictor, files, csv, progress=True, on_error=on_error):,} predictions'
+            f' in {csv}',
+            err=True,
+        )
     else:
         table = predict_images(predictor, files, progress=True, on_error=on_error)
-        if 'error' in table and not table.error.any(): table = table.drop(columns='error')
-        elif 'error' in table: typer.echo(f'{int((table.error != "").sum()):,} of {len(table):,} images could not be read: see the column `error`.', err=True)
+        if 'error' in table and not table.error.any():
+            table = table.drop(columns='error')
+        elif 'error' in table:
+            typer.echo(
+                f'{int((table.error != "").sum()):,} of {len(table):,} images could not be read:'
+                ' see the column `error`.',
+                err=True,
+            )
         typer.echo(table.round(4).to_csv(index=False, sep='\t').rstrip())
     typer.echo(RESEARCH_ONLY, err=True)
 
 # %% ../nbs/42_cli.ipynb #5019955e
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar='MODEL', help='Bundle, run folder, or .pkl file (needs --trust).')],
-    data: Annotated[str, typer.Argument(help='Labelled images that the model has not seen: folder of class folders, or CSV file.')],
+    model: Annotated[
+        str,
+        typer.Argument(metavar='MODEL', help='Bundle, run folder, or .pkl file (needs --trust).'),
+    ],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help=(
+                'Labelled images that the model has not seen: folder of class folders, or CSV file.'
+            )
+        ),
+    ],
     patient: PatientOption = None,
-    json_out: Annotated[Optional[Path], typer.Option('--json', help='Write the metrics to this file.')] = None,
-    trust: Trust = False, on_error: OnError = 'raise', device: Device = 'auto',
+    json_out: Annotated[
+        Optional[Path], typer.Option('--json', help='Write the metrics to this file.')
+    ] = None,
+    trust: Trust = False,
+    on_error: OnError = 'raise',
+    device: Device = 'auto',
 ):
     "Judge a trained model on labelled images: every measure with its interval."
     from leukocls.core import write_whole
+
     check_target(json_out, overwrite=True)
-    if is_bundle(model): _on_cpu(device); metrics = late('leukocls.classify:Classifier').load(model).evaluate(data, patient=patient, on_error=on_error)
-    else: learn, trained_on = open_model(model, trust); metrics = late('leukocls.predict:evaluate')(getattr(learn, 'learner', learn), data, patient=patient, on_error=on_error, trained_on=trained_on, device=device)
+    if is_bundle(model):
+        _on_cpu(device)
+        metrics = (
+            late('leukocls.classify:Classifier')
+            .load(model)
+            .evaluate(data, patient=patient, on_error=on_error)
+        )
+    else:
+        learn, trained_on = open_model(model, trust)
+        metrics = late('leukocls.predict:evaluate')(
+            getattr(learn, 'learner', learn),
+            data,
+            patient=patient,
+            on_error=on_error,
+            trained_on=trained_on,
+            device=device,
+        )
     typer.echo(f"{metrics['n']:,} images. {metrics['interval']['note']}")
     say_metrics(metrics, metrics['notes'])
-    if 'refer' in metrics: typer.echo(f"  {'to an expert':18} {100*metrics['refer']:.1f} %; wrong without being referred: {100*metrics['wrong_unreferred']:.1f} %; like the training images: {100*metrics['in_domain']:.1f} %")
-    if json_out: write_whole(json_out, json.dumps(metrics, indent=1, ensure_ascii=False)); typer.echo(f'Metrics: {json_out}')
+    if 'refer' in metrics:
+        typer.echo(
+            f"  {'to an expert':18} {100 * metrics['refer']:.1f} %; wrong without being referred:"
+            f" {100 * metrics['wrong_unreferred']:.1f} %; like the training images:"
+            f" {100 * metrics['in_domain']:.1f} %"
+        )
+    if json_out:
+        write_whole(json_out, json.dumps(metrics, indent=1, ensure_ascii=False))
+        typer.echo(f'Metrics: {json_out}')
     typer.echo(RESEARCH_ONLY)
 
 # %% ../nbs/42_cli.ipynb #382ab7bd
 @app.command()
 def bench(
-    data: Annotated[Optional[str], typer.Argument(help='Folder of class folders; without it, synthetic films are drawn.')] = None,
-    quick: Annotated[bool, typer.Option('--quick', help='Few images, one turn: a minute or two.')] = False,
-    arch: Annotated[List[str], typer.Option(help='timm name; repeat it for several.')] = ['mobilenetv2_100'],
-    weights: Annotated[Optional[str], typer.Option(help='timm local-dir folder for the first network; otherwise random weights.')] = None,
-    images: Annotated[Optional[int], typer.Option(help='How many images to use; by default all (quick: 128).', min=16)] = None,
-    only: Annotated[Optional[List[str]], typer.Option(help='import, decode, train, features, probe, predict, latency; repeat it for several.')] = None,
-    json_out: Annotated[Optional[Path], typer.Option('--json', help='Write the lines to this file.')] = None,
-    out: Annotated[Optional[Path], typer.Option('--out', help='Folder for bench.csv, bench.md and bench.png.')] = None,
+    data: Annotated[
+        Optional[str],
+        typer.Argument(help='Folder of class folders; without it, synthetic films are drawn.'),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option('--quick', help='Few images, one turn: a minute or two.')
+    ] = False,
+    arch: Annotated[List[str], typer.Option(help='timm name; repeat it for several.')] = [
+        'mobilenetv2_100'
+    ],
+    weights: Annotated[
+        Optional[str],
+        typer.Option(help='timm local-dir folder for the first network; otherwise random weights.'),
+    ] = None,
+    images: Annotated[
+        Optional[int],
+        typer.Option(help='How many images to use; by default all (quick: 128).', min=16),
+    ] = None,
+    only: Annotated[
+        Optional[List[str]],
+        typer.Option(
+            help='import, decode, train, features, probe, predict, latency; repeat it for several.'
+        ),
+    ] = None,
+    json_out: Annotated[
+        Optional[Path], typer.Option('--json', help='Write the lines to this file.')
+    ] = None,
+    out: Annotated[
+        Optional[Path], typer.Option('--out', help='Folder for bench.csv, bench.md and bench.png.')
+    ] = None,
 ):
     "Measure leukocls against plain fastai on this machine, and against what the machine could do."
-    check_target(json_out, overwrite=True); check_target(out and out/'bench.csv', overwrite=True)
+    check_target(json_out, overwrite=True)
+    check_target(out and out / 'bench.csv', overwrite=True)
     from leukocls.core import late, versions, write_whole
-    table = late('leukocls.bench:bench')(data, arch, weights, quick, tuple(only or late('leukocls.bench:LINES')), images, say=typer.echo)
-    if json_out: write_whole(json_out, json.dumps(json.loads(table.to_json(orient='records')), indent=1, ensure_ascii=False))
+
+    table = late('leukocls.bench:bench')(
+        data,
+        arch,
+        weights,
+        quick,
+        tuple(only or late('leukocls.bench:LINES')),
+        images,
+        say=typer.echo,
+    )
+    if json_out:
+        write_whole(
+            json_out,
+            json.dumps(json.loads(table.to_json(orient='records')), indent=1, ensure_ascii=False),
+        )
     if out:
-        facts = dict(images=table.name.map(table.attrs['images']), cores=os.cpu_count(), torch=versions()['torch'], fastai_version=versions()['fastai'], command=shlex.join(['python', '-m', 'leukocls', *sys.argv[1:]])) # what the figures are of
-        write_whole(out/'bench.csv', table.assign(**facts).to_csv(index=False, lineterminator='\n')); write_whole(out/'bench.md', late('leukocls.bench:bench_markdown')(table) + '\n'); late('leukocls.bench:bench_chart')(table).savefig(out/'bench.png'); typer.echo(f'Table and chart: {out}')
+        facts = dict(
+            images=table.name.map(table.attrs['images']),
+            cores=os.cpu_count(),
+            torch=versions()['torch'],
+            fastai_version=versions()['fastai'],
+            command=shlex.join(['python', '-m', 'leukocls', *sys.argv[1:]]),
+        )  # what the figures are of
+        write_whole(
+            out / 'bench.csv', table.assign(**facts).to_csv(index=False, lineterminator='\n')
+        )
+        write_whole(out / 'bench.md', late('leukocls.bench:bench_markdown')(table) + '\n')
+        late('leukocls.bench:bench_chart')(table).savefig(out / 'bench.png')
+        typer.echo(f'Table and chart: {out}')
 
 # %% ../nbs/42_cli.ipynb #211ea266
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(metavar='MODEL', help='Run folder, or a .pkl file that fastai exported (needs --trust; it is read without running it, then opened to compare).')],
-    out: Annotated[Optional[Path], typer.Option('--out', help='Folder to write; by default `bundle` in the run folder.')] = None,
-    examples: Annotated[int, typer.Option(help='Small pictures of so many training images go with the bundle, to be shown as the nearest known cells; mind whose images they are.', min=0, max=5000)] = 0,
-    licence: Annotated[str, typer.Option(help='Licence of the weights.')] = 'to be chosen by the author',
-    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')] = False, trust: Trust = False,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar='MODEL',
+            help=(
+                'Run folder, or a .pkl file that fastai exported (needs --trust; it is read without'
+                ' running it, then opened to compare).'
+            ),
+        ),
+    ],
+    out: Annotated[
+        Optional[Path],
+        typer.Option('--out', help='Folder to write; by default `bundle` in the run folder.'),
+    ] = None,
+    examples: Annotated[
+        int,
+        typer.Option(
+            help=(
+                'Small pictures of so many training images go with the bundle, to be shown as the'
+                ' nearest known cells; mind whose images they are.'
+            ),
+            min=0,
+            max=5000,
+        ),
+    ] = 0,
+    licence: Annotated[
+        str, typer.Option(help='Licence of the weights.')
+    ] = 'to be chosen by the author',
+    overwrite: Annotated[
+        bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')
+    ] = False,
+    trust: Trust = False,
 ):
-    "Write a bundle: plain files, checked byte by byte, that predict without PyTorch and without running foreign code."
+    """Write a bundle: plain files, checked byte by byte, that predict without PyTorch and without
+    running foreign code.
+    """
     if model.endswith('.pkl') and not os.path.isdir(model):
-        if not trust: raise LeukoError(f'{model} is a pickle. It is read without running what it holds, but to compare bundle and learner it has to be opened: add --trust if you made it or trust who did. In Python, convert_pickle("x.pkl", "folder") writes a bundle that is not compared.')
-        bundle = late('leukocls.convert:convert_pickle')(model, out or Path(model).with_suffix(''), True, licence, overwrite)
-    else: bundle = late('leukocls.bundle:export_bundle')(model, out, examples, licence, overwrite)
+        if not trust:
+            raise LeukoError(
+                f'{model} is a pickle. It is read without running what it holds, but to compare'
+                ' bundle and learner it has to be opened: add --trust if you made it or trust who'
+                ' did. In Python, convert_pickle("x.pkl", "folder") writes a bundle that is not'
+                ' compared.'
+            )
+        bundle = late('leukocls.convert:convert_pickle')(
+            model, out or Path(model).with_suffix(''), True, licence, overwrite
+        )
+    else:
+        bundle = late('leukocls.bundle:export_bundle')(model, out, examples, licence, overwrite)
     typer.echo(f'{bundle}\nBundle: {bundle.folder}')
-    for name, d in bundle.config['parity']['largest_difference'].items(): typer.echo(f'  {name:12} differs by at most {d:.1g}')
+    for name, d in bundle.config['parity']['largest_difference'].items():
+        typer.echo(f'  {name:12} differs by at most {d:.1g}')
     typer.echo(RESEARCH_ONLY)
 
 # %% ../nbs/42_cli.ipynb #9710e31a
 @app.command()
 def serve(
-    bundles: Annotated[List[str], typer.Argument(metavar='BUNDLE...', help='Folders of bundles (see leukocls export), or run folders that hold one.')],
-    host: Annotated[str, typer.Option(help='Address to listen on; 0.0.0.0 lets the whole network in, and then a token is needed.')] = '127.0.0.1',
+    bundles: Annotated[
+        List[str],
+        typer.Argument(
+            metavar='BUNDLE...',
+            help='Folders of bundles (see leukocls export), or run folders that hold one.',
+        ),
+    ],
+    host: Annotated[
+        str,
+        typer.Option(
+            help=(
+                'Address to listen on; 0.0.0.0 lets the whole network in, and then a token is'
+                ' needed.'
+            )
+        ),
+    ] = '127.0.0.1',
     port: Annotated[int, typer.Option(help='0 picks a free one.', min=0, max=65535)] = 8000,
-    token: Annotated[Optional[str], typer.Option(envvar='LEUKOCLS_TOKEN', show_envvar=True, help='What everybody must know, 16 letters or more; made and printed where one is needed and none is given.')] = None,
+    token: Annotated[
+        Optional[str],
+        typer.Option(
+            envvar='LEUKOCLS_TOKEN',
+            show_envvar=True,
+            help=(
+                'What everybody must know, 16 letters or more; made and printed where one is needed'
+                ' and none is given.'
+            ),
+        ),
+    ] = None,
     max_mb: Annotated[float, typer.Option('--max-mb', help='Megabytes of one request.')] = 64,
-    name: Annotated[Optional[List[str]], typer.Option(help='Host name the server is known by, for instance behind a proxy; repeat it for several.')] = None,
-    engine: Annotated[str, typer.Option(help='auto, onnxruntime, openvino or torch.')] = 'auto', lang: Annotated[str, typer.Option(help='Language of the page.')] = 'en',
-    cert: Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')] = None, key: Annotated[Optional[Path], typer.Option(help='Its key (PEM).')] = None,
-    open_page: Annotated[bool, typer.Option('--open/--no-open', help='Open the page in a browser.')] = True,
+    name: Annotated[
+        Optional[List[str]],
+        typer.Option(
+            help=(
+                'Host name the server is known by, for instance behind a proxy; repeat it for'
+                ' several.'
+            )
+        ),
+    ] = None,
+    engine: Annotated[str, typer.Option(help='auto, onnxruntime, openvino or torch.')] = 'auto',
+    lang: Annotated[str, typer.Option(help='Language of the page.')] = 'en',
+    cert: Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')] = None,
+    key: Annotated[Optional[Path], typer.Option(help='Its key (PEM).')] = None,
+    open_page: Annotated[
+        bool, typer.Option('--open/--no-open', help='Open the page in a browser.')
+    ] = True,
 ):
-    "Serve the web page: choose a model, drop pictures, read what they are. Images stay in memory, nothing is stored."
+    """Serve the web page: choose a model, drop pictures, read what they are. Images stay in memory,
+    nothing is stored.
+    """
     for f in (cert, key):
-        if f and not f.is_file(): raise RunError(f'{f}: no such file. Pass a certificate and its key, both as PEM files.')
-    if bool(cert) != bool(key): raise RunError('A certificate needs its key, and a key its certificate: pass --cert and --key.')
-    seen = sys.stdout.isatty() and (sys.platform in ('win32', 'darwin') or bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')))
-    late('leukocls.serve:serve')(late('leukocls.serve:load_bundles')(bundles, engine), host, port, token, max_mb, tuple(name or ()), lang, open_page and seen, cert and str(cert), key and str(key), say=typer.echo)
+        if f and not f.is_file():
+            raise RunError(f'{f}: no such file. Pass a certificate and its key, both as PEM files.')
+    if bool(cert) != bool(key):
+        raise RunError(
+            'A certificate needs its key, and a key its certificate: pass --cert and --key.'
+        )
+    seen = sys.stdout.isatty() and (
+        sys.platform in ('win32', 'darwin')
+        or bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
+    )
+    late('leukocls.serve:serve')(
+        late('leukocls.serve:load_bundles')(bundles, engine),
+        host,
+        port,
+        token,
+        max_mb,
+        tuple(name or ()),
+        lang,
+        open_page and seen,
+        cert and str(cert),
+        key and str(key),
+        say=typer.echo,
+    )
 
 # %% ../nbs/42_cli.ipynb #9e733405
 @app.command()
 def recipes(
-    as_json: Annotated[bool, typer.Option('--json', help='Everything about every recipe, as JSON.')] = False,
+    as_json: Annotated[
+        bool, typer.Option('--json', help='Everything about every recipe, as JSON.')
+    ] = False,
 ):
     "Show the recipes: one word stands for a whole paper's system."
     from leukocls.recipes import as_dict, get_recipe, recipes as table
-    found = table(); n = found.parameters.astype(object).where(found.parameters.notna(), None)
-    if as_json: typer.echo(json.dumps([as_dict(get_recipe(name)) | dict(also=found.also[name], parameters=n[name] and int(n[name])) for name in found.index], indent=1, ensure_ascii=False)); return
-    shown = found[['title', 'paper', 'data', 'size', 'optimiser', 'schedule', 'epochs', 'parameters', 'published_accuracy']].assign(paper=found.paper.str.split(':').str[0], parameters=[f'{int(v):,}' if v else '–' for v in n]); shown.index = [f'{name}, {also}' if also else name for name, also in found.also.items()]
+
+    found = table()
+    n = found.parameters.astype(object).where(found.parameters.notna(), None)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                [
+                    as_dict(get_recipe(name))
+                    | dict(also=found.also[name], parameters=n[name] and int(n[name]))
+                    for name in found.index
+                ],
+                indent=1,
+                ensure_ascii=False,
+            )
+        )
+        return
+    shown = found[
+        [
+            'title',
+            'paper',
+            'data',
+            'size',
+            'optimiser',
+            'schedule',
+            'epochs',
+            'parameters',
+            'published_accuracy',
+        ]
+    ].assign(
+        paper=found.paper.str.split(':').str[0], parameters=[f'{int(v):,}' if v else '–' for v in n]
+    )
+    shown.index = [f'{name}, {also}' if also else name for name, also in found.also.items()]
     typer.echo(shown.rename(columns={'published_accuracy': 'published %'}).to_string(na_rep='–'))

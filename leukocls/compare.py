@@ -17,261 +17,590 @@ from matplotlib.figure import Figure
 from scipy.special import bdtr, stdtrit
 
 from .core import DataError, RunError, listed
-from .metrics import METRICS, SHARES, _resampled, _units, unpacked, draw_weights, from_confusion, read_predictions, with_groups
+from leukocls.metrics import (
+    METRICS,
+    SHARES,
+    _resampled,
+    _units,
+    unpacked,
+    draw_weights,
+    from_confusion,
+    read_predictions,
+    with_groups,
+)
 from .plots import COLOURS, new_figure
 
 # %% ../nbs/34_compare.ipynb #d4bdf885
 def _judged(run, side, name):
     "(name, side, predictions of that side) of a `Run`, a run folder or a table of predictions."
-    if isinstance(run, pd.DataFrame): p = run; name = run.attrs.get('name', name)
+    if isinstance(run, pd.DataFrame):
+        p = run
+        name = run.attrs.get('name', name)
     else:
-        folder = Path(getattr(run, 'folder', run)); name = folder.name
-        if not (folder/'predictions.csv').is_file(): raise RunError(f'{folder} {"has no predictions.csv" if folder.is_dir() else "does not exist"}. Pass a finished run, its folder, or a table of predictions.')
-        p = with_groups(read_predictions(folder/'predictions.csv'), folder)
+        folder = Path(getattr(run, 'folder', run))
+        name = folder.name
+        if not (folder / 'predictions.csv').is_file():
+            raise RunError(
+                f'{folder} {"has no predictions.csv" if folder.is_dir() else "does not exist"}.'
+                ' Pass a finished run, its folder, or a table of predictions.'
+            )
+        p = with_groups(read_predictions(folder / 'predictions.csv'), folder)
     lost = [c for c in ('path', 'label', 'pred') if c not in p]
-    if lost: raise DataError(f'The predictions of {name} have no column {listed(f"`{c}`" for c in lost)}. To pair images, both runs need path, label and pred.')
+    if lost:
+        raise DataError(
+            f'The predictions of {name} have no column {listed(f"`{c}`" for c in lost)}. To pair'
+            ' images, both runs need path, label and pred.'
+        )
     sides = set(p.split.dropna()) if 'split' in p else set()
-    if side and side not in sides: raise RunError(f'{name} has no images of side={side!r}; it has {listed(sorted(sides)) or "no sides"}. Choose one of these, or leave `side` out.')
-    side = side or next((s for s in ('test', 'valid') if s in sides), None); p = p[p.split == side] if side else p
-    if p.path.duplicated().any(): raise DataError(f'{name} predicts {p.path.duplicated().sum():,} images twice: {listed(p.path[p.path.duplicated()].map(lambda x: Path(x).name), 3)}. Keep one row per path.')
+    if side and side not in sides:
+        raise RunError(
+            f'{name} has no images of side={side!r}; it has {listed(sorted(sides)) or "no sides"}.'
+            ' Choose one of these, or leave `side` out.'
+        )
+    side = side or next((s for s in ('test', 'valid') if s in sides), None)
+    p = p[p.split == side] if side else p
+    if p.path.duplicated().any():
+        raise DataError(
+            f'{name} predicts {p.path.duplicated().sum():,} images twice:'
+            f' {listed(p.path[p.path.duplicated()].map(lambda x: Path(x).name), 3)}. Keep one row'
+            ' per path.'
+        )
     return name, side, p.reset_index(drop=True)
 
 # %% ../nbs/34_compare.ipynb #27487e13
 @dataclass
 class _Pair:
     "Two models on the same images: row 0 of `pred` and `p` is a, row 1 is b."
-    names:tuple; side:str; classes:list; y:np.ndarray; pred:np.ndarray; p:np.ndarray; unit:str; index:np.ndarray; doubt:str
+
+    names: tuple
+    side: str
+    classes: list
+    y: np.ndarray
+    pred: np.ndarray
+    p: np.ndarray
+    unit: str
+    index: np.ndarray
+    doubt: str
+
     @property
-    def n(self): return len(self.y)
+    def n(self):
+        return len(self.y)
+
     @property
-    def k(self): return int(self.index.max()) + 1
+    def k(self):
+        return int(self.index.max()) + 1
+
     @property
-    def right(self): return self.pred == self.y
+    def right(self):
+        return self.pred == self.y
+
 
 def _same(a, b, names, sides):
     "b in a's order, or an error that says which images and labels differ."
     more = [sorted(set(x.path) - set(y.path)) for x, y in ((a, b), (b, a))]
     if any(more):
-        said = ', '.join(f'{len(m):,} only in {name}{f" ({side})" if side else ""}: {listed((Path(p).name for p in m), 3)}' for m, name, side in zip(more, names, sides) if m)
-        moved = ' The file names are the same and the folders are not: give both tables the same paths.' if set(a.path.map(lambda p: Path(p).name)) == set(b.path.map(lambda p: Path(p).name)) else ''
-        raise RunError(f'{names[0]} and {names[1]} were not judged on the same images; {said}.{moved} Train both on one table with its `split` filled (train_all does), or name a common side=….')
-    b = b.set_index('path').loc[a.path].reset_index(); off = np.flatnonzero(a.label.astype(str).to_numpy() != b.label.astype(str).to_numpy())
-    if len(off): raise DataError(f'{names[0]} and {names[1]} disagree about the truth of {len(off):,} images: {listed((f"{Path(a.path[i]).name} ({a.label[i]} or {b.label[i]})" for i in off), 3)}. Correct the labels and judge both again.')
+        said = ', '.join(
+            f'{len(m):,} only in {name}{f" ({side})" if side else ""}:'
+            f' {listed((Path(p).name for p in m), 3)}'
+            for m, name, side in zip(more, names, sides)
+            if m
+        )
+        moved = (
+            ' The file names are the same and the folders are not: give both tables the same paths.'
+            if set(a.path.map(lambda p: Path(p).name)) == set(b.path.map(lambda p: Path(p).name))
+            else ''
+        )
+        raise RunError(
+            f'{names[0]} and {names[1]} were not judged on the same images; {said}.{moved} Train'
+            ' both on one table with its `split` filled (train_all does), or name a common side=….'
+        )
+    b = b.set_index('path').loc[a.path].reset_index()
+    off = np.flatnonzero(a.label.astype(str).to_numpy() != b.label.astype(str).to_numpy())
+    if len(off):
+        raise DataError(
+            f'{names[0]} and {names[1]} disagree about the truth of {len(off):,} images:'
+            f' {listed((f"{Path(a.path[i]).name} ({a.label[i]} or {b.label[i]})" for i in off), 3)}.'
+            ' Correct the labels and judge both again.'
+        )
     return b
 
 # %% ../nbs/34_compare.ipynb #e53edca9
 def _pair(run_a, run_b, side=None):
-    "Both runs on the same images, and what must be drawn as a whole: patients, groups of copies, or images."
+    """Both runs on the same images, and what must be drawn as a whole: patients, groups of copies,
+    or images.
+    """
     (name_a, side_a, a), (name_b, side_b, b) = _judged(run_a, side, 'a'), _judged(run_b, side, 'b')
-    if name_a == name_b and not any(isinstance(r, pd.DataFrame) for r in (run_a, run_b)): name_a, name_b = (os.path.join(*Path(os.path.abspath(getattr(r, 'folder', r))).parts[-2:]) for r in (run_a, run_b)) # of one name in two folders
+    if name_a == name_b and not any(isinstance(r, pd.DataFrame) for r in (run_a, run_b)):
+        name_a, name_b = (
+            os.path.join(*Path(os.path.abspath(getattr(r, 'folder', r))).parts[-2:])
+            for r in (run_a, run_b)
+        )  # of one name in two folders
     names = name_a, name_b
-    b = _same(a, b, names, (side_a, side_b)); classes = unpacked(a)[0]
+    b = _same(a, b, names, (side_a, side_b))
+    classes = unpacked(a)[0]
     other = set(classes) ^ set(unpacked(b)[0])
-    if other: raise DataError(f'{name_a} and {name_b} do not know the same classes: {listed(sorted(other))} only in one of them. Compare runs trained on the same classes.')
-    parts = [unpacked(t, classes) for t in (a, b)]; both = a[['path']].copy()
+    if other:
+        raise DataError(
+            f'{name_a} and {name_b} do not know the same classes: {listed(sorted(other))} only in'
+            ' one of them. Compare runs trained on the same classes.'
+        )
+    parts = [unpacked(t, classes) for t in (a, b)]
+    both = a[['path']].copy()
     for c in ('patient', 'group'):
         known = [t[c].astype(object) for t in (a, b) if c in t]
-        if known: both[c] = known[0] if len(known) == 1 else known[0].where(known[0].notna(), known[1])
-    unit, index = _units(both); gone = both.patient.isna().sum() if 'patient' in both else len(both)
-    doubt = '' if unit == 'patient' else f'patients {"unknown" if gone == len(both) else f"of {gone:,} of {len(both):,} images unknown" if gone else "all one"}, so p and interval may claim too much'
-    return _Pair(names, side_a, classes, parts[0][1], np.stack([t[2] for t in parts]), np.stack([t[3] for t in parts]), unit, np.arange(len(a)) if index is None else index, doubt)
+        if known:
+            both[c] = known[0] if len(known) == 1 else known[0].where(known[0].notna(), known[1])
+    unit, index = _units(both)
+    gone = both.patient.isna().sum() if 'patient' in both else len(both)
+    doubt = (
+        ''
+        if unit == 'patient'
+        else (
+            'patients'
+            f' {"unknown" if gone == len(both) else f"of {gone:,} of {len(both):,} images unknown" if gone else "all one"},'
+            ' so p and interval may claim too much'
+        )
+    )
+    return _Pair(
+        names,
+        side_a,
+        classes,
+        parts[0][1],
+        np.stack([t[2] for t in parts]),
+        np.stack([t[3] for t in parts]),
+        unit,
+        np.arange(len(a)) if index is None else index,
+        doubt,
+    )
 
 # %% ../nbs/34_compare.ipynb #0fb18e3b
 def _measure(metric, classes, y, pred, p, w):
-    "One measure for every row of weights; what a confusion matrix tells is not asked of the curves."
+    """One measure for every row of weights; what a confusion matrix tells is not asked of the
+    curves.
+    """
     c = len(classes)
-    if metric in ('auroc', 'average_precision', 'log_loss', 'ece'): return _resampled(classes, y, pred, p, w)[metric]
-    return from_confusion((w @ np.eye(c*c, dtype='float32')[y*c + pred]).reshape(-1, c, c))[metric]
+    if metric in ('auroc', 'average_precision', 'log_loss', 'ece'):
+        return _resampled(classes, y, pred, p, w)[metric]
+    return from_confusion((w @ np.eye(c * c, dtype='float32')[y * c + pred]).reshape(-1, c, c))[
+        metric
+    ]
+
 
 def _draws(pair, metric, resamples, seed):
     "Values of a and b, and the difference b − a in each resample of whole units."
     of = lambda i, w: _measure(metric, pair.classes, pair.y, pair.pred[i], pair.p[i], w)
     values = [float(of(i, np.ones((1, pair.n)))[0]) for i in (0, 1)]
-    if not np.isfinite(values).all(): raise DataError(f'`{metric}` has no value on these images: only {listed(sorted({pair.classes[i] for i in pair.y}))} occurs. Choose metric="accuracy", or judge on more classes.')
-    if metric != 'accuracy': w = draw_weights(pair.n, resamples, seed, pair.index); return *values, of(1, w) - of(0, w)
-    w = draw_weights(pair.k, resamples, seed); sums = lambda v: w @ np.bincount(pair.index, v)
-    return *values, sums(pair.right[1]*1. - pair.right[0])/sums(np.ones(pair.n))
+    if not np.isfinite(values).all():
+        raise DataError(
+            f'`{metric}` has no value on these images: only'
+            f' {listed(sorted({pair.classes[i] for i in pair.y}))} occurs. Choose'
+            ' metric="accuracy", or judge on more classes.'
+        )
+    if metric != 'accuracy':
+        w = draw_weights(pair.n, resamples, seed, pair.index)
+        return *values, of(1, w) - of(0, w)
+    w = draw_weights(pair.k, resamples, seed)
+    sums = lambda v: w @ np.bincount(pair.index, v)
+    return *values, sums(pair.right[1] * 1.0 - pair.right[0]) / sums(np.ones(pair.n))
 
 # %% ../nbs/34_compare.ipynb #9a87b100
 def mcnemar(
-    only_a:int, # Images that only the first model has right
-    only_b:int, # Images that only the second has right
-)->float: # Two-sided p, between 0 and 1
-    "Exact test of two models on the same independent images: a fair coin for each image on which one is right. McNemar 1947."
+    only_a: int,  # Images that only the first model has right
+    only_b: int,  # Images that only the second has right
+) -> float:  # Two-sided p, between 0 and 1
+    """Exact test of two models on the same independent images: a fair coin for each image on which
+    one is right. McNemar 1947.
+    """
     n = only_a + only_b
-    return float(min(1., 2*bdtr(min(only_a, only_b), n, .5))) if n else 1.
+    return float(min(1.0, 2 * bdtr(min(only_a, only_b), n, 0.5))) if n else 1.0
 
 # %% ../nbs/34_compare.ipynb #4d07fb02
 def _swaps(k, flips, seed, width=None):
-    "Which of k units change sides: all ways, or as they are and `flips` random ones; in blocks whose rows of `width` numbers (default k) make 4 million."
-    rows = max(1, 4_000_000//max(width or k, 1)); blocks = range(0, flips, rows)
+    """Which of k units change sides: all ways, or as they are and `flips` random ones; in blocks
+    whose rows of `width` numbers (default k) make 4 million.
+    """
+    rows = max(1, 4_000_000 // max(width or k, 1))
+    blocks = range(0, flips, rows)
     if k < 31 and 2**k <= flips:
         every = ((np.arange(2**k)[:, None] >> np.arange(k)) & 1) > 0
-        for start in range(0, len(every), rows): yield every[start:start + rows]
+        for start in range(0, len(every), rows):
+            yield every[start : start + rows]
         return
-    rng = np.random.default_rng(seed); yield np.zeros((1, k), bool)
-    for start in blocks: yield rng.random((min(rows, flips - start), k), dtype='float32') < .5
+    rng = np.random.default_rng(seed)
+    yield np.zeros((1, k), bool)
+    for start in blocks:
+        yield rng.random((min(rows, flips - start), k), dtype='float32') < 0.5
 
 # %% ../nbs/34_compare.ipynb #213bd467
 def sign_flip(
-    differences, # (K,) for each patient, images that b has right minus images that a has right
-    flips:int=10_000, # Random flips; all of them if there are no more
-    seed:int=0, # Same seed, same p
-)->float: # Two-sided p, between 0 and 1
-    "Permutation test of whole patients: if neither model is better, each patient's difference may as well have the other sign. Fisher 1935."
-    d = np.asarray(differences, float); d = d[d != 0]; seen = abs(d.sum()) - 1e-9
-    return float(np.concatenate([abs(d.sum() - 2*(s @ d)) >= seen for s in _swaps(len(d), flips, seed)]).mean()) if len(d) else 1.
+    # (K,) for each patient, images that b has right minus images that a has right
+    differences,
+    flips: int = 10_000,  # Random flips; all of them if there are no more
+    seed: int = 0,  # Same seed, same p
+) -> float:  # Two-sided p, between 0 and 1
+    """Permutation test of whole patients: if neither model is better, each patient's difference may
+    as well have the other sign. Fisher 1935.
+    """
+    d = np.asarray(differences, float)
+    d = d[d != 0]
+    seen = abs(d.sum()) - 1e-9
+    return (
+        float(
+            np.concatenate(
+                [abs(d.sum() - 2 * (s @ d)) >= seen for s in _swaps(len(d), flips, seed)]
+            ).mean()
+        )
+        if len(d)
+        else 1.0
+    )
 
 # %% ../nbs/34_compare.ipynb #3d543665
 def _swap_test(pair, metric, flips, seed):
-    "p of the difference when a's and b's predictions are exchanged in whole units; rows of b stand below those of a, and weights choose."
+    """p of the difference when a's and b's predictions are exchanged in whole units; rows of b
+    stand below those of a, and weights choose.
+    """
     y, pred, p = np.tile(pair.y, 2), np.concatenate(pair.pred), np.concatenate(pair.p)
     of = lambda w: _measure(metric, pair.classes, y, pred, p, w)
     d = []
-    for swap in _swaps(pair.k, flips, seed, 2*pair.n):
-        s = swap[:, pair.index].astype('float32'); d.append(of(np.concatenate([s, 1 - s], 1)) - of(np.concatenate([1 - s, s], 1)))
-    d = np.abs(np.concatenate(d)); return float((np.nan_to_num(d, nan=np.inf) >= d[0] - 1e-6*max(1, d[0])).mean())
+    for swap in _swaps(pair.k, flips, seed, 2 * pair.n):
+        s = swap[:, pair.index].astype('float32')
+        d.append(of(np.concatenate([s, 1 - s], 1)) - of(np.concatenate([1 - s, s], 1)))
+    d = np.abs(np.concatenate(d))
+    return float((np.nan_to_num(d, nan=np.inf) >= d[0] - 1e-6 * max(1, d[0])).mean())
 
 # %% ../nbs/34_compare.ipynb #0f8fedfa
 def _words(v, metric, sign=False):
     "1.2 for a share of .012, .012 for what is no share; with a true minus."
-    return f'{100*v if metric in SHARES else v:{"+" if sign else ""}.{1 if metric in SHARES else 3}f}'.replace('-', '−')
+    return f'{100 * v if metric in SHARES else v:{"+" if sign else ""}.{1 if metric in SHARES else 3}f}'.replace(
+        '-', '−'
+    )
+
 
 @dataclass
 class Comparison:
-    "Two runs on the same images: the difference b − a, how sure it is, and what this test could have shown."
-    a:str # Name of the first run
-    b:str # Name of the second run
-    metric:str # Which measure
-    value_a:float # The first run's value
-    value_b:float # The second run's value
-    difference:float # b − a
-    low:float # Lower end of its 95 % interval
-    high:float # Upper end
-    p:float # Two-sided; which test is in `note`
-    smallest:float|None # Smallest difference that would have been found in four of five such tests (80 % power at 5 %)
-    n:int # Images
-    unit:str # 'patient', 'group' (of copies) or 'image': what was drawn as a whole
-    units:int # How many of them
-    only_a:int # Images that only a has right
-    only_b:int # Images that only b has right
-    side:str|None # 'test' or 'valid'
-    note:str # How interval, p and smallest were found
+    """Two runs on the same images: the difference b − a, how sure it is, and what this test could
+    have shown.
+    """
+
+    a: str  # Name of the first run
+    b: str  # Name of the second run
+    metric: str  # Which measure
+    value_a: float  # The first run's value
+    value_b: float  # The second run's value
+    difference: float  # b − a
+    low: float  # Lower end of its 95 % interval
+    high: float  # Upper end
+    p: float  # Two-sided; which test is in `note`
+    # Smallest difference that would have been found in four of five such tests (80 % power at 5 %)
+    smallest: float | None
+    n: int  # Images
+    unit: str  # 'patient', 'group' (of copies) or 'image': what was drawn as a whole
+    units: int  # How many of them
+    only_a: int  # Images that only a has right
+    only_b: int  # Images that only b has right
+    side: str | None  # 'test' or 'valid'
+    note: str  # How interval, p and smallest were found
+
     @property
-    def shown(self)->bool: return self.p < .05 and not self.low <= 0 <= self.high
-    def __str__(self): return _sentence(self)
-    def _repr_markdown_(self): return f'{self}\n\n' + ''.join(f'- {k}: {v}\n' for k, v in _facts(self).items()) + f'\n{self.note}'
-    def _repr_html_(self): return f'<p>{_escape(str(self))}</p><ul>{"".join(f"<li>{_escape(k)}: {_escape(v)}</li>" for k, v in _facts(self).items())}</ul><p>{_escape(self.note)}</p>'
+    def shown(self) -> bool:
+        return self.p < 0.05 and not self.low <= 0 <= self.high
+
+    def __str__(self):
+        return _sentence(self)
+
+    def _repr_markdown_(self):
+        return (
+            f'{self}\n\n'
+            + ''.join(f'- {k}: {v}\n' for k, v in _facts(self).items())
+            + f'\n{self.note}'
+        )
+
+    def _repr_html_(self):
+        return f'<p>{_escape(str(self))}</p><ul>{"".join(f"<li>{_escape(k)}: {_escape(v)}</li>" for k, v in _facts(self).items())}</ul><p>{_escape(self.note)}</p>'
 
 # %% ../nbs/34_compare.ipynb #afba4a42
-def _escape(s): return str(s).replace('&', '&amp;').replace('<', '&lt;')
+def _escape(s):
+    return str(s).replace('&', '&amp;').replace('<', '&lt;')
 
-_NAMES = dict(f1='F1', f2='F2', kappa="Cohen's kappa", mcc='Matthews correlation', auroc='AUROC', ece='calibration error')
+
+_NAMES = dict(
+    f1='F1',
+    f2='F2',
+    kappa="Cohen's kappa",
+    mcc='Matthews correlation',
+    auroc='AUROC',
+    ece='calibration error',
+)
+
 
 def _facts(c):
     unit = ' %' if c.metric in SHARES else ''
-    return {c.a: f'{_words(c.value_a, c.metric)}{unit}', c.b: f'{_words(c.value_b, c.metric)}{unit}', 'only one is right': f'{c.a} in {c.only_a:,} images, {c.b} in {c.only_b:,}'}
+    return {
+        c.a: f'{_words(c.value_a, c.metric)}{unit}',
+        c.b: f'{_words(c.value_b, c.metric)}{unit}',
+        'only one is right': f'{c.a} in {c.only_a:,} images, {c.b} in {c.only_b:,}',
+    }
+
 
 def _sentence(c):
     "The finding in two sentences."
-    points = ' percentage points' if c.metric in SHARES else ''; up = c.difference > 0; size = _words(abs(c.difference), c.metric) + points; name = _NAMES.get(c.metric, c.metric.replace('_', ' '))
-    if c.difference == 0: said = f'{c.b} is right in as many images as {c.a}' if c.metric == 'accuracy' else f"With {c.b}, {name} is the same as with {c.a}"
-    elif c.metric == 'accuracy': said = f'{c.b} is right in {size} {"more" if up else "fewer"} images than {c.a}'
-    else: said = f'With {c.b}, {name} is {size} {"higher" if up else "lower"} than with {c.a}'
-    p = 'p < 0.001' if c.p < .001 else f'p = {c.p:.3f}' if c.p < .1 else f'p = {c.p:.2f}'
+    points = ' percentage points' if c.metric in SHARES else ''
+    up = c.difference > 0
+    size = _words(abs(c.difference), c.metric) + points
+    name = _NAMES.get(c.metric, c.metric.replace('_', ' '))
+    if c.difference == 0:
+        said = (
+            f'{c.b} is right in as many images as {c.a}'
+            if c.metric == 'accuracy'
+            else f"With {c.b}, {name} is the same as with {c.a}"
+        )
+    elif c.metric == 'accuracy':
+        said = f'{c.b} is right in {size} {"more" if up else "fewer"} images than {c.a}'
+    else:
+        said = f'With {c.b}, {name} is {size} {"higher" if up else "lower"} than with {c.a}'
+    p = 'p < 0.001' if c.p < 0.001 else f'p = {c.p:.3f}' if c.p < 0.1 else f'p = {c.p:.2f}'
     better = c.b if up != (c.metric in ('log_loss', 'ece')) else c.a
-    of = {'patient': f' of {c.units:,} patients', 'group': f' in {c.units:,} groups of copies', 'image': ''}[c.unit]; sets = dict(test='test set', valid='validation set').get(c.side, 'set of images')
-    found = 'what it could have shown cannot be told' if c.smallest is None else f'could have shown {_words(c.smallest, c.metric)}{points.replace("percentage ", "")}'
-    return f'{said} ({_words(c.low, c.metric)} to {_words(c.high, c.metric)}; {p}): {f"a difference, {better} is better" if c.shown else "no difference shown"}. This {sets} ({c.n:,} images{of}) {found}.'
+    of = {
+        'patient': f' of {c.units:,} patients',
+        'group': f' in {c.units:,} groups of copies',
+        'image': '',
+    }[c.unit]
+    sets = dict(test='test set', valid='validation set').get(c.side, 'set of images')
+    found = (
+        'what it could have shown cannot be told'
+        if c.smallest is None
+        else f'could have shown {_words(c.smallest, c.metric)}{points.replace("percentage ", "")}'
+    )
+    return (
+        f'{said} ({_words(c.low, c.metric)} to {_words(c.high, c.metric)}; {p}):'
+        f' {f"a difference, {better} is better" if c.shown else "no difference shown"}. This {sets}'
+        f' ({c.n:,} images{of}) {found}.'
+    )
 
 # %% ../nbs/34_compare.ipynb #4107cc95
 def _test(pair, metric, flips, seed):
     "(p, which test it is)."
-    only = [int((pair.right[i] & ~pair.right[1 - i]).sum()) for i in (0, 1)]; units = dict(patient='patients', group='groups of copies', image='images')[pair.unit]
-    if metric == 'accuracy' and pair.unit == 'image': return mcnemar(*only), f'Exact McNemar test of the {sum(only):,} images that one run alone has right'
-    if metric == 'accuracy': return sign_flip(np.bincount(pair.index, pair.right[1]*1. - pair.right[0]), flips, seed), f'Sign-flip permutation test of {pair.k:,} whole {units}'
-    flips = flips if metric not in ('auroc', 'average_precision', 'log_loss', 'ece') else max(flips//5, 1)
-    return _swap_test(pair, metric, flips, seed), f'Permutation test: predictions exchanged in whole {units}, {min(flips, 2**min(pair.k, 30)):,} times'
+    only = [int((pair.right[i] & ~pair.right[1 - i]).sum()) for i in (0, 1)]
+    units = dict(patient='patients', group='groups of copies', image='images')[pair.unit]
+    if metric == 'accuracy' and pair.unit == 'image':
+        return (
+            mcnemar(*only),
+            f'Exact McNemar test of the {sum(only):,} images that one run alone has right',
+        )
+    if metric == 'accuracy':
+        return (
+            sign_flip(np.bincount(pair.index, pair.right[1] * 1.0 - pair.right[0]), flips, seed),
+            f'Sign-flip permutation test of {pair.k:,} whole {units}',
+        )
+    flips = (
+        flips
+        if metric not in ('auroc', 'average_precision', 'log_loss', 'ece')
+        else max(flips // 5, 1)
+    )
+    return (
+        _swap_test(pair, metric, flips, seed),
+        (
+            f'Permutation test: predictions exchanged in whole {units},'
+            f' {min(flips, 2 ** min(pair.k, 30)):,} times'
+        ),
+    )
+
 
 def _range(pair, metric, difference, draws):
-    "(low, high, smallest, a remark): Student's t for as many units as the unequal ones are worth (Kish 1965); one image more each way for accuracy (Bonett and Price 2012); the rule of three where nothing differs."
-    k = pair.k; worth = max(pair.n**2/(np.bincount(pair.index)**2).sum(), 1.5); t = stdtrit(worth - 1, [.975, .8]); var = np.nanvar(draws)*worth/(worth - 1)
-    if k < 2: return -1., 1., None, 'One unit says nothing about others.'
-    if metric == 'accuracy' and pair.unit == 'image' and var > 0: var += 2/pair.n**2
-    if var > 0: return difference - t[0]*var**.5, difference + t[0]*var**.5, float(t.sum()*var**.5), f'Smallest difference: 80 % power at 5 %, two-sided, from the standard error {_words(var**.5, metric)}{" points" if metric in SHARES else ""}.'
-    if metric not in SHARES: return difference, difference, None, 'The two runs predict the same.'
-    three = min(1., 3/k); return -three, three, three, f'No image is decided differently: interval and smallest difference by the rule of three, 3/{k:,}.'
+    """(low, high, smallest, a remark): Student's t for as many units as the unequal ones are worth
+    (Kish 1965); one image more each way for accuracy (Bonett and Price 2012); the rule of three
+    where nothing differs.
+    """
+    k = pair.k
+    worth = max(pair.n**2 / (np.bincount(pair.index) ** 2).sum(), 1.5)
+    t = stdtrit(worth - 1, [0.975, 0.8])
+    var = np.nanvar(draws) * worth / (worth - 1)
+    if k < 2:
+        return -1.0, 1.0, None, 'One unit says nothing about others.'
+    if metric == 'accuracy' and pair.unit == 'image' and var > 0:
+        var += 2 / pair.n**2
+    if var > 0:
+        return (
+            difference - t[0] * var**0.5,
+            difference + t[0] * var**0.5,
+            float(t.sum() * var**0.5),
+            (
+                'Smallest difference: 80 % power at 5 %, two-sided, from the standard error'
+                f' {_words(var**0.5, metric)}{" points" if metric in SHARES else ""}.'
+            ),
+        )
+    if metric not in SHARES:
+        return difference, difference, None, 'The two runs predict the same.'
+    three = min(1.0, 3 / k)
+    return (
+        -three,
+        three,
+        three,
+        (
+            'No image is decided differently: interval and smallest difference by the rule of'
+            f' three, 3/{k:,}.'
+        ),
+    )
 
 # %% ../nbs/34_compare.ipynb #1c9be574
 def compare(
-    run_a, # A `Run`, a run folder, or a table of predictions with path, label, pred, p_<class>
-    run_b, # The other one
-    metric:str='accuracy', # Any of `METRICS`
-    side:str|None=None, # 'test' or 'valid'; default test, where there is one
-    resamples:int=2000, # Bootstrap resamples
-    flips:int=10_000, # Permutations; a fifth of them where curves are drawn
-    seed:int=0, # Same seed, same interval and p
-)->Comparison: # Shows itself as a sentence
-    "Compare two runs on the same images: b − a with its 95 % interval and p, by whole patients where they are known."
-    if metric not in METRICS: raise RunError(f'metric={metric!r} is not known. Use one of: {", ".join(METRICS)}.')
-    pair = _pair(run_a, run_b, side); a, b, draws = _draws(pair, metric, resamples, seed); d = b - a
-    p, test = _test(pair, metric, flips, seed); low, high, smallest, remark = _range(pair, metric, d, draws)
-    if metric in SHARES: low, high = max(low, -1.), min(high, 1.)
+    # A `Run`, a run folder, or a table of predictions with path, label, pred, p_<class>
+    run_a,
+    run_b,  # The other one
+    metric: str = 'accuracy',  # Any of `METRICS`
+    side: str | None = None,  # 'test' or 'valid'; default test, where there is one
+    resamples: int = 2000,  # Bootstrap resamples
+    flips: int = 10_000,  # Permutations; a fifth of them where curves are drawn
+    seed: int = 0,  # Same seed, same interval and p
+) -> Comparison:  # Shows itself as a sentence
+    """Compare two runs on the same images: b − a with its 95 % interval and p, by whole patients
+    where they are known.
+    """
+    if metric not in METRICS:
+        raise RunError(f'metric={metric!r} is not known. Use one of: {", ".join(METRICS)}.')
+    pair = _pair(run_a, run_b, side)
+    a, b, draws = _draws(pair, metric, resamples, seed)
+    d = b - a
+    p, test = _test(pair, metric, flips, seed)
+    low, high, smallest, remark = _range(pair, metric, d, draws)
+    if metric in SHARES:
+        low, high = max(low, -1.0), min(high, 1.0)
     units = dict(patient='patients', group='groups of copies', image='images')[pair.unit]
-    rough = f' Fewer than 20 {units}: rough.' if pair.k < 20 else ''; never = f' With {pair.k} {units} no difference can reach p < 0.05.' if 2**(1 - pair.k) > .05 else ''
-    note = f'{test}. Interval: bootstrap of {pair.k:,} {units}, {resamples:,} resamples, Student\'s t. {remark}{rough}{never}' + (f' Caution: {pair.doubt}.' if pair.doubt else '')
+    rough = f' Fewer than 20 {units}: rough.' if pair.k < 20 else ''
+    never = (
+        f' With {pair.k} {units} no difference can reach p < 0.05.'
+        if 2 ** (1 - pair.k) > 0.05
+        else ''
+    )
+    note = (
+        f'{test}. Interval: bootstrap of {pair.k:,} {units}, {resamples:,} resamples, Student\'s t.'
+        f' {remark}{rough}{never}' + (f' Caution: {pair.doubt}.' if pair.doubt else '')
+    )
     only = [int((pair.right[i] & ~pair.right[1 - i]).sum()) for i in (0, 1)]
-    return Comparison(*pair.names, metric, a, b, d, float(low), float(high), p, smallest, pair.n, pair.unit, pair.k, *only, pair.side, note)
+    return Comparison(
+        *pair.names,
+        metric,
+        a,
+        b,
+        d,
+        float(low),
+        float(high),
+        p,
+        smallest,
+        pair.n,
+        pair.unit,
+        pair.k,
+        *only,
+        pair.side,
+        note,
+    )
 
 # %% ../nbs/34_compare.ipynb #6d411941
 def holm(
-    p, # p-values of several tests, in any order
-)->np.ndarray: # Adjusted p-values, in the same order
-    "Adjust p-values so that among all tests together one false finding is as rare as 5 %. Holm 1979."
-    p = np.asarray(p, float); order = np.argsort(p, kind='stable'); out = np.empty(len(p))
-    out[order] = np.minimum(np.maximum.accumulate((len(p) - np.arange(len(p)))*p[order]), 1)
+    p,  # p-values of several tests, in any order
+) -> np.ndarray:  # Adjusted p-values, in the same order
+    """Adjust p-values so that among all tests together one false finding is as rare as 5 %. Holm
+    1979.
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p, kind='stable')
+    out = np.empty(len(p))
+    out[order] = np.minimum(np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]), 1)
     return out
 
 # %% ../nbs/34_compare.ipynb #5c8f0e53
 def compare_all(
-    runs, # `Runs`, a list of runs, folders or tables, or a dict of name → any of these
-    metric:str='accuracy', # Any of `METRICS`
-    side:str|None=None, # 'test' or 'valid'; default test, where there is one
-    **kwargs # As in `compare`
-)->pd.DataFrame: # One row per pair: a, b, difference, low, high, p, p_holm, smallest, shown, text
-    "Compare every pair of runs; `p_holm` allows for there being many, and `shown` and `text` go by it."
+    runs,  # `Runs`, a list of runs, folders or tables, or a dict of name → any of these
+    metric: str = 'accuracy',  # Any of `METRICS`
+    side: str | None = None,  # 'test' or 'valid'; default test, where there is one
+    **kwargs,  # As in `compare`
+    # One row per pair: a, b, difference, low, high, p, p_holm, smallest, shown, text
+) -> pd.DataFrame:
+    """Compare every pair of runs; `p_holm` allows for there being many, and `shown` and `text` go
+    by it.
+    """
     named = dict(runs) if isinstance(runs, dict) else {}
     for i, r in enumerate([] if isinstance(runs, dict) else runs, 1):
-        name = r.attrs.get('name') if isinstance(r, pd.DataFrame) else None; named[f'run {i}' if name is None or name in named else name] = r
-    if len(named) < 2: raise RunError(f'{len(named)} run: there is nothing to compare. Pass two or more.')
+        name = r.attrs.get('name') if isinstance(r, pd.DataFrame) else None
+        named[f'run {i}' if name is None or name in named else name] = r
+    if len(named) < 2:
+        raise RunError(f'{len(named)} run: there is nothing to compare. Pass two or more.')
     found = []
     for i, j in itertools.combinations(named, 2):
         c = compare(*(_called(named[k], k) for k in (i, j)), metric, side, **kwargs)
         found.append(replace(c, a=i, b=j) if isinstance(runs, dict) else c)
     fair = [replace(c, p=float(p)) for c, p in zip(found, holm([c.p for c in found]))]
     keys = 'a b metric difference low high p smallest n unit units'.split()
-    return pd.DataFrame([dict({k: getattr(c, k) for k in keys}, p_holm=f.p, shown=f.shown, text=str(f)) for c, f in zip(found, fair)])
+    return pd.DataFrame(
+        [
+            dict({k: getattr(c, k) for k in keys}, p_holm=f.p, shown=f.shown, text=str(f))
+            for c, f in zip(found, fair)
+        ]
+    )
+
 
 def _called(run, name):
     "A table of predictions under a name; a run has its own."
-    if not isinstance(run, pd.DataFrame): return run
-    run = run.copy(deep=False); run.attrs = dict(name=name); return run
+    if not isinstance(run, pd.DataFrame):
+        return run
+    run = run.copy(deep=False)
+    run.attrs = dict(name=name)
+    return run
 
 # %% ../nbs/34_compare.ipynb #2a03b99a
 def plot_compare(
-    comparisons, # A `Comparison`, a list of them, or the table of `compare_all`
-    stamp:str='', # Small text below
-)->Figure: # A line per pair; what crosses zero shows no difference
-    "Forest plot: differences with their intervals; the grey band is what the test could not have shown."
-    if isinstance(comparisons, Comparison): comparisons = [comparisons]
-    rows = list(comparisons.itertuples()) if isinstance(comparisons, pd.DataFrame) else list(comparisons)
-    if not rows: raise RunError('There is no comparison to draw. Pass compare(a, b) or compare_all(runs).')
-    if len({r.metric for r in rows}) > 1: raise RunError(f'One plot, one measure; these have {listed(sorted({r.metric for r in rows}))}. Draw one plot for each.')
-    metric = rows[0].metric; unit = 100 if metric in SHARES else 1
-    fig, axes = new_figure(width=6.5, height=.45*len(rows) + 1.1, stamp=stamp); ax = axes[0, 0]; ax.axvline(0, color='#555555', lw=1)
+    comparisons,  # A `Comparison`, a list of them, or the table of `compare_all`
+    stamp: str = '',  # Small text below
+) -> Figure:  # A line per pair; what crosses zero shows no difference
+    """Forest plot: differences with their intervals; the grey band is what the test could not have
+    shown.
+    """
+    if isinstance(comparisons, Comparison):
+        comparisons = [comparisons]
+    rows = (
+        list(comparisons.itertuples())
+        if isinstance(comparisons, pd.DataFrame)
+        else list(comparisons)
+    )
+    if not rows:
+        raise RunError('There is no comparison to draw. Pass compare(a, b) or compare_all(runs).')
+    if len({r.metric for r in rows}) > 1:
+        raise RunError(
+            f'One plot, one measure; these have {listed(sorted({r.metric for r in rows}))}. Draw'
+            ' one plot for each.'
+        )
+    metric = rows[0].metric
+    unit = 100 if metric in SHARES else 1
+    fig, axes = new_figure(width=6.5, height=0.45 * len(rows) + 1.1, stamp=stamp)
+    ax = axes[0, 0]
+    ax.axvline(0, color='#555555', lw=1)
     for i, r in enumerate(rows):
-        if r.smallest is not None and r.smallest == r.smallest: ax.barh(i, 2*unit*r.smallest, left=-unit*r.smallest, height=.7, color='#e6e6e6', zorder=0)
-        ax.errorbar(unit*r.difference, i, xerr=[[unit*(r.difference - r.low)], [unit*(r.high - r.difference)]], fmt='o', mfc=COLOURS[0] if r.shown else 'white', color=COLOURS[0], capsize=3)
-    ax.set(yticks=range(len(rows)), xlabel=f'{_NAMES.get(metric, metric.replace("_", " "))}: difference{", percentage points" if unit == 100 else ""}'); ax.set_ylim(len(rows) - .5, -.5)
-    ax.set_yticklabels([f'{r.b} − {r.a}' for r in rows], fontsize=9); ax.set_title('filled: a difference is shown; grey: too small for this test', fontsize=8)
+        if r.smallest is not None and r.smallest == r.smallest:
+            ax.barh(
+                i,
+                2 * unit * r.smallest,
+                left=-unit * r.smallest,
+                height=0.7,
+                color='#e6e6e6',
+                zorder=0,
+            )
+        ax.errorbar(
+            unit * r.difference,
+            i,
+            xerr=[[unit * (r.difference - r.low)], [unit * (r.high - r.difference)]],
+            fmt='o',
+            mfc=COLOURS[0] if r.shown else 'white',
+            color=COLOURS[0],
+            capsize=3,
+        )
+    ax.set(
+        yticks=range(len(rows)),
+        xlabel=(
+            f'{_NAMES.get(metric, metric.replace("_", " "))}:'
+            f' difference{", percentage points" if unit == 100 else ""}'
+        ),
+    )
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_yticklabels([f'{r.b} − {r.a}' for r in rows], fontsize=9)
+    ax.set_title('filled: a difference is shown; grey: too small for this test', fontsize=8)
     return fig

@@ -22,124 +22,286 @@ from .images import Pixels
 
 # %% ../nbs/46_convert.ipynb #6b88495d
 class StandIn:
-    "Something that a pickle wanted made: its name, what it would have been called with, its state. Nothing of it runs."
+    """Something that a pickle wanted made: its name, what it would have been called with, its
+    state. Nothing of it runs.
+    """
+
     where = ''
-    def __new__(cls, *args, **kwargs): self = object.__new__(cls); self.args, self.kwargs, self.state, self.items = args, kwargs, None, []; return self
-    def __init__(self, *args, **kwargs): pass
-    def __setstate__(self, state): self.state = state
-    def __setitem__(self, k, v): self.items.append((k, v))
-    def append(self, v): self.items.append(v)
-    def extend(self, v): self.items.extend(v)
-    def add(self, v): self.items.append(v)
-    def __call__(self, *args, **kwargs): return StandIn(self, *args)
-    def __hash__(self): return id(self)
-    def __eq__(self, o): return self is o
-    def __repr__(self): return f'<{self.where or "result of a call"}>'
+
+    def __new__(cls, *args, **kwargs):
+        self = object.__new__(cls)
+        self.args, self.kwargs, self.state, self.items = args, kwargs, None, []
+        return self
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def __setitem__(self, k, v):
+        self.items.append((k, v))
+
+    def append(self, v):
+        self.items.append(v)
+
+    def extend(self, v):
+        self.items.extend(v)
+
+    def add(self, v):
+        self.items.append(v)
+
+    def __call__(self, *args, **kwargs):
+        return StandIn(self, *args)
+
+    def __hash__(self):
+        return id(self)
+
+    def __eq__(self, o):
+        return self is o
+
+    def __repr__(self):
+        return f'<{self.where or "result of a call"}>'
 
 # %% ../nbs/46_convert.ipynb #45c88167
 def _real():
     "The few things that are made: tensors, and plain containers."
     import torch
     from torch import _utils
-    return {('torch._utils', '_rebuild_tensor_v2'): _utils._rebuild_tensor_v2, ('torch._utils', '_rebuild_parameter'): lambda data, *_: data, ('torch._utils', '_rebuild_tensor'): _utils._rebuild_tensor,
-            ('torch._tensor', '_rebuild_from_type_v2'): lambda func, kind, args, state: func(*args), ('torch', 'Size'): torch.Size, ('collections', 'OrderedDict'): OrderedDict, ('__builtin__', 'set'): set, ('builtins', 'set'): set, ('fastai.torch_core', '_fa_rebuild_tensor'): lambda cls, *a: _utils._rebuild_tensor_v2(*a[:6])}
+
+    return {
+        ('torch._utils', '_rebuild_tensor_v2'): _utils._rebuild_tensor_v2,
+        ('torch._utils', '_rebuild_parameter'): lambda data, *_: data,
+        ('torch._utils', '_rebuild_tensor'): _utils._rebuild_tensor,
+        ('torch._tensor', '_rebuild_from_type_v2'): lambda func, kind, args, state: func(*args),
+        ('torch', 'Size'): torch.Size,
+        ('collections', 'OrderedDict'): OrderedDict,
+        ('__builtin__', 'set'): set,
+        ('builtins', 'set'): set,
+        ('fastai.torch_core', '_fa_rebuild_tensor'): lambda cls, *a: _utils._rebuild_tensor_v2(
+            *a[:6]
+        ),
+    }
+
 
 class _Reader(pickle.Unpickler):
     named = None
+
     def find_class(self, module, name):
-        self.named.add(f'{module}.{name}'); made = _real().get((module, name)); return made or type(name.split('.')[-1], (StandIn,), {'where': f'{module}.{name}'})
+        self.named.add(f'{module}.{name}')
+        made = _real().get((module, name))
+        return made or type(name.split('.')[-1], (StandIn,), {'where': f'{module}.{name}'})
 
 # %% ../nbs/46_convert.ipynb #45e95676
-_MOST = 64_000_000 # bytes of a stream; that of a fastai learner has some hundred thousand
+_MOST = 64_000_000  # bytes of a stream; that of a fastai learner has some hundred thousand
+
 
 def _check_stream(path):
-    "Refuse what would fill the memory before anything is read: packed entries, and places in the reader's memory that no stream of this length can need."
+    """Refuse what would fill the memory before anything is read: packed entries, and places in the
+    reader's memory that no stream of this length can need.
+    """
     with zipfile.ZipFile(path) as z:
-        entries = z.infolist(); stream = [e for e in entries if e.filename.rsplit('/', 1)[-1] == 'data.pkl']
-        if sum(e.file_size for e in entries) > 2*os.path.getsize(path) + 1_000_000 or len(stream) != 1 or stream[0].file_size > _MOST: raise ModelError(f'{path} is packed as no file of torch.save is. Export the learner again with learn.export().')
+        entries = z.infolist()
+        stream = [e for e in entries if e.filename.rsplit('/', 1)[-1] == 'data.pkl']
+        if (
+            sum(e.file_size for e in entries) > 2 * os.path.getsize(path) + 1_000_000
+            or len(stream) != 1
+            or stream[0].file_size > _MOST
+        ):
+            raise ModelError(
+                f'{path} is packed as no file of torch.save is. Export the learner again with'
+                ' learn.export().'
+            )
         data = z.read(stream[0])
     for op, arg, at in pickletools.genops(data):
-        if op.name in ('PUT', 'BINPUT', 'LONG_BINPUT') and not 0 <= arg <= len(data): raise ModelError(f'{path} is damaged at byte {at:,} of its stream. Export the learner again with learn.export().')
+        if op.name in ('PUT', 'BINPUT', 'LONG_BINPUT') and not 0 <= arg <= len(data):
+            raise ModelError(
+                f'{path} is damaged at byte {at:,} of its stream. Export the learner again with'
+                ' learn.export().'
+            )
 
 # %% ../nbs/46_convert.ipynb #d3864430
 def read_pickle(
-    path, # A .pkl file of `learn.export`, or any file of `torch.save`
-)->tuple: # (what it holds, with stand-ins; names that it wanted to import)
+    path,  # A .pkl file of `learn.export`, or any file of `torch.save`
+) -> tuple:  # (what it holds, with stand-ins; names that it wanted to import)
     "Read a pickle without running it."
     import torch
-    named = set(); reader = type('Reader', (_Reader,), dict(named=named)); module = type('reader', (), dict(Unpickler=reader, load=staticmethod(lambda f, **k: reader(f, **k).load()), __name__='reader'))
+
+    named = set()
+    reader = type('Reader', (_Reader,), dict(named=named))
+    module = type(
+        'reader',
+        (),
+        dict(
+            Unpickler=reader,
+            load=staticmethod(lambda f, **k: reader(f, **k).load()),
+            __name__='reader',
+        ),
+    )
     try:
-        if not zipfile.is_zipfile(path): raise ModelError(f'{path} is no file of torch.save (PyTorch 1.6 or later). Export the learner again with learn.export().')
-        _check_stream(path); return torch.load(path, map_location='cpu', pickle_module=module, weights_only=False), named
-    except (OSError, MemoryError) as e: raise ModelError(f'{path} cannot be read: {getattr(e, "strerror", None) or e}.') from e
-    except ModelError: raise
-    except Exception as e: raise ModelError(f'{path} is damaged, or no export of fastai ({type(e).__name__}: {str(e)[:150]}). Export the learner again with learn.export().') from e
+        if not zipfile.is_zipfile(path):
+            raise ModelError(
+                f'{path} is no file of torch.save (PyTorch 1.6 or later). Export the learner again'
+                ' with learn.export().'
+            )
+        _check_stream(path)
+        return torch.load(path, map_location='cpu', pickle_module=module, weights_only=False), named
+    except (OSError, MemoryError) as e:
+        raise ModelError(f'{path} cannot be read: {getattr(e, "strerror", None) or e}.') from e
+    except ModelError:
+        raise
+    except Exception as e:
+        raise ModelError(
+            f'{path} is damaged, or no export of fastai ({type(e).__name__}: {str(e)[:150]}).'
+            ' Export the learner again with learn.export().'
+        ) from e
 
 # %% ../nbs/46_convert.ipynb #9caa0365
 def _facts(o):
     "Attributes of a stand-in, as a dict."
     s = o.state if isinstance(o, StandIn) else None
-    if isinstance(s, tuple): s = {k: v for part in s if isinstance(part, dict) for k, v in part.items()}
+    if isinstance(s, tuple):
+        s = {k: v for part in s if isinstance(part, dict) for k, v in part.items()}
     return s if isinstance(s, dict) else {}
 
-def _kind(o): return type(o).where.rsplit('.', 1)[-1] if isinstance(o, StandIn) else type(o).__name__
+
+def _kind(o):
+    return type(o).where.rsplit('.', 1)[-1] if isinstance(o, StandIn) else type(o).__name__
+
 
 def _listed(o, depth=0):
     "Elements of a list, of an `L`, or of a stand-in for one."
-    if isinstance(o, (list, tuple)): return list(o)
-    f = _facts(o); inner = f.get('items', f.get('fs')); return (_listed(inner, depth + 1) if inner is not None and depth < 5 else []) or (list(o.items) if isinstance(o, StandIn) else [])
+    if isinstance(o, (list, tuple)):
+        return list(o)
+    f = _facts(o)
+    inner = f.get('items', f.get('fs'))
+    return (_listed(inner, depth + 1) if inner is not None and depth < 5 else []) or (
+        list(o.items) if isinstance(o, StandIn) else []
+    )
 
 # %% ../nbs/46_convert.ipynb #720c33a9
 _BUILT = dict(Sequential='', LinBnDrop='Sequential', Flatten='', AdaptiveConcatPool2d='')
 
+
 def _weights_of(module, prefix=''):
     "Name → tensor of a stand-in for a network, as its `state_dict` would give."
     import torch
+
     f, out = _facts(module), {}
     for k, v in {**(f.get('_parameters') or {}), **(f.get('_buffers') or {})}.items():
-        if isinstance(v, torch.Tensor) and k not in (f.get('_non_persistent_buffers_set') or ()): out[prefix + k] = v.detach().contiguous()
-    for k, v in (f.get('_modules') or {}).items(): out |= _weights_of(v, f'{prefix}{k}.')
+        if isinstance(v, torch.Tensor) and k not in (f.get('_non_persistent_buffers_set') or ()):
+            out[prefix + k] = v.detach().contiguous()
+    for k, v in (f.get('_modules') or {}).items():
+        out |= _weights_of(v, f'{prefix}{k}.')
     return out
+
 
 def _layers_of(module):
     "Description of a stand-in for a head, as `describe_layers` gives."
-    f, name = _facts(module), _kind(module); known = late('leukocls.portable:LAYERS')
-    if name in ('Sequential', 'LinBnDrop'): return ['Sequential', *(_layers_of(m) for m in (f.get('_modules') or {}).values())]
-    if name not in known: raise ModelError(f'The head holds a layer `{type(module).where or name}`, which cannot be said as plain facts. Write the bundle from the run, or train again with leukocls.')
-    said = {k: list(v) if isinstance(v, tuple) else v for k in known[name][1].split() if (v := f.get(k, 1e-5 if k == 'eps' else None)) is not None}
-    return [name, said | (dict(bias=(f.get('_parameters') or {}).get('bias') is not None) if name in ('Linear', 'Conv2d') else {})]
+    f, name = _facts(module), _kind(module)
+    known = late('leukocls.portable:LAYERS')
+    if name in ('Sequential', 'LinBnDrop'):
+        return ['Sequential', *(_layers_of(m) for m in (f.get('_modules') or {}).values())]
+    if name not in known:
+        raise ModelError(
+            f'The head holds a layer `{type(module).where or name}`, which cannot be said as plain'
+            ' facts. Write the bundle from the run, or train again with leukocls.'
+        )
+    said = {
+        k: list(v) if isinstance(v, tuple) else v
+        for k in known[name][1].split()
+        if (v := f.get(k, 1e-5 if k == 'eps' else None)) is not None
+    }
+    return [
+        name,
+        said
+        | (
+            dict(bias=(f.get('_parameters') or {}).get('bias') is not None)
+            if name in ('Linear', 'Conv2d')
+            else {}
+        ),
+    ]
 
 # %% ../nbs/46_convert.ipynb #359d362d
 def _bilinear(mode):
-    "Whether a way to resample is Pillow's bilinear: its number, the member of the enumeration by number, or by name."
+    """Whether a way to resample is Pillow's bilinear: its number, the member of the enumeration by
+    number, or by name.
+    """
     args = mode.args if isinstance(mode, StandIn) else (mode,)
-    return args == (2,) or _kind(mode) == 'getattr' and len(args) == 2 and getattr(args[0], 'where', '') == 'PIL.Image.Resampling' and args[1] == 'BILINEAR'
+    return (
+        args == (2,)
+        or _kind(mode) == 'getattr'
+        and len(args) == 2
+        and getattr(args[0], 'where', '') == 'PIL.Image.Resampling'
+        and args[1] == 'BILINEAR'
+    )
 
 # %% ../nbs/46_convert.ipynb #b0036518
-_TRAINING_ONLY = 'Flip Dihedral FlipItem DihedralItem Brightness Contrast Saturation Hue Rotate Warp Zoom AffineCoordTfm SpaceTfm LightingTfm RandomErasing'.split() # fastai leaves images that are predicted as they are
+_TRAINING_ONLY = (
+    'Flip Dihedral FlipItem DihedralItem Brightness Contrast Saturation Hue Rotate Warp Zoom'
+    ' AffineCoordTfm SpaceTfm LightingTfm RandomErasing'.split()
+)  # fastai leaves images that are predicted as they are
+
 
 def _pixels_of(dls):
     "(`Pixels`, mean, std) that the loaders make of an image; what is not known is refused."
     import torch
-    loader = (_listed(_facts(dls).get('loaders')) or [None])[-1]; f = _facts(loader); size = mean = std = None; grey, median, strange = False, 0, []
+
+    loader = (_listed(_facts(dls).get('loaders')) or [None])[-1]
+    f = _facts(loader)
+    size = mean = std = None
+    grey, median, strange = False, 0, []
     for t in _listed(f.get('after_item')):
-        s, k = _facts(t), _kind(t); method = str(s.get('method', '')).lower()
+        s, k = _facts(t), _kind(t)
+        method = str(s.get('method', '')).lower()
         if k == 'Resize':
-            side = s.get('size'); side = tuple(side.args[0] if isinstance(side, StandIn) else side); bilinear = _bilinear(s.get('mode'))
-            if method != 'squish' or len(set(side)) != 1 or not bilinear: strange.append(f'Resize to {side} by {method or "an unknown method"}{"" if bilinear else ", not bilinear"} (only squishing to a square is known)')
-            else: size = int(side[0])
-        elif k != 'ToTensor': strange.append(k)
+            side = s.get('size')
+            side = tuple(side.args[0] if isinstance(side, StandIn) else side)
+            bilinear = _bilinear(s.get('mode'))
+            if method != 'squish' or len(set(side)) != 1 or not bilinear:
+                strange.append(
+                    f'Resize to {side} by'
+                    f' {method or "an unknown method"}{"" if bilinear else ", not bilinear"} (only'
+                    ' squishing to a square is known)'
+                )
+            else:
+                size = int(side[0])
+        elif k != 'ToTensor':
+            strange.append(k)
     for t in _listed(f.get('after_batch')):
         s, k = _facts(t), _kind(t)
-        if k == 'Normalize': mean, std = ([float(v) for v in torch.as_tensor(s[n]).flatten()] for n in ('mean', 'std'))
+        if k == 'Normalize':
+            mean, std = (
+                [float(v) for v in torch.as_tensor(s[n]).flatten()] for n in ('mean', 'std')
+            )
         elif k == 'IntToFloatTensor':
-            if s.get('div', 255) not in (255, 255.): strange.append('IntToFloatTensor with another divisor')
-        elif not (type(t).where.startswith('leukocls.augment.') or type(t).where.startswith('fastai.vision.augment.') and k in _TRAINING_ONLY and s.get('size') is None): strange.append(k)
-    for t in _listed(_facts((_listed(_facts(f.get('dataset')).get('tls')) or [None])[0]).get('tfms')):
-        if _kind(t) == 'LoadCell': p = _facts(t.args[0]); grey, median = bool(p.get('grey')), int(p.get('median') or 0)
-        elif _kind(t) != 'Transform' or not (_facts(t).get('_name') in ('noop', 'PILBase.create', 'PILImage.create') or [a for a in t.args if isinstance(a, StandIn) and a.args[1:] == ('create',)]): strange.append(f'a transform {_facts(t).get("_name") or _kind(t)} of images')
-    if not size and not strange: strange.append('no Resize')
-    if strange: raise ModelError(f'Its loaders do what cannot be said as plain facts: {"; ".join(strange)}. Only images squished to a square are known here.')
+            if s.get('div', 255) not in (255, 255.0):
+                strange.append('IntToFloatTensor with another divisor')
+        elif not (
+            type(t).where.startswith('leukocls.augment.')
+            or type(t).where.startswith('fastai.vision.augment.')
+            and k in _TRAINING_ONLY
+            and s.get('size') is None
+        ):
+            strange.append(k)
+    for t in _listed(
+        _facts((_listed(_facts(f.get('dataset')).get('tls')) or [None])[0]).get('tfms')
+    ):
+        if _kind(t) == 'LoadCell':
+            p = _facts(t.args[0])
+            grey, median = bool(p.get('grey')), int(p.get('median') or 0)
+        elif _kind(t) != 'Transform' or not (
+            _facts(t).get('_name') in ('noop', 'PILBase.create', 'PILImage.create')
+            or [a for a in t.args if isinstance(a, StandIn) and a.args[1:] == ('create',)]
+        ):
+            strange.append(f'a transform {_facts(t).get("_name") or _kind(t)} of images')
+    if not size and not strange:
+        strange.append('no Resize')
+    if strange:
+        raise ModelError(
+            f'Its loaders do what cannot be said as plain facts: {"; ".join(strange)}. Only images'
+            ' squished to a square are known here.'
+        )
     return Pixels(size, grey, median), mean, std
 
 # %% ../nbs/46_convert.ipynb #1097f603
@@ -148,96 +310,238 @@ def _classes_of(dls):
     found, seen, todo = [], set(), [dls]
     while todo:
         o = todo.pop()
-        if id(o) in seen or isinstance(o, (str, int, float, bytes)): continue
+        if id(o) in seen or isinstance(o, (str, int, float, bytes)):
+            continue
         seen.add(id(o))
         if isinstance(o, StandIn):
-            if _kind(o) == 'CategoryMap': found.append([str(v) for v in _listed(_facts(o).get('items')) if isinstance(v, str)])
+            if _kind(o) == 'CategoryMap':
+                found.append(
+                    [str(v) for v in _listed(_facts(o).get('items')) if isinstance(v, str)]
+                )
             todo += [o.state, *o.args, *o.items]
-        elif isinstance(o, dict): todo += o.values()
-        elif isinstance(o, (list, tuple, set)): todo += list(o)
+        elif isinstance(o, dict):
+            todo += o.values()
+        elif isinstance(o, (list, tuple, set)):
+            todo += list(o)
     found = [f for f in found if len(f) > 1]
-    if not found: raise ModelError('The file does not tell the names of its classes. Only classifiers of images, exported with learn.export(), can be read.')
+    if not found:
+        raise ModelError(
+            'The file does not tell the names of its classes. Only classifiers of images, exported'
+            ' with learn.export(), can be read.'
+        )
     return found[0]
 
 # %% ../nbs/46_convert.ipynb #c3a86787
 def _graph(module):
     "Attributes of a stand-in for a traced module, `{}` for any other."
-    return module.args[0] if _kind(module) == 'reduce_graph_module' and module.args and isinstance(module.args[0], dict) else {}
+    return (
+        module.args[0]
+        if _kind(module) == 'reduce_graph_module'
+        and module.args
+        and isinstance(module.args[0], dict)
+        else {}
+    )
+
 
 def _views_in(model):
     "(how many views it looks at, what looks at one), of a stand-in for a network."
     parts = list((_facts(model).get('_modules') or {}).values())
-    if len(parts) != 3 or not _graph(parts[0]) or not _graph(parts[2]): return 1, model
+    if len(parts) != 3 or not _graph(parts[0]) or not _graph(parts[2]):
+        return 1, model
     import torch
-    wrap = late('leukocls.networks:with_views'); said = [_graph(p).get('_code') for p in (parts[0], parts[2])]
+
+    wrap = late('leukocls.networks:with_views')
+    said = [_graph(p).get('_code') for p in (parts[0], parts[2])]
     for n in range(2, 9):
         known = wrap(torch.nn.Identity(), n)
-        if [known[0].code, known[2].code] == said: return n, parts[1]
-    raise ModelError('The network is turned before and joined after in a way that this version of leukocls or PyTorch does not know. Write the bundle from the run: leukocls export RUN.')
+        if [known[0].code, known[2].code] == said:
+            return n, parts[1]
+    raise ModelError(
+        'The network is turned before and joined after in a way that this version of leukocls or'
+        ' PyTorch does not know. Write the bundle from the run: leukocls export RUN.'
+    )
+
 
 def _members_in(model):
     "Stand-ins for the networks of an ensemble; another network alone."
-    inner = list((_facts((_graph(model).get('_modules') or {}).get('members')).get('_modules') or {}).values())
-    if not _graph(model): return [model]
+    inner = list(
+        (
+            _facts((_graph(model).get('_modules') or {}).get('members')).get('_modules') or {}
+        ).values()
+    )
+    if not _graph(model):
+        return [model]
     import torch
-    if 2 <= len(inner) <= MOST_MEMBERS and late('leukocls.networks:with_members')([torch.nn.Identity() for _ in inner]).code == _graph(model).get('_code'): return inner
-    raise ModelError('The network is a graph that this version of leukocls or PyTorch does not know. Write the bundle from the run: leukocls export RUN.')
 
+    if 2 <= len(inner) <= MOST_MEMBERS and late('leukocls.networks:with_members')(
+        [torch.nn.Identity() for _ in inner]
+    ).code == _graph(model).get('_code'):
+        return inner
+    raise ModelError(
+        'The network is a graph that this version of leukocls or PyTorch does not know. Write the'
+        ' bundle from the run: leukocls export RUN.'
+    )
 
 # %% ../nbs/46_convert.ipynb #2b464bef
 def _network_in(path, model, f, facts, classes):
     "(description, body weights, head weights) of a stand-in for one network."
-    parts = list((_facts(model).get('_modules') or {}).values()); arch = f.get('arch') if isinstance(f.get('arch'), str) else None
-    if arch in late('leukocls.models:NETWORKS'): return facts | dict(kind='own', arch=arch, classes=len(classes)), _weights_of(model), {}
+    parts = list((_facts(model).get('_modules') or {}).values())
+    arch = f.get('arch') if isinstance(f.get('arch'), str) else None
+    if arch in late('leukocls.models:NETWORKS'):
+        return facts | dict(kind='own', arch=arch, classes=len(classes)), _weights_of(model), {}
     if len(parts) == 2 and _kind(parts[0]) == 'TimmBody':
-        net = (_facts(parts[0]).get('_modules') or {}).get('model'); cfg = _facts(net).get('pretrained_cfg') or {}; args = f.get('model_args'); name = cfg.get('architecture') if isinstance(cfg, dict) else None
-        return facts | dict(kind='timm', arch=str(name or arch), head=_layers_of(parts[1]), maps=bool(_facts(parts[0]).get('needs_pool')), model_args=args if isinstance(args, dict) else {}), _weights_of(net), _weights_of(parts[1])
-    raise ModelError(f'{path} holds a network of {listed((_kind(p) for p in parts), 4) or _kind(model)}; only timm backbones (vision_learner with a timm name) and the networks of leukocls can be read without running the file. Train again with a timm name, such as "resnet18".')
+        net = (_facts(parts[0]).get('_modules') or {}).get('model')
+        cfg = _facts(net).get('pretrained_cfg') or {}
+        args = f.get('model_args')
+        name = cfg.get('architecture') if isinstance(cfg, dict) else None
+        return (
+            facts
+            | dict(
+                kind='timm',
+                arch=str(name or arch),
+                head=_layers_of(parts[1]),
+                maps=bool(_facts(parts[0]).get('needs_pool')),
+                model_args=args if isinstance(args, dict) else {},
+            ),
+            _weights_of(net),
+            _weights_of(parts[1]),
+        )
+    raise ModelError(
+        f'{path} holds a network of {listed((_kind(p) for p in parts), 4) or _kind(model)}; only'
+        ' timm backbones (vision_learner with a timm name) and the networks of leukocls can be'
+        ' read without running the file. Train again with a timm name, such as "resnet18".'
+    )
+
 
 def read_learner(
-    path, # .pkl file of `learn.export`
-)->dict: # `described`, `body`, `head` as from `describe_network`; `pixels`, `mean`, `std`, `classes`, `named`
+    path,  # .pkl file of `learn.export`
+    # `described`, `body`, `head` as from `describe_network`; `pixels`, `mean`, `std`, `classes`,
+    # `named`
+) -> dict:
     "What a bundle needs of an exported learner, without running anything of it."
-    held, named = read_pickle(path); f = _facts(held)
-    if _kind(held) != 'Learner' or 'model' not in f: raise ModelError(f'{path} holds {type(held).where if isinstance(held, StandIn) else type(held).__name__}, not a fastai Learner. Export one with learn.export().')
-    pixels, mean, std = _pixels_of(f.get('dls')); classes = _classes_of(f.get('dls')); views, inside = _views_in(f['model']); nets = _members_in(inside)
-    each = [_network_in(path, m, f, dict(size=pixels.size, channels=1 if pixels.grey else 3, model_args={}), classes) for m in nets]; described, body, head = each[0]
-    if len(each) > 1: body, head = ({f'{i}.{k}': v for i, e in enumerate(each) for k, v in e[at].items()} for at in (1, 2))
+    held, named = read_pickle(path)
+    f = _facts(held)
+    if _kind(held) != 'Learner' or 'model' not in f:
+        raise ModelError(
+            f'{path} holds'
+            f' {type(held).where if isinstance(held, StandIn) else type(held).__name__}, not a'
+            ' fastai Learner. Export one with learn.export().'
+        )
+    pixels, mean, std = _pixels_of(f.get('dls'))
+    classes = _classes_of(f.get('dls'))
+    views, inside = _views_in(f['model'])
+    nets = _members_in(inside)
+    each = [
+        _network_in(
+            path,
+            m,
+            f,
+            dict(size=pixels.size, channels=1 if pixels.grey else 3, model_args={}),
+            classes,
+        )
+        for m in nets
+    ]
+    described, body, head = each[0]
+    if len(each) > 1:
+        body, head = (
+            {f'{i}.{k}': v for i, e in enumerate(each) for k, v in e[at].items()} for at in (1, 2)
+        )
     described |= {k: v for k, v in dict(views=views, members=len(each)).items() if v > 1}
-    return dict(described=described, body=body, head=head, pixels=pixels, mean=mean, std=std, classes=classes, named=sorted(named))
-
+    return dict(
+        described=described,
+        body=body,
+        head=head,
+        pixels=pixels,
+        mean=mean,
+        std=std,
+        classes=classes,
+        named=sorted(named),
+    )
 
 # %% ../nbs/46_convert.ipynb #77c2decd
 def convert_pickle(
-    path, # .pkl file of `learn.export`
-    out, # Folder of the bundle
-    trust:bool=False, # The file was made by someone you trust: it is opened by fastai too, which runs what it holds, and both must agree
-    licence:str='unknown', # Licence of the weights
-    overwrite:bool=False, # Replace a bundle that exists
-)->Bundle: # Its probabilities are not calibrated, and it has no gate
+    path,  # .pkl file of `learn.export`
+    out,  # Folder of the bundle
+    # The file was made by someone you trust: it is opened by fastai too, which runs what it holds,
+    # and both must agree
+    trust: bool = False,
+    licence: str = 'unknown',  # Licence of the weights
+    overwrite: bool = False,  # Replace a bundle that exists
+) -> Bundle:  # Its probabilities are not calibrated, and it has no gate
     "Turn an exported learner into a bundle; nothing of the file runs unless `trust` says so."
-    if not Path(path).is_file(): raise ModelError(f'{path}: no such file. Check the name and the folder.')
-    if Path(out).exists() and not overwrite: raise RunError(f'{out} exists already. Choose another folder with --out, or add --overwrite (overwrite=True).')
-    d = read_learner(path); model = late('leukocls.portable:build_network')(d['described'], d['body'], d['head']); reference = None; digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    if trust: learn = late('leukocls.predict:open_pickle')(path, True); reference = lambda paths: late('leukocls.predict:by_fastai')(learn, paths)
-    notes = [f'Converted from a fastai export, SHA-256 {digest}. How it was trained and on what is not known here.', 'Compared with the learner itself, opened by fastai.' if trust else 'Not compared with the learner itself: opening the file would have run what it holds.']
-    facts = dict(name=Path(path).stem, title='Converted fastai learner', licence=licence, arch=d['described']['arch'], model_args=d['described']['model_args'], mean=d['mean'], std=d['std'], calibration=None, notes=notes, data=dict(source_sha256=digest))
+    if not Path(path).is_file():
+        raise ModelError(f'{path}: no such file. Check the name and the folder.')
+    if Path(out).exists() and not overwrite:
+        raise RunError(
+            f'{out} exists already. Choose another folder with --out, or add --overwrite'
+            ' (overwrite=True).'
+        )
+    d = read_learner(path)
+    model = late('leukocls.portable:build_network')(d['described'], d['body'], d['head'])
+    reference = None
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    if trust:
+        learn = late('leukocls.predict:open_pickle')(path, True)
+        reference = lambda paths: late('leukocls.predict:by_fastai')(learn, paths)
+    notes = [
+        (
+            f'Converted from a fastai export, SHA-256 {digest}. How it was trained and on what is'
+            ' not known here.'
+        ),
+        (
+            'Compared with the learner itself, opened by fastai.'
+            if trust
+            else (
+                'Not compared with the learner itself: opening the file would have run what it'
+                ' holds.'
+            )
+        ),
+    ]
+    facts = dict(
+        name=Path(path).stem,
+        title='Converted fastai learner',
+        licence=licence,
+        arch=d['described']['arch'],
+        model_args=d['described']['model_args'],
+        mean=d['mean'],
+        std=d['std'],
+        calibration=None,
+        notes=notes,
+        data=dict(source_sha256=digest),
+    )
     return late('leukocls.convert:write_converted')(out, model, d, facts, reference, overwrite)
 
 # %% ../nbs/46_convert.ipynb #44a2188a
 def write_converted(
-    out, # Folder of the bundle
-    model, # nn.Module built from the description
-    found:dict, # From `read_learner`
-    facts:dict, # For config.json
-    reference=None, # Function of image files to the learner's probabilities
-    overwrite:bool=False, # Replace a bundle that exists
-)->Bundle: # The bundle
+    out,  # Folder of the bundle
+    model,  # nn.Module built from the description
+    found: dict,  # From `read_learner`
+    facts: dict,  # For config.json
+    reference=None,  # Function of image files to the learner's probabilities
+    overwrite: bool = False,  # Replace a bundle that exists
+) -> Bundle:  # The bundle
     "Write a bundle of a network that is described already."
     import tempfile
     from PIL import Image
+
     with tempfile.TemporaryDirectory() as d:
         paths = []
-        for i in range(8 if reference else 0): side = (16, 64, 224, 300)[i % 4]; paths.append(f'{d}/{i}.png'); Image.fromarray(np.random.default_rng(i).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(paths[-1])
+        for i in range(8 if reference else 0):
+            side = (16, 64, 224, 300)[i % 4]
+            paths.append(f'{d}/{i}.png')
+            Image.fromarray(
+                np.random.default_rng(i).integers(0, 256, (side, side, 3), dtype=np.uint8)
+            ).save(paths[-1])
         card = f'# {facts["name"]}\n\n' + '\n'.join(facts['notes']) + '\n'
-        return write_bundle(out, model, found['pixels'], found['classes'], facts, reference, paths, {'model_card.md': card.encode()}, overwrite=overwrite, described=(found['described'], found['body'], found['head']))
+        return write_bundle(
+            out,
+            model,
+            found['pixels'],
+            found['classes'],
+            facts,
+            reference,
+            paths,
+            {'model_card.md': card.encode()},
+            overwrite=overwrite,
+            described=(found['described'], found['body'], found['head']),
+        )

@@ -21,26 +21,31 @@ from importlib import metadata
 from pathlib import Path
 
 # %% ../nbs/00_core.ipynb #d5b6f27f
-RESEARCH_ONLY = 'Research use only. Not a medical device: do not use it to diagnose or treat anyone.'
+RESEARCH_ONLY = (
+    'Research use only. Not a medical device: do not use it to diagnose or treat anyone.'
+)
 
 # %% ../nbs/00_core.ipynb #ed1b04e6
 class LeukoError(ValueError):
     "Anything that the user can put right; the message says what, where and how."
 
+
 class DataError(LeukoError):
     "Something is wrong with the images, the labels or the table."
 
+
 class ModelError(LeukoError):
     "Something is wrong with an architecture, its weights or a saved model."
+
 
 class RunError(LeukoError):
     "Something is wrong with a recipe, a training run or its folder."
 
 # %% ../nbs/00_core.ipynb #c9618534
 def listed(
-    items, # Things to name, in order
-    most:int=5, # How many to spell out, at least 1
-)->str: # "a, b, c and 4 more"
+    items,  # Things to name, in order
+    most: int = 5,  # How many to spell out, at least 1
+) -> str:  # "a, b, c and 4 more"
     "Name a few of `items` and count the others."
     items = [str(o) for o in items]
     more = len(items) - most
@@ -48,252 +53,422 @@ def listed(
 
 # %% ../nbs/00_core.ipynb #da8c59c3
 def trusted(
-    path, # A .pkl file
-    trust:bool=False, # Say yes to running whatever code the file holds
-)->None:
+    path,  # A .pkl file
+    trust: bool = False,  # Say yes to running whatever code the file holds
+) -> None:
     "Refuse a pickle that is not there, or that nobody vouched for."
-    if not Path(path).is_file(): raise ModelError(f'{path}: no such file. Check the name and the folder.')
-    if not trust: raise ModelError(f'{path} is a pickle: loading it runs whatever code it holds. If you made it or trust who did, pass --trust (in Python: trust=True). A run folder needs no trust.')
+    if not Path(path).is_file():
+        raise ModelError(f'{path}: no such file. Check the name and the folder.')
+    if not trust:
+        raise ModelError(
+            f'{path} is a pickle: loading it runs whatever code it holds. If you made it or trust'
+            ' who did, pass --trust (in Python: trust=True). A run folder needs no trust.'
+        )
 
 # %% ../nbs/00_core.ipynb #a2dc4f20
 def need(
-    module:str, # Name to import, as in `import module`
-    extra:str, # The extra of leukocls that brings it, as in `pip install "leukocls[extra]"`
-    why:str='this', # What the user wanted to do
-): # The imported module
+    module: str,  # Name to import, as in `import module`
+    extra: str,  # The extra of leukocls that brings it, as in `pip install "leukocls[extra]"`
+    why: str = 'this',  # What the user wanted to do
+):  # The imported module
     "Import an optional package, or say how to get it."
-    try: return importlib.import_module(module)
+    try:
+        return importlib.import_module(module)
     except ImportError as e:
-        raise LeukoError(f'`{module}` is needed for {why} and cannot be imported ({e}). '
-                         f'Install it with: pip install "leukocls[{extra}]"') from e
+        raise LeukoError(
+            f'`{module}` is needed for {why} and cannot be imported ({e}). '
+            f'Install it with: pip install "leukocls[{extra}]"'
+        ) from e
 
 # %% ../nbs/00_core.ipynb #f8bd2571
 def set_seed(
-    seed:int=42, # Any whole number from 0 to 2**32-1
-)->int: # The same seed, so that it can be written down
-    "Seed Python, NumPy and PyTorch (all devices); on the CPU the same seed then gives the same result."
+    seed: int = 42,  # Any whole number from 0 to 2**32-1
+) -> int:  # The same seed, so that it can be written down
+    """Seed Python, NumPy and PyTorch (all devices); on the CPU the same seed then gives the same
+    result.
+    """
     import numpy as np, torch
-    if not 0 <= int(seed) < 2**32: raise LeukoError(f'seed={seed} is outside 0 … {2**32-1}. Choose a number in that range.')
-    random.seed(seed); np.random.seed(seed); torch.manual_seed(seed)
-    if torch.cuda.is_available(): torch.cuda.manual_seed_all(seed)
+
+    if not 0 <= int(seed) < 2**32:
+        raise LeukoError(f'seed={seed} is outside 0 … {2**32 - 1}. Choose a number in that range.')
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
     return int(seed)
 
 # %% ../nbs/00_core.ipynb #272a86d6
 def pick_device(
-    name:str='auto', # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
-): # torch.device
+    name: str = 'auto',  # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
+):  # torch.device
     "The named device, or the best one there is: CUDA, then Apple's MPS, then the CPU."
     import torch
-    have = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
-    if name == 'auto': return torch.device(next(kind for kind, there in have.items() if there))
+
+    have = {
+        'cuda': torch.cuda.is_available(),
+        'mps': torch.backends.mps.is_available(),
+        'cpu': True,
+    }
+    if name == 'auto':
+        return torch.device(next(kind for kind, there in have.items() if there))
     kind = str(name).split(':')[0]
-    if not have.get(kind): raise LeukoError(f'Device `{name}` is not available here. Use one of: auto, {", ".join(k for k, v in have.items() if v)}.')
+    if not have.get(kind):
+        raise LeukoError(
+            f'Device `{name}` is not available here. Use one of: auto,'
+            f' {", ".join(k for k, v in have.items() if v)}.'
+        )
     return torch.device(name)
 
 # %% ../nbs/00_core.ipynb #371c9377
 @contextmanager
-def one_thread(
-): # A context
-    "PyTorch on one thread: for a picture or two, several would mostly wait for each other, on a busy computer for seconds."
-    import torch; n = torch.get_num_threads(); torch.set_num_threads(1)
-    try: yield
-    finally: torch.set_num_threads(n)
+def one_thread():  # A context
+    """PyTorch on one thread: for a picture or two, several would mostly wait for each other, on a
+    busy computer for seconds.
+    """
+    import torch
+
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n)
 
 # %% ../nbs/00_core.ipynb #d9602ce6
-def narrow(
-): # A context
-    "BLAS on one thread: where products are narrow, or several of our own threads make them, its threads would mostly wait for each other."
+def narrow():  # A context
+    """BLAS on one thread: where products are narrow, or several of our own threads make them, its
+    threads would mostly wait for each other.
+    """
     from threadpoolctl import threadpool_limits
+
     return threadpool_limits(1)
 
+
 @contextmanager
-def untried(
-): # A context
-    "cuDNN takes the algorithms that it thinks best for a shape, without trying all of them: for a few batches, trying takes longer than it saves."
-    import torch; was = torch.backends.cudnn.benchmark; torch.backends.cudnn.benchmark = False
-    try: yield
-    finally: torch.backends.cudnn.benchmark = was
+def untried():  # A context
+    """cuDNN takes the algorithms that it thinks best for a shape, without trying all of them: for a
+    few batches, trying takes longer than it saves.
+    """
+    import torch
+
+    was = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = was
 
 # %% ../nbs/00_core.ipynb #a51e7b98
-_MMAP_MAX, _TRIM, _MMAP = -4, -1, -3 # parameters in glibc's malloc.h
+_MMAP_MAX, _TRIM, _MMAP = -4, -1, -3  # parameters in glibc's malloc.h
 _keeping, _lock = [0], threading.Lock()
 
+
 def _glibc():
-    "glibc's `mallopt` and `malloc_trim`, unless there is none or somebody has set its memory already."
-    if sys.platform != 'linux' or 'LD_PRELOAD' in os.environ or any(k == 'GLIBC_TUNABLES' or k.startswith('MALLOC_') for k in os.environ): return None
-    import ctypes; libc = ctypes.CDLL(None)
+    """glibc's `mallopt` and `malloc_trim`, unless there is none or somebody has set its memory
+    already.
+    """
+    if (
+        sys.platform != 'linux'
+        or 'LD_PRELOAD' in os.environ
+        or any(k == 'GLIBC_TUNABLES' or k.startswith('MALLOC_') for k in os.environ)
+    ):
+        return None
+    import ctypes
+
+    libc = ctypes.CDLL(None)
     return libc if hasattr(libc, 'gnu_get_libc_version') and hasattr(libc, 'mallopt') else None
 
+
 @contextmanager
-def pages_kept(
-): # A context; True where something was done
-    "Memory that the main thread frees stays with the process until the end of the block (mallopt(3)). Nothing happens where the C library is not glibc. Layers of hundreds of megabytes leave it in pieces: call `give_back` now and then, as training does."
+def pages_kept():  # A context; True where something was done
+    """Memory that the main thread frees stays with the process until the end of the block
+    (mallopt(3)). Nothing happens where the C library is not glibc. Layers of hundreds of
+    megabytes leave it in pieces: call `give_back` now and then, as training does.
+    """
     libc = _glibc()
     with _lock:
         _keeping[0] += 1
-        if libc and _keeping[0] == 1: libc.mallopt(_MMAP_MAX, 0); libc.mallopt(_TRIM, 2**31 - 1)
-    try: yield libc is not None
+        if libc and _keeping[0] == 1:
+            libc.mallopt(_MMAP_MAX, 0)
+            libc.mallopt(_TRIM, 2**31 - 1)
+    try:
+        yield libc is not None
     finally:
         with _lock:
             _keeping[0] -= 1
-            if libc and not _keeping[0]: libc.mallopt(_MMAP_MAX, 65_536); libc.mallopt(_MMAP, 32 << 20); libc.mallopt(_TRIM, 64 << 20); libc.malloc_trim(0) # what its own rule arrives at after one large block
+            if libc and not _keeping[0]:
+                libc.mallopt(_MMAP_MAX, 65_536)
+                libc.mallopt(_MMAP, 32 << 20)
+                libc.mallopt(_TRIM, 64 << 20)
+                libc.malloc_trim(0)  # what its own rule arrives at after one large block
 
 # %% ../nbs/00_core.ipynb #5768546b
 def resident(
-)->int|None: # Bytes of memory that this process holds; None where the system does not tell (only Linux does)
+    # Bytes of memory that this process holds; None where the system does not tell (only Linux does)
+) -> int | None:
     "What a process really occupies."
-    try: return int(Path('/proc/self/statm').read_text().split()[1])*os.sysconf('SC_PAGE_SIZE')
-    except (OSError, ValueError, IndexError, AttributeError): return None
+    try:
+        return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
 
-def give_back(
-)->None:
-    "Hand freed memory back to the system (malloc_trim(3)); other systems than Linux do it by themselves."
+
+def give_back() -> None:
+    """Hand freed memory back to the system (malloc_trim(3)); other systems than Linux do it by
+    themselves.
+    """
     import ctypes
-    try: ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError): pass
+
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):
+        pass
 
 # %% ../nbs/00_core.ipynb #91cc9239
-def cpu_has_bf16(
-)->bool: # True where matrix products run natively in bfloat16
-    "Whether this CPU computes in bfloat16 itself (AVX512-BF16, AMX); elsewhere bfloat16 is emulated and slow."
+def cpu_has_bf16() -> bool:  # True where matrix products run natively in bfloat16
+    """Whether this CPU computes in bfloat16 itself (AVX512-BF16, AMX); elsewhere bfloat16 is
+    emulated and slow.
+    """
     import torch
+
     ask = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
     return any(getattr(torch.cpu, name, bool)() for name in ask)
 
 # %% ../nbs/00_core.ipynb #cd68e2f4
-def versions(
-)->dict: # Package name → version, of what decides a result
+def versions() -> dict:  # Package name → version, of what decides a result
     "Versions of Python and of the packages that decide a result; nothing is imported to find them."
-    names, found = 'leukocls torch torchvision timm fastai fastcore scikit-learn numpy pandas pillow'.split(), {'python': '.'.join(map(str, sys.version_info[:3]))}
+    names, found = (
+        'leukocls torch torchvision timm fastai fastcore scikit-learn numpy pandas pillow'.split(),
+        {'python': '.'.join(map(str, sys.version_info[:3]))},
+    )
     for name in names:
-        try: found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError: found[name] = None
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
     return found
 
 # %% ../nbs/00_core.ipynb #37560faa
 def write_whole(
-    path:str|os.PathLike, # File to write; its folder is made if needed
-    content:str|bytes, # Text (as UTF-8) or bytes
-)->Path: # The file's path
-    "Write a file so that a reader never sees half of it: to a neighbour first, then moved into place."
-    path = Path(path); data = content.encode() if isinstance(content, str) else content
+    path: str | os.PathLike,  # File to write; its folder is made if needed
+    content: str | bytes,  # Text (as UTF-8) or bytes
+) -> Path:  # The file's path
+    """Write a file so that a reader never sees half of it: to a neighbour first, then moved into
+    place.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
     temp = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temp = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name[:40]}.')
-        with os.fdopen(handle, 'wb') as f: f.write(data); f.flush(); os.fsync(f.fileno())
-        os.chmod(temp, 0o644); os.replace(temp, path)
+        with os.fdopen(handle, 'wb') as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(temp, 0o644)
+        os.replace(temp, path)
     except OSError as e:
-        if temp: Path(temp).unlink(missing_ok=True)
-        raise RunError(f'Cannot write {path}: {e.strerror or e}. Free some space, or choose another folder with --out.') from e
+        if temp:
+            Path(temp).unlink(missing_ok=True)
+        raise RunError(
+            f'Cannot write {path}: {e.strerror or e}. Free some space, or choose another folder'
+            ' with --out.'
+        ) from e
     return path
 
 # %% ../nbs/00_core.ipynb #8ca1aec2
 def new_folder(
-    parent:str|os.PathLike, # Folder of all runs; made if needed
-    name:str, # Wanted name; a number is added if it is taken
-)->Path: # A folder that did not exist before
+    parent: str | os.PathLike,  # Folder of all runs; made if needed
+    name: str,  # Wanted name; a number is added if it is taken
+) -> Path:  # A folder that did not exist before
     "Make a new folder; one that exists is never reused, whatever is in it."
     parent = Path(parent)
     for n in range(1, 10_000):
-        path = parent/(name if n == 1 else f'{name}-{n}')
-        try: path.mkdir(parents=True); return path
+        path = parent / (name if n == 1 else f'{name}-{n}')
+        try:
+            path.mkdir(parents=True)
+            return path
         except FileExistsError:
-            if not parent.is_dir(): raise RunError(f'{parent} is a file, not a folder. Choose another folder with --out.') from None
-        except OSError as e: raise RunError(f'Cannot make a folder in {parent}: {e.strerror or e}. Choose another folder with --out.') from e
+            if not parent.is_dir():
+                raise RunError(
+                    f'{parent} is a file, not a folder. Choose another folder with --out.'
+                ) from None
+        except OSError as e:
+            raise RunError(
+                f'Cannot make a folder in {parent}: {e.strerror or e}. Choose another folder with'
+                ' --out.'
+            ) from e
     raise RunError(f'{parent} holds 9,999 folders named {name}. Choose another folder with --out.')
 
 # %% ../nbs/00_core.ipynb #898b144f
 def from_here(
-    path:str|os.PathLike, # Any path
-)->str: # Relative to the current folder where it lies below it, else absolute
+    path: str | os.PathLike,  # Any path
+) -> str:  # Relative to the current folder where it lies below it, else absolute
     "A path as somebody would write it here."
     path = os.path.abspath(path)
-    try: return os.path.relpath(path) if os.path.commonpath([path, os.getcwd()]) == os.getcwd() else path
-    except (ValueError, OSError): return path # another drive, or a folder that is gone
+    try:
+        return (
+            os.path.relpath(path)
+            if os.path.commonpath([path, os.getcwd()]) == os.getcwd()
+            else path
+        )
+    except (ValueError, OSError):
+        return path  # another drive, or a folder that is gone
 
 # %% ../nbs/00_core.ipynb #44fb32c8
 class Leaves:
-    "Mixin for callbacks with a method `leave` that puts a learner back as it was: called when the callback is taken out of the learner too."
+    """Mixin for callbacks with a method `leave` that puts a learner back as it was: called when the
+    callback is taken out of the learner too.
+    """
+
     @property
-    def learn(self): return vars(self).get('_learn')
+    def learn(self):
+        return vars(self).get('_learn')
+
     @learn.setter
     def learn(self, learn):
-        if learn is None: self.leave()
+        if learn is None:
+            self.leave()
         vars(self)['_learn'] = learn
 
 # %% ../nbs/00_core.ipynb #9764d648
 def cache_folder(
-    name:str, # What is kept there, such as 'features'
-)->Path|None: # The folder, or None where nothing can be kept
-    "A folder for what can be made again: `$LEUKOCLS_CACHE` (set it to `off` for none), else `leukocls` in the user's cache folder."
-    home = os.environ.get('LEUKOCLS_CACHE') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'leukocls'
-    if str(home).lower() == 'off': return None
-    folder = Path(home)/name
-    try: folder.mkdir(parents=True, exist_ok=True)
-    except OSError: return None
+    name: str,  # What is kept there, such as 'features'
+) -> Path | None:  # The folder, or None where nothing can be kept
+    """A folder for what can be made again: `$LEUKOCLS_CACHE` (set it to `off` for none), else
+    `leukocls` in the user's cache folder.
+    """
+    home = (
+        os.environ.get('LEUKOCLS_CACHE')
+        or Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'leukocls'
+    )
+    if str(home).lower() == 'off':
+        return None
+    folder = Path(home) / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
     return folder if os.access(folder, os.W_OK) else None
 
 # %% ../nbs/00_core.ipynb #998aaae5
 def bar(
-    total:int|None=None, # How many there are, if that is known
-    what:str='', # Said in front
-    show:bool=True, # False shows nothing
-    **kwargs # As in `tqdm`
-): # tqdm bar, counting images
-    "A bar with images/s and time left; in a log file, where it cannot move, a line every half minute."
+    total: int | None = None,  # How many there are, if that is known
+    what: str = '',  # Said in front
+    show: bool = True,  # False shows nothing
+    **kwargs,  # As in `tqdm`
+):  # tqdm bar, counting images
+    """A bar with images/s and time left; in a log file, where it cannot move, a line every half
+    minute.
+    """
     from tqdm.auto import tqdm
+
     alive = 'ipykernel' in sys.modules or bool(sys.stderr and sys.stderr.isatty())
-    return tqdm(total=total, desc=what, disable=not show or sys.stderr is None, **{'unit': ' images', 'leave': False, 'mininterval': .1 if alive else 30, **kwargs})
+    return tqdm(
+        total=total,
+        desc=what,
+        disable=not show or sys.stderr is None,
+        **{'unit': ' images', 'leave': False, 'mininterval': 0.1 if alive else 30, **kwargs},
+    )
 
 # %% ../nbs/00_core.ipynb #d69ee8f9
-_EXTRA = {'torch': 'train', 'torchvision': 'train', 'timm': 'train', 'fastai': 'train', 'onnxruntime': 'serve', 'openvino': 'serve', 'starlette': 'app', 'uvicorn': 'app'}
+_EXTRA = {
+    'torch': 'train',
+    'torchvision': 'train',
+    'timm': 'train',
+    'fastai': 'train',
+    'onnxruntime': 'serve',
+    'openvino': 'serve',
+    'starlette': 'app',
+    'uvicorn': 'app',
+}
+
 
 class PackageError(LeukoError, ImportError):
     "A package is missing that an extra of leukocls brings."
 
+
 def missing(
-    e:ModuleNotFoundError, # What Python said
-)->Exception: # `PackageError` that says what to install, or the same error if the package is none of ours
+    e: ModuleNotFoundError,  # What Python said
+    # `PackageError` that says what to install, or the same error if the package is none of ours
+) -> Exception:
     "Turn 'No module named torch' into what to do about it."
     name = (e.name or '').split('.')[0]
-    return PackageError(f'`{name}` is not installed. Install it with: pip install "leukocls[{_EXTRA[name]}]"') if name in _EXTRA else e
+    return (
+        PackageError(
+            f'`{name}` is not installed. Install it with: pip install "leukocls[{_EXTRA[name]}]"'
+        )
+        if name in _EXTRA
+        else e
+    )
 
 # %% ../nbs/00_core.ipynb #d4028ce6
-MOST_MEMBERS = 20 # networks of an ensemble
+MOST_MEMBERS = 20  # networks of an ensemble
+
 
 def split_weights(
-    weights, # 'imagenet', 'none', a folder or a file; of networks side by side one for each, joined by `+`
-)->list: # Of text
-    "The places that weights are named by; a path that exists is one place, whatever is in its name."
-    w = str(weights); return [w] if '+' not in w or Path(w).exists() else w.split('+')
+    # 'imagenet', 'none', a folder or a file; of networks side by side one for each, joined by `+`
+    weights,
+) -> list:  # Of text
+    """The places that weights are named by; a path that exists is one place, whatever is in its
+    name.
+    """
+    w = str(weights)
+    return [w] if '+' not in w or Path(w).exists() else w.split('+')
+
 
 def weights_folder(
-    arch:str, # timm name
-    folder, # A folder with config.json, or one that holds such folders; anything else is returned as it is
-)->Path: # The folder for this architecture
-    "Where an architecture's weights lie; a tag after a point decides only between several folders of one architecture."
-    base = lambda name: str(name).split('.')[0]; folder = Path(folder); own, broken = {}, folder
-    if not folder.is_dir() or (folder/'config.json').exists(): return folder
-    for d in sorted(d for d in folder.iterdir() if (d/'config.json').is_file()):
-        try: own[d] = str(json.loads((d/'config.json').read_text())['architecture'])
-        except (OSError, ValueError, LookupError, TypeError): broken = d
-    fits = [d for d, a in own.items() if a == str(arch)] or [d for d, a in own.items() if base(a) == base(arch)]
-    if own and not fits: raise ModelError(f'{folder} holds weights of {listed(sorted(set(own.values())), 8)}, not of `{arch}`. Put a folder with config.json and model.safetensors for it there.')
-    if len(fits) > 1: raise ModelError(f'{folder} holds several folders of weights for `{arch}`: {listed([d.name for d in fits], 8)}. Name one of them.')
-    return fits[0] if fits else broken # whoever reads it says what is wrong
-
+    arch: str,  # timm name
+    # A folder with config.json, or one that holds such folders; anything else is returned as it is
+    folder,
+) -> Path:  # The folder for this architecture
+    """Where an architecture's weights lie; a tag after a point decides only between several folders
+    of one architecture.
+    """
+    base = lambda name: str(name).split('.')[0]
+    folder = Path(folder)
+    own, broken = {}, folder
+    if not folder.is_dir() or (folder / 'config.json').exists():
+        return folder
+    for d in sorted(d for d in folder.iterdir() if (d / 'config.json').is_file()):
+        try:
+            own[d] = str(json.loads((d / 'config.json').read_text())['architecture'])
+        except (OSError, ValueError, LookupError, TypeError):
+            broken = d
+    fits = [d for d, a in own.items() if a == str(arch)] or [
+        d for d, a in own.items() if base(a) == base(arch)
+    ]
+    if own and not fits:
+        raise ModelError(
+            f'{folder} holds weights of {listed(sorted(set(own.values())), 8)}, not of `{arch}`.'
+            ' Put a folder with config.json and model.safetensors for it there.'
+        )
+    if len(fits) > 1:
+        raise ModelError(
+            f'{folder} holds several folders of weights for `{arch}`:'
+            f' {listed([d.name for d in fits], 8)}. Name one of them.'
+        )
+    return fits[0] if fits else broken  # whoever reads it says what is wrong
 
 # %% ../nbs/00_core.ipynb #718ab15a
 def late(
-    name:str, # 'module:function'
-): # The function
+    name: str,  # 'module:function'
+):  # The function
     "Look a function of a later module up when it is called, not when its module is imported."
     module, function = name.split(':')
-    try: return getattr(importlib.import_module(module), function)
-    except ModuleNotFoundError as e: raise missing(e) from e
+    try:
+        return getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as e:
+        raise missing(e) from e
+
 
 class Later:
     "A module that is imported when something of it is first used."
-    def __init__(self, name:str): self._name = name # As in `import`
-    def __getattr__(self, attribute): return late(f'{self._name}:{attribute}')
+
+    def __init__(self, name: str):  # As in `import`
+        self._name = name
+
+    def __getattr__(self, attribute):
+        return late(f'{self._name}:{attribute}')

@@ -27,92 +27,186 @@ from .memory import content_hashes
 def _check_layout(root, found, tops, kinds, depth):
     "Refuse the folders that would silently be read as something else."
     loose = [p for p, parts in found if len(parts) <= depth]
-    if loose: raise DataError(f'{len(loose):,} images lie outside any class folder: {listed(loose, 3)}. Move each into the folder of its class.{" Or did you mean the folder above, " + os.path.dirname(os.path.abspath(root)) + "?" if len(loose) == len(found) else ""}')
-    sides = [t for t in tops if re.match(r'(train|valid|test)(ing|ation)?([ _.-]|$)', t, re.IGNORECASE)]
+    if loose:
+        raise DataError(
+            f'{len(loose):,} images lie outside any class folder: {listed(loose, 3)}. Move each'
+            ' into the folder of its'
+            f' class.{" Or did you mean the folder above, " + os.path.dirname(os.path.abspath(root)) + "?" if len(loose) == len(found) else ""}'
+        )
+    sides = [
+        t for t in tops if re.match(r'(train|valid|test)(ing|ation)?([ _.-]|$)', t, re.IGNORECASE)
+    ]
     if depth == 0 and (kinds - {None} or sides):
-        raise DataError(f'{root} mixes split folders with others: {listed(sorted(tops), 10)}. Keep only train, valid and test there, or give the folder that holds the class folders.')
+        raise DataError(
+            f'{root} mixes split folders with others: {listed(sorted(tops), 10)}. Keep only train,'
+            ' valid and test there, or give the folder that holds the class folders.'
+        )
     below = {}
     for _, parts in found:
-        if depth == 0 and len(parts) > 1: below.setdefault(parts[0], set()).add(parts[1])
-    if len(tops) > 1 and len(below) == len(tops) and len({frozenset(s) for s in below.values()}) == 1 and len(next(iter(below.values()))) > 1:
-        raise DataError(f'{root} holds {len(tops)} data sets with the same classes: {listed(sorted(tops))}. Choose one, such as {os.path.join(root, sorted(tops)[0])}; if they are classes after all, give a CSV or a DataFrame.')
+        if depth == 0 and len(parts) > 1:
+            below.setdefault(parts[0], set()).add(parts[1])
+    if (
+        len(tops) > 1
+        and len(below) == len(tops)
+        and len({frozenset(s) for s in below.values()}) == 1
+        and len(next(iter(below.values()))) > 1
+    ):
+        raise DataError(
+            f'{root} holds {len(tops)} data sets with the same classes: {listed(sorted(tops))}.'
+            f' Choose one, such as {os.path.join(root, sorted(tops)[0])}; if they are classes after'
+            ' all, give a CSV or a DataFrame.'
+        )
     if len(tops) == 1 and depth == 0:
         inner = below.get(next(iter(tops)), ())
         hint = f' Did you mean {os.path.join(root, next(iter(tops)))}?' if len(inner) > 1 else ''
-        raise DataError(f'{root} holds one class only: {next(iter(tops))}. A classifier needs two or more.{hint}')
+        raise DataError(
+            f'{root} holds one class only: {next(iter(tops))}. A classifier needs two or'
+            f' more.{hint}'
+        )
 
 # %% ../nbs/11_data.ipynb #12eb011a
-SPLIT_NAMES = {'train': 'train', 'training': 'train', 'valid': 'valid', 'val': 'valid', 'validation': 'valid',
-               'test': 'test', 'testing': 'test'}
+SPLIT_NAMES = {
+    'train': 'train',
+    'training': 'train',
+    'valid': 'valid',
+    'val': 'valid',
+    'validation': 'valid',
+    'test': 'test',
+    'testing': 'test',
+}
+
 
 def _rows_of_folder(root):
     "Rows of a folder of class folders, or of split folders above class folders."
     ignored = Counter()
     found = list(scan_folder(root, ignored))
-    if ignored: print(f'Ignored {sum(ignored.values()):,} files that are no images: {listed(f"{n} {s}" for s, n in ignored.most_common())}.', file=sys.stderr)
-    if not found: raise DataError(f'{root} holds no images ({", ".join(IMAGE_SUFFIXES)}). Give a folder with one folder of images per class.')
+    if ignored:
+        print(
+            f'Ignored {sum(ignored.values()):,} files that are no images:'
+            f' {listed(f"{n} {s}" for s, n in ignored.most_common())}.',
+            file=sys.stderr,
+        )
+    if not found:
+        raise DataError(
+            f'{root} holds no images ({", ".join(IMAGE_SUFFIXES)}). Give a folder with one folder'
+            ' of images per class.'
+        )
     tops = {parts[0] if parts else '' for _, parts in found}
     kinds = {SPLIT_NAMES.get(t.casefold()) for t in tops}
     folds = all(re.fullmatch(r'fold[ _-]?\d+', t, re.IGNORECASE) for t in tops)
     depth = 1 if folds or (kinds <= {'train', 'valid', 'test'} and 'train' in kinds) else 0
     _check_layout(root, found, tops, kinds, depth)
-    return pd.DataFrame({'path': [os.path.abspath(p) for p, _ in found], 'label': [parts[depth] for _, parts in found],
-                         'split': [SPLIT_NAMES[parts[0].casefold()] if depth and not folds else pd.NA for _, parts in found]})
+    return pd.DataFrame(
+        {
+            'path': [os.path.abspath(p) for p, _ in found],
+            'label': [parts[depth] for _, parts in found],
+            'split': [
+                SPLIT_NAMES[parts[0].casefold()] if depth and not folds else pd.NA
+                for _, parts in found
+            ],
+        }
+    )
 
 # %% ../nbs/11_data.ipynb #cc9e1dce
-COLUMN_NAMES = dict(path='path file filename filepath filepaths file_path image image_path img'.split(),
-                    label='label labels class class_name target diagnosis category'.split(),
-                    patient='patient patient_id subject subject_id case'.split(), source='source site hospital'.split(),
-                    split='split fold_name set'.split())
+COLUMN_NAMES = dict(
+    path='path file filename filepath filepaths file_path image image_path img'.split(),
+    label='label labels class class_name target diagnosis category'.split(),
+    patient='patient patient_id subject subject_id case'.split(),
+    source='source site hospital'.split(),
+    split='split fold_name set'.split(),
+)
+
 
 def _rename(frame, where):
     "Rename the usual column names to ours; two candidates for one column are the user's choice."
     names, missing = {}, []
     for ours, usual in COLUMN_NAMES.items():
-        if ours in frame: continue
+        if ours in frame:
+            continue
         there = [c for c in frame.columns if str(c).strip().casefold() in usual]
-        if len(there) > 1: raise DataError(f'{where}: which column is `{ours}`: {", ".join(there)}? Rename it to `{ours}`.')
-        if there: names[there[0]] = ours
-        elif ours in ('path', 'label'): missing.append(ours)
-    if missing: raise DataError(f'{where} has no column {" and no column ".join(f"`{m}`" for m in missing)}, only: {listed(frame.columns, 12)}. Rename yours.')
+        if len(there) > 1:
+            raise DataError(
+                f'{where}: which column is `{ours}`: {", ".join(there)}? Rename it to `{ours}`.'
+            )
+        if there:
+            names[there[0]] = ours
+        elif ours in ('path', 'label'):
+            missing.append(ours)
+    if missing:
+        raise DataError(
+            f'{where} has no column {" and no column ".join(f"`{m}`" for m in missing)}, only:'
+            f' {listed(frame.columns, 12)}. Rename yours.'
+        )
     return frame.rename(columns=names)
 
 # %% ../nbs/11_data.ipynb #8515fc6b
 def read_text_table(
-    file, # CSV file; comma, semicolon or tab, UTF-8 or Latin-1
-)->pd.DataFrame: # Columns of text, NaN where empty
+    file,  # CSV file; comma, semicolon or tab, UTF-8 or Latin-1
+) -> pd.DataFrame:  # Columns of text, NaN where empty
     "A CSV as text: nothing is taken for a number."
-    try: head = open(file, 'rb').read(4096)
-    except OSError as e: raise DataError(f'Cannot read {file}: {e.strerror}. Check the name and the folder.') from None
+    try:
+        head = open(file, 'rb').read(4096)
+    except OSError as e:
+        raise DataError(
+            f'Cannot read {file}: {e.strerror}. Check the name and the folder.'
+        ) from None
     line = head.splitlines()[0] if head.strip() else b''
     sep = max(',;\t', key=lambda c: line.count(c.encode()))
     for encoding in ('utf-8-sig', 'latin-1'):
-        try: return pd.read_csv(file, sep=sep, dtype=str, encoding=encoding)
-        except UnicodeDecodeError: pass
-        except (pd.errors.ParserError, pd.errors.EmptyDataError) as e: raise DataError(f'{file} is not a CSV table: {str(e).strip()}. Save it as CSV with a first line of column names.') from None
+        try:
+            return pd.read_csv(file, sep=sep, dtype=str, encoding=encoding)
+        except UnicodeDecodeError:
+            pass
+        except (pd.errors.ParserError, pd.errors.EmptyDataError) as e:
+            raise DataError(
+                f'{file} is not a CSV table: {str(e).strip()}. Save it as CSV with a first line of'
+                ' column names.'
+            ) from None
+
 
 def _as_text(column):
     "Values as stripped text, NA where missing or empty; 3.0 becomes 3."
+
     def one(v):
-        if v is None or v is pd.NA or v != v: return pd.NA
+        if v is None or v is pd.NA or v != v:
+            return pd.NA
         v = int(v) if isinstance(v, (float, np.floating)) and v == int(v) else v
         return str(v).strip() or pd.NA
-    try: return pd.array([one(v) for v in column], dtype='string')
-    except UnicodeEncodeError as e: raise DataError(f'A name is no text: {e.object[:200]!r} (its bytes are not UTF-8). Rename the file, or the folder.') from None
+
+    try:
+        return pd.array([one(v) for v in column], dtype='string')
+    except UnicodeEncodeError as e:
+        raise DataError(
+            f'A name is no text: {e.object[:200]!r} (its bytes are not UTF-8). Rename the file, or'
+            ' the folder.'
+        ) from None
 
 # %% ../nbs/11_data.ipynb #f7a44bda
 def _fill_patients(table, patient, on_error):
-    "Fill the column `patient` from a card, a column or a pattern; from the names by itself, if all are a known data set's."
-    if patient is None and table.patient.isna().all() and (known := names_of_card(table.path.dropna(), 1)):
-        patient = known; print(f'Patients are read from the names, as in {known.title}.', file=sys.stderr)
+    """Fill the column `patient` from a card, a column or a pattern; from the names by itself, if
+    all are a known data set's.
+    """
+    if (
+        patient is None
+        and table.patient.isna().all()
+        and (known := names_of_card(table.path.dropna(), 1))
+    ):
+        patient = known
+        print(f'Patients are read from the names, as in {known.title}.', file=sys.stderr)
     pattern = patient.pattern if isinstance(patient, DatasetCard) else patient
-    if pattern in table: table['patient'] = _as_text(table[pattern]); return table
-    if pattern is None: return table
+    if pattern in table:
+        table['patient'] = _as_text(table[pattern])
+        return table
+    if pattern is None:
+        return table
     table['patient'] = patients_of(table.path, pattern)
     lost = table.path[table.patient.isna()]
     if len(lost) and on_error == 'raise':
-        raise DataError(f'No patient in {len(lost):,} of {len(table):,} names: {listed(map(os.path.basename, lost), 3)}. '
-                        f'Correct patient={pattern!r}, or pass on_error="skip" to leave them out.')
+        raise DataError(
+            f'No patient in {len(lost):,} of {len(table):,} names:'
+            f' {listed(map(os.path.basename, lost), 3)}. Correct patient={pattern!r}, or pass'
+            ' on_error="skip" to leave them out.'
+        )
     return table[table.patient.notna()]
 
 # %% ../nbs/11_data.ipynb #3b70f505
@@ -122,124 +216,240 @@ def _problems(table):
     out = [('have no label', table.index[label.isna()])]
     twice = table.path.duplicated(keep=False)
     torn = table[twice].groupby('path').label.nunique(dropna=False) > 1
-    out.append(('are listed twice with different labels', table.index[table.path.isin(torn.index[torn])]))
-    out.append(('are listed more than once', table.index[table.path.duplicated() & ~table.path.isin(torn.index[torn])]))
+    out.append(
+        ('are listed twice with different labels', table.index[table.path.isin(torn.index[torn])])
+    )
+    out.append(
+        (
+            'are listed more than once',
+            table.index[table.path.duplicated() & ~table.path.isin(torn.index[torn])],
+        )
+    )
     folded = Counter(str(k).casefold() for k in label.dropna().unique())
     twins = sorted(str(k) for k in label.dropna().unique() if folded[str(k).casefold()] > 1)
-    if twins: raise DataError(f'Labels differ only in case: {", ".join(twins)}. Rename them so that each class has one name.')
+    if twins:
+        raise DataError(
+            f'Labels differ only in case: {", ".join(twins)}. Rename them so that each class has'
+            ' one name.'
+        )
     if 'split' in table:
         odd = table.split.dropna()[lambda s: ~s.isin(['train', 'valid', 'test'])]
-        out.append((f'have an unknown split ({listed(odd.unique(), 3)}; known are train, valid, test)', odd.index))
+        out.append(
+            (
+                f'have an unknown split ({listed(odd.unique(), 3)}; known are train, valid, test)',
+                odd.index,
+            )
+        )
     return [(why, rows) for why, rows in out if len(rows)]
 
 # %% ../nbs/11_data.ipynb #4ba110f2
 def _settle(table, problems, on_error):
-    "Raise with every problem at once, or leave the rows out and remember why (`table.attrs['skipped']`)."
+    """Raise with every problem at once, or leave the rows out and remember why
+    (`table.attrs['skipped']`).
+    """
     if problems and on_error != 'skip':
-        said = [f'{len(rows):,} of {len(table):,} images {why}: {listed(table.path[rows], 3)}.' for why, rows in problems]
-        raise DataError(' '.join(said) + ' Correct them, or pass on_error="skip" to leave them out.')
+        said = [
+            f'{len(rows):,} of {len(table):,} images {why}: {listed(table.path[rows], 3)}.'
+            for why, rows in problems
+        ]
+        raise DataError(
+            ' '.join(said) + ' Correct them, or pass on_error="skip" to leave them out.'
+        )
     skipped = {table.path[i]: why for why, rows in problems for i in rows}
     out = table.drop(index=[i for _, rows in problems for i in rows]).reset_index(drop=True)
     out.attrs = {**table.attrs, 'skipped': {**table.attrs.get('skipped', {}), **skipped}}
-    if skipped: print(f'Left out {len(skipped):,} images: {listed((f"{os.path.basename(p)} ({w})" for p, w in skipped.items()), 3)}.', file=sys.stderr)
+    if skipped:
+        print(
+            f'Left out {len(skipped):,} images:'
+            f' {listed((f"{os.path.basename(p)} ({w})" for p, w in skipped.items()), 3)}.',
+            file=sys.stderr,
+        )
     return out
 
 # %% ../nbs/11_data.ipynb #c457841e
 def _check_classes(table):
     "A classifier needs two classes with two images each."
     counts = table.label.value_counts()
-    if len(counts) < 2: raise DataError(f'Only one class: {listed(counts.index)}. A classifier needs two or more.' if len(counts) else 'The table has no rows. Check the path, or what was skipped.')
+    if len(counts) < 2:
+        raise DataError(
+            f'Only one class: {listed(counts.index)}. A classifier needs two or more.'
+            if len(counts)
+            else 'The table has no rows. Check the path, or what was skipped.'
+        )
     few = counts[counts < 2]
-    if len(few): raise DataError(f'Class {listed(f"`{c}`" for c in few.index)} has one image only: it cannot be both learned and tested. Add images or remove the class.')
+    if len(few):
+        raise DataError(
+            f'Class {listed(f"`{c}`" for c in few.index)} has one image only: it cannot be both'
+            ' learned and tested. Add images or remove the class.'
+        )
     return table
+
 
 def _columns(table):
     "The five columns of the contract first, as text; others kept behind."
-    for c in COLUMN_NAMES: table[c] = _as_text(table[c]) if c in table else pd.array([pd.NA]*len(table), dtype='string')
+    for c in COLUMN_NAMES:
+        table[c] = (
+            _as_text(table[c]) if c in table else pd.array([pd.NA] * len(table), dtype='string')
+        )
     return table[[*COLUMN_NAMES, *(c for c in table.columns if c not in COLUMN_NAMES)]]
 
 # %% ../nbs/11_data.ipynb #ee69dc18
 def has_groups(
-    table:pd.DataFrame, # From `read_table`
-)->bool: # False for a column `group` of words, such as the arms of a study
+    table: pd.DataFrame,  # From `read_table`
+) -> bool:  # False for a column `group` of words, such as the arms of a study
     "Whether the column `group` can be one of near-duplicates: whole numbers, one for each image."
     return 'group' in table and pd.to_numeric(table.group, errors='coerce').mod(1).eq(0).all()
 
+
 def _own_group(table):
     "A column `group` that means something else gets another name."
-    if 'group' not in table or has_groups(table): return table
-    print('The column `group` holds no whole numbers, so it is not one of near-duplicates; it is kept as `own_group`.', file=sys.stderr)
+    if 'group' not in table or has_groups(table):
+        return table
+    print(
+        'The column `group` holds no whole numbers, so it is not one of near-duplicates; it is kept'
+        ' as `own_group`.',
+        file=sys.stderr,
+    )
     return table.rename(columns={'group': 'own_group'})
 
 # %% ../nbs/11_data.ipynb #49d6dd6f
 def read_table(
-    data:str|os.PathLike|pd.DataFrame, # Folder of class folders (or of train/valid/test above them), CSV file, or DataFrame
-    patient:str|DatasetCard|None=None, # Column, regular expression with one group, or card that tells the patient
-    root:str|os.PathLike|None=None, # Folder that relative paths start from (default: the CSV file's, or the current one)
-    on_error:str='raise', # 'raise' names everything wrong; 'skip' leaves those rows out and remembers them
-)->pd.DataFrame: # One row per image: `path` (absolute), `label`, `patient`, `source`, `split`, then any others
-    "Read a data set into the one table that everything else starts from; pixels are not opened yet."
-    if on_error not in ('raise', 'skip'): raise DataError(f'on_error={on_error!r} is not known. Use "raise" or "skip".')
-    if isinstance(data, pd.DataFrame): table, where = data.copy(), 'The DataFrame'
-    elif os.path.isdir(data): table, where = _rows_of_folder(data), str(data)
-    elif not os.path.exists(data): raise DataError(f'{data} does not exist. Give a folder of class folders, a CSV file or a DataFrame.')
-    else: table, where, root = read_text_table(data), str(data), root or Path(data).parent
+    # Folder of class folders (or of train/valid/test above them), CSV file, or DataFrame
+    data: str | os.PathLike | pd.DataFrame,
+    # Column, regular expression with one group, or card that tells the patient
+    patient: str | DatasetCard | None = None,
+    # Folder that relative paths start from (default: the CSV file's, or the current one)
+    root: str | os.PathLike | None = None,
+    # 'raise' names everything wrong; 'skip' leaves those rows out and remembers them
+    on_error: str = 'raise',
+    # One row per image: `path` (absolute), `label`, `patient`, `source`, `split`, then any others
+) -> pd.DataFrame:
+    """Read a data set into the one table that everything else starts from; pixels are not opened
+    yet.
+    """
+    if on_error not in ('raise', 'skip'):
+        raise DataError(f'on_error={on_error!r} is not known. Use "raise" or "skip".')
+    if isinstance(data, pd.DataFrame):
+        table, where = data.copy(), 'The DataFrame'
+    elif os.path.isdir(data):
+        table, where = _rows_of_folder(data), str(data)
+    elif not os.path.exists(data):
+        raise DataError(
+            f'{data} does not exist. Give a folder of class folders, a CSV file or a DataFrame.'
+        )
+    else:
+        table, where, root = read_text_table(data), str(data), root or Path(data).parent
     table = _columns(_rename(table.reset_index(drop=True), where))
-    if table.path.isna().any(): table = _settle(table, [('have no path', table.index[table.path.isna()])], on_error)
-    table['path'] = pd.array([os.path.abspath(os.path.join(root or '', p)) for p in table.path], dtype='string')
-    table['split'] = table.split.str.lower().map(lambda s: SPLIT_NAMES.get(s, s), na_action='ignore').astype('string')
+    if table.path.isna().any():
+        table = _settle(table, [('have no path', table.index[table.path.isna()])], on_error)
+    table['path'] = pd.array(
+        [os.path.abspath(os.path.join(root or '', p)) for p in table.path], dtype='string'
+    )
+    table['split'] = (
+        table.split.str.lower()
+        .map(lambda s: SPLIT_NAMES.get(s, s), na_action='ignore')
+        .astype('string')
+    )
     table = _fill_patients(table, patient, on_error).reset_index(drop=True)
     problems = _problems(table)
-    if not os.path.isdir(str(data)) and 'sha256' not in table: problems += _absent(table)
-    return _own_group(_check_classes(_settle(table, problems, on_error))).sort_values('path', ignore_index=True)
+    if not os.path.isdir(str(data)) and 'sha256' not in table:
+        problems += _absent(table)
+    return _own_group(_check_classes(_settle(table, problems, on_error))).sort_values(
+        'path', ignore_index=True
+    )
 
 # %% ../nbs/11_data.ipynb #0e3b1ff6
 def _absent(table):
     "Rows whose file is not there; each folder is listed once instead of asking for each file."
     there = {}
+
     def exists(p):
         folder, name = os.path.split(p)
         if folder not in there:
-            try: there[folder] = set(os.listdir(folder))
-            except OSError: there[folder] = ()
+            try:
+                there[folder] = set(os.listdir(folder))
+            except OSError:
+                there[folder] = ()
         return name in there[folder]
+
     lost = table.index[[not exists(p) for p in table.path]]
     return [('do not exist', lost)] if len(lost) else []
 
 # %% ../nbs/11_data.ipynb #99d920d4
 def check_images(
-    table:pd.DataFrame, # From `read_table`
-    on_error:str='raise', # 'raise' names every bad file; 'skip' leaves them out and remembers them
-    workers:int|None=None, # Threads; by default two per core
-)->pd.DataFrame: # The table, without bad files if they are skipped
-    "Open every image once; unreadable, empty, truncated and foreign files are named all at once. What was whole once is not opened again."
+    table: pd.DataFrame,  # From `read_table`
+    # 'raise' names every bad file; 'skip' leaves them out and remembers them
+    on_error: str = 'raise',
+    workers: int | None = None,  # Threads; by default two per core
+) -> pd.DataFrame:  # The table, without bad files if they are skipped
+    """Open every image once; unreadable, empty, truncated and foreign files are named all at once.
+    What was whole once is not opened again.
+    """
+
     def problem(path):
-        try: open_cell(path)
-        except DataError as e: return str(e).removeprefix(f'{path}: ').split('. ')[0]
+        try:
+            open_cell(path)
+        except DataError as e:
+            return str(e).removeprefix(f'{path}: ').split('. ')[0]
+
     whole = readable_images()
-    try: hashes = content_hashes(table.path); new = ~whole.get(hashes)[1]
-    except DataError: hashes, new = None, np.ones(len(table), bool) # a file is missing: opening it says so
-    with ThreadPoolExecutor(workers or 2*(os.cpu_count() or 1)) as pool:
-        found = list(bar(int(new.sum()), 'checking', new.sum() >= 5000, iterable=pool.map(problem, table.path[new])))
-    said = np.full(len(table), None, object); said[new] = found; good = new & np.equal(said, None)
-    if hashes is not None: whole.put(hashes[good], np.zeros((good.sum(), 0)))
-    if not any(said): return table
+    try:
+        hashes = content_hashes(table.path)
+        new = ~whole.get(hashes)[1]
+    except DataError:
+        hashes, new = None, np.ones(len(table), bool)  # a file is missing: opening it says so
+    with ThreadPoolExecutor(workers or 2 * (os.cpu_count() or 1)) as pool:
+        found = list(
+            bar(
+                int(new.sum()),
+                'checking',
+                new.sum() >= 5000,
+                iterable=pool.map(problem, table.path[new]),
+            )
+        )
+    said = np.full(len(table), None, object)
+    said[new] = found
+    good = new & np.equal(said, None)
+    if hashes is not None:
+        whole.put(hashes[good], np.zeros((good.sum(), 0)))
+    if not any(said):
+        return table
     bad = [i for i, s in zip(table.index, said) if s]
-    if on_error == 'skip': return _check_classes(_settle(table, [(said[table.index.get_loc(i)], [i]) for i in bad], 'skip'))
-    names = listed((f'{os.path.join(*Path(table.path[i]).parts[-2:])} ({said[table.index.get_loc(i)]})' for i in bad), 50)
-    raise DataError(f'{len(bad):,} of {len(table):,} images cannot be read: {names}. Remove them, or pass on_error="skip".')
+    if on_error == 'skip':
+        return _check_classes(
+            _settle(table, [(said[table.index.get_loc(i)], [i]) for i in bad], 'skip')
+        )
+    names = listed(
+        (
+            f'{os.path.join(*Path(table.path[i]).parts[-2:])} ({said[table.index.get_loc(i)]})'
+            for i in bad
+        ),
+        50,
+    )
+    raise DataError(
+        f'{len(bad):,} of {len(table):,} images cannot be read: {names}. Remove them, or pass'
+        ' on_error="skip".'
+    )
 
 # %% ../nbs/11_data.ipynb #2509a882
 def fingerprint(
-    table:pd.DataFrame, # From `read_table`
-)->str: # 16 hexadecimal digits
-    "A short name for exactly these names and contents of files, labels, patients and sides, whatever folder they lie in."
+    table: pd.DataFrame,  # From `read_table`
+) -> str:  # 16 hexadecimal digits
+    """A short name for exactly these names and contents of files, labels, patients and sides,
+    whatever folder they lie in.
+    """
     root = os.path.commonpath([*map(os.path.dirname, table.path)]) if len(table) else ''
-    there = [os.path.isfile(p) for p in table.path]; known = iter(content_hashes(table.path[there])); name = [next(known).tobytes().hex() if t else 'gone' for t in there]
-    rows = sorted(f'{os.path.relpath(p, root)}|{h}|{l}|{q}|{s}' for p, h, l, q, s in zip(table.path, name, table.label, table.patient, table.split))
+    there = [os.path.isfile(p) for p in table.path]
+    known = iter(content_hashes(table.path[there]))
+    name = [next(known).tobytes().hex() if t else 'gone' for t in there]
+    rows = sorted(
+        f'{os.path.relpath(p, root)}|{h}|{l}|{q}|{s}'
+        for p, h, l, q, s in zip(table.path, name, table.label, table.patient, table.split)
+    )
     return hashlib.sha256('\n'.join(rows).encode()).hexdigest()[:16]
 
 # %% ../nbs/11_data.ipynb #a8b0bfd4
 def __getattr__(name):
-    if name in ('CellDataLoaders', 'LabelOf'): return late(f'leukocls.loaders:{name}')
+    if name in ('CellDataLoaders', 'LabelOf'):
+        return late(f'leukocls.loaders:{name}')
     raise AttributeError(f'module `leukocls.data` has no attribute `{name}`')

@@ -11,40 +11,76 @@ import numpy as np
 from .core import DataError, listed
 
 # %% ../nbs/03_decide.ipynb #ca7be0ab
-LEAST = 1e-12 # a probability of 0 would have no logarithm
+LEAST = 1e-12  # a probability of 0 would have no logarithm
+
 
 def tempered(
-    p:np.ndarray, # (N, C) probabilities
-    T:float, # Above 0; 1 changes nothing, more makes the model more modest
-)->np.ndarray: # (N, C) probabilities, in the same order within each row
+    p: np.ndarray,  # (N, C) probabilities
+    T: float,  # Above 0; 1 changes nothing, more makes the model more modest
+) -> np.ndarray:  # (N, C) probabilities, in the same order within each row
     "Probabilities at another temperature (Guo et al. 2017): softmax of log p / T."
     p = np.asarray(p, float)
-    if T == 1: return p
-    z = np.log(np.clip(p, LEAST, 1))/T; e = np.exp(z - z.max(1, keepdims=True)); return e/e.sum(1, keepdims=True)
+    if T == 1:
+        return p
+    z = np.log(np.clip(p, LEAST, 1)) / T
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
 
 # %% ../nbs/03_decide.ipynb #de308882
 def in_sets(
-    p:np.ndarray, # (N, C) probabilities, before any temperature
-    thresholds:dict, # Class → the most that 1 − p may be; None: always in the set
-    classes, # Names of the columns
-)->np.ndarray: # (N, C) bool: True where the class cannot be excluded
-    "Conformal sets: the classes that are not too improbable for what they usually are (Vovk et al. 2005)."
-    if set(thresholds) != set(classes): raise DataError(f'Thresholds are for {listed(thresholds, 20)}, probabilities for {listed(classes, 20)}. Use what was fitted for this model.')
-    return 1 - np.asarray(p, float) <= np.array([np.inf if thresholds[c] is None else thresholds[c] for c in classes])
+    p: np.ndarray,  # (N, C) probabilities, before any temperature
+    thresholds: dict,  # Class → the most that 1 − p may be; None: always in the set
+    classes,  # Names of the columns
+) -> np.ndarray:  # (N, C) bool: True where the class cannot be excluded
+    """Conformal sets: the classes that are not too improbable for what they usually are (Vovk et
+    al. 2005).
+    """
+    if set(thresholds) != set(classes):
+        raise DataError(
+            f'Thresholds are for {listed(thresholds, 20)}, probabilities for {listed(classes, 20)}.'
+            ' Use what was fitted for this model.'
+        )
+    return 1 - np.asarray(p, float) <= np.array(
+        [np.inf if thresholds[c] is None else thresholds[c] for c in classes]
+    )
 
 # %% ../nbs/03_decide.ipynb #f1a807c6
-UNSURE, SEVERAL, NONE, OTHER, TOO_FEW = ('less sure than this model must be to answer alone', 'more than one class is possible', 'no class fits as it should',
-    'another class fits better than the most probable one', 'too few images were kept apart to promise anything about any image')
+UNSURE, SEVERAL, NONE, OTHER, TOO_FEW = (
+    'less sure than this model must be to answer alone',
+    'more than one class is possible',
+    'no class fits as it should',
+    'another class fits better than the most probable one',
+    'too few images were kept apart to promise anything about any image',
+)
+
 
 def decide(
-    p:np.ndarray, # (N, C) probabilities as the network gives them
-    classes, # Names of the columns
-    calibration:dict|None, # As in calibration.json; None, or one with a `note` instead of numbers: never calibrated
-)->tuple: # (probabilities (N, C) that mean what they say, lists of classes or None, why an expert should look: N texts, '' where none need)
+    p: np.ndarray,  # (N, C) probabilities as the network gives them
+    classes,  # Names of the columns
+    # As in calibration.json; None, or one with a `note` instead of numbers: never calibrated
+    calibration: dict | None,
+    # (probabilities (N, C) that mean what they say, lists of classes or None, why an expert should
+    # look: N texts, '' where none need)
+) -> tuple:
     "What a calibrated model says about each image."
     p, classes = np.asarray(p, float), list(classes)
-    if not calibration or 'temperature' not in calibration: return p, [None]*len(p), ['']*len(p)
-    inside = in_sets(p, calibration['conformal']['thresholds'], classes); sets = [[c for c, i in zip(classes, row) if i] for row in inside]; line = calibration['refer']['threshold']
-    one = lambda s, row: TOO_FEW if line is None else SEVERAL if len(s) > 1 else NONE if not s else OTHER if s[0] != classes[row.argmax()] else UNSURE if row.max() < line else ''
+    if not calibration or 'temperature' not in calibration:
+        return p, [None] * len(p), [''] * len(p)
+    inside = in_sets(p, calibration['conformal']['thresholds'], classes)
+    sets = [[c for c, i in zip(classes, row) if i] for row in inside]
+    line = calibration['refer']['threshold']
+    one = lambda s, row: (
+        TOO_FEW
+        if line is None
+        else SEVERAL
+        if len(s) > 1
+        else NONE
+        if not s
+        else OTHER
+        if s[0] != classes[row.argmax()]
+        else UNSURE
+        if row.max() < line
+        else ''
+    )
     why = [one(s, row) for s, row in zip(sets, p)]
     return tempered(p, calibration['temperature']), sets, why

@@ -17,161 +17,305 @@ import numpy as np
 import pandas as pd
 
 from .core import DataError, bar, narrow
-from .align import SIDE, Prepared, grey_of, maps, polar_grid, same_picture, something, spectrum, standard, warp
+from leukocls.align import (
+    SIDE,
+    Prepared,
+    grey_of,
+    maps,
+    polar_grid,
+    same_picture,
+    something,
+    spectrum,
+    standard,
+    warp,
+)
 from .images import Pixels, read_batches
 from .looks import Looks, look
 from .memory import content_hashes, kept
 
 # %% ../nbs/08_duplicates.ipynb #9eca0cc3
-_GRID = polar_grid(SIDE, 2, 24, 16, 32); _RANKS = (np.linspace(.02, .98, 9)*(SIDE*SIDE/4 - 1)).astype(int)
+_GRID = polar_grid(SIDE, 2, 24, 16, 32)
+_RANKS = (np.linspace(0.02, 0.98, 9) * (SIDE * SIDE / 4 - 1)).astype(int)
+
 
 def _rings(g):
-    A = np.abs(np.fft.rfft(spectrum(g, SIDE, _GRID), axis=2))[:, :, :5]/32
-    A[:, :, 0] -= A[:, :, 0].mean(1, keepdims=True); A[:, :, 1:] *= 2; return A.reshape(len(g), -1)
+    A = np.abs(np.fft.rfft(spectrum(g, SIDE, _GRID), axis=2))[:, :, :5] / 32
+    A[:, :, 0] -= A[:, :, 0].mean(1, keepdims=True)
+    A[:, :, 1:] *= 2
+    return A.reshape(len(g), -1)
+
 
 def _colours(G):
-    G = G[:, ::2, ::2].reshape(len(G), -1, 3); q = np.sort(G, axis=1)[:, _RANKS].reshape(len(G), -1); c = np.matmul(G.transpose(0, 2, 1), G)/G.shape[1]
-    return np.concatenate([q, 3*c[:, [0, 0, 1], [1, 2, 2]]], 1)
+    G = G[:, ::2, ::2].reshape(len(G), -1, 3)
+    q = np.sort(G, axis=1)[:, _RANKS].reshape(len(G), -1)
+    c = np.matmul(G.transpose(0, 2, 1), G) / G.shape[1]
+    return np.concatenate([q, 3 * c[:, [0, 0, 1], [1, 2, 2]]], 1)
+
 
 def describe(
-    x:np.ndarray, # (N, 64, 64, 3) uint8
-)->np.ndarray: # (N, 190) float32
+    x: np.ndarray,  # (N, 64, 64, 3) uint8
+) -> np.ndarray:  # (N, 190) float32
     "Numbers that copying hardly changes."
-    G = standard(x); return np.concatenate([_rings(grey_of(G)), _rings(G[..., 0] - G[..., 2]), .5*_colours(G)], 1).astype('float32')
+    G = standard(x)
+    return np.concatenate(
+        [_rings(grey_of(G)), _rings(G[..., 0] - G[..., 2]), 0.5 * _colours(G)], 1
+    ).astype('float32')
 
 # %% ../nbs/08_duplicates.ipynb #74db45c8
 def alter(
-    x:np.ndarray, # (N, 128, 128, 3) uint8
-    rng, # NumPy random generator
-    turn:float=15, # Degrees, either way
-    scale:float=.1, # Share, either way
-    shift:float=.1, # Share of the side, either way
-    light:bool=False, # Change brightness, contrast and colour too, and add noise
-)->np.ndarray: # (N, 64, 64, 3) uint8
+    x: np.ndarray,  # (N, 128, 128, 3) uint8
+    rng,  # NumPy random generator
+    turn: float = 15,  # Degrees, either way
+    scale: float = 0.1,  # Share, either way
+    shift: float = 0.1,  # Share of the side, either way
+    light: bool = False,  # Change brightness, contrast and colour too, and add noise
+) -> np.ndarray:  # (N, 64, 64, 3) uint8
     "Random copies: turned, scaled, shifted and sheared, as augmentation does."
-    n = len(x); A = maps(np.deg2rad(rng.uniform(-turn, turn, n)), rng.uniform(1 - scale, 1 + scale, n)); A[:, :, 2] = rng.uniform(-shift, shift, (n, 2))*SIDE
-    A[:, :, 1] += np.tan(np.deg2rad(rng.uniform(-5, 5, n)*(turn > 0)))[:, None]*A[:, :, 0]
-    y, inside = warp(x, A); y *= inside[..., None]
+    n = len(x)
+    A = maps(np.deg2rad(rng.uniform(-turn, turn, n)), rng.uniform(1 - scale, 1 + scale, n))
+    A[:, :, 2] = rng.uniform(-shift, shift, (n, 2)) * SIDE
+    A[:, :, 1] += np.tan(np.deg2rad(rng.uniform(-5, 5, n) * (turn > 0)))[:, None] * A[:, :, 0]
+    y, inside = warp(x, A)
+    y *= inside[..., None]
     if light:
-        u = lambda low, high, *s: rng.uniform(low, high, (n, 1, 1, *(s or (1,)))).astype('float32'); there = ((y[..., 0] > 0) | (y[..., 1] > 0) | (y[..., 2] > 0))[..., None]
-        y = (((y - 128)*u(.8, 1.3) + 128 + u(-15, 15))*u(.85, 1.15, 3)*u(.8, 1.2) + rng.normal(0, 10, y.shape).astype('float32'))*there
-    y = np.clip(y, 0, 255); return ((y[:, ::2, ::2] + y[:, ::2, 1::2] + y[:, 1::2, ::2] + y[:, 1::2, 1::2])/4).astype('uint8')
+        u = lambda low, high, *s: rng.uniform(low, high, (n, 1, 1, *(s or (1,)))).astype('float32')
+        there = ((y[..., 0] > 0) | (y[..., 1] > 0) | (y[..., 2] > 0))[..., None]
+        y = (
+            ((y - 128) * u(0.8, 1.3) + 128 + u(-15, 15)) * u(0.85, 1.15, 3) * u(0.8, 1.2)
+            + rng.normal(0, 10, y.shape).astype('float32')
+        ) * there
+    y = np.clip(y, 0, 255)
+    return ((y[:, ::2, ::2] + y[:, ::2, 1::2] + y[:, 1::2, ::2] + y[:, 1::2, 1::2]) / 4).astype(
+        'uint8'
+    )
 
-COPIES = ({}, dict(light=True), dict(turn=0, scale=0, shift=0, light=True), dict(turn=0, scale=0), dict(turn=0, shift=.02)) # what is learned from
+
+COPIES = (
+    {},
+    dict(light=True),
+    dict(turn=0, scale=0, shift=0, light=True),
+    dict(turn=0, scale=0),
+    dict(turn=0, shift=0.02),
+)  # what is learned from
+
 
 def learn_metric(
-    D:np.ndarray, # (N, 190) descriptions of all images
-    large:np.ndarray, # (M, 128, 128, 3) uint8, some of them
-    which:np.ndarray, # (M,) which
-    seed:int=0, # Same seed, same metric
-    dims:int=64, # Numbers to keep
-)->np.ndarray: # (190, dims): multiply descriptions by it
+    D: np.ndarray,  # (N, 190) descriptions of all images
+    large: np.ndarray,  # (M, 128, 128, 3) uint8, some of them
+    which: np.ndarray,  # (M,) which
+    seed: int = 0,  # Same seed, same metric
+    dims: int = 64,  # Numbers to keep
+) -> np.ndarray:  # (190, dims): multiply descriptions by it
     "Where copies lie close and images far apart (linear discriminant analysis, Fisher 1936)."
     from scipy.linalg import eigh
-    rng = np.random.default_rng(seed); off = np.concatenate([describe(alter(large, rng, **kind)) - D[which] for kind in COPIES])
-    within = off.T @ off/(2*len(off)); within += np.eye(len(within))*1e-3*np.trace(within)/len(within)
-    return eigh(np.cov((D - D.mean(0)).T) + 1e-6*within, within)[1][:, ::-1][:, :dims].astype('float32')
+
+    rng = np.random.default_rng(seed)
+    off = np.concatenate([describe(alter(large, rng, **kind)) - D[which] for kind in COPIES])
+    within = off.T @ off / (2 * len(off))
+    within += np.eye(len(within)) * 1e-3 * np.trace(within) / len(within)
+    return eigh(np.cov((D - D.mean(0)).T) + 1e-6 * within, within)[1][:, ::-1][:, :dims].astype(
+        'float32'
+    )
 
 # %% ../nbs/08_duplicates.ipynb #90081d92
 def _closest(q, P, p2, rows, own, k):
-    d = p2[rows] - 2*q @ P[rows].T + (q**2).sum(1)[:, None]; d[own[:, None] == rows] = np.inf; k = min(k, len(rows)); j = np.argpartition(d, k - 1, 1)[:, :k]
+    d = p2[rows] - 2 * q @ P[rows].T + (q**2).sum(1)[:, None]
+    d[own[:, None] == rows] = np.inf
+    k = min(k, len(rows))
+    j = np.argpartition(d, k - 1, 1)[:, :k]
     return rows[j], np.take_along_axis(d, j, 1)
 
+
 def nearest(
-    P:np.ndarray, # (N, D) where to search
-    Q:np.ndarray, # (M, D) what for
-    own:np.ndarray, # (M,) row of P that is not to be found; -1 for none
-    k:int=5, # How many
-    cells:int|None=None, # Cells to divide into; None is 1 up to 4,096 rows, then √N
-    probes:int=8, # Cells to search
-)->tuple: # (rows (M, k), -1 where there are no more; squared distances (M, k))
+    P: np.ndarray,  # (N, D) where to search
+    Q: np.ndarray,  # (M, D) what for
+    own: np.ndarray,  # (M,) row of P that is not to be found; -1 for none
+    k: int = 5,  # How many
+    cells: int | None = None,  # Cells to divide into; None is 1 up to 4,096 rows, then √N
+    probes: int = 8,  # Cells to search
+) -> tuple:  # (rows (M, k), -1 where there are no more; squared distances (M, k))
     "The k nearest rows, without a full matrix of distances."
-    n = len(P); p2 = (P**2).sum(1); I, d = np.full((len(Q), k), -1), np.full((len(Q), k), np.inf, 'float32'); cells = cells or (1 if n <= 4096 else int(n**.5))
+    n = len(P)
+    p2 = (P**2).sum(1)
+    I, d = np.full((len(Q), k), -1), np.full((len(Q), k), np.inf, 'float32')
+    cells = cells or (1 if n <= 4096 else int(n**0.5))
+
     def better(q, rows):
-        for some in np.array_split(q, -(-len(q)//512)):
-            i, e = _closest(Q[some], P, p2, rows, own[some], k); i, e = np.concatenate([I[some], i], 1), np.concatenate([d[some], e], 1)
-            o = np.argsort(e, 1, kind='stable')[:, :k]; I[some], d[some] = np.take_along_axis(i, o, 1), np.take_along_axis(e, o, 1)
-    if cells == 1: better(np.arange(len(Q)), np.arange(n)); return np.where(np.isfinite(d), I, -1), d
+        for some in np.array_split(q, -(-len(q) // 512)):
+            i, e = _closest(Q[some], P, p2, rows, own[some], k)
+            i, e = np.concatenate([I[some], i], 1), np.concatenate([d[some], e], 1)
+            o = np.argsort(e, 1, kind='stable')[:, :k]
+            I[some], d[some] = np.take_along_axis(i, o, 1), np.take_along_axis(e, o, 1)
+
+    if cells == 1:
+        better(np.arange(len(Q)), np.arange(n))
+        return np.where(np.isfinite(d), I, -1), d
     from sklearn.cluster import MiniBatchKMeans
-    model = MiniBatchKMeans(cells, random_state=0, batch_size=4096, n_init=1, max_iter=20).fit(P[np.random.default_rng(0).permutation(n)[:50*cells]])
-    home, C = model.predict(P), model.cluster_centers_; first = np.argpartition((C**2).sum(1) - 2*Q @ C.T, min(probes, cells) - 1, 1)[:, :probes]
-    order = np.argsort(first.ravel(), kind='stable'); cut = np.searchsorted(first.ravel()[order], np.arange(cells + 1))
+
+    model = MiniBatchKMeans(cells, random_state=0, batch_size=4096, n_init=1, max_iter=20).fit(
+        P[np.random.default_rng(0).permutation(n)[: 50 * cells]]
+    )
+    home, C = model.predict(P), model.cluster_centers_
+    first = np.argpartition((C**2).sum(1) - 2 * Q @ C.T, min(probes, cells) - 1, 1)[:, :probes]
+    order = np.argsort(first.ravel(), kind='stable')
+    cut = np.searchsorted(first.ravel()[order], np.arange(cells + 1))
     for c in range(cells):
-        q, rows = order[cut[c]:cut[c + 1]]//first.shape[1], np.flatnonzero(home == c)
-        if len(q) and len(rows): better(q, rows)
+        q, rows = order[cut[c] : cut[c + 1]] // first.shape[1], np.flatnonzero(home == c)
+        if len(q) and len(rows):
+            better(q, rows)
     return np.where(np.isfinite(d), I, -1), d
 
 # %% ../nbs/08_duplicates.ipynb #564239ba
-SAME_PICTURE = .75 # similarity from which two images are one picture; settled on pbc8_sample and C-NMC, where different cells reach 0.51 and 0.41
+# similarity from which two images are one picture; settled on pbc8_sample and C-NMC, where
+# different cells reach 0.51 and 0.41
+SAME_PICTURE = 0.75
+
 
 def _parts(f, *arrays, size=256, progress=False, what=''):
-    cores = os.cpu_count() or 1; size = min(size, max(32, -(-len(arrays[0])//cores))); starts = range(0, len(arrays[0]), size)
-    with narrow(), ThreadPoolExecutor(cores) as pool: return list(bar(len(starts), what, progress and len(starts) > 8, unit=f' × {size}', iterable=pool.map(lambda s: f(*(a[s:s + size] for a in arrays)), starts)))
+    cores = os.cpu_count() or 1
+    size = min(size, max(32, -(-len(arrays[0]) // cores)))
+    starts = range(0, len(arrays[0]), size)
+    with narrow(), ThreadPoolExecutor(cores) as pool:
+        return list(
+            bar(
+                len(starts),
+                what,
+                progress and len(starts) > 8,
+                unit=f' × {size}',
+                iterable=pool.map(lambda s: f(*(a[s : s + size] for a in arrays)), starts),
+            )
+        )
 
-def _zoomed(x, by=.87):
-    "The middle of each picture, at its full side; one place to look for all, so by rows and then by columns."
-    s = x.shape[1]; at = (np.arange(s) - (s - 1)/2)*by + (s - 1)/2; k = at.astype(int); part = (at - k).astype('float32'); x = x.astype('float32')
-    for axis in (1, 2): f = part.reshape(-1, *[1]*(3 - axis)); x = x.take(k, axis)*(1 - f) + x.take(k + 1, axis)*f
+
+def _zoomed(x, by=0.87):
+    """The middle of each picture, at its full side; one place to look for all, so by rows and then
+    by columns.
+    """
+    s = x.shape[1]
+    at = (np.arange(s) - (s - 1) / 2) * by + (s - 1) / 2
+    k = at.astype(int)
+    part = (at - k).astype('float32')
+    x = x.astype('float32')
+    for axis in (1, 2):
+        f = part.reshape(-1, *[1] * (3 - axis))
+        x = x.take(k, axis) * (1 - f) + x.take(k + 1, axis) * f
     return x.astype('uint8')
 
+
 def candidates(
-    looks:Looks, # Images, each content once
-    paths, # Their files
-    k:int=4, # Neighbours of each image
-    seed:int=0, # Same seed, same candidates
-)->np.ndarray: # (P, 2) rows, the lower first
+    looks: Looks,  # Images, each content once
+    paths,  # Their files
+    k: int = 4,  # Neighbours of each image
+    seed: int = 0,  # Same seed, same candidates
+) -> np.ndarray:  # (P, 2) rows, the lower first
     "Pairs worth laying over each other; each image is also looked for as the middle of another."
-    x, n = looks.thumbs, len(looks); D, Z = [np.concatenate(_parts(f, x)) for f in (describe, lambda t: describe(_zoomed(t)))]
-    which = np.sort(np.random.default_rng(seed).permutation(n)[:100]); batches = read_batches([paths[i] for i in which], Pixels(2*SIDE), on_error='keep')
-    T = learn_metric(D, np.concatenate([b for _, b, _ in batches]), which, seed); P, Pz = D @ T, Z @ T
-    own = np.tile(np.arange(n), 2); I, _ = nearest(P, np.concatenate([P, Pz]), own, k); q = np.broadcast_to(own[:, None], I.shape)
+    x, n = looks.thumbs, len(looks)
+    D, Z = [np.concatenate(_parts(f, x)) for f in (describe, lambda t: describe(_zoomed(t)))]
+    which = np.sort(np.random.default_rng(seed).permutation(n)[:100])
+    batches = read_batches([paths[i] for i in which], Pixels(2 * SIDE), on_error='keep')
+    T = learn_metric(D, np.concatenate([b for _, b, _ in batches]), which, seed)
+    P, Pz = D @ T, Z @ T
+    own = np.tile(np.arange(n), 2)
+    I, _ = nearest(P, np.concatenate([P, Pz]), own, k)
+    q = np.broadcast_to(own[:, None], I.shape)
     return np.unique(np.sort(np.stack([q[I >= 0], I[I >= 0]], 1), axis=1), axis=0)
 
 # %% ../nbs/08_duplicates.ipynb #863aaa53
 def _find(paths, looks, k, progress):
-    "Proven pairs among images that are all readable and all different: (i, j, similarity, overlap)."
-    if len(looks) < 2: return np.zeros((0, 4))
-    pairs = candidates(looks, paths, k); ready = Prepared.joined(_parts(Prepared.of, looks.thumbs))
-    found = _parts(lambda p: np.column_stack([p, *same_picture(ready, p[:, 0], ready, p[:, 1])]), pairs, progress=progress, what='comparing')
-    return (lambda r: r[r[:, 2] >= .5])(np.concatenate(found))
+    """Proven pairs among images that are all readable and all different: (i, j, similarity,
+    overlap).
+    """
+    if len(looks) < 2:
+        return np.zeros((0, 4))
+    pairs = candidates(looks, paths, k)
+    ready = Prepared.joined(_parts(Prepared.of, looks.thumbs))
+    found = _parts(
+        lambda p: np.column_stack([p, *same_picture(ready, p[:, 0], ready, p[:, 1])]),
+        pairs,
+        progress=progress,
+        what='comparing',
+    )
+    return (lambda r: r[r[:, 2] >= 0.5])(np.concatenate(found))
+
 
 def near_duplicates(
-    paths, # Image files
-    looks:Looks|None=None, # From `look`, if there already
-    similarity:float=SAME_PICTURE, # Correlation of fine detail from which two images count as one picture, 0.5 to 1
-    k:int=4, # Candidates per image, among its nearest
-    progress:bool=False, # Show bars
-)->pd.DataFrame: # A row per pair: `i`, `j` (rows of `paths`), `similarity` (0.5 to 1), `overlap` (0.3 to 1)
+    paths,  # Image files
+    looks: Looks | None = None,  # From `look`, if there already
+    # Correlation of fine detail from which two images count as one picture, 0.5 to 1
+    similarity: float = SAME_PICTURE,
+    k: int = 4,  # Candidates per image, among its nearest
+    progress: bool = False,  # Show bars
+    # A row per pair: `i`, `j` (rows of `paths`), `similarity` (0.5 to 1), `overlap` (0.3 to 1)
+) -> pd.DataFrame:
     "Pairs of images that show the same picture; what was compared once is remembered by content."
-    if not .5 <= similarity <= 1: raise DataError(f'similarity={similarity} lies outside 0.5 … 1. Choose a number in that range, such as {SAME_PICTURE}.')
-    paths = [str(p) for p in paths]; looks = looks if looks is not None else look(paths, progress=progress)
-    good = np.flatnonzero(looks.facts.error == ''); names, first, member = np.unique(looks.facts.pixels.to_numpy(str)[good], return_index=True, return_inverse=True); rows = good[first]
-    key = hashlib.sha256(f'duplicates 1 {k} {"".join(names)}'.encode()).hexdigest()[:24]; found = kept('duplicates', f'{key}.npy', lambda: _bytes(_find([paths[i] for i in rows], looks[rows], k, progress)), lambda p: np.load(p, allow_pickle=False).reshape(-1, 4))
-    found = found[found[:, 2] >= similarity]; i, j = rows[found[:, 0].astype(int)], rows[found[:, 1].astype(int)]
+    if not 0.5 <= similarity <= 1:
+        raise DataError(
+            f'similarity={similarity} lies outside 0.5 … 1. Choose a number in that range, such as'
+            f' {SAME_PICTURE}.'
+        )
+    paths = [str(p) for p in paths]
+    looks = looks if looks is not None else look(paths, progress=progress)
+    good = np.flatnonzero(looks.facts.error == '')
+    names, first, member = np.unique(
+        looks.facts.pixels.to_numpy(str)[good], return_index=True, return_inverse=True
+    )
+    rows = good[first]
+    key = hashlib.sha256(f'duplicates 1 {k} {"".join(names)}'.encode()).hexdigest()[:24]
+    found = kept(
+        'duplicates',
+        f'{key}.npy',
+        lambda: _bytes(_find([paths[i] for i in rows], looks[rows], k, progress)),
+        lambda p: np.load(p, allow_pickle=False).reshape(-1, 4),
+    )
+    found = found[found[:, 2] >= similarity]
+    i, j = rows[found[:, 0].astype(int)], rows[found[:, 1].astype(int)]
     equal = good[np.flatnonzero(rows[member] != good)], rows[member][rows[member] != good]
-    out = pd.DataFrame(dict(i=np.r_[np.minimum(i, j), equal[1]].astype(int), j=np.r_[np.maximum(i, j), equal[0]].astype(int), similarity=np.r_[found[:, 2], np.ones(len(equal[0]))], overlap=np.r_[found[:, 3], np.ones(len(equal[0]))]))
+    out = pd.DataFrame(
+        dict(
+            i=np.r_[np.minimum(i, j), equal[1]].astype(int),
+            j=np.r_[np.maximum(i, j), equal[0]].astype(int),
+            similarity=np.r_[found[:, 2], np.ones(len(equal[0]))],
+            overlap=np.r_[found[:, 3], np.ones(len(equal[0]))],
+        )
+    )
     return out.sort_values(['i', 'j'], ignore_index=True)
 
-def _bytes(found): whole = io.BytesIO(); np.save(whole, found); return whole.getvalue()
+
+def _bytes(found):
+    whole = io.BytesIO()
+    np.save(whole, found)
+    return whole.getvalue()
 
 # %% ../nbs/08_duplicates.ipynb #68fab7c7
 def joined(
-    n:int, # Number of rows
-    sets, # Lists of rows that belong together
-)->np.ndarray: # (N,) group numbers from 0, in order of first appearance
+    n: int,  # Number of rows
+    sets,  # Lists of rows that belong together
+) -> np.ndarray:  # (N,) group numbers from 0, in order of first appearance
     "Rows that are connected, directly or over others, get one number."
-    above = list(range(n)) # a row that its own is joined to, and so on up to the one that stands for all
+    above = list(
+        range(n)
+    )  # a row that its own is joined to, and so on up to the one that stands for all
+
     def top(i):
-        while above[i] != i: above[i] = above[above[i]]; i = above[i]
+        while above[i] != i:
+            above[i] = above[above[i]]
+            i = above[i]
         return i
+
     for rows in sets:
         if len(rows) > 1:
             first, *others = map(int, rows)
-            for r in others: above[top(r)] = top(first)
+            for r in others:
+                above[top(r)] = top(first)
     return pd.factorize(np.array([top(i) for i in range(n)], int))[0]
 
+
 def groups_in(
-    numbers:np.ndarray, # (N,) group of each row
-)->list: # Lists of rows, only of groups with two rows or more
+    numbers: np.ndarray,  # (N,) group of each row
+) -> list:  # Lists of rows, only of groups with two rows or more
     "Groups as lists of rows."
-    return [v.tolist() for v in pd.Series(range(len(numbers))).groupby(np.asarray(numbers)).apply(np.array) if len(v) > 1]
+    return [
+        v.tolist()
+        for v in pd.Series(range(len(numbers))).groupby(np.asarray(numbers)).apply(np.array)
+        if len(v) > 1
+    ]

@@ -27,269 +27,486 @@ from .memory import content_hashes, keep, used
 
 # %% ../nbs/09_engines.ipynb #181c24a0
 class Engine:
-    "Turns pictures, uint8 (N, H, W, C), into outputs, float32 (N, K): `bs` of them at once, `depth` batches under way."
+    """Turns pictures, uint8 (N, H, W, C), into outputs, float32 (N, K): `bs` of them at once,
+    `depth` batches under way.
+    """
+
     name, bs, depth = 'engine', 16, 1
-    def start(self, x): raise NotImplementedError
-    def finish(self, job)->np.ndarray: return job
-    def __call__(self, x)->np.ndarray: return self.finish(self.start(x))
+
+    def start(self, x):
+        raise NotImplementedError
+
+    def finish(self, job) -> np.ndarray:
+        return job
+
+    def __call__(self, x) -> np.ndarray:
+        return self.finish(self.start(x))
+
     @property
-    def block(self)->int: return -(-16//self.bs)*self.bs # pictures to prepare at once: a few batches, so that Python's part is small
+    def block(self) -> int:
+        "Pictures to prepare at once: a few batches, so that Python's part is small."
+        return -(-16 // self.bs) * self.bs
 
 # %% ../nbs/09_engines.ipynb #482e134b
 def stream(
-    engine:Engine, # Any engine
-    blocks, # Yields (anything, uint8 array (n, H, W, C) or None)
-): # Yields (the same, float32 array (n, K) or None), in order
-    "Keep an engine busy: blocks are cut into batches, and the next ones are started before the last one is fetched."
+    engine: Engine,  # Any engine
+    blocks,  # Yields (anything, uint8 array (n, H, W, C) or None)
+):  # Yields (the same, float32 array (n, K) or None), in order
+    """Keep an engine busy: blocks are cut into batches, and the next ones are started before the
+    last one is fetched.
+    """
     jobs, parts = deque(), []
+
     def fetch():
-        tag, last, job = jobs.popleft(); parts.append(None if job is None else engine.finish(job[0]))
-        if last: out = parts[0] if len(parts) == 1 else np.concatenate(parts); parts.clear(); yield tag, out
+        tag, last, job = jobs.popleft()
+        parts.append(None if job is None else engine.finish(job[0]))
+        if last:
+            out = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            parts.clear()
+            yield tag, out
+
     try:
         for tag, x in blocks:
             for i in range(0, 1 if x is None else len(x), engine.bs):
-                while len(jobs) >= engine.depth: yield from fetch()
-                jobs.append((tag, x is None or i + engine.bs >= len(x), None if x is None else (engine.start(x[i:i + engine.bs]),)))
-        while jobs: yield from fetch()
-    finally: # whoever stops listening leaves no batch under way
+                while len(jobs) >= engine.depth:
+                    yield from fetch()
+                jobs.append(
+                    (
+                        tag,
+                        x is None or i + engine.bs >= len(x),
+                        None if x is None else (engine.start(x[i : i + engine.bs]),),
+                    )
+                )
+        while jobs:
+            yield from fetch()
+    finally:  # whoever stops listening leaves no batch under way
         for _, _, job in jobs:
-            if job is not None: engine.finish(job[0])
+            if job is not None:
+                engine.finish(job[0])
 
 # %% ../nbs/09_engines.ipynb #64b2c539
-def silent_openvino(
-): # The module `openvino`
+def silent_openvino():  # The module `openvino`
     "OpenVINO without its telemetry."
-    foreign = 'openvino_telemetry' in sys.modules # whoever imported it has decided for themselves
-    if not foreign: sys.modules['openvino_telemetry'] = None # as if it were not installed; OpenVINO then does without
-    try: return need('openvino', 'export', 'the OpenVINO engine')
+    foreign = 'openvino_telemetry' in sys.modules  # whoever imported it has decided for themselves
+    if not foreign:
+        sys.modules['openvino_telemetry'] = (
+            None  # as if it were not installed; OpenVINO then does without
+        )
+    try:
+        return need('openvino', 'export', 'the OpenVINO engine')
     finally:
-        if not foreign: sys.modules.pop('openvino_telemetry', None)
+        if not foreign:
+            sys.modules.pop('openvino_telemetry', None)
 
 # %% ../nbs/09_engines.ipynb #1dd8e452
 _CORE, _ONE = [], threading.Lock()
 
-def openvino_core(
-): # openvino.Core
+
+def openvino_core():  # openvino.Core
     "OpenVINO's core: one for the whole process, kept until it ends."
     with _ONE:
-        if not _CORE: _CORE.append(silent_openvino().Core())
+        if not _CORE:
+            _CORE.append(silent_openvino().Core())
         return _CORE[0]
 
 # %% ../nbs/09_engines.ipynb #611a2b63
 class OpenVinoEngine(Engine):
-    "Intel's OpenVINO on the CPU (other makers' too): one picture per core, whose maps stay in its cache, and the next ones waiting."
+    """Intel's OpenVINO on the CPU (other makers' too): one picture per core, whose maps stay in its
+    cache, and the next ones waiting.
+    """
+
     name, bs = 'openvino', 1
-    def __init__(self,
-        model, # .xml or .onnx file, the bytes of an .onnx file, or an openvino.Model
-        precision:str='f32', # 'f32', or 'bf16', which is faster and less exact
-        parts:int=1, # Outputs of the network to fetch, one beside the other: (N, K + D)
+
+    def __init__(
+        self,
+        model,  # .xml or .onnx file, the bytes of an .onnx file, or an openvino.Model
+        precision: str = 'f32',  # 'f32', or 'bf16', which is faster and less exact
+        parts: int = 1,  # Outputs of the network to fetch, one beside the other: (N, K + D)
     ):
-        ov, core = silent_openvino(), openvino_core(); self.parts = range(parts)
-        self.compile = lambda model, hint: core.compile_model(model, 'CPU', {'PERFORMANCE_HINT': hint, 'INFERENCE_PRECISION_HINT': precision})
+        ov, core = silent_openvino(), openvino_core()
+        self.parts = range(parts)
+        self.compile = lambda model, hint: core.compile_model(
+            model, 'CPU', {'PERFORMANCE_HINT': hint, 'INFERENCE_PRECISION_HINT': precision}
+        )
         try:
             self.model = model if isinstance(model, ov.Model) else core.read_model(model)
             self.compiled, self.alone = self.compile(self.model, 'THROUGHPUT'), None
-        except RuntimeError as e: raise ModelError(f'OpenVINO cannot use {model if isinstance(model, (str, Path)) else "this network"}: {str(e)[:200]}. Use engine="torch".') from e
+        except RuntimeError as e:
+            raise ModelError(
+                'OpenVINO cannot use'
+                f' {model if isinstance(model, (str, Path)) else "this network"}: {str(e)[:200]}.'
+                ' Use engine="torch".'
+            ) from e
         self.depth = max(1, int(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))) + 2
         self.free = deque(self.compiled.create_infer_request() for _ in range(self.depth))
-        if precision != 'f32': self.name = f'openvino-{precision}'
+        if precision != 'f32':
+            self.name = f'openvino-{precision}'
+
     def start(self, x):
-        request = self.free.popleft() if self.free else self.compiled.create_infer_request() # somebody else listens to this engine too
-        request.start_async({0: x}); return request
+        request = (
+            self.free.popleft() if self.free else self.compiled.create_infer_request()
+        )  # somebody else listens to this engine too
+        request.start_async({0: x})
+        return request
+
     def finish(self, job):
-        try: job.wait(); return np.concatenate([np.array(job.get_output_tensor(i).data, 'float32') for i in self.parts], 1)
-        finally: self.free.append(job)
+        try:
+            job.wait()
+            return np.concatenate(
+                [np.array(job.get_output_tensor(i).data, 'float32') for i in self.parts], 1
+            )
+        finally:
+            self.free.append(job)
+
     def __call__(self, x):
-        if len(x) > 1: return super().__call__(x)
+        if len(x) > 1:
+            return super().__call__(x)
         self.alone = self.alone or self._for_one().create_infer_request()
-        found = self.alone.infer({0: x}); return np.concatenate([np.array(found[i], 'float32') for i in self.parts], 1)
+        found = self.alone.infer({0: x})
+        return np.concatenate([np.array(found[i], 'float32') for i in self.parts], 1)
 
 # %% ../nbs/09_engines.ipynb #1e3b3a1b
 @patch
-def _for_one(self:OpenVinoEngine):
+def _for_one(self: OpenVinoEngine):
     "All cores on one picture; that it is one is built in, where the network allows it."
     one = self.model.clone()
-    try: one.reshape([1, *list(one.input(0).partial_shape)[1:]]); return self.compile(one, 'LATENCY')
-    except RuntimeError: return self.compile(self.model, 'LATENCY')
+    try:
+        one.reshape([1, *list(one.input(0).partial_shape)[1:]])
+        return self.compile(one, 'LATENCY')
+    except RuntimeError:
+        return self.compile(self.model, 'LATENCY')
 
 # %% ../nbs/09_engines.ipynb #40517792
 def sum_of(
-    xml:Path, # A converted network; its .bin file lies beside it
-)->str: # 128 hexadecimal digits
+    xml: Path,  # A converted network; its .bin file lies beside it
+) -> str:  # 128 hexadecimal digits
     "What both files' bytes are, as SHA-256."
     return content_hashes([xml, xml.with_suffix('.bin')]).tobytes().hex()
 
+
 def open_kept(
-    xml, # .xml file of the cache folder, with the .bin and .sum files beside it
-    precision:str='f32', # As in `OpenVinoEngine`
-)->OpenVinoEngine:
-    "Open a converted network that was kept; one that is not what was kept, to the byte, is a `ModelError`."
+    xml,  # .xml file of the cache folder, with the .bin and .sum files beside it
+    precision: str = 'f32',  # As in `OpenVinoEngine`
+) -> OpenVinoEngine:
+    """Open a converted network that was kept; one that is not what was kept, to the byte, is a
+    `ModelError`.
+    """
     xml = Path(xml)
     try:
-        if xml.with_suffix('.sum').read_text() != sum_of(xml): raise ModelError(f'{xml}: damaged. Delete it; it is made again.')
+        if xml.with_suffix('.sum').read_text() != sum_of(xml):
+            raise ModelError(f'{xml}: damaged. Delete it; it is made again.')
         used(*(xml.with_suffix(e) for e in ('.xml', '.bin', '.sum')))
-    except (OSError, LeukoError) as e: raise e if isinstance(e, ModelError) else ModelError(f'{xml}: not there any more. It is made again.') from e
+    except (OSError, LeukoError) as e:
+        raise (
+            e
+            if isinstance(e, ModelError)
+            else ModelError(f'{xml}: not there any more. It is made again.')
+        ) from e
     return OpenVinoEngine(xml, precision)
 
 # %% ../nbs/09_engines.ipynb #59a1829f
 class OnnxEngine(Engine):
     "Microsoft's ONNX Runtime on the CPU."
+
     name, bs = 'onnxruntime', 16
-    def __init__(self,
-        model, # .onnx file, or its bytes
-        parts:int=1, # Outputs of the network to fetch, one beside the other: (N, K + D)
+
+    def __init__(
+        self,
+        model,  # .onnx file, or its bytes
+        parts: int = 1,  # Outputs of the network to fetch, one beside the other: (N, K + D)
     ):
         ort = need('onnxruntime', 'export', 'the ONNX Runtime engine')
-        try: self.session = ort.InferenceSession(model if isinstance(model, bytes) else str(model), providers=['CPUExecutionProvider'])
-        except Exception as e: raise ModelError(f'ONNX Runtime cannot use {"this network" if isinstance(model, bytes) else model}: {str(e)[:200]}. Use another engine, or make the file again.') from e
+        try:
+            self.session = ort.InferenceSession(
+                model if isinstance(model, bytes) else str(model),
+                providers=['CPUExecutionProvider'],
+            )
+        except Exception as e:
+            raise ModelError(
+                f'ONNX Runtime cannot use {"this network" if isinstance(model, bytes) else model}:'
+                f' {str(e)[:200]}. Use another engine, or make the file again.'
+            ) from e
         self.input, self.parts = self.session.get_inputs()[0].name, parts
-    def start(self, x): return np.concatenate(self.session.run(None, {self.input: np.ascontiguousarray(x)})[:self.parts], 1).astype('float32')
+
+    def start(self, x):
+        return np.concatenate(
+            self.session.run(None, {self.input: np.ascontiguousarray(x)})[: self.parts], 1
+        ).astype('float32')
 
 # %% ../nbs/09_engines.ipynb #6c669e8a
 def softmax(
-    z:np.ndarray, # (N, C) logits
-)->np.ndarray: # (N, C) probabilities
+    z: np.ndarray,  # (N, C) logits
+) -> np.ndarray:  # (N, C) probabilities
     "Probabilities of logits."
-    e = np.exp(z - z.max(1, keepdims=True)); return e/e.sum(1, keepdims=True)
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
 
 # %% ../nbs/09_engines.ipynb #8674df14
 def disagreement(
-    a:np.ndarray, # (N, C) probabilities
-    b:np.ndarray, # (N, C) probabilities of the same images
-)->float: # Largest difference of a probability, 0 to 1
+    a: np.ndarray,  # (N, C) probabilities
+    b: np.ndarray,  # (N, C) probabilities of the same images
+) -> float:  # Largest difference of a probability, 0 to 1
     "How far two engines are apart, at the worst; what is no number counts as 1."
-    gap = np.abs(np.asarray(a, float) - np.asarray(b, float)); return 1. if not np.isfinite(gap).all() else float(gap.max(initial=0))
+    gap = np.abs(np.asarray(a, float) - np.asarray(b, float))
+    return 1.0 if not np.isfinite(gap).all() else float(gap.max(initial=0))
 
 # %% ../nbs/09_engines.ipynb #639f557f
 def speed(
-    engine:Engine, # Any engine
-    x:np.ndarray, # uint8 (N, H, W, C)
-    seconds:float=.3, # How long to measure; 0 for one go
-)->float: # Images/s
+    engine: Engine,  # Any engine
+    x: np.ndarray,  # uint8 (N, H, W, C)
+    seconds: float = 0.3,  # How long to measure; 0 for one go
+) -> float:  # Images/s
     "Images per second of an engine that has seen pictures of this size before."
     began = time.perf_counter()
+
     def for_a_while():
         yield None, x
-        while time.perf_counter() - began < seconds: yield None, x
-    return sum(len(o) for _, o in stream(engine, for_a_while()))/(time.perf_counter() - began)
+        while time.perf_counter() - began < seconds:
+            yield None, x
+
+    return sum(len(o) for _, o in stream(engine, for_a_while())) / (time.perf_counter() - began)
 
 # %% ../nbs/09_engines.ipynb #4f1088b1
-ENGINES = ('torch', 'openvino', 'onnxruntime', 'torch-bf16', 'torch-fp16', 'openvino-bf16', 'openvino-cascade', 'torch-cascade')
-SAME = 1e-3 # largest difference of a probability that counts as the same answer
+ENGINES = (
+    'torch',
+    'openvino',
+    'onnxruntime',
+    'torch-bf16',
+    'torch-fp16',
+    'openvino-bf16',
+    'openvino-cascade',
+    'torch-cascade',
+)
+SAME = 1e-3  # largest difference of a probability that counts as the same answer
 
-def wished(
-)->str: # One of `ENGINES`, or 'auto'
+
+def wished() -> str:  # One of `ENGINES`, or 'auto'
     "The engine in `$LEUKOCLS_ENGINE`, taken wherever it can be had."
     name = os.environ.get('LEUKOCLS_ENGINE') or 'auto'
-    if name not in ('auto', *ENGINES): raise ModelError(f'LEUKOCLS_ENGINE={name} is not known. Use one of: auto, {", ".join(ENGINES)}.')
+    if name not in ('auto', *ENGINES):
+        raise ModelError(
+            f'LEUKOCLS_ENGINE={name} is not known. Use one of: auto, {", ".join(ENGINES)}.'
+        )
     return name
 
+
 def versions_of(
-    package:str, # Name of a package
-)->str: # Its version, '' if it is not installed
+    package: str,  # Name of a package
+) -> str:  # Its version, '' if it is not installed
     "Version of a package that may be absent; nothing is imported."
     from importlib import metadata
-    for name in (package, f'{package}-gpu', f'{package}-directml'): # ONNX Runtime's other packages bring the same module
-        try: return metadata.version(name)
-        except metadata.PackageNotFoundError: pass
+
+    for name in (
+        package,
+        f'{package}-gpu',
+        f'{package}-directml',
+    ):  # ONNX Runtime's other packages bring the same module
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
     return ''
 
 # %% ../nbs/09_engines.ipynb #710850cd
-def processor(
-)->str: # Name and instructions, as far as the system tells
-    "What computes here; Python's own name for it is empty, or says 'x86_64', on most Linux systems."
-    try: found = {line.strip() for line in Path('/proc/cpuinfo').read_text().splitlines() if line.split('\t')[0] in ('model name', 'flags', 'Features', 'CPU part')}
-    except OSError: found = set()
+def processor() -> str:  # Name and instructions, as far as the system tells
+    """What computes here; Python's own name for it is empty, or says 'x86_64', on most Linux
+    systems.
+    """
+    try:
+        found = {
+            line.strip()
+            for line in Path('/proc/cpuinfo').read_text().splitlines()
+            if line.split('\t')[0] in ('model name', 'flags', 'Features', 'CPU part')
+        }
+    except OSError:
+        found = set()
     return '; '.join(sorted(found)) or platform.processor()
 
+
 def machine_key(
-    *parts, # Whatever decides the speed: the network, the size of its input
-)->str: # 16 hexadecimal digits
+    *parts,  # Whatever decides the speed: the network, the size of its input
+) -> str:  # 16 hexadecimal digits
     "A name for this network on this machine with these packages."
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    here = [processor(), platform.machine(), cores, os.environ.get('OMP_NUM_THREADS'), versions()['torch'], versions()['leukocls'], *(versions_of(n) for n in ('openvino', 'onnxruntime'))]
+    here = [
+        processor(),
+        platform.machine(),
+        cores,
+        os.environ.get('OMP_NUM_THREADS'),
+        versions()['torch'],
+        versions()['leukocls'],
+        *(versions_of(n) for n in ('openvino', 'onnxruntime')),
+    ]
     return hashlib.sha256(json.dumps([*map(str, [*parts, *here])]).encode()).hexdigest()[:16]
 
 # %% ../nbs/09_engines.ipynb #a41dbffb
-SURE, NEAR = .995, 5e-3 # probability from which half precision is believed; largest difference from the exact one that is accepted then: two logits are 0.7 further apart, or less far
+SURE, NEAR = (
+    0.995,
+    5e-3,
+    # probability from which half precision is believed; largest difference from the exact one that is
+    # accepted then: two logits are 0.7 further apart, or less far
+)
+
 
 class Cascade(Engine):
     "A fast engine whose sure answers stand; an exact one answers again where it is unsure."
-    near, least = NEAR, 64 # pictures to see before it is judged whether looking twice pays
-    def __init__(self,
-        fast:Engine, # Less exact
-        exact:Engine, # Believed
-        most:float=.4, # Share of unsure pictures from which the fast engine is no longer asked
-    ): self.fast, self.exact, self.most, self.bs, self.depth, self.seen, self.twice, self.name, self.waiting, self.asked = fast, exact, most, fast.bs, fast.depth + exact.depth, 0, 0, f'{exact.name}-cascade', deque(), deque()
+
+    near, least = NEAR, 64  # pictures to see before it is judged whether looking twice pays
+
+    def __init__(
+        self,
+        fast: Engine,  # Less exact
+        exact: Engine,  # Believed
+        # Share of unsure pictures from which the fast engine is no longer asked
+        most: float = 0.4,
+    ):
+        (
+            self.fast,
+            self.exact,
+            self.most,
+            self.bs,
+            self.depth,
+            self.seen,
+            self.twice,
+            self.name,
+            self.waiting,
+            self.asked,
+        ) = (
+            fast,
+            exact,
+            most,
+            fast.bs,
+            fast.depth + exact.depth,
+            0,
+            0,
+            f'{exact.name}-cascade',
+            deque(),
+            deque(),
+        )
+
     @property
-    def pays(self)->bool: return self.seen < self.least or self.twice <= self.most*self.seen
+    def pays(self) -> bool:
+        return self.seen < self.least or self.twice <= self.most * self.seen
+
     def start(self, x):
         job = SimpleNamespace(x=x, fast=None, z=None, left=0)
-        if not self.pays: self._ask(job, slice(None)); return job
-        while len(self.waiting) >= self.fast.depth: self._look(self.waiting.popleft())
-        job.fast = self.fast.start(x); self.waiting.append(job); return job
+        if not self.pays:
+            self._ask(job, slice(None))
+            return job
+        while len(self.waiting) >= self.fast.depth:
+            self._look(self.waiting.popleft())
+        job.fast = self.fast.start(x)
+        self.waiting.append(job)
+        return job
+
     def finish(self, job):
-        while job.z is None and self.waiting: self._look(self.waiting.popleft())
-        while job.left: self._answer()
+        while job.z is None and self.waiting:
+            self._look(self.waiting.popleft())
+        while job.left:
+            self._answer()
         return job.z
+
     def __call__(self, x):
-        if not self.pays: return self.exact(x)
-        z = self.fast(x); unsure = self._unsure(z)
-        for k in range(0, len(unsure), self.exact.bs): some = unsure[k:k + self.exact.bs]; z[some] = self.exact(x[some])
+        if not self.pays:
+            return self.exact(x)
+        z = self.fast(x)
+        unsure = self._unsure(z)
+        for k in range(0, len(unsure), self.exact.bs):
+            some = unsure[k : k + self.exact.bs]
+            z[some] = self.exact(x[some])
         return z
 
 # %% ../nbs/09_engines.ipynb #aafaca3c
 @patch
-def _unsure(self:Cascade, z): rows = np.flatnonzero(~(softmax(z).max(1) >= SURE)); self.seen += len(z); self.twice += len(rows); return rows # what is no number is unsure
+def _unsure(self: Cascade, z):  # what is no number is unsure
+    rows = np.flatnonzero(~(softmax(z).max(1) >= SURE))
+    self.seen += len(z)
+    self.twice += len(rows)
+    return rows
+
 
 @patch
-def _look(self:Cascade, job):
+def _look(self: Cascade, job):
     "Take the fast answer, and begin to ask again."
-    job.z = self.fast.finish(job.fast); unsure = self._unsure(job.z)
-    for k in range(0, len(unsure), self.exact.bs): self._ask(job, unsure[k:k + self.exact.bs])
+    job.z = self.fast.finish(job.fast)
+    unsure = self._unsure(job.z)
+    for k in range(0, len(unsure), self.exact.bs):
+        self._ask(job, unsure[k : k + self.exact.bs])
+
 
 @patch
-def _ask(self:Cascade, job, rows):
-    while len(self.asked) >= self.exact.depth: self._answer()
-    job.left += 1; self.asked.append((job, rows, self.exact.start(job.x[rows])))
+def _ask(self: Cascade, job, rows):
+    while len(self.asked) >= self.exact.depth:
+        self._answer()
+    job.left += 1
+    self.asked.append((job, rows, self.exact.start(job.x[rows])))
+
 
 @patch
-def _answer(self:Cascade):
-    job, rows, request = self.asked.popleft(); z = self.exact.finish(request); job.left -= 1
-    if job.z is None: job.z = z
-    else: job.z[rows] = z
+def _answer(self: Cascade):
+    job, rows, request = self.asked.popleft()
+    z = self.exact.finish(request)
+    job.left -= 1
+    if job.z is None:
+        job.z = z
+    else:
+        job.z[rows] = z
 
 # %% ../nbs/09_engines.ipynb #13d0ceeb
-def _race(engines, x, plain=3.):
-    "Images per second of each engine; whoever is so many times slower than the fastest in one go is not asked again."
-    rates = {n: speed(e, x, 0) for n, e in engines.items()}; close = [n for n, rate in rates.items() if rate*plain >= max(rates.values())]
-    return rates | ({n: speed(engines[n], x, .2) for n in close} if len(close) > 1 else {})
+def _race(engines, x, plain=3.0):
+    """Images per second of each engine; whoever is so many times slower than the fastest in one go
+    is not asked again.
+    """
+    rates = {n: speed(e, x, 0) for n, e in engines.items()}
+    close = [n for n, rate in rates.items() if rate * plain >= max(rates.values())]
+    return rates | ({n: speed(engines[n], x, 0.2) for n in close} if len(close) > 1 else {})
 
 # %% ../nbs/09_engines.ipynb #0e7a7d66
 def pick_engine(
-    builders:dict, # Name → function that builds the engine; the first is the reference
-    x:np.ndarray, # uint8 (N, H, W, C): some of the user's images
-    key:str='', # From `machine_key`, to remember a choice that 16 images or more decided; '' does not
-    choose:str='auto', # A name of `builders`, or 'auto'
-    probabilities=softmax, # What turns outputs into what is compared
-)->Engine: # The fastest engine that agrees with the reference
+    builders: dict,  # Name → function that builds the engine; the first is the reference
+    x: np.ndarray,  # uint8 (N, H, W, C): some of the user's images
+    # From `machine_key`, to remember a choice that 16 images or more decided; '' does not
+    key: str = '',
+    choose: str = 'auto',  # A name of `builders`, or 'auto'
+    probabilities=softmax,  # What turns outputs into what is compared
+) -> Engine:  # The fastest engine that agrees with the reference
     "Build, compare and time engines on a few images; the choice is kept for next time."
-    if choose == 'auto' and (wish := wished()) in builders: choose = wish
+    if choose == 'auto' and (wish := wished()) in builders:
+        choose = wish
     if choose != 'auto':
-        if choose not in builders: raise ModelError(f'engine={choose!r} is not known here. Use one of: auto, {", ".join(builders)}.')
+        if choose not in builders:
+            raise ModelError(
+                f'engine={choose!r} is not known here. Use one of: auto, {", ".join(builders)}.'
+            )
         return builders[choose]()
     names, folder = list(builders), cache_folder('engines') if key else None
-    try: known = json.loads((folder/f'{key}.json').read_text())['engine']
-    except (OSError, ValueError, KeyError, TypeError): known = None
+    try:
+        known = json.loads((folder / f'{key}.json').read_text())['engine']
+    except (OSError, ValueError, KeyError, TypeError):
+        known = None
     if isinstance(known, str) and known in builders:
-        try: return builders[known]()
-        except LeukoError: pass
-    built, gaps = {names[0]: builders[names[0]]()}, {names[0]: 0.}
-    want = probabilities(built[names[0]](x)) # each is warm, having answered once
+        try:
+            return builders[known]()
+        except LeukoError:
+            pass
+    built, gaps = {names[0]: builders[names[0]]()}, {names[0]: 0.0}
+    want = probabilities(built[names[0]](x))  # each is warm, having answered once
     for name in names[1:]:
-        try: built[name] = builders[name]()
-        except LeukoError: continue
+        try:
+            built[name] = builders[name]()
+        except LeukoError:
+            continue
         gaps[name] = disagreement(want, probabilities(next(stream(built[name], [(None, x)]))[1]))
-    rates = _race({n: built[n] for n, gap in gaps.items() if gap <= getattr(built[n], 'near', SAME)}, x[:16]); best = max(rates, key=rates.get)
-    if key and len(x) >= 16: keep('engines', f'{key}.json', json.dumps(dict(engine=best, images_per_second=rates, largest_difference=gaps), indent=1))
+    rates = _race(
+        {n: built[n] for n, gap in gaps.items() if gap <= getattr(built[n], 'near', SAME)}, x[:16]
+    )
+    best = max(rates, key=rates.get)
+    if key and len(x) >= 16:
+        keep(
+            'engines',
+            f'{key}.json',
+            json.dumps(
+                dict(engine=best, images_per_second=rates, largest_difference=gaps), indent=1
+            ),
+        )
     return built[best]

@@ -12,72 +12,127 @@ from .core import ModelError, late
 
 # %% ../nbs/33_explain.ipynb #0d817b78
 def log_odds(
-    z:np.ndarray, # (N, K) outputs of a network
-    k:int, # Which class
-)->np.ndarray: # (N,) logarithm of p/(1 − p)
+    z: np.ndarray,  # (N, K) outputs of a network
+    k: int,  # Which class
+) -> np.ndarray:  # (N,) logarithm of p/(1 − p)
     "How sure the network is of a class, on a scale that does not saturate."
-    rest = np.delete(np.asarray(z, float), k, 1); top = rest.max(1, keepdims=True); return z[:, k] - (top[:, 0] + np.log(np.exp(rest - top).sum(1)))
+    rest = np.delete(np.asarray(z, float), k, 1)
+    top = rest.max(1, keepdims=True)
+    return z[:, k] - (top[:, 0] + np.log(np.exp(rest - top).sum(1)))
+
 
 def covered(
-    x:np.ndarray, # uint8 (H, W, C)
-    grid:int=8, # Places per side
-    share:float=.25, # Side of the cover, as a share of the picture's
-)->np.ndarray: # uint8 (grid², H, W, C)
+    x: np.ndarray,  # uint8 (H, W, C)
+    grid: int = 8,  # Places per side
+    share: float = 0.25,  # Side of the cover, as a share of the picture's
+) -> np.ndarray:  # uint8 (grid², H, W, C)
     "The picture with a square of its own mean colour laid over each place of a grid."
-    h, w = x.shape[:2]; fill = x.reshape(-1, x.shape[2]).mean(0).astype('uint8'); out = np.repeat(x[None], grid*grid, 0)
+    h, w = x.shape[:2]
+    fill = x.reshape(-1, x.shape[2]).mean(0).astype('uint8')
+    out = np.repeat(x[None], grid * grid, 0)
     for i in range(grid):
         for j in range(grid):
-            a, b = (i + .5)*h/grid, (j + .5)*w/grid; out[i*grid + j, max(0, round(a - share*h/2)):round(a + share*h/2), max(0, round(b - share*w/2)):round(b + share*w/2)] = fill
+            a, b = (i + 0.5) * h / grid, (j + 0.5) * w / grid
+            out[
+                i * grid + j,
+                max(0, round(a - share * h / 2)) : round(a + share * h / 2),
+                max(0, round(b - share * w / 2)) : round(b + share * w / 2),
+            ] = fill
     return out
 
+
 def occlusion_map(
-    outputs, # Function of pictures, uint8 (N, H, W, C), to outputs (N, K)
-    x:np.ndarray, # uint8 (H, W, C), as the network takes it
-    k:int|None=None, # Class to explain; by default the most probable
-    grid:int=8, # Places per side: grid² + 1 pictures are asked for
-)->np.ndarray: # (grid, grid), 0 to 1: 1 where covering takes away most; all 0 where nothing takes away anything
-    "Cover one place after the other, and see how much less sure the network is (Zeiler and Fergus 2014)."
-    if x.ndim != 3: raise ModelError(f'A picture has three axes, not {x.ndim}: height, width, channels. Use Pixels.read(path).')
-    z = np.asarray(outputs(np.concatenate([x[None], covered(x, grid)]))); k = int(z[0].argmax()) if k is None else k; lost = log_odds(z, k); lost = np.maximum(lost[0] - lost[1:], 0).reshape(grid, grid)
-    return lost/lost.max() if lost.max() > 1e-3 else np.zeros_like(lost)
+    outputs,  # Function of pictures, uint8 (N, H, W, C), to outputs (N, K)
+    x: np.ndarray,  # uint8 (H, W, C), as the network takes it
+    k: int | None = None,  # Class to explain; by default the most probable
+    grid: int = 8,  # Places per side: grid² + 1 pictures are asked for
+    # (grid, grid), 0 to 1: 1 where covering takes away most; all 0 where nothing takes away
+    # anything
+) -> np.ndarray:
+    """Cover one place after the other, and see how much less sure the network is (Zeiler and Fergus
+    2014).
+    """
+    if x.ndim != 3:
+        raise ModelError(
+            f'A picture has three axes, not {x.ndim}: height, width, channels. Use'
+            ' Pixels.read(path).'
+        )
+    z = np.asarray(outputs(np.concatenate([x[None], covered(x, grid)])))
+    k = int(z[0].argmax()) if k is None else k
+    lost = log_odds(z, k)
+    lost = np.maximum(lost[0] - lost[1:], 0).reshape(grid, grid)
+    return lost / lost.max() if lost.max() > 1e-3 else np.zeros_like(lost)
 
 # %% ../nbs/33_explain.ipynb #f94cfb70
 def grad_cam(
-    net, # nn.Module: normalised (N, C, H, W) → outputs, with a convolution in it
-    x, # torch.Tensor (1, C, H, W), normalised
-    k:int|None=None, # Class to explain; by default the most probable
-)->np.ndarray: # (h, w), 0 to 1, the size of the last maps
+    net,  # nn.Module: normalised (N, C, H, W) → outputs, with a convolution in it
+    x,  # torch.Tensor (1, C, H, W), normalised
+    k: int | None = None,  # Class to explain; by default the most probable
+) -> np.ndarray:  # (h, w), 0 to 1, the size of the last maps
     "Grad-CAM (Selvaraju et al. 2017)."
     import torch
-    layers = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]; kept = []; was = net.training
-    if not layers: raise ModelError('Grad-CAM needs a convolution, and this network has none. Use occlusion_map.')
+
+    layers = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+    kept = []
+    was = net.training
+    if not layers:
+        raise ModelError(
+            'Grad-CAM needs a convolution, and this network has none. Use occlusion_map.'
+        )
     handle = layers[-1].register_forward_hook(lambda m, i, o: kept.append(o))
     try:
-        with torch.enable_grad(): z = net.eval()(x.detach().clone().requires_grad_()); k = int(z[0].argmax()) if k is None else k; g = torch.autograd.grad(z[0, k], kept[-1])[0]
-    finally: handle.remove(); net.train(was)
-    cam = torch.relu((kept[-1]*g.mean((2, 3), keepdim=True)).sum(1))[0].detach().float(); return (cam/cam.max().clamp(min=1e-12)).cpu().numpy()
+        with torch.enable_grad():
+            z = net.eval()(x.detach().clone().requires_grad_())
+            k = int(z[0].argmax()) if k is None else k
+            g = torch.autograd.grad(z[0, k], kept[-1])[0]
+    finally:
+        handle.remove()
+        net.train(was)
+    cam = torch.relu((kept[-1] * g.mean((2, 3), keepdim=True)).sum(1))[0].detach().float()
+    return (cam / cam.max().clamp(min=1e-12)).cpu().numpy()
+
 
 def heat_of(
-    learn, # fastai Learner, or a `Run`
-    image, # Image file
-    label:str|None=None, # Class to explain; by default the most probable
-)->np.ndarray: # (h, w), 0 to 1
+    learn,  # fastai Learner, or a `Run`
+    image,  # Image file
+    label: str | None = None,  # Class to explain; by default the most probable
+) -> np.ndarray:  # (h, w), 0 to 1
     "Grad-CAM of a learner for an image file."
     import torch
-    learn = getattr(learn, 'learner', learn); found = late('leukocls.networks:network_of')(learn); vocab = [str(c) for c in learn.dls.vocab]
-    if found is None: raise ModelError('This learner does something to images that is not known here. Call grad_cam with its network and a batch of your own.')
-    if label is not None and label not in vocab: raise ModelError(f'The model does not know `{label}`. It knows: {", ".join(vocab)}.')
-    ready, pixels = found; x = torch.from_numpy(np.array(pixels.read(image)[None])).permute(0, 3, 1, 2).float()/255; device = next(learn.model.parameters()).device
-    x = ((x - ready.mean.cpu())/ready.std.cpu()).to(device); nets = late('leukocls.networks:members_of')(late('leukocls.networks:views_of')(learn.model)[1])
-    if label is None and len(nets) > 1: label = vocab[int(learn.model.eval()(x)[0].argmax())] # one class for all of an ensemble
-    maps = np.mean([grad_cam(net, x, None if label is None else vocab.index(label)) for net in nets], 0); return maps/max(maps.max(), 1e-12) if len(nets) > 1 else maps
+
+    learn = getattr(learn, 'learner', learn)
+    found = late('leukocls.networks:network_of')(learn)
+    vocab = [str(c) for c in learn.dls.vocab]
+    if found is None:
+        raise ModelError(
+            'This learner does something to images that is not known here. Call grad_cam with its'
+            ' network and a batch of your own.'
+        )
+    if label is not None and label not in vocab:
+        raise ModelError(f'The model does not know `{label}`. It knows: {", ".join(vocab)}.')
+    ready, pixels = found
+    x = torch.from_numpy(np.array(pixels.read(image)[None])).permute(0, 3, 1, 2).float() / 255
+    device = next(learn.model.parameters()).device
+    x = ((x - ready.mean.cpu()) / ready.std.cpu()).to(device)
+    nets = late('leukocls.networks:members_of')(late('leukocls.networks:views_of')(learn.model)[1])
+    if label is None and len(nets) > 1:
+        label = vocab[int(learn.model.eval()(x)[0].argmax())]  # one class for all of an ensemble
+    maps = np.mean(
+        [grad_cam(net, x, None if label is None else vocab.index(label)) for net in nets], 0
+    )
+    return maps / max(maps.max(), 1e-12) if len(nets) > 1 else maps
 
 # %% ../nbs/33_explain.ipynb #78f64dfb
 def nearest_known(
-    features:np.ndarray, # (D,) of the image
-    known:np.ndarray, # (M, D) of known images
-    k:int=5, # How many
-)->tuple: # (rows of the nearest, the nearest first; cosine similarity of each, −1 to 1)
-    "Known images that look most alike to the network, by the cosine of their features around the known ones' mean."
-    mean = known.mean(0); a, b = np.asarray(features, float) - mean, np.asarray(known, float) - mean; s = (b @ a)/np.maximum(np.linalg.norm(b, axis=1)*np.linalg.norm(a), 1e-12); order = np.argsort(-s, kind='stable')[:k]
+    features: np.ndarray,  # (D,) of the image
+    known: np.ndarray,  # (M, D) of known images
+    k: int = 5,  # How many
+) -> tuple:  # (rows of the nearest, the nearest first; cosine similarity of each, −1 to 1)
+    """Known images that look most alike to the network, by the cosine of their features around the
+    known ones' mean.
+    """
+    mean = known.mean(0)
+    a, b = np.asarray(features, float) - mean, np.asarray(known, float) - mean
+    s = (b @ a) / np.maximum(np.linalg.norm(b, axis=1) * np.linalg.norm(a), 1e-12)
+    order = np.argsort(-s, kind='stable')[:k]
     return order, s[order]

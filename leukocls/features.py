@@ -23,7 +23,16 @@ from threading import Thread
 import numpy as np
 from fastcore.basics import patch
 
-from .core import LeukoError, ModelError, RunError, bar, cache_folder, late, one_thread, weights_folder
+from leukocls.core import (
+    LeukoError,
+    ModelError,
+    RunError,
+    bar,
+    cache_folder,
+    late,
+    one_thread,
+    weights_folder,
+)
 from .engines import machine_key, open_kept, pick_engine, stream, versions_of, wished
 from .images import Pixels, expect, expect_nothing, read_batches, spared
 from .memory import Remembered, content_hashes, keep, kept
@@ -31,213 +40,421 @@ from .runs import STEPS
 
 # %% ../nbs/21_features.ipynb #17c899c1
 def weights_name(
-    arch:str, # timm name, `hf-hub:…` or `local-dir:…`
-    weights='imagenet', # 'imagenet', a timm local-dir folder, or a weights file
-)->str: # What decides the weights: their content, or timm's name and version for those that timm fetches
+    arch: str,  # timm name, `hf-hub:…` or `local-dir:…`
+    weights='imagenet',  # 'imagenet', a timm local-dir folder, or a weights file
+    # What decides the weights: their content, or timm's name and version for those that timm
+    # fetches
+) -> str:
     "Tell one set of pretrained weights from another, without opening PyTorch."
-    if str(weights) == 'none': raise RunError('A probe needs pretrained weights: features of a random network tell little. Give weights="imagenet", a timm local-dir folder, or a weights file.')
-    if str(weights) == 'imagenet' and not str(arch).startswith('local-dir:'): return f'{arch} of timm {metadata.version("timm")}'
-    path = Path(str(arch).split(':', 1)[1]) if str(arch).startswith('local-dir:') else weights_folder(arch, weights)
-    files = sorted(p for p in path.iterdir() if p.suffix in ('.safetensors', '.bin', '.pth', '.json')) if path.is_dir() else [path]
-    if not files or not files[0].is_file(): raise ModelError(f'weights={str(weights)!r} is neither "imagenet" nor a file or folder of weights. Check the path.')
-    return f'{str(arch).split(":")[0]} {hashlib.sha256(content_hashes(files).tobytes()).hexdigest()}'
+    if str(weights) == 'none':
+        raise RunError(
+            'A probe needs pretrained weights: features of a random network tell little. Give'
+            ' weights="imagenet", a timm local-dir folder, or a weights file.'
+        )
+    if str(weights) == 'imagenet' and not str(arch).startswith('local-dir:'):
+        return f'{arch} of timm {metadata.version("timm")}'
+    path = (
+        Path(str(arch).split(':', 1)[1])
+        if str(arch).startswith('local-dir:')
+        else weights_folder(arch, weights)
+    )
+    files = (
+        sorted(p for p in path.iterdir() if p.suffix in ('.safetensors', '.bin', '.pth', '.json'))
+        if path.is_dir()
+        else [path]
+    )
+    if not files or not files[0].is_file():
+        raise ModelError(
+            f'weights={str(weights)!r} is neither "imagenet" nor a file or folder of weights. Check'
+            ' the path.'
+        )
+    return (
+        f'{str(arch).split(":")[0]} {hashlib.sha256(content_hashes(files).tobytes()).hexdigest()}'
+    )
 
 # %% ../nbs/21_features.ipynb #b922cefa
 def build_body(
-    arch:str, # As in `weights_name`
-    weights='imagenet', # As in `weights_name`
-    size:int=224, # Side of the input in pixels
-): # (network: normalised (N, 3, H, W) → (N, D), what is needed to build it again)
+    arch: str,  # As in `weights_name`
+    weights='imagenet',  # As in `weights_name`
+    size: int = 224,  # Side of the input in pixels
+):  # (network: normalised (N, 3, H, W) → (N, D), what is needed to build it again)
     "A pretrained `stage_body`, and the facts about it."
     from leukocls.models import no_weights, weights_source
     from leukocls.networks import stage_body
+
     own, name, pretrained, extra = weights_source(arch, weights)
     try:
-        with one_thread(): body, model = stage_body(name, size, pretrained, **extra)
+        with one_thread():
+            body, model = stage_body(name, size, pretrained, **extra)
     except (OSError, RuntimeError, KeyError, AssertionError) as e:
-        if str(weights) == 'imagenet': raise no_weights(arch, str(e).split('\n')[0][:200]) from e
-        raise ModelError(f'{weights} does not fit `{arch}` at size {size}: {str(e)[:300]}. Give weights of the same architecture, and a size it takes.') from e
+        if str(weights) == 'imagenet':
+            raise no_weights(arch, str(e).split('\n')[0][:200]) from e
+        raise ModelError(
+            f'{weights} does not fit `{arch}` at size {size}: {str(e)[:300]}. Give weights of the'
+            ' same architecture, and a size it takes.'
+        ) from e
     cfg = model.pretrained_cfg if hasattr(model, 'pretrained_cfg') else model.default_cfg
-    return body.eval(), dict(arch=own, model_args=extra if name.startswith('local-dir:') else {}, mean=list(map(float, cfg['mean'])), std=list(map(float, cfg['std'])), parameters=sum(p.numel() for p in body.parameters()))
+    return body.eval(), dict(
+        arch=own,
+        model_args=extra if name.startswith('local-dir:') else {},
+        mean=list(map(float, cfg['mean'])),
+        std=list(map(float, cfg['std'])),
+        parameters=sum(p.numel() for p in body.parameters()),
+    )
 
 # %% ../nbs/21_features.ipynb #1bb4a0c9
 def tell_rate(
-    key:str, # What was computed, as in `Remembered`
-    n:int, # Images
-    seconds:float, # What they took
-    fewest:int=64, # Images below which nothing is told
-)->None:
+    key: str,  # What was computed, as in `Remembered`
+    n: int,  # Images
+    seconds: float,  # What they took
+    fewest: int = 64,  # Images below which nothing is told
+) -> None:
     "Keep how many images a second features were computed for."
-    if n >= fewest and seconds > 0: keep('features', f'{key}.rate', f'{n/seconds:.1f}')
+    if n >= fewest and seconds > 0:
+        keep('features', f'{key}.rate', f'{n / seconds:.1f}')
+
 
 def known_rate(
-    key:str, # As in `tell_rate`
-)->float: # Images/s, decoding included; 0 if that is not known
+    key: str,  # As in `tell_rate`
+) -> float:  # Images/s, decoding included; 0 if that is not known
     "How fast features were last computed here."
-    try: return float((cache_folder('features')/f'{key}.rate').read_text())
-    except (OSError, TypeError, ValueError): return 0.
+    try:
+        return float((cache_folder('features') / f'{key}.rate').read_text())
+    except (OSError, TypeError, ValueError):
+        return 0.0
 
 # %% ../nbs/21_features.ipynb #beaaaacb
 class FrozenBody:
-    "A pretrained network that is never changed; its features are remembered by the images' content."
-    def __init__(self,
-        arch:str='mobilenetv2_100', # As in `weights_name`
-        weights='imagenet', # As in `weights_name`
-        size:int=224, # Side in pixels
+    """A pretrained network that is never changed; its features are remembered by the images'
+    content.
+    """
+
+    def __init__(
+        self,
+        arch: str = 'mobilenetv2_100',  # As in `weights_name`
+        weights='imagenet',  # As in `weights_name`
+        size: int = 224,  # Side in pixels
     ):
-        self.arch, self.weights, self.pixels = arch, weights, Pixels(size); self.engine = self.asked = None; self.remembered = 0. # seconds that the features read last took when they were computed
-        self.key = hashlib.sha256(f'stages 2 {weights_name(arch, weights)}{self.pixels}'.encode()).hexdigest()[:16]
+        self.arch, self.weights, self.pixels = arch, weights, Pixels(size)
+        self.engine = self.asked = None
+        self.remembered = 0.0  # seconds that the features read last took when they were computed
+        self.key = hashlib.sha256(
+            f'stages 2 {weights_name(arch, weights)}{self.pixels}'.encode()
+        ).hexdigest()[:16]
 
     @cached_property
-    def built(self): return build_body(self.arch, self.weights, self.pixels.size)
+    def built(self):
+        return build_body(self.arch, self.weights, self.pixels.size)
 
     @property
-    def rate(self)->float: return known_rate(self.key) # Images/s when features were last computed here, decoding included; 0 if that is not known
+    def rate(self) -> float:
+        "Images/s when features were last computed here, decoding included; 0 if that is not known."
+        return known_rate(self.key)
 
     @cached_property
-    def facts(self)->dict: # Architecture, mean, std, …
-        return kept('features', f'{self.key}.json', lambda: json.dumps(self.built[1]), lambda p: json.loads(p.read_text()))
+    def facts(self) -> dict:  # Architecture, mean, std, …
+        return kept(
+            'features',
+            f'{self.key}.json',
+            lambda: json.dumps(self.built[1]),
+            lambda p: json.loads(p.read_text()),
+        )
 
     @cached_property
-    def state(self)->dict: # Name → array
+    def state(self) -> dict:  # Name → array
         from safetensors.numpy import load_file, save
-        return kept('features', f'{self.key}.safetensors', lambda: save({k: v.numpy() for k, v in self.built[0].state_dict().items()}), load_file)
+
+        return kept(
+            'features',
+            f'{self.key}.safetensors',
+            lambda: save({k: v.numpy() for k, v in self.built[0].state_dict().items()}),
+            load_file,
+        )
 
 # %% ../nbs/21_features.ipynb #2c35b5fa
 def surely_cpu(
-    device='auto', # As in `pick_device`
-)->bool: # True if features are computed on the CPU; False also means that only PyTorch can tell
-    "Whether it is plain without PyTorch that there is no other device to use: on Linux, a GPU has its files."
-    if str(device) != 'auto': return str(device) == 'cpu'
-    return sys.platform == 'linux' and not any(Path('/dev').glob('nvidia[0-9]*')) and not any(Path(f'/dev/{d}').exists() for d in ('dxg', 'kfd', 'nvhost-gpu'))
+    device='auto',  # As in `pick_device`
+    # True if features are computed on the CPU; False also means that only PyTorch can tell
+) -> bool:
+    """Whether it is plain without PyTorch that there is no other device to use: on Linux, a GPU has
+    its files.
+    """
+    if str(device) != 'auto':
+        return str(device) == 'cpu'
+    return (
+        sys.platform == 'linux'
+        and not any(Path('/dev').glob('nvidia[0-9]*'))
+        and not any(Path(f'/dev/{d}').exists() for d in ('dxg', 'kfd', 'nvhost-gpu'))
+    )
+
 
 @patch
-def known_engine(self:FrozenBody,
-    device='auto', # As in `pick_device`
-    choose:str='auto', # As in `pick_engine`
-): # Engine, or None
+def known_engine(
+    self: FrozenBody,
+    device='auto',  # As in `pick_device`
+    choose: str = 'auto',  # As in `pick_engine`
+):  # Engine, or None
     "OpenVINO, if it was chosen for this network on this machine before; PyTorch is not needed."
     folder = cache_folder('engines')
-    if choose == 'auto' and wished() in ('torch', 'openvino'): choose = wished()
-    if not folder or choose not in ('auto', 'openvino') or not surely_cpu(device): return None
-    try: return open_kept(folder/f'{(folder/f"{machine_key(self.key)}.file").read_text()[:16]}.xml')
-    except (OSError, ValueError, LeukoError): return None
+    if choose == 'auto' and wished() in ('torch', 'openvino'):
+        choose = wished()
+    if not folder or choose not in ('auto', 'openvino') or not surely_cpu(device):
+        return None
+    try:
+        return open_kept(
+            folder / f'{(folder / f"{machine_key(self.key)}.file").read_text()[:16]}.xml'
+        )
+    except (OSError, ValueError, LeukoError):
+        return None
 
 # %% ../nbs/21_features.ipynb #8ef299d2
-_ASIDE = {} # key of a `FrozenBody` → process that chooses its engine
-_WORK = 'import json, sys; from leukocls.features import FrozenBody; arch, weights, size, paths = json.loads(sys.argv[1]); f = FrozenBody(arch, weights, size); f._choose(paths, 10**6, "cpu", "auto"); f.facts; f.state'
+_ASIDE = {}  # key of a `FrozenBody` → process that chooses its engine
+_WORK = (
+    'import json, sys; from leukocls.features import FrozenBody; arch, weights, size, paths ='
+    ' json.loads(sys.argv[1]); f = FrozenBody(arch, weights, size); f._choose(paths, 10**6, "cpu",'
+    ' "auto"); f.facts; f.state'
+)
+
 
 @patch
-def begin(self:FrozenBody,
-    paths, # Image files; some of them are read
-    device='auto', # As in `pick_device`
-    fewest:int=1000, # Images from which it pays
-)->bool: # True if a process was started
+def begin(
+    self: FrozenBody,
+    paths,  # Image files; some of them are read
+    device='auto',  # As in `pick_device`
+    fewest: int = 1000,  # Images from which it pays
+) -> bool:  # True if a process was started
     "Start to choose the engine aside, if that is still to be done and pays."
-    if len(paths) < fewest or (os.cpu_count() or 1) < 2 or 'torch' in sys.modules or not versions_of('openvino') or not cache_folder('engines') or not surely_cpu(device) or wished() != 'auto' or self.key in _ASIDE or (cache_folder('engines')/f'{machine_key(self.key)}.json').exists(): return False
-    try: _ASIDE[self.key] = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', _WORK, json.dumps([self.arch, str(self.weights), self.pixels.size, [os.path.abspath(p) for p in paths[:16]]])], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, 'OMP_WAIT_POLICY': 'PASSIVE', 'PYTHONPATH': os.pathsep.join(sys.path)}) # threads that wait do not take the cores from whoever looks at the images meanwhile
-    except OSError: return False
+    if (
+        len(paths) < fewest
+        or (os.cpu_count() or 1) < 2
+        or 'torch' in sys.modules
+        or not versions_of('openvino')
+        or not cache_folder('engines')
+        or not surely_cpu(device)
+        or wished() != 'auto'
+        or self.key in _ASIDE
+        or (cache_folder('engines') / f'{machine_key(self.key)}.json').exists()
+    ):
+        return False
+    try:
+        _ASIDE[self.key] = subprocess.Popen(
+            [
+                sys.executable,
+                '-W',
+                'ignore',
+                '-c',
+                _WORK,
+                json.dumps(
+                    [
+                        self.arch,
+                        str(self.weights),
+                        self.pixels.size,
+                        [os.path.abspath(p) for p in paths[:16]],
+                    ]
+                ),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={
+                **os.environ,
+                'OMP_WAIT_POLICY': 'PASSIVE',
+                'PYTHONPATH': os.pathsep.join(sys.path),
+            },
+        )  # threads that wait do not take the cores from whoever looks at the images meanwhile
+    except OSError:
+        return False
     return True
 
 # %% ../nbs/21_features.ipynb #b9c70ce9
 @patch
-def _wait(self:FrozenBody):
+def _wait(self: FrozenBody):
     "Until the process is done, but no longer than two minutes."
-    if (p := _ASIDE.pop(self.key, None)) is None: return
-    try: p.wait(120)
+    if (p := _ASIDE.pop(self.key, None)) is None:
+        return
+    try:
+        p.wait(120)
     except BaseException as e:
-        p.kill(); p.wait()
-        if not isinstance(e, subprocess.TimeoutExpired): raise
+        p.kill()
+        p.wait()
+        if not isinstance(e, subprocess.TimeoutExpired):
+            raise
 
 # %% ../nbs/21_features.ipynb #d9740813
 def begin_all(
-    recipes, # Recipes; those of kind 'probe' count
-    paths, # Image files
-    device='auto', # As in `pick_device`
+    recipes,  # Recipes; those of kind 'probe' count
+    paths,  # Image files
+    device='auto',  # As in `pick_device`
 ):
-    "`begin` for every probe, and expect its pictures; what is wrong with its weights is said when its turn comes."
+    """`begin` for every probe, and expect its pictures; what is wrong with its weights is said when
+    its turn comes.
+    """
     for r in recipes:
-        if r.kind != 'probe': continue
-        try: f = FrozenBody(r.arch, r.weights, r.size); expect(f.pixels, paths); f.begin(list(paths), device)
-        except (LeukoError, OSError): pass
+        if r.kind != 'probe':
+            continue
+        try:
+            f = FrozenBody(r.arch, r.weights, r.size)
+            expect(f.pixels, paths)
+            f.begin(list(paths), device)
+        except (LeukoError, OSError):
+            pass
 
-def end_all(
-):
+
+def end_all():
     "Stop whatever is still chosen aside, and keep no pictures for it."
     expect_nothing()
-    while _ASIDE: p = _ASIDE.popitem()[1]; p.kill(); p.wait()
+    while _ASIDE:
+        p = _ASIDE.popitem()[1]
+        p.kill()
+        p.wait()
 
 # %% ../nbs/21_features.ipynb #c1d76ec7
 @patch
-def _choose(self:FrozenBody, paths, n, device, choose):
+def _choose(self: FrozenBody, paths, n, device, choose):
     "The fastest engine that agrees with PyTorch; converting does not pay for a few images."
     self._wait()
-    if found := self.known_engine(device, choose): return found
+    if found := self.known_engine(device, choose):
+        return found
     from leukocls.core import pick_device
     from leukocls.networks import Ready, TorchEngine, openvino_engine, weights_key
-    ready = Ready(self.built[0], self.facts['mean'], self.facts['std']).eval(); device = pick_device(str(device)); first = TorchEngine(ready, device)
-    if device.type != 'cpu' or (n < 64 and choose == 'auto'): return first
+
+    ready = Ready(self.built[0], self.facts['mean'], self.facts['std']).eval()
+    device = pick_device(str(device))
+    first = TorchEngine(ready, device)
+    if device.type != 'cpu' or (n < 64 and choose == 'auto'):
+        return first
+
     def converted():
-        with one_thread(): return openvino_engine(ready, self.pixels)
-    builders = {'torch': lambda: first, **({'openvino': converted} if versions_of('openvino') else {})}
-    best = pick_engine(builders, np.stack([self.pixels.read(p) for p in paths[:16]]), machine_key(self.key), choose, probabilities=lambda z: z/max(1., np.abs(z).max()))
-    if best.name == 'openvino' and len(paths) >= 16: keep('engines', f'{machine_key(self.key)}.file', weights_key(ready, self.pixels))
+        with one_thread():
+            return openvino_engine(ready, self.pixels)
+
+    builders = {
+        'torch': lambda: first,
+        **({'openvino': converted} if versions_of('openvino') else {}),
+    }
+    best = pick_engine(
+        builders,
+        np.stack([self.pixels.read(p) for p in paths[:16]]),
+        machine_key(self.key),
+        choose,
+        probabilities=lambda z: z / max(1.0, np.abs(z).max()),
+    )
+    if best.name == 'openvino' and len(paths) >= 16:
+        keep('engines', f'{machine_key(self.key)}.file', weights_key(ready, self.pixels))
     return best
 
 # %% ../nbs/21_features.ipynb #8b4029c6
-NEXT = ('sklearn.linear_model', *dict.fromkeys(step.split(':')[0] for steps in STEPS for step in steps)) # what the head and the report are made with
+NEXT = (
+    'sklearn.linear_model',
+    *dict.fromkeys(step.split(':')[0] for steps in STEPS for step in steps),
+)  # what the head and the report are made with
+
 
 @contextmanager
 def _importing(names):
     "Import while an engine computes; what cannot be imported is said when its turn comes."
+
     def work():
         for name in names:
-            try: importlib.import_module(name)
-            except Exception: pass
-    aside = Thread(target=work, daemon=True); aside.start()
-    try: yield
-    finally: aside.join()
+            try:
+                importlib.import_module(name)
+            except Exception:
+                pass
+
+    aside = Thread(target=work, daemon=True)
+    aside.start()
+    try:
+        yield
+    finally:
+        aside.join()
 
 # %% ../nbs/21_features.ipynb #81173ee2
-KEEP_EVERY = 4096 # images whose features are written at once: more than this many are never lost
+KEEP_EVERY = 4096  # images whose features are written at once: more than this many are never lost
+
 
 @patch
-def _compute(self:FrozenBody, paths, stores, hashes, there, progress):
-    "Features (views, N, D) of images, kept as they come; what is done is kept when somebody interrupts."
-    views, rows, i, done = len(stores), None, 0, 0; turned = late('leukocls.predict:eight_views') if views > 1 else lambda x, _: x # its module opens PyTorch
+def _compute(self: FrozenBody, paths, stores, hashes, there, progress):
+    """Features (views, N, D) of images, kept as they come; what is done is kept when somebody
+    interrupts.
+    """
+    views, rows, i, done = len(stores), None, 0, 0
+    turned = (
+        late('leukocls.predict:eight_views') if views > 1 else lambda x, _: x
+    )  # its module opens PyTorch
+
     def put():
-        for v, s in enumerate(stores): new = ~there[v][done:i]; s.put(hashes[done:i][new], rows[v, done:i][new])
+        for v, s in enumerate(stores):
+            new = ~there[v][done:i]
+            s.put(hashes[done:i][new], rows[v, done:i][new])
+
     try:
-        with bar(len(paths), 'features', progress) as b, _importing(NEXT if len(paths) >= 1000 else ()):
-            for n, o in stream(self.engine, ((len(p), turned(x, views)) for p, x, _ in read_batches(paths, self.pixels, self.engine.block))):
-                if rows is None: rows = np.empty((views, len(paths), o.shape[-1]), 'float32')
-                rows[:, i:i + n] = o.reshape(views, n, -1); i += n; b.update(n)
-                if i - done >= KEEP_EVERY: put(); done = i
+        with (
+            bar(len(paths), 'features', progress) as b,
+            _importing(NEXT if len(paths) >= 1000 else ()),
+        ):
+            for n, o in stream(
+                self.engine,
+                (
+                    (len(p), turned(x, views))
+                    for p, x, _ in read_batches(paths, self.pixels, self.engine.block)
+                ),
+            ):
+                if rows is None:
+                    rows = np.empty((views, len(paths), o.shape[-1]), 'float32')
+                rows[:, i : i + n] = o.reshape(views, n, -1)
+                i += n
+                b.update(n)
+                if i - done >= KEEP_EVERY:
+                    put()
+                    done = i
     finally:
-        if i > done: put()
+        if i > done:
+            put()
     return rows
 
 # %% ../nbs/21_features.ipynb #0c29c48a
 @patch
-def __call__(self:FrozenBody,
-    paths, # Image files
-    engine:str='auto', # 'auto', 'torch', 'openvino'
-    device='auto', # As in `pick_device`
-    views:int=1, # How many of the eight flips and quarter turns to look at, 1 to 8
-    progress:bool=False, # Show a bar
-)->np.ndarray: # (views, N, D) float32
+def __call__(
+    self: FrozenBody,
+    paths,  # Image files
+    engine: str = 'auto',  # 'auto', 'torch', 'openvino'
+    device='auto',  # As in `pick_device`
+    views: int = 1,  # How many of the eight flips and quarter turns to look at, 1 to 8
+    progress: bool = False,  # Show a bar
+) -> np.ndarray:  # (views, N, D) float32
     "Features of images; known ones are not computed again."
-    paths = [str(p) for p in paths]; hashes = content_hashes(paths); out = []
-    stores = [Remembered('features', f'{self.key}-{v}') for v in range(views)]; known = [s.get(hashes) for s in stores]
-    new = np.flatnonzero(~np.logical_and.reduce([there for _, there in known])); asked = engine, str(device), len(new) >= 64
+    paths = [str(p) for p in paths]
+    hashes = content_hashes(paths)
+    out = []
+    stores = [Remembered('features', f'{self.key}-{v}') for v in range(views)]
+    known = [s.get(hashes) for s in stores]
+    new = np.flatnonzero(~np.logical_and.reduce([there for _, there in known]))
+    asked = engine, str(device), len(new) >= 64
     if len(new):
-        if self.engine is None or asked[:2] != self.asked[:2] or asked > self.asked: self.engine, self.asked = self._choose([paths[i] for i in new[:16]], len(new), device, engine), asked
-        spare = spared(self.pixels, [paths[i] for i in new]); began = time.perf_counter(); fresh = self._compute([paths[i] for i in new], stores, hashes[new], [there[new] for _, there in known], progress)
-        tell_rate(self.key, len(new)*views, time.perf_counter() - began + spare)
-    else: spare = 0.
-    self.remembered = spare + (sum(int(there.sum()) for _, there in known)/self.rate if self.rate else 0.)
+        if self.engine is None or asked[:2] != self.asked[:2] or asked > self.asked:
+            self.engine, self.asked = (
+                self._choose([paths[i] for i in new[:16]], len(new), device, engine),
+                asked,
+            )
+        spare = spared(self.pixels, [paths[i] for i in new])
+        began = time.perf_counter()
+        fresh = self._compute(
+            [paths[i] for i in new],
+            stores,
+            hashes[new],
+            [there[new] for _, there in known],
+            progress,
+        )
+        tell_rate(self.key, len(new) * views, time.perf_counter() - began + spare)
+    else:
+        spare = 0.0
+    self.remembered = spare + (
+        sum(int(there.sum()) for _, there in known) / self.rate if self.rate else 0.0
+    )
     for v, (rows, _) in enumerate(known):
-        if rows is None: rows = np.zeros((len(paths), fresh.shape[-1]), 'float32')
-        if len(new): rows[new] = fresh[v]
+        if rows is None:
+            rows = np.zeros((len(paths), fresh.shape[-1]), 'float32')
+        if len(new):
+            rows[new] = fresh[v]
         out.append(rows)
     return out[0][None] if views == 1 else np.stack(out)

@@ -30,12 +30,37 @@ from fastai.vision.learner import default_split
 from .architectures import NETWORKS
 from .augment import augmentation
 from .baselines import classical_learner
-from .callbacks import AverageWeights, Bf16OnCpu, GiveBack, History, KeepWeights, Progress, StopOnNaN
-from .core import MOST_MEMBERS, DataError, RunError, cpu_has_bf16, pages_kept, pick_device, set_seed, untried, write_whole
+from leukocls.callbacks import (
+    AverageWeights,
+    Bf16OnCpu,
+    GiveBack,
+    History,
+    KeepWeights,
+    Progress,
+    StopOnNaN,
+)
+from leukocls.core import (
+    MOST_MEMBERS,
+    DataError,
+    RunError,
+    cpu_has_bf16,
+    pages_kept,
+    pick_device,
+    set_seed,
+    untried,
+    write_whole,
+)
 from .loaders import CellDataLoaders
 from .models import cell_learner, count_parameters, normalise
 from .networks import probe_head, stage_body, with_members, with_views
-from .optimise import CompileIfItPays, LossesStay, PlainTensors, Replay, ScaledHalf, list_adam
+from leukocls.optimise import (
+    CompileIfItPays,
+    LossesStay,
+    PlainTensors,
+    Replay,
+    ScaledHalf,
+    list_adam,
+)
 from .predict import predict_images
 from .recipes import Recipe, get_recipe
 from .runs import Fitted, check_space, write_csv, write_info
@@ -43,257 +68,578 @@ from .splits import fold_tables
 
 # %% ../nbs/25_fit.ipynb #29894472
 def precision_of(
-    recipe:Recipe, # With `precision`
-    device, # torch.device
-)->str: # 'fp16', 'bf16' or 'fp32'
-    "What to compute in: fp16 on CUDA; on a CPU bf16 where it has the instructions and the network is large enough to gain."
-    if recipe.precision != 'auto': return recipe.precision if device.type == 'cuda' or (device.type, recipe.precision) == ('cpu', 'bf16') else 'fp32'
-    if device.type == 'cuda': return 'fp16'
-    return 'bf16' if device.type == 'cpu' and recipe.arch not in NETWORKS and cpu_has_bf16() else 'fp32'
+    recipe: Recipe,  # With `precision`
+    device,  # torch.device
+) -> str:  # 'fp16', 'bf16' or 'fp32'
+    """What to compute in: fp16 on CUDA; on a CPU bf16 where it has the instructions and the network
+    is large enough to gain.
+    """
+    if recipe.precision != 'auto':
+        return (
+            recipe.precision
+            if device.type == 'cuda' or (device.type, recipe.precision) == ('cpu', 'bf16')
+            else 'fp32'
+        )
+    if device.type == 'cuda':
+        return 'fp16'
+    return (
+        'bf16'
+        if device.type == 'cpu' and recipe.arch not in NETWORKS and cpu_has_bf16()
+        else 'fp32'
+    )
 
 # %% ../nbs/25_fit.ipynb #3cd78dd7
 def _phases(recipe, pretrained):
     "(epochs, lr_max, body frozen) of each phase; a random body is never frozen."
     whole = slice(*recipe.lr) if isinstance(recipe.lr, tuple) else recipe.lr
-    if not pretrained: return [(recipe.head_epochs + recipe.epochs, whole, False)]
-    if recipe.freeze: return [(recipe.epochs, whole, True)]
-    if not recipe.head_epochs: return [(recipe.epochs, whole, False)]
+    if not pretrained:
+        return [(recipe.head_epochs + recipe.epochs, whole, False)]
+    if recipe.freeze:
+        return [(recipe.epochs, whole, True)]
+    if not recipe.head_epochs:
+        return [(recipe.epochs, whole, False)]
     top = recipe.lr[-1] if isinstance(recipe.lr, tuple) else recipe.lr
-    return [(recipe.head_epochs, top, True), (recipe.epochs, slice(top/20, top/2), False)]
+    return [(recipe.head_epochs, top, True), (recipe.epochs, slice(top / 20, top / 2), False)]
 
 # %% ../nbs/25_fit.ipynb #96ee602a
 def loss_of(
-    recipe:Recipe, # With `loss` and `balance`
-    labels, # Of the training images
-    vocab, # Classes, in the network's order
-    device='cpu', # Where the weights lie
-): # fastai loss; its activation is softmax
-    "What is minimised; weights of the classes are n/(C·n_c), so that they are 1 where classes are equally frequent."
-    weight = torch.tensor([len(labels)/(len(vocab)*max(1, (labels == c).sum())) for c in vocab], dtype=torch.float32, device=device) if recipe.balance else None
+    recipe: Recipe,  # With `loss` and `balance`
+    labels,  # Of the training images
+    vocab,  # Classes, in the network's order
+    device='cpu',  # Where the weights lie
+):  # fastai loss; its activation is softmax
+    """What is minimised; weights of the classes are n/(C·n_c), so that they are 1 where classes are
+    equally frequent.
+    """
+    weight = (
+        torch.tensor(
+            [len(labels) / (len(vocab) * max(1, (labels == c).sum())) for c in vocab],
+            dtype=torch.float32,
+            device=device,
+        )
+        if recipe.balance
+        else None
+    )
     return (FocalLossFlat if recipe.loss == 'focal' else CrossEntropyLossFlat)(weight=weight)
 
 # %% ../nbs/25_fit.ipynb #c1dd8103
 def _fit(learn, recipe, pretrained, cbs):
     "All phases of a recipe."
     for epochs, lr, frozen in _phases(recipe, pretrained):
-        if pretrained: learn.freeze() if frozen else learn.unfreeze()
+        if pretrained:
+            learn.freeze() if frozen else learn.unfreeze()
         extra = [EarlyStoppingCallback(patience=recipe.patience)] if recipe.patience else []
         with learn.no_bar(), learn.no_logging():
-            if recipe.schedule == 'flat': learn.fit(epochs, lr, cbs=cbs + extra)
-            else: learn.fit_one_cycle(epochs, lr, cbs=cbs + extra)
-        if any(getattr(c, 'said', None) for c in cbs): return
+            if recipe.schedule == 'flat':
+                learn.fit(epochs, lr, cbs=cbs + extra)
+            else:
+                learn.fit_one_cycle(epochs, lr, cbs=cbs + extra)
+        if any(getattr(c, 'said', None) for c in cbs):
+            return
 
 # %% ../nbs/25_fit.ipynb #a839c4f3
 def find_lr(
-    learn, # fastai Learner
-): # (suggested rate, DataFrame with `lr` and `loss`)
-    "fastai's `lr_find` (Smith 2015), its curve kept; the suggestion is the middle of the longest valley."
+    learn,  # fastai Learner
+):  # (suggested rate, DataFrame with `lr` and `loss`)
+    """fastai's `lr_find` (Smith 2015), its curve kept; the suggestion is the middle of the longest
+    valley.
+    """
     with tempfile.TemporaryDirectory() as d, learn.no_bar(), learn.no_logging():
         old, learn.path = learn.path, Path(d)
-        try: found = learn.lr_find(show_plot=False)
-        finally: learn.path = old
+        try:
+            found = learn.lr_find(show_plot=False)
+        finally:
+            learn.path = old
     lrs, losses = learn.recorder.lrs, [float(v) for v in learn.recorder.losses]
-    return float(found.valley), pd.DataFrame({'lr': lrs[:len(losses)], 'loss': losses[:len(lrs)]})
+    return float(found.valley), pd.DataFrame({'lr': lrs[: len(losses)], 'loss': losses[: len(lrs)]})
 
 # %% ../nbs/25_fit.ipynb #f2cc91f5
 def _model_facts(learn, recipe):
     "What is needed to build the same network again."
     norm = next((t for t in learn.dls.after_batch.fs if hasattr(t, 'mean')), None)
     flat = lambda t: [float(v) for v in t.flatten()]
-    return dict(arch=learn.arch, model_args=getattr(learn, 'model_args', {}), classes=[str(c) for c in learn.dls.vocab],
-                mean=flat(norm.mean) if norm else None, std=flat(norm.std) if norm else None, timm=any(hasattr(m, 'pretrained_cfg') for m in learn.model.modules()), **count_parameters(learn.model))
+    return dict(
+        arch=learn.arch,
+        model_args=getattr(learn, 'model_args', {}),
+        classes=[str(c) for c in learn.dls.vocab],
+        mean=flat(norm.mean) if norm else None,
+        std=flat(norm.std) if norm else None,
+        timm=any(hasattr(m, 'pretrained_cfg') for m in learn.model.modules()),
+        **count_parameters(learn.model),
+    )
+
 
 def _stand_ins(folder, classes):
     "A table of two tiny pictures per class, where the images are not needed."
-    rows = [dict(path=f'{folder}/{split}{i}.png', label=c, split=split) for i, c in enumerate(classes) for split in ('train', 'valid')]
-    for r in rows: PILImage.create(np.zeros((8, 8, 3), 'uint8')).save(r['path'])
+    rows = [
+        dict(path=f'{folder}/{split}{i}.png', label=c, split=split)
+        for i, c in enumerate(classes)
+        for split in ('train', 'valid')
+    ]
+    for r in rows:
+        PILImage.create(np.zeros((8, 8, 3), 'uint8')).save(r['path'])
     return rows
 
 # %% ../nbs/25_fit.ipynb #eb2978a8
 def probe_learner(
-    dls, # fastai DataLoaders
-    facts:dict, # `model` of a probe's recipe.json
-    size:int, # Side of the input in pixels
-): # fastai Learner; its body is frozen
+    dls,  # fastai DataLoaders
+    facts: dict,  # `model` of a probe's recipe.json
+    size: int,  # Side of the input in pixels
+):  # fastai Learner; its body is frozen
     "The Learner of a probe, without its weights: timm's stages, their means and spreads, the head."
-    from fastai.callback import progress as _progress, schedule as _schedule # their methods join Learner when imported
-    body, _ = stage_body(facts['arch'], size, **facts['model_args']); head = facts['head']
+    from fastai.callback import (
+        progress as _progress,
+        schedule as _schedule,
+    )  # their methods join Learner when imported
+
+    body, _ = stage_body(facts['arch'], size, **facts['model_args'])
+    head = facts['head']
     normalise(dls, facts['mean'], facts['std'], 3)
-    learn = Learner(dls, torch.nn.Sequential(body, probe_head(head['kind'], head['shape'])).to(memory_format=torch.channels_last), metrics=[accuracy, error_rate], splitter=default_split)
-    learn.arch, learn.model_args = facts['arch'], facts['model_args']; learn.freeze(); return learn
+    learn = Learner(
+        dls,
+        torch.nn.Sequential(body, probe_head(head['kind'], head['shape'])).to(
+            memory_format=torch.channels_last
+        ),
+        metrics=[accuracy, error_rate],
+        splitter=default_split,
+    )
+    learn.arch, learn.model_args = facts['arch'], facts['model_args']
+    learn.freeze()
+    return learn
 
 # %% ../nbs/25_fit.ipynb #a604d707
 def ensemble(
-    learn, # fastai Learner of one such network, changed
-    nets:list, # Trained networks, (N, C, H, W) → (N, K) logits
-): # The learner, with all of them as its network
+    learn,  # fastai Learner of one such network, changed
+    nets: list,  # Trained networks, (N, C, H, W) → (N, K) logits
+):  # The learner, with all of them as its network
     "Put an ensemble into a learner."
-    if len(nets) > 1: learn.splitter, learn.opt = trainable_params, None # the one that freezing made is of one network
-    learn.model = with_members(nets); return learn
-
+    if len(nets) > 1:
+        learn.splitter, learn.opt = (
+            trainable_params,
+            None,
+        )  # the one that freezing made is of one network
+    learn.model = with_members(nets)
+    return learn
 
 # %% ../nbs/25_fit.ipynb #cd5ac891
 def rebuild(
-    run, # A `Run`
-    table=None, # Table to make its loaders from, to train on; None leaves them empty
-): # fastai Learner on the CPU
+    run,  # A `Run`
+    table=None,  # Table to make its loaders from, to train on; None leaves them empty
+):  # fastai Learner on the CPU
     "A Learner from recipe.json and model.safetensors: nothing is unpickled."
     from safetensors.torch import load_file
-    facts, recipe = run.info['model'], run.recipe; members = facts.get('members', 1)
-    if type(members) is not int or not 1 <= members <= MOST_MEMBERS: raise RunError(f'{run.folder}: recipe.json tells of {str(members)[:20]} networks; there are 1 to {MOST_MEMBERS}. The folder was changed; use an untouched copy.')
-    if table is not None and sorted(set(table.label)) != sorted(facts['classes']): table = None # recipe.json tells of others: the weights must fit it
+
+    facts, recipe = run.info['model'], run.recipe
+    members = facts.get('members', 1)
+    if type(members) is not int or not 1 <= members <= MOST_MEMBERS:
+        raise RunError(
+            f'{run.folder}: recipe.json tells of {str(members)[:20]} networks; there are 1 to'
+            f' {MOST_MEMBERS}. The folder was changed; use an untouched copy.'
+        )
+    if table is not None and sorted(set(table.label)) != sorted(facts['classes']):
+        table = None  # recipe.json tells of others: the weights must fit it
     with tempfile.TemporaryDirectory() as d:
         t = pd.DataFrame(_stand_ins(d, facts['classes'])) if table is None else table
-        dls = CellDataLoaders.from_table(t, size=recipe.size, grey=recipe.grey, median=recipe.median, bs=recipe.bs, remember=None if table is not None else False, batch_tfms=augmentation(recipe.augment) if table is not None and recipe.kind == 'network' else None, device='cpu')
+        dls = CellDataLoaders.from_table(
+            t,
+            size=recipe.size,
+            grey=recipe.grey,
+            median=recipe.median,
+            bs=recipe.bs,
+            remember=None if table is not None else False,
+            batch_tfms=(
+                augmentation(recipe.augment)
+                if table is not None and recipe.kind == 'network'
+                else None
+            ),
+            device='cpu',
+        )
         stats = (facts['mean'], facts['std']) if facts['mean'] else None
-        if 'system' in facts: learn = classical_learner(dls, facts, recipe)
-        elif 'head' in facts: learn = probe_learner(dls, facts, recipe.size)
-        else: learn = cell_learner(dls, facts['arch'], 'none', stats=stats, model_args=facts['model_args'], top=recipe.top); learn = ensemble(learn, [copy.deepcopy(learn.model) for _ in range(members)]); learn.model = with_views(learn.model, recipe.views)
-    weights = load_file(run.folder/'model.safetensors')
-    try: learn.model.load_state_dict(weights)
-    except RuntimeError as e: raise RunError(f'{run.folder}: model.safetensors does not fit recipe.json ({" ".join(str(e).split())[:200]}). The folder was changed; use an untouched copy.') from None
+        if 'system' in facts:
+            learn = classical_learner(dls, facts, recipe)
+        elif 'head' in facts:
+            learn = probe_learner(dls, facts, recipe.size)
+        else:
+            learn = cell_learner(
+                dls,
+                facts['arch'],
+                'none',
+                stats=stats,
+                model_args=facts['model_args'],
+                top=recipe.top,
+            )
+            learn = ensemble(learn, [copy.deepcopy(learn.model) for _ in range(members)])
+            learn.model = with_views(learn.model, recipe.views)
+    weights = load_file(run.folder / 'model.safetensors')
+    try:
+        learn.model.load_state_dict(weights)
+    except RuntimeError as e:
+        raise RunError(
+            f'{run.folder}: model.safetensors does not fit recipe.json'
+            f' ({" ".join(str(e).split())[:200]}). The folder was changed; use an untouched copy.'
+        ) from None
     return learn.to_fp32()
 
 # %% ../nbs/25_fit.ipynb #720fe328
 def write_pickle(
-    learn, # fastai Learner
-    folder, # A run folder
-)->None:
+    learn,  # fastai Learner
+    folder,  # A run folder
+) -> None:
     "learner.pkl: fastai's export, whole or not at all, without any path of this machine."
-    path, dls_path, temp = learn.path, learn.dls.path, folder/'.learner.pkl'
+    path, dls_path, temp = learn.path, learn.dls.path, folder / '.learner.pkl'
     learn.path = learn.dls.path = Path('.')
-    try: learn.export(temp.absolute()); temp.replace(folder/'learner.pkl')
-    except (OSError, RuntimeError) as e: raise RunError(f'Cannot write {folder/"learner.pkl"}: {getattr(e, "strerror", None) or e}. Free some space, then save it with run.learner.export("learner.pkl").') from e
-    finally: learn.path, learn.dls.path = path, dls_path; temp.unlink(missing_ok=True)
+    try:
+        learn.export(temp.absolute())
+        temp.replace(folder / 'learner.pkl')
+    except (OSError, RuntimeError) as e:
+        raise RunError(
+            f'Cannot write {folder / "learner.pkl"}: {getattr(e, "strerror", None) or e}. Free some'
+            ' space, then save it with run.learner.export("learner.pkl").'
+        ) from e
+    finally:
+        learn.path, learn.dls.path = path, dls_path
+        temp.unlink(missing_ok=True)
+
 
 def write_learner(
-    learn, # fastai Learner
-    folder, # A run folder
-)->None:
+    learn,  # fastai Learner
+    folder,  # A run folder
+) -> None:
     "model.safetensors and learner.pkl."
     from safetensors.torch import save
-    write_whole(folder/'model.safetensors', save({k: v.detach().cpu().contiguous() for k, v in learn.model.state_dict().items()}))
+
+    write_whole(
+        folder / 'model.safetensors',
+        save({k: v.detach().cpu().contiguous() for k, v in learn.model.state_dict().items()}),
+    )
     write_pickle(learn, folder)
 
 # %% ../nbs/25_fit.ipynb #617d3040
-ADAMS = {'adam': {}, 'keras-adam': dict(sqr_mom=.999, eps=1e-7)} # what is not fastai's
+ADAMS = {'adam': {}, 'keras-adam': dict(sqr_mom=0.999, eps=1e-7)}  # what is not fastai's
+
 
 def _prepare(recipe, table, device):
     "DataLoaders, Learner and what should be known about the run before it starts."
-    dls = CellDataLoaders.from_table(table, size=recipe.size, bs=recipe.bs, grey=recipe.grey, median=recipe.median, device=device,
-                                     batch_tfms=augmentation(recipe.augment))
-    opt = SGD if recipe.opt == 'sgd' else partial(Adam, **ADAMS[recipe.opt]) if ADAMS[recipe.opt] else Adam
-    learn = cell_learner(dls, recipe.arch, recipe.weights, opt_func=opt, wd=recipe.wd, fp16=False, top=recipe.top, loss_func=loss_of(recipe, table.label[table.split == 'train'], dls.vocab, device))
+    dls = CellDataLoaders.from_table(
+        table,
+        size=recipe.size,
+        bs=recipe.bs,
+        grey=recipe.grey,
+        median=recipe.median,
+        device=device,
+        batch_tfms=augmentation(recipe.augment),
+    )
+    opt = (
+        SGD
+        if recipe.opt == 'sgd'
+        else partial(Adam, **ADAMS[recipe.opt])
+        if ADAMS[recipe.opt]
+        else Adam
+    )
+    learn = cell_learner(
+        dls,
+        recipe.arch,
+        recipe.weights,
+        opt_func=opt,
+        wd=recipe.wd,
+        fp16=False,
+        top=recipe.top,
+        loss_func=loss_of(recipe, table.label[table.split == 'train'], dls.vocab, device),
+    )
     pretrained = recipe.arch not in NETWORKS and str(recipe.weights) != 'none'
     sides, notes = set(table.split), []
-    if recipe.freeze and not pretrained: notes.append('The recipe freezes the body, but it starts from random weights: everything was trained.')
-    if sides == {'train', 'valid'} and (recipe.keep == 'best' or recipe.patience) and recipe.members == 1: notes.append('The epoch was chosen on the images that are reported: figures are somewhat too good. A third part (test_pct) avoids it.')
-    if 'valid' not in sides and recipe.members == 1: notes.append('No validation images: the last epoch is kept, nothing was chosen. What is shown of each epoch is of the test images: it must not decide how long to train.')
+    if recipe.freeze and not pretrained:
+        notes.append(
+            'The recipe freezes the body, but it starts from random weights: everything was'
+            ' trained.'
+        )
+    if (
+        sides == {'train', 'valid'}
+        and (recipe.keep == 'best' or recipe.patience)
+        and recipe.members == 1
+    ):
+        notes.append(
+            'The epoch was chosen on the images that are reported: figures are somewhat too good. A'
+            ' third part (test_pct) avoids it.'
+        )
+    if 'valid' not in sides and recipe.members == 1:
+        notes.append(
+            'No validation images: the last epoch is kept, nothing was chosen. What is shown of'
+            ' each epoch is of the test images: it must not decide how long to train.'
+        )
     return learn, pretrained, notes
 
 # %% ../nbs/25_fit.ipynb #5674b635
 def faster(
-    device, # torch.device
-)->list: # fastai callbacks
-    "What makes steps cheaper on a device and leaves their result as it is; PyTorch compiles and records on Linux."
-    return [PlainTensors()] + ([LossesStay()] if device.type == 'cuda' else []) + ([Replay(), CompileIfItPays()] if device.type == 'cuda' and sys.platform == 'linux' else [])
+    device,  # torch.device
+) -> list:  # fastai callbacks
+    """What makes steps cheaper on a device and leaves their result as it is; PyTorch compiles and
+    records on Linux.
+    """
+    return (
+        [PlainTensors()]
+        + ([LossesStay()] if device.type == 'cuda' else [])
+        + (
+            [Replay(), CompileIfItPays()]
+            if device.type == 'cuda' and sys.platform == 'linux'
+            else []
+        )
+    )
 
 # %% ../nbs/25_fit.ipynb #c1628f3b
 def _remedy(said):
-    if 'more than 1 value per channel' in said: return ' Give a bs of 2 or more: the network compares the images of a batch.'
-    return ' Try a smaller bs or size.' if re.search(r'out ?of ?memory|allocate memory|MemoryError', said, re.IGNORECASE) else ''
+    if 'more than 1 value per channel' in said:
+        return ' Give a bs of 2 or more: the network compares the images of a batch.'
+    return (
+        ' Try a smaller bs or size.'
+        if re.search(r'out ?of ?memory|allocate memory|MemoryError', said, re.IGNORECASE)
+        else ''
+    )
+
 
 def _learn(learn, recipe, pretrained, folder, info, table, progress):
-    "Fit, and keep what was learned: through Ctrl-C and through a diverging loss. Returns what went wrong, or None."
-    history = History(); watch = (table.split == 'valid').any()
+    """Fit, and keep what was learned: through Ctrl-C and through a diverging loss. Returns what
+    went wrong, or None.
+    """
+    history = History()
+    watch = (table.split == 'valid').any()
     keep, stop = KeepWeights(history, recipe.keep if watch else 'last'), StopOnNaN(history)
-    cbs = [history, keep, stop, *([MixUp(recipe.mixup)] if recipe.mixup else []), *([AverageWeights(recipe.ema)] if recipe.ema else [])]; recipe = recipe if watch else get_recipe(recipe, patience=0)
+    cbs = [
+        history,
+        keep,
+        stop,
+        *([MixUp(recipe.mixup)] if recipe.mixup else []),
+        *([AverageWeights(recipe.ema)] if recipe.ema else []),
+    ]
+    recipe = recipe if watch else get_recipe(recipe, patience=0)
     cbs += faster(learn.dls.device) + ([GiveBack()] if learn.dls.device.type == 'cpu' else [])
-    if progress: cbs.append(Progress(history, sum(e for e, *_ in _phases(recipe, pretrained)), progress if isinstance(progress, str) else folder.name))
-    if info['precision'] == 'bf16': cbs.append(Bf16OnCpu()) if learn.dls.device.type == 'cpu' else learn.to_bf16()
-    if info['precision'] == 'fp16': learn.add_cb(ScaledHalf()) if recipe.opt in ADAMS else learn.to_fp16()
-    info['status'], own = 'finished', learn.opt_func; learn.opt_func = partial(list_adam, **ADAMS[recipe.opt]) if recipe.opt in ADAMS else own; learn.opt = None # one that freezing made is not used
-    try: _fit(learn, recipe, pretrained, cbs)
-    except KeyboardInterrupt: info['status'] = 'interrupted'; info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
+    if progress:
+        cbs.append(
+            Progress(
+                history,
+                sum(e for e, *_ in _phases(recipe, pretrained)),
+                progress if isinstance(progress, str) else folder.name,
+            )
+        )
+    if info['precision'] == 'bf16':
+        cbs.append(Bf16OnCpu()) if learn.dls.device.type == 'cpu' else learn.to_bf16()
+    if info['precision'] == 'fp16':
+        learn.add_cb(ScaledHalf()) if recipe.opt in ADAMS else learn.to_fp16()
+    info['status'], own = 'finished', learn.opt_func
+    learn.opt_func = partial(list_adam, **ADAMS[recipe.opt]) if recipe.opt in ADAMS else own
+    learn.opt = None  # one that freezing made is not used
+    try:
+        _fit(learn, recipe, pretrained, cbs)
+    except KeyboardInterrupt:
+        info['status'] = 'interrupted'
+        info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
     except Exception as e:
-        stop.said = f'Training stopped in epoch {len(history.rows) + 1}: {type(e).__name__}: {str(e)[:300]}.'
-        if not keep.kept: raise RunError(f'{stop.said} Nothing was learned yet.{_remedy(stop.said)}') from e
+        stop.said = (
+            f'Training stopped in epoch {len(history.rows) + 1}: {type(e).__name__}:'
+            f' {str(e)[:300]}.'
+        )
+        if not keep.kept:
+            raise RunError(f'{stop.said} Nothing was learned yet.{_remedy(stop.said)}') from e
     finally:
-        for c in cbs: getattr(c, 'leave', lambda: None)()
-    if keep.kept or stop.said: keep.restore(learn)
-    learn.opt, learn.opt_func, info['steps'] = None, own, '; '.join(c.said for c in cbs if isinstance(c, (Replay, CompileIfItPays)) and c.said) or 'as they are' # fastai's own, so that the pickle needs nothing of leukocls
-    learn.to_fp32(); info['kept_epoch'] = keep.kept; info['model'].update(count_parameters(learn.model))
-    if stop.said: info['status'] = 'failed' if stop.said.startswith('Training') else 'diverged'; info['notes'].append(stop.said)
-    write_csv(folder/'history.csv', pd.DataFrame(history.rows, columns=None if history.rows else ['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds']))
+        for c in cbs:
+            getattr(c, 'leave', lambda: None)()
+    if keep.kept or stop.said:
+        keep.restore(learn)
+    learn.opt, learn.opt_func, info['steps'] = (
+        None,
+        own,
+        '; '.join(c.said for c in cbs if isinstance(c, (Replay, CompileIfItPays)) and c.said)
+        or 'as they are',
+    )  # fastai's own, so that the pickle needs nothing of leukocls
+    learn.to_fp32()
+    info['kept_epoch'] = keep.kept
+    info['model'].update(count_parameters(learn.model))
+    if stop.said:
+        info['status'] = 'failed' if stop.said.startswith('Training') else 'diverged'
+        info['notes'].append(stop.said)
+    write_csv(
+        folder / 'history.csv',
+        pd.DataFrame(
+            history.rows,
+            columns=(
+                None
+                if history.rows
+                else [
+                    'epoch',
+                    'train_loss',
+                    'valid_loss',
+                    'accuracy',
+                    'error_rate',
+                    'lr',
+                    'seconds',
+                ]
+            ),
+        ),
+    )
     return stop.said
 
 # %% ../nbs/25_fit.ipynb #8edee7b7
 def _one(learn, recipe, pretrained, folder, info, table, progress):
-    "Learning rate and fit of one network. Returns the recipe with its rate, and what went wrong or None."
+    """Learning rate and fit of one network. Returns the recipe with its rate, and what went wrong
+    or None.
+    """
     if recipe.lr is None:
-        if pretrained and not recipe.freeze: learn.unfreeze()
-        lr, curve = find_lr(learn); info['lr_found'] = lr; write_csv(folder/'lr_find.csv', curve)
+        if pretrained and not recipe.freeze:
+            learn.unfreeze()
+        lr, curve = find_lr(learn)
+        info['lr_found'] = lr
+        write_csv(folder / 'lr_find.csv', curve)
         recipe = get_recipe(recipe, lr=lr)
     return recipe, _learn(learn, recipe, pretrained, folder, info, table, progress)
 
-
 # %% ../nbs/25_fit.ipynb #a760aab8
 def _parts(table, members, seed):
-    "The tables of an ensemble's networks: of each, another part of the training images is set aside."
+    """The tables of an ensemble's networks: of each, another part of the training images is set
+    aside.
+    """
     how = table.attrs.get('split', {}).get('method')
-    try: folds = fold_tables(table[table.split == 'train'].assign(split=pd.NA), members, how if how in ('patient', 'group', 'random') else 'auto', seed=seed)
-    except DataError as e: raise RunError(f'members={members}: the training images cannot be divided so: {str(e).split(": ", 1)[-1].replace("folds", "members")}') from None
+    try:
+        folds = fold_tables(
+            table[table.split == 'train'].assign(split=pd.NA),
+            members,
+            how if how in ('patient', 'group', 'random') else 'auto',
+            seed=seed,
+        )
+    except DataError as e:
+        raise RunError(
+            f'members={members}: the training images cannot be divided so:'
+            f' {str(e).split(": ", 1)[-1].replace("folds", "members")}'
+        ) from None
     return [t.assign(split=t.split.replace('test', 'valid')) for t in folds]
 
 # %% ../nbs/25_fit.ipynb #23df5751
 def member_seed(
-    seed:int, # Of the run
-    i:int, # Number of the network, from 0
-)->int: # 0 to 2³² − 1
-    "A start of its own for each network of each run: `seed + i` would make the second of one run the first of the next."
+    seed: int,  # Of the run
+    i: int,  # Number of the network, from 0
+) -> int:  # 0 to 2³² − 1
+    """A start of its own for each network of each run: `seed + i` would make the second of one run
+    the first of the next.
+    """
     return seed if i == 0 else int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
 
 # %% ../nbs/25_fit.ipynb #39b9f3f4
 def _committee(recipe, table, folder, info, device, progress):
-    "Train an ensemble's networks one after the other. Returns those that finished, or what the first one left, and what went wrong or None."
+    """Train an ensemble's networks one after the other. Returns those that finished, or what the
+    first one left, and what went wrong or None.
+    """
     nets, rows, told, said = [], [], [], None
     for i, part in enumerate(_parts(table, recipe.members, info['seed'])):
         try:
-            set_seed(member_seed(info['seed'], i)); learn, pretrained, _ = _prepare(recipe, part, device)
-            recipe, said = _one(learn, recipe, pretrained, folder, info, part, progress and f'{folder.name}, network {i + 1} of {recipe.members}')
+            set_seed(member_seed(info['seed'], i))
+            learn, pretrained, _ = _prepare(recipe, part, device)
+            recipe, said = _one(
+                learn,
+                recipe,
+                pretrained,
+                folder,
+                info,
+                part,
+                progress and f'{folder.name}, network {i + 1} of {recipe.members}',
+            )
         except (RunError, KeyboardInterrupt) as e:
-            if not nets: raise
-            info['status'], said = ('interrupted', None) if isinstance(e, KeyboardInterrupt) else ('failed', str(e))
+            if not nets:
+                raise
+            info['status'], said = (
+                ('interrupted', None) if isinstance(e, KeyboardInterrupt) else ('failed', str(e))
+            )
         broken = info['status'] != 'finished'
         if not (broken and nets):
-            nets.append(learn.model.eval()); rows.append(pd.read_csv(folder/'history.csv').assign(network=i + 1)); told.append(dict(part.split.value_counts().to_dict(), kept_epoch=info['kept_epoch'], finished=not broken))
-        if broken: info['notes'].append(f'Only {len(nets)} of {recipe.members} networks were trained.' if i else f'The first of {recipe.members} networks was broken off, and the others were not begun.'); break
-    info.update(members=told, kept_epoch=0); rows = pd.concat(rows); write_csv(folder/'members.csv', rows)
-    write_csv(folder/'history.csv', rows.drop(columns='network').groupby('epoch').mean().reset_index() if len(rows) else rows.drop(columns='network'))
+            nets.append(learn.model.eval())
+            rows.append(pd.read_csv(folder / 'history.csv').assign(network=i + 1))
+            told.append(
+                dict(
+                    part.split.value_counts().to_dict(),
+                    kept_epoch=info['kept_epoch'],
+                    finished=not broken,
+                )
+            )
+        if broken:
+            info['notes'].append(
+                f'Only {len(nets)} of {recipe.members} networks were trained.'
+                if i
+                else (
+                    f'The first of {recipe.members} networks was broken off, and the others were'
+                    ' not begun.'
+                )
+            )
+            break
+    info.update(members=told, kept_epoch=0)
+    rows = pd.concat(rows)
+    write_csv(folder / 'members.csv', rows)
+    write_csv(
+        folder / 'history.csv',
+        (
+            rows.drop(columns='network').groupby('epoch').mean().reset_index()
+            if len(rows)
+            else rows.drop(columns='network')
+        ),
+    )
     return nets, said
 
 # %% ../nbs/25_fit.ipynb #397db14f
 def fit_network(
-    recipe:Recipe, # Of kind 'network'
-    table:pd.DataFrame, # With `split` filled
-    folder:Path, # The run's new folder
-    info:dict, # What is known about the run; more is added
-    device:str='auto', # As in `pick_device`
-    progress:bool=True, # Show a bar
-)->Fitted: # The trained network; its learner is already saved
+    recipe: Recipe,  # Of kind 'network'
+    table: pd.DataFrame,  # With `split` filled
+    folder: Path,  # The run's new folder
+    info: dict,  # What is known about the run; more is added
+    device: str = 'auto',  # As in `pick_device`
+    progress: bool = True,  # Show a bar
+) -> Fitted:  # The trained network; its learner is already saved
     "Train a network by fastai, and save it before anything else can go wrong."
-    device = pick_device(str(device)); seed = info['seed']
-    set_seed(seed); learn, pretrained, notes = _prepare(recipe, table, device); info['notes'] += notes
-    if pretrained and device.type == 'cpu' and progress and len(table) > 500: print('On a CPU this takes a while; recipe "probe" gives a first answer in seconds.', file=sys.stderr)
-    check_space(folder, recipe.members*sum(v.numel()*v.element_size() for v in learn.model.state_dict().values()))
-    info.update(device=str(device), precision=precision_of(recipe, device), model=_model_facts(learn, recipe))
-    write_info(folder, info); write_csv(folder/'table.csv', table)
+    device = pick_device(str(device))
+    seed = info['seed']
+    set_seed(seed)
+    learn, pretrained, notes = _prepare(recipe, table, device)
+    info['notes'] += notes
+    if pretrained and device.type == 'cpu' and progress and len(table) > 500:
+        print(
+            'On a CPU this takes a while; recipe "probe" gives a first answer in seconds.',
+            file=sys.stderr,
+        )
+    check_space(
+        folder,
+        recipe.members
+        * sum(v.numel() * v.element_size() for v in learn.model.state_dict().values()),
+    )
+    info.update(
+        device=str(device),
+        precision=precision_of(recipe, device),
+        model=_model_facts(learn, recipe),
+    )
+    write_info(folder, info)
+    write_csv(folder / 'table.csv', table)
     with pages_kept(), untried():
-        if recipe.members > 1: nets, said = _committee(recipe, table, folder, info, device, progress); learn = ensemble(learn, nets); info['model'].update(count_parameters(learn.model), members=len(nets))
-        else: said = _one(learn, recipe, pretrained, folder, info, table, progress)[1]
+        if recipe.members > 1:
+            nets, said = _committee(recipe, table, folder, info, device, progress)
+            learn = ensemble(learn, nets)
+            info['model'].update(count_parameters(learn.model), members=len(nets))
+        else:
+            said = _one(learn, recipe, pretrained, folder, info, table, progress)[1]
     if said:
-        advice = ' Try a lower learning rate (lr=…), or look for damaged images.' if info['status'] == 'diverged' else _remedy(said)
-        first = info['members'][0] if recipe.members > 1 else dict(finished=False, kept_epoch=info['kept_epoch'])
-        said = f'{said} {f"{len(nets)} of {recipe.members} networks" if first["finished"] else "The weights of epoch " + str(first["kept_epoch"])} are kept in {folder}.{advice}'
-    learn.model = with_views(learn.model, recipe.views).eval(); write_learner(learn, folder)
-    return Fitted(lambda paths: predict_images(learn, paths, progress=progress and len(paths) > 500), learn, said)
+        advice = (
+            ' Try a lower learning rate (lr=…), or look for damaged images.'
+            if info['status'] == 'diverged'
+            else _remedy(said)
+        )
+        first = (
+            info['members'][0]
+            if recipe.members > 1
+            else dict(finished=False, kept_epoch=info['kept_epoch'])
+        )
+        said = (
+            f'{said}'
+            f' {f"{len(nets)} of {recipe.members} networks" if first["finished"] else "The weights of epoch " + str(first["kept_epoch"])}'
+            f' are kept in {folder}.{advice}'
+        )
+    learn.model = with_views(learn.model, recipe.views).eval()
+    write_learner(learn, folder)
+    return Fitted(
+        lambda paths: predict_images(learn, paths, progress=progress and len(paths) > 500),
+        learn,
+        said,
+    )

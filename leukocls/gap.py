@@ -21,57 +21,99 @@ from .train import train
 
 # %% ../nbs/35_gap.ipynb #6e6fe9a7
 def cross_validate(
-    table:pd.DataFrame, # From `read_table`
-    recipe:str|Recipe='probe', # Name of a recipe, or a recipe
-    folds:int=5, # Each image is tested once
-    method:str='auto', # As in `fold_tables`: 'patient', 'group', 'random', or 'auto'
-    valid_pct:float=.16, # Share of all images that each fold chooses its epoch on; never those it is tested on
-    out:str='runs', # Folder of the folds' runs
-    seed:int=42, # Same seed, same folds
-    device:str='auto', # As in `pick_device`
-    progress:bool=True, # Show bars
-    **changes # Fields of the recipe to change
-)->pd.DataFrame: # Predictions of the whole table, each by a model that was neither trained nor chosen on the image; column `fold`
+    table: pd.DataFrame,  # From `read_table`
+    recipe: str | Recipe = 'probe',  # Name of a recipe, or a recipe
+    folds: int = 5,  # Each image is tested once
+    method: str = 'auto',  # As in `fold_tables`: 'patient', 'group', 'random', or 'auto'
+    # Share of all images that each fold chooses its epoch on; never those it is tested on
+    valid_pct: float = 0.16,
+    out: str = 'runs',  # Folder of the folds' runs
+    seed: int = 42,  # Same seed, same folds
+    device: str = 'auto',  # As in `pick_device`
+    progress: bool = True,  # Show bars
+    **changes,  # Fields of the recipe to change
+    # Predictions of the whole table, each by a model that was neither trained nor chosen on the
+    # image; column `fold`
+) -> pd.DataFrame:
     "Nested cross-validation: the outer folds test, an inner validation part of each chooses."
     recipe = get_recipe(recipe, **changes)
-    if recipe.kind == 'probe': return probe_folds(table, recipe, folds, method, seed)
+    if recipe.kind == 'probe':
+        return probe_folds(table, recipe, folds, method, seed)
     parts = []
     for k, t in enumerate(fold_tables(table, folds, method, valid_pct, seed)):
-        p = train(recipe, t, out=out, seed=seed, device=device, progress=progress).predictions; parts.append(p[p.split == 'test'].assign(fold=k))
+        p = train(recipe, t, out=out, seed=seed, device=device, progress=progress).predictions
+        parts.append(p[p.split == 'test'].assign(fold=k))
     return pd.concat(parts, ignore_index=True).sort_values('path', ignore_index=True)
 
 # %% ../nbs/35_gap.ipynb #c823cb85
 @dataclass
 class Gap:
     "One recipe under two splits, on the same images."
-    recipe:str # Its name
-    honest:dict # As in metrics.json
-    random:dict # As in metrics.json
-    difference:Comparison # Random less honest
-    honest_split:str # 'patient' or 'group'
+
+    recipe: str  # Its name
+    honest: dict  # As in metrics.json
+    random: dict  # As in metrics.json
+    difference: Comparison  # Random less honest
+    honest_split: str  # 'patient' or 'group'
 
     @property
-    def note(self): return 'Honest: whole patients are held out.' if self.honest_split == 'patient' else 'Honest as far as it can be: near-duplicates are kept together, but patients are unknown, so the true gap is larger or equal.'
+    def note(self):
+        return (
+            'Honest: whole patients are held out.'
+            if self.honest_split == 'patient'
+            else (
+                'Honest as far as it can be: near-duplicates are kept together, but patients are'
+                ' unknown, so the true gap is larger or equal.'
+            )
+        )
+
     def __str__(self):
         d = self.difference
-        return (f"{self.recipe}, {self.honest['n']:,} images, each predicted out of fold\n  random split, as in the papers: {show_interval(self.random['accuracy'])}\n  {'by patient' if self.honest_split == 'patient' else 'near-duplicates together'}: {show_interval(self.honest['accuracy'])}\n"
-                f"  gap: {100*d.difference:+.1f} points ({100*d.low:+.1f} to {100*d.high:+.1f}). {self.note}")
-    def _repr_html_(self): return f'<pre>{html.escape(str(self))}</pre><p>{RESEARCH_ONLY}</p>'
+        return (
+            f"{self.recipe}, {self.honest['n']:,} images, each predicted out of fold\n  random"
+            f" split, as in the papers: {show_interval(self.random['accuracy'])}\n "
+            f" {'by patient' if self.honest_split == 'patient' else 'near-duplicates together'}:"
+            f" {show_interval(self.honest['accuracy'])}\n  gap: {100 * d.difference:+.1f} points"
+            f" ({100 * d.low:+.1f} to {100 * d.high:+.1f}). {self.note}"
+        )
+
+    def _repr_html_(self):
+        return f'<pre>{html.escape(str(self))}</pre><p>{RESEARCH_ONLY}</p>'
 
 # %% ../nbs/35_gap.ipynb #b2510f00
 def leakage_gap(
-    table:pd.DataFrame, # From `read_table`
-    recipe:str|Recipe='probe', # Name of a recipe, or a recipe; a network is trained 2 × folds times
-    folds:int=5, # Folds of either kind
-    out:str='runs', # Folder of the folds' runs
-    seed:int=42, # Same seed, same folds
-    device:str='auto', # As in `pick_device`
-    progress:bool=True, # Show bars
-    **changes # Fields of the recipe to change
-)->Gap: # Both accuracies and the difference, each with a 95 % interval
+    table: pd.DataFrame,  # From `read_table`
+    # Name of a recipe, or a recipe; a network is trained 2 × folds times
+    recipe: str | Recipe = 'probe',
+    folds: int = 5,  # Folds of either kind
+    out: str = 'runs',  # Folder of the folds' runs
+    seed: int = 42,  # Same seed, same folds
+    device: str = 'auto',  # As in `pick_device`
+    progress: bool = True,  # Show bars
+    **changes,  # Fields of the recipe to change
+) -> Gap:  # Both accuracies and the difference, each with a 95 % interval
     "What a random split adds to the figure."
-    known = table.patient.notna().all(); recipe = get_recipe(recipe, **changes); table = table if known else near_groups(table); kind = 'patient' if known else 'group'
-    if not known and table.group.is_unique: raise DataError('Patients are unknown and no two images are near-duplicates: both splits would be the same. Pass patient=… to read_table.')
-    honest, random = [cross_validate(table, recipe, folds, m, out=out, seed=seed, device=device, progress=progress) for m in (kind, 'random')]
-    if not known: honest, random = [p.merge(table[['path', 'group']], on='path') for p in (honest, random)]
-    return Gap(recipe.name, score(honest.assign(split='test')), score(random.assign(split='test')), compare(honest.assign(split='test'), random.assign(split='test')), kind)
+    known = table.patient.notna().all()
+    recipe = get_recipe(recipe, **changes)
+    table = table if known else near_groups(table)
+    kind = 'patient' if known else 'group'
+    if not known and table.group.is_unique:
+        raise DataError(
+            'Patients are unknown and no two images are near-duplicates: both splits would be the'
+            ' same. Pass patient=… to read_table.'
+        )
+    honest, random = [
+        cross_validate(
+            table, recipe, folds, m, out=out, seed=seed, device=device, progress=progress
+        )
+        for m in (kind, 'random')
+    ]
+    if not known:
+        honest, random = [p.merge(table[['path', 'group']], on='path') for p in (honest, random)]
+    return Gap(
+        recipe.name,
+        score(honest.assign(split='test')),
+        score(random.assign(split='test')),
+        compare(honest.assign(split='test'), random.assign(split='test')),
+        kind,
+    )

@@ -25,217 +25,506 @@ from .looks import Looks, look
 from .memory import kept
 
 # %% ../nbs/28_gate.ipynb #1ba09a7f
-_rank = lambda *share: np.round(np.array(share)*(SIDE**2//4 - 1)).astype(int)
-_TOP, _SHADES, _TAILS = _rank(.95)[0], _rank(.02, .1, .25, .5, .75, .9, .99), _rank(.02, .1, .5, .9, .98)
-_TONES = _rank(0, .25, .45, .65, .9), _rank(.1, .35, .55, .75, 1) # from, to: the darkest tenth to the lightest
+_rank = lambda *share: np.round(np.array(share) * (SIDE**2 // 4 - 1)).astype(int)
+_TOP, _SHADES, _TAILS = (
+    _rank(0.95)[0],
+    _rank(0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99),
+    _rank(0.02, 0.1, 0.5, 0.9, 0.98),
+)
+_TONES = (
+    _rank(0, 0.25, 0.45, 0.65, 0.9),
+    _rank(0.1, 0.35, 0.55, 0.75, 1),
+)  # from, to: the darkest tenth to the lightest
+
 
 def _light(x):
     "Halved pictures (n, 1024, 3) from thumbnails; brightness (n,), shades (n, 7), colours (n, 26)."
-    h = .25*(x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]).reshape(len(x), -1, 3); grey = h @ np.full(3, 1/3, 'float32')
-    order = np.argsort(grey, 1); shade = np.take_along_axis(grey, order, 1); top = np.maximum(shade[:, _TOP], 8); h = h/top[:, None, None]
-    tint = np.stack([h[..., 0] - h[..., 1], .5*(h[..., 0] + h[..., 1]) - h[..., 2]], -1); by = np.take_along_axis(tint, order[..., None], 1)
-    tones = [by[:, a:b].mean(1) for a, b in zip(*_TONES)]; tails = np.sort(tint, 1)[:, _TAILS].reshape(len(x), -1)
-    c = h - h.mean(1, keepdims=True); cov = np.matmul(c.transpose(0, 2, 1), c)/c.shape[1]; sd = np.sqrt(np.einsum('nii->ni', cov) + 1e-4)
-    together = (cov/(sd[:, :, None]*sd[:, None]))[:, [0, 0, 1], [1, 2, 2]]
-    return top, shade[:, _SHADES]/top[:, None], np.concatenate([*tones, tails, together, np.log(sd)], 1)
+    h = 0.25 * (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]).reshape(
+        len(x), -1, 3
+    )
+    grey = h @ np.full(3, 1 / 3, 'float32')
+    order = np.argsort(grey, 1)
+    shade = np.take_along_axis(grey, order, 1)
+    top = np.maximum(shade[:, _TOP], 8)
+    h = h / top[:, None, None]
+    tint = np.stack([h[..., 0] - h[..., 1], 0.5 * (h[..., 0] + h[..., 1]) - h[..., 2]], -1)
+    by = np.take_along_axis(tint, order[..., None], 1)
+    tones = [by[:, a:b].mean(1) for a, b in zip(*_TONES)]
+    tails = np.sort(tint, 1)[:, _TAILS].reshape(len(x), -1)
+    c = h - h.mean(1, keepdims=True)
+    cov = np.matmul(c.transpose(0, 2, 1), c) / c.shape[1]
+    sd = np.sqrt(np.einsum('nii->ni', cov) + 1e-4)
+    together = (cov / (sd[:, :, None] * sd[:, None]))[:, [0, 0, 1], [1, 2, 2]]
+    return (
+        top,
+        shade[:, _SHADES] / top[:, None],
+        np.concatenate([*tones, tails, together, np.log(sd)], 1),
+    )
 
 # %% ../nbs/28_gate.ipynb #8c7b47f8
-_FY, _FX = np.fft.fftfreq(SIDE)[:, None]*SIDE, np.fft.rfftfreq(SIDE)[None]*SIDE; _F = np.hypot(_FY, _FX)
-_RING = np.digitize(_F, [.5, 1.5, 2.5, 3.5, 5, 7, 10, 14, 19, 25, 33]); _TWICE = np.where((_FX > 0) & (_FX < SIDE//2), 2., 1.)*np.ones_like(_F)
-_TURN = np.abs(np.arctan2(_FY, _FX))/(np.pi/2); _SLANT = np.minimum(_TURN, 1 - _TURN) # 0 along rows and columns, 1/2 along diagonals
+_FY, _FX = np.fft.fftfreq(SIDE)[:, None] * SIDE, np.fft.rfftfreq(SIDE)[None] * SIDE
+_F = np.hypot(_FY, _FX)
+_RING = np.digitize(_F, [0.5, 1.5, 2.5, 3.5, 5, 7, 10, 14, 19, 25, 33])
+_TWICE = np.where((_FX > 0) & (_FX < SIDE // 2), 2.0, 1.0) * np.ones_like(_F)
+_TURN = np.abs(np.arctan2(_FY, _FX)) / (np.pi / 2)
+_SLANT = np.minimum(_TURN, 1 - _TURN)  # 0 along rows and columns, 1/2 along diagonals
 
-def _means(masks): w = np.stack([(m*_TWICE).ravel() for m in masks], 1); return (w/w.sum(0)).astype('float32')
 
-_RINGS, _AXES = _means([_RING == k for k in range(1, 11)]), _means([(_RING > 4) & (_RING < 11) & m for m in (_SLANT < .12, _SLANT > .38)])
-_SCALES = [np.exp(-(np.log2(np.maximum(_F, .1)/c)/.5)**2).astype('float32') for c in (3, 6, 12, 24)] # cycles per picture
-_WINDOW = np.outer(*[np.hanning(SIDE + 2)[1:-1]]*2).astype('float32')
+def _means(masks):
+    w = np.stack([(m * _TWICE).ravel() for m in masks], 1)
+    return (w / w.sum(0)).astype('float32')
+
+
+_RINGS, _AXES = (
+    _means([_RING == k for k in range(1, 11)]),
+    _means([(_RING > 4) & (_RING < 11) & m for m in (_SLANT < 0.12, _SLANT > 0.38)]),
+)
+_SCALES = [
+    np.exp(-((np.log2(np.maximum(_F, 0.1) / c) / 0.5) ** 2)).astype('float32')
+    for c in (3, 6, 12, 24)
+]  # cycles per picture
+_WINDOW = np.outer(*[np.hanning(SIDE + 2)[1:-1]] * 2).astype('float32')
 
 # %% ../nbs/28_gate.ipynb #6bead231
-def _power(g): F = np.fft.rfft2((g - g.mean((1, 2), keepdims=True))*_WINDOW); return (F.real**2 + F.imag**2).reshape(len(g), -1).astype('float32')
-def _blocks(z): a, b, c, d = (z[:, :, k::4] for k in range(4)); r = a + b + c + d; return ((r[:, ::4] + r[:, 1::4] + r[:, 2::4] + r[:, 3::4])/16).reshape(len(z), -1) # means of 4 × 4
-def _alike(a, b): a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True); return (a*b).sum(1)/(np.sqrt((a*a).sum(1)*(b*b).sum(1)) + 1)
+def _power(g):
+    F = np.fft.rfft2((g - g.mean((1, 2), keepdims=True)) * _WINDOW)
+    return (F.real**2 + F.imag**2).reshape(len(g), -1).astype('float32')
+
+
+def _blocks(z):  # means of 4 × 4
+    a, b, c, d = (z[:, :, k::4] for k in range(4))
+    r = a + b + c + d
+    return ((r[:, ::4] + r[:, 1::4] + r[:, 2::4] + r[:, 3::4]) / 16).reshape(len(z), -1)
+
+
+def _alike(a, b):
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    return (a * b).sum(1) / (np.sqrt((a * a).sum(1) * (b * b).sum(1)) + 1)
+
 
 def _structure(x, top):
-    "Structure (n, 29), and the contrast of red against blue at five scales (n, 5), of thumbnails whose lightest part is `top`."
-    u = x*(100/top)[:, None, None, None]; g = (u[..., 0] + u[..., 1] + u[..., 2])/3; P = _power(g); axes = np.log(P @ _AXES + 50); F = np.fft.rfft2(g - g.mean((1, 2), keepdims=True)); uneven, local = [], []
+    """Structure (n, 29), and the contrast of red against blue at five scales (n, 5), of thumbnails
+    whose lightest part is `top`.
+    """
+    u = x * (100 / top)[:, None, None, None]
+    g = (u[..., 0] + u[..., 1] + u[..., 2]) / 3
+    P = _power(g)
+    axes = np.log(P @ _AXES + 50)
+    F = np.fft.rfft2(g - g.mean((1, 2), keepdims=True))
+    uneven, local = [], []
     for s in _SCALES:
-        z = np.fft.irfft2(F*s, s=(SIDE, SIDE)); z2 = z*z; v, fourth = z2.mean((1, 2)), (z2*z2).mean((1, 2))
-        uneven += [(z2*z).mean((1, 2))/(v**1.5 + .05), np.log((fourth + .05)/(v*v + .05))]; local.append(np.sqrt(_blocks(z2) + .05))
-    gradient = np.sort(np.hypot(np.diff(g, axis=1)[:, :, :-1], np.diff(g, axis=2)[:, :-1]).reshape(len(g), -1), 1); gradient = np.log((gradient[:, [400, 1980, 3570, 3930]] + 1)/(gradient.mean(1, keepdims=True) + 1))
-    places = [_alike(a, b) for a, b in zip(local, local[1:])] + [_alike(_blocks(g), e) for e in local[1:]]
-    return np.concatenate([np.log(P @ _RINGS + 50), axes[:, :1] - axes[:, 1:], np.stack(uneven + places, 1), gradient], 1), np.log(_power(u[..., 0] - u[..., 2]) @ _RINGS[:, ::2] + 50)
+        z = np.fft.irfft2(F * s, s=(SIDE, SIDE))
+        z2 = z * z
+        v, fourth = z2.mean((1, 2)), (z2 * z2).mean((1, 2))
+        uneven += [
+            (z2 * z).mean((1, 2)) / (v**1.5 + 0.05),
+            np.log((fourth + 0.05) / (v * v + 0.05)),
+        ]
+        local.append(np.sqrt(_blocks(z2) + 0.05))
+    gradient = np.sort(
+        np.hypot(np.diff(g, axis=1)[:, :, :-1], np.diff(g, axis=2)[:, :-1]).reshape(len(g), -1), 1
+    )
+    gradient = np.log(
+        (gradient[:, [400, 1980, 3570, 3930]] + 1) / (gradient.mean(1, keepdims=True) + 1)
+    )
+    places = [_alike(a, b) for a, b in zip(local, local[1:])] + [
+        _alike(_blocks(g), e) for e in local[1:]
+    ]
+    return np.concatenate(
+        [
+            np.log(P @ _RINGS + 50),
+            axes[:, :1] - axes[:, 1:],
+            np.stack(uneven + places, 1),
+            gradient,
+        ],
+        1,
+    ), np.log(_power(u[..., 0] - u[..., 2]) @ _RINGS[:, ::2] + 50)
 
 # %% ../nbs/28_gate.ipynb #0f735d22
-GROUPS = dict(light=1, shades=7, colour=31, structure=29, detail=1) # groups of numbers, and how many
+GROUPS = dict(
+    light=1, shades=7, colour=31, structure=29, detail=1
+)  # groups of numbers, and how many
 _CUT = np.cumsum([0, *GROUPS.values()])
 
+
 def _numbers(thumbs, scatter):
-    "Numbers (n, 69) of thumbnails (n, 64, 64, 3) and of the scatter (n, 3) of the colours of the whole pictures."
-    x = np.asarray(thumbs, 'float32'); top, shades, colour = _light(x); flat = x.reshape(len(x), -1, 3) - 128; even = np.full(SIDE**2, 1/SIDE**2, 'float32')
-    left = np.maximum(even @ (flat*flat) - (even @ flat)**2, 0); detail = np.log(np.maximum(scatter**2 - left, 0).mean(1)/(left.mean(1) + 4) + .01)
-    structure, contrast = _structure(x, top); return np.concatenate([np.log(top)[:, None], shades, colour, contrast, structure, detail[:, None]], 1).astype(float)
+    """Numbers (n, 69) of thumbnails (n, 64, 64, 3) and of the scatter (n, 3) of the colours of the
+    whole pictures.
+    """
+    x = np.asarray(thumbs, 'float32')
+    top, shades, colour = _light(x)
+    flat = x.reshape(len(x), -1, 3) - 128
+    even = np.full(SIDE**2, 1 / SIDE**2, 'float32')
+    left = np.maximum(even @ (flat * flat) - (even @ flat) ** 2, 0)
+    detail = np.log(np.maximum(scatter**2 - left, 0).mean(1) / (left.mean(1) + 4) + 0.01)
+    structure, contrast = _structure(x, top)
+    return np.concatenate(
+        [np.log(top)[:, None], shades, colour, contrast, structure, detail[:, None]], 1
+    ).astype(float)
+
 
 def gate_numbers(
-    looks:Looks, # Images; those that cannot be read give NaN
-    light=None, # (N,) factors to make the images lighter or darker by; none changes nothing
-)->np.ndarray: # (N, 69), in the order of `GROUPS`
+    looks: Looks,  # Images; those that cannot be read give NaN
+    light=None,  # (N,) factors to make the images lighter or darker by; none changes nothing
+) -> np.ndarray:  # (N, 69), in the order of `GROUPS`
     "What the gate knows of each image."
-    scatter = looks.facts[['std_r', 'std_g', 'std_b']].to_numpy(float); good = np.flatnonzero((looks.facts.error == '').to_numpy()); out = np.full((len(looks), _CUT[-1]), np.nan)
+    scatter = looks.facts[['std_r', 'std_g', 'std_b']].to_numpy(float)
+    good = np.flatnonzero((looks.facts.error == '').to_numpy())
+    out = np.full((len(looks), _CUT[-1]), np.nan)
+
     def take(rows):
         f = np.ones(len(rows)) if light is None else np.asarray(light, float)[rows]
-        x = looks.thumbs[rows] if light is None else np.clip(looks.thumbs[rows]*f[:, None, None, None].astype('float32'), 0, 255); out[rows] = _numbers(x, scatter[rows]*f[:, None])
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool: list(pool.map(take, np.array_split(good, -(-len(good)//64)) if len(good) else []))
+        x = (
+            looks.thumbs[rows]
+            if light is None
+            else np.clip(looks.thumbs[rows] * f[:, None, None, None].astype('float32'), 0, 255)
+        )
+        out[rows] = _numbers(x, scatter[rows] * f[:, None])
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        list(pool.map(take, np.array_split(good, -(-len(good) // 64)) if len(good) else []))
     return out
 
 # %% ../nbs/28_gate.ipynb #49d54262
 @dataclass(repr=False)
 class Gate:
     "What training images look like, and how far from it genuine ones lie."
-    middle:np.ndarray # (D,) median of each number
-    scale:np.ndarray # (D,) scatter of each number
-    centres:np.ndarray # (K, D) clusters of standardised numbers
-    whiten:np.ndarray # (D, D) lower triangle: multiply differences by it, and distances are Euclidean
-    usual:np.ndarray # (G,) what each group usually adds to the squared distance
-    held:np.ndarray # (N,) distances of the held images, the smallest first
-    alpha:float = .01 # Share of genuine images that may be refused
-    n:int = 0 # Training images
 
-    def away(self, X): # (N, D) from `gate_numbers`
+    middle: np.ndarray  # (D,) median of each number
+    scale: np.ndarray  # (D,) scatter of each number
+    centres: np.ndarray  # (K, D) clusters of standardised numbers
+    # (D, D) lower triangle: multiply differences by it, and distances are Euclidean
+    whiten: np.ndarray
+    usual: np.ndarray  # (G,) what each group usually adds to the squared distance
+    held: np.ndarray  # (N,) distances of the held images, the smallest first
+    alpha: float = 0.01  # Share of genuine images that may be refused
+    n: int = 0  # Training images
+
+    def away(self, X):  # (N, D) from `gate_numbers`
         "(distance (N,), difference from the nearest centre (N, D))."
-        z = (X - self.middle)/self.scale; d = np.stack([(((z - c) @ self.whiten)**2).sum(1) for c in self.centres], 1)
+        z = (X - self.middle) / self.scale
+        d = np.stack([(((z - c) @ self.whiten) ** 2).sum(1) for c in self.centres], 1)
         return np.sqrt(d.min(1)), z - self.centres[np.argmin(np.nan_to_num(d), 1)]
 
-    def distance(self, looks:Looks)->np.ndarray: return self.away(gate_numbers(looks))[0] # (N,), NaN where an image cannot be read
-    def p_value(self, looks:Looks)->np.ndarray: return conformal_p(self.distance(looks), self.held) # (N,), NaN where an image cannot be read
-    def __call__(self, looks:Looks)->pd.DataFrame: return _ask(self, looks) # A row per image: in_domain, p, distance, reason
-    def to_dict(self)->dict: return _written(self) # Plain numbers and lists, for JSON
+    def distance(self, looks: Looks) -> np.ndarray:  # (N,), NaN where an image cannot be read
+        return self.away(gate_numbers(looks))[0]
+
+    def p_value(self, looks: Looks) -> np.ndarray:  # (N,), NaN where an image cannot be read
+        return conformal_p(self.distance(looks), self.held)
+
+    def __call__(self, looks: Looks) -> pd.DataFrame:
+        "A row per image: in_domain, p, distance, reason."
+        return _ask(self, looks)
+
+    def to_dict(self) -> dict:  # Plain numbers and lists, for JSON
+        return _written(self)
+
     @classmethod
-    def from_dict(cls, d:dict): return _read(cls, d) # From `to_dict`, or all of gate.json
-    def __repr__(self): return f'Gate({self.n:,} training images, {len(self.centres)} clusters, {len(self.held):,} held images, alpha={self.alpha:g})'
-    def _repr_html_(self): return f'<p><b>Gate</b>: {self.n:,} training images in {len(self.centres)} clusters, {self.middle.size} numbers each. {gate_promise(self)}</p>'
+    def from_dict(cls, d: dict):  # From `to_dict`, or all of gate.json
+        return _read(cls, d)
+
+    def __repr__(self):
+        return (
+            f'Gate({self.n:,} training images, {len(self.centres)} clusters, {len(self.held):,}'
+            f' held images, alpha={self.alpha:g})'
+        )
+
+    def _repr_html_(self):
+        return (
+            f'<p><b>Gate</b>: {self.n:,} training images in {len(self.centres)} clusters,'
+            f' {self.middle.size} numbers each. {gate_promise(self)}</p>'
+        )
 
 # %% ../nbs/28_gate.ipynb #b5264823
-_FITTED_ON, _LEAST, _ROUNDING = 1500, .02, 1e-4 # images at most; the smallest scatter of a number that counts; more than a distance changes when an image comes in other company
+_FITTED_ON, _LEAST, _ROUNDING = (
+    1500,
+    0.02,
+    1e-4,
+    # images at most; the smallest scatter of a number that counts; more than a distance changes when an
+    # image comes in other company
+)
 
-def _short(a): return np.array([float(f'{v:.9g}') for v in np.ravel(a)]).reshape(np.shape(a)) # as it will be written down
+
+def _short(a):  # as it will be written down
+    return np.array([float(f'{v:.9g}') for v in np.ravel(a)]).reshape(np.shape(a))
+
 
 def _fit(X, seed):
     "Middle, scale, centres and whitening of numbers (N, D)."
     from sklearn.cluster import KMeans
     from sklearn.covariance import ledoit_wolf
-    middle, scale = np.median(X, 0), np.maximum(X.std(0), _LEAST); Z = (X - middle)/scale; k = int(np.clip(len(Z)//60, 1, 16))
-    model = KMeans(k, n_init=1, random_state=seed).fit(Z); cov = ledoit_wolf(Z - model.cluster_centers_[model.labels_], assume_centered=True)[0] + 1e-3*np.eye(Z.shape[1])
-    return dict(middle=_short(middle), scale=_short(scale), centres=_short(model.cluster_centers_), whiten=_short(np.linalg.cholesky(np.linalg.inv(cov))))
+
+    middle, scale = np.median(X, 0), np.maximum(X.std(0), _LEAST)
+    Z = (X - middle) / scale
+    k = int(np.clip(len(Z) // 60, 1, 16))
+    model = KMeans(k, n_init=1, random_state=seed).fit(Z)
+    cov = ledoit_wolf(Z - model.cluster_centers_[model.labels_], assume_centered=True)[
+        0
+    ] + 1e-3 * np.eye(Z.shape[1])
+    return dict(
+        middle=_short(middle),
+        scale=_short(scale),
+        centres=_short(model.cluster_centers_),
+        whiten=_short(np.linalg.cholesky(np.linalg.inv(cov))),
+    )
 
 # %% ../nbs/28_gate.ipynb #06122c9b
 def fit_gate(
-    train_looks:Looks, # Training images, 5 or more that can be read
-    held_looks:Looks, # Images that the threshold comes from: not among the training images, nor copies of them
-    alpha:float=.01, # Share of genuine images that may be refused, between 0 and 1
-    seed:int=0, # Same seed, same gate
-)->Gate: # Call it with `Looks`
+    train_looks: Looks,  # Training images, 5 or more that can be read
+    # Images that the threshold comes from: not among the training images, nor copies of them
+    held_looks: Looks,
+    alpha: float = 0.01,  # Share of genuine images that may be refused, between 0 and 1
+    seed: int = 0,  # Same seed, same gate
+) -> Gate:  # Call it with `Looks`
     "Learn what images look like, and how far out genuine ones lie."
-    if not 0 < alpha < 1: raise DataError(f'alpha={alpha} must lie between 0 and 1, such as .01 to refuse at most 1 % of genuine images.')
-    train, held = [l[np.flatnonzero((l.facts.error == '').to_numpy())] for l in (train_looks, held_looks)]
-    if len(train) < 5 or not len(held): raise DataError(f'{len(train)} training and {len(held)} held images can be read; a gate needs 5 and 1, and for a promise of {100*alpha:g} % {ceil(1/alpha - 1 - 1e-9):,} held ones. Give it more images.')
-    rng = np.random.default_rng(seed); some = train[np.sort(rng.permutation(len(train))[:_FITTED_ON])]; again = some[np.sort(rng.permutation(len(some))[:max(len(some)//2, 5)])]
-    X = np.concatenate([gate_numbers(some), gate_numbers(again, rng.uniform(.85, 1.15, len(again)))]); H = gate_numbers(held[np.sort(rng.permutation(len(held))[:_FITTED_ON])])
+    if not 0 < alpha < 1:
+        raise DataError(
+            f'alpha={alpha} must lie between 0 and 1, such as .01 to refuse at most 1 % of genuine'
+            ' images.'
+        )
+    train, held = [
+        l[np.flatnonzero((l.facts.error == '').to_numpy())] for l in (train_looks, held_looks)
+    ]
+    if len(train) < 5 or not len(held):
+        raise DataError(
+            f'{len(train)} training and {len(held)} held images can be read; a gate needs 5 and 1,'
+            f' and for a promise of {100 * alpha:g} % {ceil(1 / alpha - 1 - 1e-9):,} held ones.'
+            ' Give it more images.'
+        )
+    rng = np.random.default_rng(seed)
+    some = train[np.sort(rng.permutation(len(train))[:_FITTED_ON])]
+    again = some[np.sort(rng.permutation(len(some))[: max(len(some) // 2, 5)])]
+    X = np.concatenate(
+        [gate_numbers(some), gate_numbers(again, rng.uniform(0.85, 1.15, len(again)))]
+    )
+    H = gate_numbers(held[np.sort(rng.permutation(len(held))[:_FITTED_ON])])
     with narrow():
-        gate = Gate(**_fit(X, seed), usual=np.zeros(len(GROUPS)), held=np.zeros(0), alpha=alpha, n=len(train)); d, off = gate.away(H)
-        gate.usual, gate.held = _short(np.median(_parts(gate, off), 0)), np.sort(_short(d + _ROUNDING)); return gate
+        gate = Gate(
+            **_fit(X, seed),
+            usual=np.zeros(len(GROUPS)),
+            held=np.zeros(0),
+            alpha=alpha,
+            n=len(train),
+        )
+        d, off = gate.away(H)
+        gate.usual, gate.held = (
+            _short(np.median(_parts(gate, off), 0)),
+            np.sort(_short(d + _ROUNDING)),
+        )
+        return gate
+
 
 def _parts(gate, off):
     "(N, G): what each group of numbers adds to the squared distance."
-    return np.add.reduceat(off*((off @ gate.whiten) @ gate.whiten.T), _CUT[:-1], axis=1)
+    return np.add.reduceat(off * ((off @ gate.whiten) @ gate.whiten.T), _CUT[:-1], axis=1)
 
 # %% ../nbs/28_gate.ipynb #e1b611e3
 def conformal_p(
-    distance, # (N,) distances; NaN gives NaN
-    held, # (M,) distances of held images, the smallest first
-)->np.ndarray: # (N,), from 1/(M + 1) to 1
+    distance,  # (N,) distances; NaN gives NaN
+    held,  # (M,) distances of held images, the smallest first
+) -> np.ndarray:  # (N,), from 1/(M + 1) to 1
     "The share of held images that lie at least as far out, counting the image itself."
-    d = np.asarray(distance, float); p = (1 + len(held) - np.searchsorted(held, d, side='left'))/(len(held) + 1); return np.where(np.isnan(d), np.nan, p)
+    d = np.asarray(distance, float)
+    p = (1 + len(held) - np.searchsorted(held, d, side='left')) / (len(held) + 1)
+    return np.where(np.isnan(d), np.nan, p)
 
 # %% ../nbs/28_gate.ipynb #9eb11044
 UNREADABLE, BLANK = 'cannot be read', 'blank: hardly any contrast'
-_WORDS = dict(light=('far too dark', 'far too bright'), shades=('light and dark are spread unlike in the training images',)*2, colour=('colours unlike the training images',)*2,
-              structure=('fine detail is missing: out of focus, or no cells', 'no cell-like structure'), detail=('detail coarser than in the training images: magnification or focus', 'detail finer than in the training images: magnification or noise'))
+_WORDS = dict(
+    light=('far too dark', 'far too bright'),
+    shades=('light and dark are spread unlike in the training images',) * 2,
+    colour=('colours unlike the training images',) * 2,
+    structure=('fine detail is missing: out of focus, or no cells', 'no cell-like structure'),
+    detail=(
+        'detail coarser than in the training images: magnification or focus',
+        'detail finer than in the training images: magnification or noise',
+    ),
+)
+
 
 def _reasons(gate, off):
     "A reason in words for each row of differences (N, D)."
-    top = np.argmax(_parts(gate, off) - gate.usual, 1); rings = off[:, _CUT[3]:_CUT[3] + 10]; names = list(GROUPS)
-    up = {'light': off[:, 0] > 0, 'structure': rings[:, 6:].mean(1) > -2, 'detail': off[:, -1] > 0}; blank = rings.max(1) < -3
-    return [BLANK if blank[i] else _WORDS[names[g]][int(up[names[g]][i]) if names[g] in up else 0] for i, g in enumerate(top)]
+    top = np.argmax(_parts(gate, off) - gate.usual, 1)
+    rings = off[:, _CUT[3] : _CUT[3] + 10]
+    names = list(GROUPS)
+    up = {'light': off[:, 0] > 0, 'structure': rings[:, 6:].mean(1) > -2, 'detail': off[:, -1] > 0}
+    blank = rings.max(1) < -3
+    return [
+        BLANK if blank[i] else _WORDS[names[g]][int(up[names[g]][i]) if names[g] in up else 0]
+        for i, g in enumerate(top)
+    ]
 
-def _level(gate): return max(gate.alpha, 1/(len(gate.held) + 1)) # what can be promised
+
+def _level(gate):  # what can be promised
+    return max(gate.alpha, 1 / (len(gate.held) + 1))
+
 
 def _ask(gate, looks, X=None):
-    good = (looks.facts.error == '').to_numpy(); d, off = gate.away(gate_numbers(looks) if X is None else X); p = conformal_p(d, gate.held); inside = good & ~(p <= _level(gate) + 1e-12)
-    reason = np.where(good, '', UNREADABLE).astype(object); out = np.flatnonzero(good & ~inside); reason[out] = _reasons(gate, off[out]) if len(out) else []
+    good = (looks.facts.error == '').to_numpy()
+    d, off = gate.away(gate_numbers(looks) if X is None else X)
+    p = conformal_p(d, gate.held)
+    inside = good & ~(p <= _level(gate) + 1e-12)
+    reason = np.where(good, '', UNREADABLE).astype(object)
+    out = np.flatnonzero(good & ~inside)
+    reason[out] = _reasons(gate, off[out]) if len(out) else []
     return pd.DataFrame(dict(in_domain=inside, p=p, distance=d, reason=reason))
 
 # %% ../nbs/28_gate.ipynb #201784f9
 _ARRAYS = 'middle scale centres whiten usual held'.split()
 
-def _written(gate): return dict(version=1, groups=GROUPS, alpha=gate.alpha, n=gate.n, **{k: getattr(gate, k).tolist() for k in _ARRAYS})
+
+def _written(gate):
+    return dict(
+        version=1,
+        groups=GROUPS,
+        alpha=gate.alpha,
+        n=gate.n,
+        **{k: getattr(gate, k).tolist() for k in _ARRAYS},
+    )
+
 
 def _read(cls, d):
-    d = d.get('gate', d); lost = [k for k in ('version', 'groups', 'alpha', *_ARRAYS) if k not in d]
-    if lost: raise DataError(f'This is no gate: it has no {listed(lost)}. Use what Gate.to_dict or gate.json gives.')
-    if d['version'] != 1 or d['groups'] != GROUPS: raise DataError('This gate was written by another version of leukocls, which takes other numbers of an image. Fit it again, with gate_run(folder).')
+    d = d.get('gate', d)
+    lost = [k for k in ('version', 'groups', 'alpha', *_ARRAYS) if k not in d]
+    if lost:
+        raise DataError(
+            f'This is no gate: it has no {listed(lost)}. Use what Gate.to_dict or gate.json gives.'
+        )
+    if d['version'] != 1 or d['groups'] != GROUPS:
+        raise DataError(
+            'This gate was written by another version of leukocls, which takes other numbers of an'
+            ' image. Fit it again, with gate_run(folder).'
+        )
     return cls(**{k: np.array(d[k], float) for k in _ARRAYS}, alpha=d['alpha'], n=d.get('n', 0))
 
 # %% ../nbs/28_gate.ipynb #d58f7a45
 def gate_promise(
-    gate:Gate, # A fitted gate
-)->str: # A sentence or two
+    gate: Gate,  # A fitted gate
+) -> str:  # A sentence or two
     "What is promised, and what it rests on."
-    n, level = len(gate.held), _level(gate); said = f'At most {100*level:.2g} % of genuine images are refused by mistake, on average, as measured on {n:,} held images and counted for images of the same origin.'
-    return said if level <= gate.alpha else f'{said} That is more than the {100*gate.alpha:.2g} % asked for, which takes {ceil(1/gate.alpha - 1 - 1e-9):,} held images.'
+    n, level = len(gate.held), _level(gate)
+    said = (
+        f'At most {100 * level:.2g} % of genuine images are refused by mistake, on average, as'
+        f' measured on {n:,} held images and counted for images of the same origin.'
+    )
+    return (
+        said
+        if level <= gate.alpha
+        else (
+            f'{said} That is more than the {100 * gate.alpha:.2g} % asked for, which takes'
+            f' {ceil(1 / gate.alpha - 1 - 1e-9):,} held images.'
+        )
+    )
 
 # %% ../nbs/28_gate.ipynb #6d319db9
 def _sides(t, scored):
     "Rows to learn from and rows to hold back, and how that was done."
-    split = t.split.to_numpy(str); train = np.flatnonzero(split == 'train')
-    if scored != 'valid' and (split == 'valid').any(): return train, np.flatnonzero(split == 'valid'), 'The threshold comes from the validation images.'
-    u = t.iloc[train].reset_index(drop=True); group = late('leukocls.splits:groups_of')(u); names = np.random.default_rng(0).permutation(np.unique(group))
-    seen = np.cumsum(np.bincount(group)[names]) <= .2*len(train); seen[:1] |= len(names) > 1; back = np.isin(group, names[seen])
-    return train[~back], train[back], f"The threshold comes from a fifth of the training images{', whole patients' if u.patient.notna().all() else ', copies kept together'}."
+    split = t.split.to_numpy(str)
+    train = np.flatnonzero(split == 'train')
+    if scored != 'valid' and (split == 'valid').any():
+        return (
+            train,
+            np.flatnonzero(split == 'valid'),
+            'The threshold comes from the validation images.',
+        )
+    u = t.iloc[train].reset_index(drop=True)
+    group = late('leukocls.splits:groups_of')(u)
+    names = np.random.default_rng(0).permutation(np.unique(group))
+    seen = np.cumsum(np.bincount(group)[names]) <= 0.2 * len(train)
+    seen[:1] |= len(names) > 1
+    back = np.isin(group, names[seen])
+    return (
+        train[~back],
+        train[back],
+        (
+            "The threshold comes from a fifth of the training"
+            f" images{', whole patients' if u.patient.notna().all() else ', copies kept together'}."
+        ),
+    )
 
 # %% ../nbs/28_gate.ipynb #d7df3b35
 def _gate_and_count(fit, hold, count, alpha):
     "The gate, and which images of `count` it lets pass."
     gate, X = fit_gate(fit, hold, alpha), gate_numbers(count)
-    with narrow(): return dict(gate=gate.to_dict(), inside=_ask(gate, count, X).in_domain.tolist())
+    with narrow():
+        return dict(gate=gate.to_dict(), inside=_ask(gate, count, X).in_domain.tolist())
+
 
 def _known_gate(*looks, alpha):
     "`_gate_and_count`, or what it gave for the same images before."
-    name = hashlib.sha256(f'1 {alpha} {np.__version__} {metadata.version("scikit-learn")} {[len(l) for l in looks]}'.encode())
+    name = hashlib.sha256(
+        f'1 {alpha} {np.__version__} {metadata.version("scikit-learn")} {[len(l) for l in looks]}'.encode()
+    )
     for l in looks:
-        for part in (l.thumbs, l.facts[['std_r', 'std_g', 'std_b']].to_numpy(float), (l.facts.error == '').to_numpy()): name.update(np.ascontiguousarray(part))
-    def read(path): d = json.loads(path.read_text()); return Gate.from_dict(d['gate']), np.array(d['inside'], bool)
-    return kept('gates', f'{name.hexdigest()[:32]}.json', lambda: json.dumps(_gate_and_count(*looks, alpha), allow_nan=False), read)
+        for part in (
+            l.thumbs,
+            l.facts[['std_r', 'std_g', 'std_b']].to_numpy(float),
+            (l.facts.error == '').to_numpy(),
+        ):
+            name.update(np.ascontiguousarray(part))
+
+    def read(path):
+        d = json.loads(path.read_text())
+        return Gate.from_dict(d['gate']), np.array(d['inside'], bool)
+
+    return kept(
+        'gates',
+        f'{name.hexdigest()[:32]}.json',
+        lambda: json.dumps(_gate_and_count(*looks, alpha), allow_nan=False),
+        read,
+    )
 
 # %% ../nbs/28_gate.ipynb #229a95c3
 def gate_run(
-    folder, # A run folder with table.csv and metrics.json
-    alpha:float=.01, # Share of genuine images that may be refused
-)->dict: # `gate`, `refused` (value, low, high, n), `promise`, `note`; written to gate.json. Empty where images are gone
+    folder,  # A run folder with table.csv and metrics.json
+    alpha: float = 0.01,  # Share of genuine images that may be refused
+    # `gate`, `refused` (value, low, high, n), `promise`, `note`; written to gate.json. Empty where
+    # images are gone
+) -> dict:
     "Fit a gate on a run's own images and count how many genuine ones it refuses."
-    folder = Path(folder); t = pd.read_csv(folder/'table.csv', dtype='string', keep_default_na=False, na_values={'patient': ['']}); scored = json.loads((folder/'metrics.json').read_text(encoding='utf8'))['split']
-    fit, hold, note = _sides(t, scored); count = np.flatnonzero(t.split == scored); looks = look(t.path); good = (looks.facts.error == '').to_numpy()
-    if good[fit].sum() < 5 or not good[hold].any() or not good[count].any(): return {}
-    gate, inside = _known_gate(looks[fit], looks[hold], looks[count[good[count]]], alpha=alpha); k, n = int((~inside).sum()), len(inside); low, high = late('leukocls.metrics:wilson')(k, n)
-    out = dict(refused=dict(value=k/n, low=float(low), high=float(high), n=n), promise=gate_promise(gate), note=f'{note} Refused are counted on {n:,} {scored} images.', gate=gate.to_dict())
-    write_whole(folder/'gate.json', json.dumps(out, ensure_ascii=False, allow_nan=False)); return out
+    folder = Path(folder)
+    t = pd.read_csv(
+        folder / 'table.csv', dtype='string', keep_default_na=False, na_values={'patient': ['']}
+    )
+    scored = json.loads((folder / 'metrics.json').read_text(encoding='utf8'))['split']
+    fit, hold, note = _sides(t, scored)
+    count = np.flatnonzero(t.split == scored)
+    looks = look(t.path)
+    good = (looks.facts.error == '').to_numpy()
+    if good[fit].sum() < 5 or not good[hold].any() or not good[count].any():
+        return {}
+    gate, inside = _known_gate(looks[fit], looks[hold], looks[count[good[count]]], alpha=alpha)
+    k, n = int((~inside).sum()), len(inside)
+    low, high = late('leukocls.metrics:wilson')(k, n)
+    out = dict(
+        refused=dict(value=k / n, low=float(low), high=float(high), n=n),
+        promise=gate_promise(gate),
+        note=f'{note} Refused are counted on {n:,} {scored} images.',
+        gate=gate.to_dict(),
+    )
+    write_whole(folder / 'gate.json', json.dumps(out, ensure_ascii=False, allow_nan=False))
+    return out
 
 # %% ../nbs/28_gate.ipynb #29e3f0c5
 def gate_page(
-    gate_json:dict, # From `gate_run`, or read from gate.json; may be empty
-)->list: # Sentences, in order
+    gate_json: dict,  # From `gate_run`, or read from gate.json; may be empty
+) -> list:  # Sentences, in order
     "What the gate does, promises and did, in words that need no statistics."
-    if not gate_json: return []
-    r = gate_json['refused']; share = f"{100*r['value']:.1f} % ({100*r['low']:.1f}–{100*r['high']:.1f} %)"
-    return ['A gate (gate.json) compares light, colours and structure of an image with the training images, and refuses what is unlike them; predictions of this run do not go through it by themselves.',
-            f"Of {r['n']:,} genuine images that it was not fitted on, it refuses {share} by mistake.", gate_json['promise'], gate_json['note'],
-            'It knows images, not cells: an image that looks like the training images passes, whatever it shows, and a mild change of stain or magnification may pass too.']
+    if not gate_json:
+        return []
+    r = gate_json['refused']
+    share = f"{100 * r['value']:.1f} % ({100 * r['low']:.1f}–{100 * r['high']:.1f} %)"
+    return [
+        (
+            'A gate (gate.json) compares light, colours and structure of an image with the training'
+            ' images, and refuses what is unlike them; predictions of this run do not go through it'
+            ' by themselves.'
+        ),
+        f"Of {r['n']:,} genuine images that it was not fitted on, it refuses {share} by mistake.",
+        gate_json['promise'],
+        gate_json['note'],
+        (
+            'It knows images, not cells: an image that looks like the training images passes,'
+            ' whatever it shows, and a mild change of stain or magnification may pass too.'
+        ),
+    ]

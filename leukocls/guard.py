@@ -25,232 +25,475 @@ from .upload import Limits, Refused
 
 # %% ../nbs/39_guard.ipynb #2a96aca4
 def security_headers(
-    frames:str="'none'", # Who may show the page in a frame, as CSP says it; notebooks do
-)->list: # (name, value) pairs of bytes, as ASGI wants them
+    frames: str = "'none'",  # Who may show the page in a frame, as CSP says it; notebooks do
+) -> list:  # (name, value) pairs of bytes, as ASGI wants them
     "What tells a browser to be strict with our pages."
-    csp = f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {frames}; require-trusted-types-for 'script'; trusted-types 'none'"
-    said = {'content-security-policy': csp, 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer', 'cache-control': 'no-store', 'cross-origin-resource-policy': 'same-origin', 'cross-origin-opener-policy': 'same-origin',
-            'permissions-policy': 'camera=(self), microphone=(), geolocation=(), payment=(), usb=()', 'x-robots-tag': 'noindex'} | ({'x-frame-options': 'DENY'} if frames == "'none'" else {})
+    csp = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
+        f" connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {frames};"
+        " require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    said = {
+        'content-security-policy': csp,
+        'x-content-type-options': 'nosniff',
+        'referrer-policy': 'no-referrer',
+        'cache-control': 'no-store',
+        'cross-origin-resource-policy': 'same-origin',
+        'cross-origin-opener-policy': 'same-origin',
+        'permissions-policy': 'camera=(self), microphone=(), geolocation=(), payment=(), usb=()',
+        'x-robots-tag': 'noindex',
+    } | ({'x-frame-options': 'DENY'} if frames == "'none'" else {})
     return [(k.encode(), v.encode()) for k, v in said.items()]
 
 # %% ../nbs/39_guard.ipynb #3c1d9138
 def wants_html(
-    headers:dict, # Lower-case names → values
-)->bool: # True for a browser that shows the answer
+    headers: dict,  # Lower-case names → values
+) -> bool:  # True for a browser that shows the answer
     "Whether HTML is liked better than JSON."
+
     def liking(kind):
         for part in headers.get('accept', '').lower().split(','):
             name, *options = (o.strip() for o in part.split(';'))
             if name == kind:
-                try: return next((float(o[2:]) for o in options if o.startswith('q=')), 1.)
-                except ValueError: return 0.
-        return -1.
+                try:
+                    return next((float(o[2:]) for o in options if o.startswith('q=')), 1.0)
+                except ValueError:
+                    return 0.0
+        return -1.0
+
     return liking('text/html') > max(0, liking('application/json'))
 
 # %% ../nbs/39_guard.ipynb #e3d9ea38
-PAGE = '<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title><link rel="stylesheet" href="{up}static/app.css"><link rel="icon" href="{up}static/icon.svg"></head><body class="plain"><main>{body}</main></body></html>'
+PAGE = (
+    '<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport"'
+    ' content="width=device-width,initial-scale=1"><title>{title}</title><link rel="stylesheet"'
+    ' href="{up}static/app.css"><link rel="icon" href="{up}static/icon.svg"></head><body'
+    ' class="plain"><main>{body}</main></body></html>'
+)
+
 
 def page_of(
-    title:str, # Shown and in the tab; plain text
-    body:str, # HTML
-    path:str='/', # Path of the request: links are relative, for proxies that serve us below a folder
-    lang:str='en', # Language of the text
-)->bytes: # A whole page
+    title: str,  # Shown and in the tab; plain text
+    body: str,  # HTML
+    # Path of the request: links are relative, for proxies that serve us below a folder
+    path: str = '/',
+    lang: str = 'en',  # Language of the text
+) -> bytes:  # A whole page
     "A plain page in the style of the application."
-    return PAGE.format(lang=lang, title=escape(title), up='../'*max(0, path.count('/') - 1) or './', body=body).encode()
+    return PAGE.format(
+        lang=lang, title=escape(title), up='../' * max(0, path.count('/') - 1) or './', body=body
+    ).encode()
 
 # %% ../nbs/39_guard.ipynb #7d3a0147
 def error_answer(
-    status:int, # HTTP status
-    message:str, # What is wrong and what to do; plain text
-    html:bool=False, # A page instead of JSON
-    path:str='/', # Path of the request
-)->tuple: # (content type, bytes)
+    status: int,  # HTTP status
+    message: str,  # What is wrong and what to do; plain text
+    html: bool = False,  # A page instead of JSON
+    path: str = '/',  # Path of the request
+) -> tuple:  # (content type, bytes)
     "An error for a program or for a person."
-    if html: return 'text/html; charset=utf-8', page_of(f'{status}', f'<h1>{status}</h1><p>{escape(message)}</p><p><a href="{"../"*max(0, path.count("/") - 1) or "./"}">leukocls</a></p>', path)
+    if html:
+        return 'text/html; charset=utf-8', page_of(
+            f'{status}',
+            f'<h1>{status}</h1><p>{escape(message)}</p><p><a'
+            f' href="{"../" * max(0, path.count("/") - 1) or "./"}">leukocls</a></p>',
+            path,
+        )
     return 'application/json', json.dumps({'error': message}, ensure_ascii=False).encode()
 
 # %% ../nbs/39_guard.ipynb #2086339e
 class Token:
     "The token of a server, and the cookies that stand for it."
+
     cookie, hours = 'leukocls', 12
-    def __init__(self,
-        token:str|None='', # Given; '' makes one
+
+    def __init__(
+        self,
+        token: str | None = '',  # Given; '' makes one
     ):
-        if token and (len(token) < 16 or not token.isascii() or not token.isprintable() or ' ' in token): raise LeukoError('A token needs 16 or more letters, digits or signs, without spaces and accents. Leave it out, and one is made.')
+        if token and (
+            len(token) < 16 or not token.isascii() or not token.isprintable() or ' ' in token
+        ):
+            raise LeukoError(
+                'A token needs 16 or more letters, digits or signs, without spaces and accents.'
+                ' Leave it out, and one is made.'
+            )
         self.token, self._key = token or secrets.token_urlsafe(18), secrets.token_bytes(32)
-    def right(self, said:str)->bool: return hmac.compare_digest(said.encode('utf8', 'replace'), self.token.encode())
-    def _sign(self, until): return hmac.new(self._key, str(until).encode(), sha256).hexdigest()
-    def new_cookie(self)->str: until = int(time.time()) + self.hours*3600; return f'{until}.{self._sign(until)}'
-    def fresh(self, said:str)->bool: # Whether a cookie is ours and not too old
+
+    def right(self, said: str) -> bool:
+        return hmac.compare_digest(said.encode('utf8', 'replace'), self.token.encode())
+
+    def _sign(self, until):
+        return hmac.new(self._key, str(until).encode(), sha256).hexdigest()
+
+    def new_cookie(self) -> str:
+        until = int(time.time()) + self.hours * 3600
+        return f'{until}.{self._sign(until)}'
+
+    def fresh(self, said: str) -> bool:  # Whether a cookie is ours and not too old
         until, _, sign = said.partition('.')
-        return until.isascii() and until.isdigit() and len(until) < 12 and hmac.compare_digest(sign.encode('utf8', 'replace'), self._sign(until).encode()) and int(until) > time.time()
-    def knows(self, headers:dict)->str: # 'bearer', 'cookie' or ''
+        return (
+            until.isascii()
+            and until.isdigit()
+            and len(until) < 12
+            and hmac.compare_digest(sign.encode('utf8', 'replace'), self._sign(until).encode())
+            and int(until) > time.time()
+        )
+
+    def knows(self, headers: dict) -> str:  # 'bearer', 'cookie' or ''
         kind, _, said = headers.get('authorization', '').partition(' ')
-        if kind.lower() == 'bearer': return 'bearer' if self.right(said.strip()) else ''
+        if kind.lower() == 'bearer':
+            return 'bearer' if self.right(said.strip()) else ''
         cookies = dict(o.strip().partition('=')[::2] for o in headers.get('cookie', '').split(';'))
         return 'cookie' if self.fresh(cookies.get(self.cookie, '')) else ''
 
 # %% ../nbs/39_guard.ipynb #d765dddf
 def known_host(
-    host:str, # Host header of a request
-    names:tuple=(), # Further names we are known by; '*' is any
-    numbers:bool=False, # Whether any address in numbers is right, not only this machine's
-)->bool: # True if the request may be meant for us
+    host: str,  # Host header of a request
+    names: tuple = (),  # Further names we are known by; '*' is any
+    numbers: bool = False,  # Whether any address in numbers is right, not only this machine's
+) -> bool:  # True if the request may be meant for us
     "Whether a Host header names us."
-    if '*' in names: return True
-    try: name = (urlsplit(f'//{host}').hostname or '').rstrip('.')
-    except ValueError: return False
-    if not host or '@' in host or '/' in host: return False
-    if name == 'localhost' or name in names: return True
-    try: address = ip_address(name)
-    except ValueError: return False
+    if '*' in names:
+        return True
+    try:
+        name = (urlsplit(f'//{host}').hostname or '').rstrip('.')
+    except ValueError:
+        return False
+    if not host or '@' in host or '/' in host:
+        return False
+    if name == 'localhost' or name in names:
+        return True
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return False
     return address.is_loopback or numbers
 
+
 def same_site(
-    headers:dict, # Lower-case names → values
-)->bool: # False if a page of another site made the browser send this
+    headers: dict,  # Lower-case names → values
+) -> bool:  # False if a page of another site made the browser send this
     "Whether a request that changes something comes from our own page (or from no browser at all)."
     site = headers.get('sec-fetch-site')
-    if site: return site in ('same-origin', 'none')
+    if site:
+        return site in ('same-origin', 'none')
     origin = headers.get('origin')
     return origin is None or urlsplit(origin).netloc.lower() == headers.get('host', '').lower()
 
 # %% ../nbs/39_guard.ipynb #83920c76
 class Guard:
     "An ASGI application around another."
-    def __init__(self,
-        app, # The application inside
-        token:Token|None=None, # Needed by everybody, if given
-        names:tuple=(), # Further hosts we are known by
-        numbers:bool=False, # Whether any numeric host is right
-        frames:str="'none'", # Who may show us in a frame
-        free:tuple=('/healthz', '/login', '/static/'), # What needs no token
-        log=None, # Called with a line about an unexpected error
-    ): self.app, self.token, self.names, self.numbers, self.free, self.headers, self.log = app, token, names, numbers, free, security_headers(frames), log or (lambda line: None)
 
-    def judge(self, scope, headers): # What is refused, is raised
-        if not known_host(headers.get('host', ''), self.names, self.numbers): raise Refused(421, 'This server is not known by that name. Open it by the address it printed when it started, or start it with --name.')
-        path = scope['path']; knows = self.token.knows(headers) if self.token else ''
-        if scope['method'] not in ('GET', 'HEAD', 'OPTIONS') and knows != 'bearer' and not same_site(headers): raise Refused(403, 'This was sent by another web site. Use the page of this server.')
-        if self.token and not knows and not any(path == f or f.endswith('/') and path.startswith(f) for f in self.free): raise Refused(401, 'A token is needed: the one printed when the server was started. Programs send it as "Authorization: Bearer …".', WWW_Authenticate='Bearer')
+    def __init__(
+        self,
+        app,  # The application inside
+        token: Token | None = None,  # Needed by everybody, if given
+        names: tuple = (),  # Further hosts we are known by
+        numbers: bool = False,  # Whether any numeric host is right
+        frames: str = "'none'",  # Who may show us in a frame
+        free: tuple = ('/healthz', '/login', '/static/'),  # What needs no token
+        log=None,  # Called with a line about an unexpected error
+    ):
+        self.app, self.token, self.names, self.numbers, self.free, self.headers, self.log = (
+            app,
+            token,
+            names,
+            numbers,
+            free,
+            security_headers(frames),
+            log or (lambda line: None),
+        )
+
+    def judge(self, scope, headers):  # What is refused, is raised
+        if not known_host(headers.get('host', ''), self.names, self.numbers):
+            raise Refused(
+                421,
+                'This server is not known by that name. Open it by the address it printed when it'
+                ' started, or start it with --name.',
+            )
+        path = scope['path']
+        knows = self.token.knows(headers) if self.token else ''
+        if (
+            scope['method'] not in ('GET', 'HEAD', 'OPTIONS')
+            and knows != 'bearer'
+            and not same_site(headers)
+        ):
+            raise Refused(403, 'This was sent by another web site. Use the page of this server.')
+        if (
+            self.token
+            and not knows
+            and not any(path == f or f.endswith('/') and path.startswith(f) for f in self.free)
+        ):
+            raise Refused(
+                401,
+                'A token is needed: the one printed when the server was started. Programs send it'
+                ' as "Authorization: Bearer …".',
+                WWW_Authenticate='Bearer',
+            )
 
     async def __call__(self, scope, receive, send):
-        if scope['type'] != 'http': return await self.app(scope, receive, send)
-        headers, begun = {k.decode('latin-1').lower(): v.decode('latin-1') for k, v in scope['headers']}, []
+        if scope['type'] != 'http':
+            return await self.app(scope, receive, send)
+        headers, begun = (
+            {k.decode('latin-1').lower(): v.decode('latin-1') for k, v in scope['headers']},
+            [],
+        )
+
         async def strict(message):
-            if message['type'] == 'http.response.start': begun.append(1); message = {**message, 'headers': [*message.get('headers', []), *self.headers]}
+            if message['type'] == 'http.response.start':
+                begun.append(1)
+                message = {**message, 'headers': [*message.get('headers', []), *self.headers]}
             await send(message)
-        try: self.judge(scope, headers); return await self.app(scope, receive, strict)
-        except Refused as e: status, said, more = e.status, str(e), e.headers
-        except Exception as e: status, said, more = 500, 'Something went wrong in the server. The other images are not affected.', {}; self.log(f'{type(e).__name__} at {_place(e)}')
-        if begun: return
-        html = wants_html(headers); go = status == 401 and html and scope['path'] == '/'
-        kind, body = error_answer(303 if go else status, said, html, scope['path']); more = {'location': 'login'} if go else more
-        await strict({'type': 'http.response.start', 'status': 303 if go else status, 'headers': [(b'content-type', kind.encode()), (b'content-length', str(len(body)).encode()), *((k.lower().encode(), v.encode()) for k, v in more.items())]})
-        await strict({'type': 'http.response.body', 'body': b'' if scope['method'] == 'HEAD' else body})
+
+        try:
+            self.judge(scope, headers)
+            return await self.app(scope, receive, strict)
+        except Refused as e:
+            status, said, more = e.status, str(e), e.headers
+        except Exception as e:
+            status, said, more = (
+                500,
+                'Something went wrong in the server. The other images are not affected.',
+                {},
+            )
+            self.log(f'{type(e).__name__} at {_place(e)}')
+        if begun:
+            return
+        html = wants_html(headers)
+        go = status == 401 and html and scope['path'] == '/'
+        kind, body = error_answer(303 if go else status, said, html, scope['path'])
+        more = {'location': 'login'} if go else more
+        await strict(
+            {
+                'type': 'http.response.start',
+                'status': 303 if go else status,
+                'headers': [
+                    (b'content-type', kind.encode()),
+                    (b'content-length', str(len(body)).encode()),
+                    *((k.lower().encode(), v.encode()) for k, v in more.items()),
+                ],
+            }
+        )
+        await strict(
+            {'type': 'http.response.body', 'body': b'' if scope['method'] == 'HEAD' else body}
+        )
 
 # %% ../nbs/39_guard.ipynb #76643a72
 def _place(e):
     "File and line where an error came from."
     t = e.__traceback__
-    while t.tb_next: t = t.tb_next
+    while t.tb_next:
+        t = t.tb_next
     return f'{t.tb_frame.f_code.co_filename.replace(chr(92), "/").rsplit("/", 1)[-1]}:{t.tb_lineno}'
 
 # %% ../nbs/39_guard.ipynb #e1204c90
 def patient_protocol(
-    limits:Limits=Limits(), # `header_seconds`, `upload_seconds`, `connections`
-): # A protocol class for uvicorn
+    limits: Limits = Limits(),  # `header_seconds`, `upload_seconds`, `connections`
+):  # A protocol class for uvicorn
     "uvicorn's HTTP protocol with deadlines."
-    h11, base = need('h11', 'app', 'the web page'), need('uvicorn.protocols.http.h11_impl', 'app', 'the web page').H11Protocol
+    h11, base = (
+        need('h11', 'app', 'the web page'),
+        need('uvicorn.protocols.http.h11_impl', 'app', 'the web page').H11Protocol,
+    )
+
     class Patient(base):
         timer, head = None, True
+
         def _stop(self):
-            if self.timer: self.timer.cancel(); self.timer = None
-        def _within(self, seconds): self._stop(); self.timer = self.loop.call_later(seconds, self.transport.abort)
+            if self.timer:
+                self.timer.cancel()
+                self.timer = None
+
+        def _within(self, seconds):
+            self._stop()
+            self.timer = self.loop.call_later(seconds, self.transport.abort)
 
         def connection_made(self, transport):
-            super().connection_made(transport); other = self.client and not ip_address(self.client[0].partition('%')[0]).is_loopback
-            if len(self.connections) > limits.connections or other and sum(c.client is not None and c.client[0] == self.client[0] for c in self.connections) > limits.connections//2:
+            super().connection_made(transport)
+            other = self.client and not ip_address(self.client[0].partition('%')[0]).is_loopback
+            if (
+                len(self.connections) > limits.connections
+                or other
+                and sum(
+                    c.client is not None and c.client[0] == self.client[0] for c in self.connections
+                )
+                > limits.connections // 2
+            ):
                 body = error_answer(503, 'Too many connections. Try again in 5 seconds.')[1]
-                transport.write(b'HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n' % len(body) + body); transport.close()
-            else: self._within(limits.header_seconds)
+                transport.write(
+                    b'HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type:'
+                    b' application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n'
+                    % len(body)
+                    + body
+                )
+                transport.close()
+            else:
+                self._within(limits.header_seconds)
 
         def data_received(self, data):
-            if self.transport.is_closing(): return
-            if self.timer is None: self.head = True; self._within(limits.header_seconds)
-            super().data_received(data); state = self.conn.their_state
+            if self.transport.is_closing():
+                return
+            if self.timer is None:
+                self.head = True
+                self._within(limits.header_seconds)
+            super().data_received(data)
+            state = self.conn.their_state
             if state is h11.SEND_BODY:
-                if self.head: self.head = False; self._within(limits.upload_seconds + 2)
-            elif state is not h11.IDLE: self.head = True; self._stop()
+                if self.head:
+                    self.head = False
+                    self._within(limits.upload_seconds + 2)
+            elif state is not h11.IDLE:
+                self.head = True
+                self._stop()
 
-        def connection_lost(self, exc): self._stop(); super().connection_lost(exc)
-        def pause_writing(self): super().pause_writing(); self._within(limits.header_seconds)
-        def resume_writing(self): super().resume_writing(); self._stop()
+        def connection_lost(self, exc):
+            self._stop()
+            super().connection_lost(exc)
+
+        def pause_writing(self):
+            super().pause_writing()
+            self._within(limits.header_seconds)
+
+        def resume_writing(self):
+            super().resume_writing()
+            self._stop()
+
     return Patient
 
 # %% ../nbs/39_guard.ipynb #7f8eb292
 class Job:
     "Something to do, for whom, until when; `alive()` says whether anybody still waits for it."
+
     def __init__(self, work, client, seconds, urgent):
-        self.work, self.client, self.urgent, self.until = work, client, urgent, time.monotonic() + seconds
-        self.loop, self.given_up = asyncio.get_running_loop(), False; self.answer = self.loop.create_future()
+        self.work, self.client, self.urgent, self.until = (
+            work,
+            client,
+            urgent,
+            time.monotonic() + seconds,
+        )
+        self.loop, self.given_up = asyncio.get_running_loop(), False
+        self.answer = self.loop.create_future()
 
-    def alive(self)->bool: return not self.given_up and time.monotonic() < self.until # Asked between the images of a request
+    def alive(self) -> bool:  # Asked between the images of a request
+        return not self.given_up and time.monotonic() < self.until
 
-    def tell(self, put, value): # What the thread found: the future belongs to the event loop
+    def tell(self, put, value):  # What the thread found: the future belongs to the event loop
         def now():
-            if not self.answer.done(): getattr(self.answer, put)(value)
-        try: self.loop.call_soon_threadsafe(now)
-        except RuntimeError: pass # the server has stopped meanwhile
+            if not self.answer.done():
+                getattr(self.answer, put)(value)
+
+        try:
+            self.loop.call_soon_threadsafe(now)
+        except RuntimeError:
+            pass  # the server has stopped meanwhile
 
 # %% ../nbs/39_guard.ipynb #539b2fcb
 class Worker:
     "One thread, two short queues."
-    def __init__(self,
-        limits:Limits=Limits(), # `queue`, `per_client` and `seconds` are used
-    ): self.limits, self.queues, self.now, self.began, self.usual, self.open, self.lock = limits, (deque(), deque()), None, 0., .1, True, threading.Condition(); self.thread = threading.Thread(target=self._run, name='leukocls-worker', daemon=True); self.thread.start()
+
+    def __init__(
+        self,
+        limits: Limits = Limits(),  # `queue`, `per_client` and `seconds` are used
+    ):
+        self.limits, self.queues, self.now, self.began, self.usual, self.open, self.lock = (
+            limits,
+            (deque(), deque()),
+            None,
+            0.0,
+            0.1,
+            True,
+            threading.Condition(),
+        )
+        self.thread = threading.Thread(target=self._run, name='leukocls-worker', daemon=True)
+        self.thread.start()
 
     def _run(self):
         while True:
             with self.lock:
                 self.lock.wait_for(lambda: any(self.queues) or not self.open)
-                if not self.open: return
-                self.now = job = (self.queues[0] or self.queues[1]).popleft(); self.began = time.monotonic()
+                if not self.open:
+                    return
+                self.now = job = (self.queues[0] or self.queues[1]).popleft()
+                self.began = time.monotonic()
             said = None
             try:
-                if job.alive(): said = 'set_result', job.work(job.alive); self.usual += .1*(time.monotonic() - self.began - self.usual)
-            except BaseException as e: said = 'set_exception', e
-            self.now = None # before the answer goes out: who asks again at once must not meet their own request
-            if said: job.tell(*said)
+                if job.alive():
+                    said = 'set_result', job.work(job.alive)
+                    self.usual += 0.1 * (time.monotonic() - self.began - self.usual)
+            except BaseException as e:
+                said = 'set_exception', e
+            # before the answer goes out: who asks again at once must not meet their own request
+            self.now = None
+            if said:
+                job.tell(*said)
             job = said = None
-            if not any(self.queues): give_back()
+            if not any(self.queues):
+                give_back()
 
-    def waiting(self, client=None): # Requests in the queues and in work, of one client or of all
-        return sum(client in (None, j.client) for j in (*self.queues[0], *self.queues[1], *([self.now] if self.now else [])))
-    def stuck(self)->bool: return self.now is not None and time.monotonic() - self.began > 2*self.limits.seconds # The model does not come back
+    def waiting(self, client=None):  # Requests in the queues and in work, of one client or of all
+        return sum(
+            client in (None, j.client)
+            for j in (*self.queues[0], *self.queues[1], *([self.now] if self.now else []))
+        )
+
+    def stuck(self) -> bool:  # The model does not come back
+        return self.now is not None and time.monotonic() - self.began > 2 * self.limits.seconds
+
     def close(self):
-        with self.lock: self.open = False; self.lock.notify()
+        with self.lock:
+            self.open = False
+            self.lock.notify()
 
 # %% ../nbs/39_guard.ipynb #7d69575c
 def _admit(self, client):
     "Refuse at the door, not after a long wait."
-    n = self.waiting(); wait = max(1, math.ceil(n*self.usual))
-    if self.stuck(): raise Refused(503, 'The model does not answer. Whoever runs this server must start it anew.', Retry_After=60)
-    if self.waiting(client) >= self.limits.per_client: raise Refused(429, f'{self.limits.per_client} of your requests are waiting already. Try again in {wait} seconds.', Retry_After=wait)
-    if n > self.limits.queue: raise Refused(503, f'The queue is full ({n} requests). Try again in {wait} seconds.', Retry_After=wait)
+    n = self.waiting()
+    wait = max(1, math.ceil(n * self.usual))
+    if self.stuck():
+        raise Refused(
+            503,
+            'The model does not answer. Whoever runs this server must start it anew.',
+            Retry_After=60,
+        )
+    if self.waiting(client) >= self.limits.per_client:
+        raise Refused(
+            429,
+            f'{self.limits.per_client} of your requests are waiting already. Try again in {wait}'
+            ' seconds.',
+            Retry_After=wait,
+        )
+    if n > self.limits.queue:
+        raise Refused(
+            503, f'The queue is full ({n} requests). Try again in {wait} seconds.', Retry_After=wait
+        )
 
-async def _do(self,
-    work, # Function of `alive`, which runs in the thread
-    client:str='', # Address of who asks
-    urgent:bool=True, # False: only when nothing urgent waits
-): # What `work` returns; what it raises is raised here
-    with self.lock: _admit(self, client); job = Job(work, client, self.limits.seconds, urgent); self.queues[not urgent].append(job); self.lock.notify()
-    try: return await asyncio.wait_for(job.answer, self.limits.seconds)
-    except asyncio.TimeoutError: raise Refused(503, f'No answer within {self.limits.seconds:g} seconds. Send fewer or smaller images, or try again later.', Retry_After=max(1, math.ceil(self.usual))) from None
+
+async def _do(
+    self,
+    work,  # Function of `alive`, which runs in the thread
+    client: str = '',  # Address of who asks
+    urgent: bool = True,  # False: only when nothing urgent waits
+):  # What `work` returns; what it raises is raised here
+    with self.lock:
+        _admit(self, client)
+        job = Job(work, client, self.limits.seconds, urgent)
+        self.queues[not urgent].append(job)
+        self.lock.notify()
+    try:
+        return await asyncio.wait_for(job.answer, self.limits.seconds)
+    except asyncio.TimeoutError:
+        raise Refused(
+            503,
+            f'No answer within {self.limits.seconds:g} seconds. Send fewer or smaller images, or'
+            ' try again later.',
+            Retry_After=max(1, math.ceil(self.usual)),
+        ) from None
     finally:
         job.given_up = True
         with self.lock:
-            if job in self.queues[not urgent]: self.queues[not urgent].remove(job)
+            if job in self.queues[not urgent]:
+                self.queues[not urgent].remove(job)
+
 
 Worker.do = _do

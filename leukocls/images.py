@@ -23,206 +23,322 @@ from .core import DataError
 
 # %% ../nbs/05_images.ipynb #9274a5c4
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
-ORIENTATION = 0x0112 # EXIF tag; 1 is upright
+ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+
 
 def _to_8_bit(im):
     "Deep grey images by their type's range, so that equal values stay equal from image to image."
     a = np.asarray(im)
-    if a.dtype.kind == 'f': a = np.nan_to_num(a)*(255 if np.nanmax(a, initial=0) <= 1 else 255/65535 if np.nanmax(a) > 255 else 1)
-    else: a = a.astype('int64')//(257 if a.dtype.itemsize == 2 or a.max(initial=0) > 255 else 1)
+    if a.dtype.kind == 'f':
+        a = np.nan_to_num(a) * (
+            255 if np.nanmax(a, initial=0) <= 1 else 255 / 65535 if np.nanmax(a) > 255 else 1
+        )
+    else:
+        a = a.astype('int64') // (257 if a.dtype.itemsize == 2 or a.max(initial=0) > 255 else 1)
     return Image.fromarray(np.clip(a, 0, 255).astype('uint8'))
 
+
 def to_rgb(
-    im:Image.Image, # Any mode: grey, palette, alpha, CMYK, 16 bit, float
-)->Image.Image: # Mode RGB, turned as its EXIF tag says, transparent parts on white
+    im: Image.Image,  # Any mode: grey, palette, alpha, CMYK, 16 bit, float
+) -> Image.Image:  # Mode RGB, turned as its EXIF tag says, transparent parts on white
     "The picture that a person would see, as 8-bit RGB."
-    if im.getexif().get(ORIENTATION, 1) != 1: im = ImageOps.exif_transpose(im) # which copies every picture otherwise
-    if im.mode[0] in 'IF': im = _to_8_bit(im)
-    if im.mode == 'RGB': return im
+    if im.getexif().get(ORIENTATION, 1) != 1:
+        im = ImageOps.exif_transpose(im)  # which copies every picture otherwise
+    if im.mode[0] in 'IF':
+        im = _to_8_bit(im)
+    if im.mode == 'RGB':
+        return im
     if 'transparency' in im.info or im.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La'):
-        im = im.convert('RGBA'); white = Image.new('RGBA', im.size, (255,)*4); white.alpha_composite(im); im = white
+        im = im.convert('RGBA')
+        white = Image.new('RGBA', im.size, (255,) * 4)
+        white.alpha_composite(im)
+        im = white
     return im.convert('RGB')
 
 # %% ../nbs/05_images.ipynb #231a22e1
 def whole_file(
-    path:str|os.PathLike|bytes, # A file, or its bytes
-    most:int=2**24, # Bytes above which it is left to be read piece by piece
-): # What `Image.open` takes
-    "A file's bytes at once: read in the pieces that a decoder asks for, a photograph of a cell takes a third longer."
-    if isinstance(path, bytes): return io.BytesIO(path)
+    path: str | os.PathLike | bytes,  # A file, or its bytes
+    most: int = 2**24,  # Bytes above which it is left to be read piece by piece
+):  # What `Image.open` takes
+    """A file's bytes at once: read in the pieces that a decoder asks for, a photograph of a cell
+    takes a third longer.
+    """
+    if isinstance(path, bytes):
+        return io.BytesIO(path)
     with open(path, 'rb', buffering=0) as f:
         about = os.fstat(f.fileno())
-        if about.st_size > most or not stat.S_ISREG(about.st_mode): return path # a device has no end
+        if about.st_size > most or not stat.S_ISREG(about.st_mode):
+            return path  # a device has no end
         return io.BytesIO(f.read())
 
 # %% ../nbs/05_images.ipynb #33ea4637
 def open_cell(
-    path:str|os.PathLike|bytes, # JPEG, PNG, BMP or TIFF file, or its bytes; the type is found from the content
-    name:str='', # What to call it in messages; by default its path
-)->Image.Image: # Mode RGB
+    # JPEG, PNG, BMP or TIFF file, or its bytes; the type is found from the content
+    path: str | os.PathLike | bytes,
+    name: str = '',  # What to call it in messages; by default its path
+) -> Image.Image:  # Mode RGB
     "Read one image as 8-bit RGB; what cannot be read is a `DataError` that names the file."
     name = name or ('The image' if isinstance(path, bytes) else path)
     try:
-        with Image.open(whole_file(path)) as im: im.load(); return to_rgb(im)
-    except FileNotFoundError: raise DataError(f'{name}: no such file. Check the name and the folder.') from None
-    except Exception as e: raise DataError(f'{name}: {_why(path, e)}. Remove it, or replace it with a whole copy.') from None
+        with Image.open(whole_file(path)) as im:
+            im.load()
+            return to_rgb(im)
+    except FileNotFoundError:
+        raise DataError(f'{name}: no such file. Check the name and the folder.') from None
+    except Exception as e:
+        raise DataError(
+            f'{name}: {_why(path, e)}. Remove it, or replace it with a whole copy.'
+        ) from None
+
 
 def _why(path, e):
     "What is wrong with an image, in a word or two."
-    try: head = path[:16] if isinstance(path, bytes) else open(path, 'rb').read(16)
-    except OSError as err: return err.strerror or str(err)
-    if not head: return 'zero bytes'
-    if isinstance(e, Image.DecompressionBombError): return 'more pixels than can be meant'
-    if isinstance(e, Image.UnidentifiedImageError): return 'not an image'
+    try:
+        head = path[:16] if isinstance(path, bytes) else open(path, 'rb').read(16)
+    except OSError as err:
+        return err.strerror or str(err)
+    if not head:
+        return 'zero bytes'
+    if isinstance(e, Image.DecompressionBombError):
+        return 'more pixels than can be meant'
+    if isinstance(e, Image.UnidentifiedImageError):
+        return 'not an image'
     return 'truncated' if 'truncated' in str(e) or 'Truncated' in str(e) else f'damaged ({e})'
 
 # %% ../nbs/05_images.ipynb #efc326df
 def scan_folder(
-    root:str|os.PathLike, # Folder to list, with all folders below it
-    ignored, # `Counter` that other files are counted in, by their ending
-    parts:tuple=(), # Folders passed so far
-    seen:set|None=None, # Folders listed so far, so that links in a circle end
-): # Yields (path, names of the folders between `root` and the file)
+    root: str | os.PathLike,  # Folder to list, with all folders below it
+    ignored,  # `Counter` that other files are counted in, by their ending
+    parts: tuple = (),  # Folders passed so far
+    seen: set | None = None,  # Folders listed so far, so that links in a circle end
+):  # Yields (path, names of the folders between `root` and the file)
     "Find the images below a folder, listing each folder once."
     seen = set() if seen is None else seen
     try:
-        key = os.stat(root); key = key.st_dev, key.st_ino
-        if key in seen: return
-        with os.scandir(root) as entries: entries = list(entries)
-    except OSError as e: raise DataError(f'{root}: the folder cannot be listed ({e.strerror}). Ask for permission, or name a folder without it.') from None
-    seen.add(key); folders = []
+        key = os.stat(root)
+        key = key.st_dev, key.st_ino
+        if key in seen:
+            return
+        with os.scandir(root) as entries:
+            entries = list(entries)
+    except OSError as e:
+        raise DataError(
+            f'{root}: the folder cannot be listed ({e.strerror}). Ask for permission, or name a'
+            ' folder without it.'
+        ) from None
+    seen.add(key)
+    folders = []
     for e in entries:
-        if e.name.startswith('.') or e.name == '__MACOSX': continue
-        if e.is_dir(): folders.append(e)
-        elif os.path.splitext(e.name)[1].lower() in IMAGE_SUFFIXES: yield e.path, parts
-        else: ignored[os.path.splitext(e.name)[1].lower() or 'no ending'] += 1
-    for e in sorted(folders, key=lambda o: o.name): yield from scan_folder(e.path, ignored, parts + (e.name,), seen)
+        if e.name.startswith('.') or e.name == '__MACOSX':
+            continue
+        if e.is_dir():
+            folders.append(e)
+        elif os.path.splitext(e.name)[1].lower() in IMAGE_SUFFIXES:
+            yield e.path, parts
+        else:
+            ignored[os.path.splitext(e.name)[1].lower() or 'no ending'] += 1
+    for e in sorted(folders, key=lambda o: o.name):
+        yield from scan_folder(e.path, ignored, parts + (e.name,), seen)
 
 # %% ../nbs/05_images.ipynb #05b9f013
 def image_files(
-    paths, # A folder, an image file, or several files; any iterable
-): # Iterable of paths; a folder's in order of their names, with all folders below it
+    paths,  # A folder, an image file, or several files; any iterable
+):  # Iterable of paths; a folder's in order of their names, with all folders below it
     "What somebody means who names images."
-    if not isinstance(paths, (str, os.PathLike)): return paths
-    if not os.path.isdir(paths): return [os.fspath(paths)]
-    ignored = Counter(); files = sorted(p for p, _ in scan_folder(paths, ignored))
-    if not files: raise DataError(f'{paths} holds no image ({", ".join(IMAGE_SUFFIXES)}); other files: {sum(ignored.values()):,}. Name another folder.')
+    if not isinstance(paths, (str, os.PathLike)):
+        return paths
+    if not os.path.isdir(paths):
+        return [os.fspath(paths)]
+    ignored = Counter()
+    files = sorted(p for p, _ in scan_folder(paths, ignored))
+    if not files:
+        raise DataError(
+            f'{paths} holds no image ({", ".join(IMAGE_SUFFIXES)}); other files:'
+            f' {sum(ignored.values()):,}. Name another folder.'
+        )
     return files
 
 # %% ../nbs/05_images.ipynb #8983feb0
-_AHEAD = {} # `Pixels` → {path: what somebody left, or None}, from `expect`
+_AHEAD = {}  # `Pixels` → {path: what somebody left, or None}, from `expect`
+
 
 @dataclass(frozen=True)
 class Pixels:
-    "How a picture becomes what a network sees: grey, median filter, size, in P3's order; one code for training, prediction and bundles."
-    size:int|None = None # Side in pixels to squish to; None keeps the picture's size
-    grey:bool = False # One channel (P3)
-    median:int = 0 # Side of a median filter in pixels, odd; 0 for none (P3)
+    """How a picture becomes what a network sees: grey, median filter, size, in P3's order; one code
+    for training, prediction and bundles.
+    """
 
-    def __call__(self, im:Image.Image)->Image.Image:
-        if self.grey: im = im.convert('L')
-        if self.median: im = im.filter(ImageFilter.MedianFilter(self.median))
-        return im.resize((self.size, self.size), Image.Resampling.BILINEAR) if self.size and im.size != (self.size,)*2 else im
+    size: int | None = None  # Side in pixels to squish to; None keeps the picture's size
+    grey: bool = False  # One channel (P3)
+    median: int = 0  # Side of a median filter in pixels, odd; 0 for none (P3)
 
-    def array(self, im:Image.Image)->np.ndarray: # (H, W, 3), or (H, W, 1) if grey; uint8
+    def __call__(self, im: Image.Image) -> Image.Image:
+        if self.grey:
+            im = im.convert('L')
+        if self.median:
+            im = im.filter(ImageFilter.MedianFilter(self.median))
+        return (
+            im.resize((self.size, self.size), Image.Resampling.BILINEAR)
+            if self.size and im.size != (self.size,) * 2
+            else im
+        )
+
+    def array(self, im: Image.Image) -> np.ndarray:  # (H, W, 3), or (H, W, 1) if grey; uint8
         "Prepare a picture."
         a = np.asarray(self(im))
         return a[..., None] if a.ndim == 2 else a
 
-    def read(self, path)->np.ndarray: # (H, W, 3), or (H, W, 1) if grey; uint8
+    def read(self, path) -> np.ndarray:  # (H, W, 3), or (H, W, 1) if grey; uint8
         "Open a file and prepare it, unless somebody left it prepared."
-        left = _AHEAD.get(self, {}); a = left.get(str(path))
-        if a is None: return self.array(open_cell(path))
-        left[str(path)] = None; return a
+        left = _AHEAD.get(self, {})
+        a = left.get(str(path))
+        if a is None:
+            return self.array(open_cell(path))
+        left[str(path)] = None
+        return a
 
 # %% ../nbs/05_images.ipynb #977f3ac0
 def read_batches(
-    paths, # Image files; any iterable, taken as it is needed
-    pixels:Pixels, # How to prepare them; with a `size`
-    bs:int=16, # Images per batch
-    workers:int|None=None, # Threads that decode; by default one per core, at most 8
-    on_error:str='raise', # 'raise' at the first bad file; 'keep' goes on and yields its message
-): # Yields (paths, uint8 array (n, H, W, C), {position: message}) in order; a bad file's array is zero
-    "Decode ahead in threads, in order; however many files there are, only a few batches are in memory."
-    paths = iter(paths); workers = workers or min(8, os.cpu_count() or 1); coming = deque()
+    paths,  # Image files; any iterable, taken as it is needed
+    pixels: Pixels,  # How to prepare them; with a `size`
+    bs: int = 16,  # Images per batch
+    workers: int | None = None,  # Threads that decode; by default one per core, at most 8
+    # 'raise' at the first bad file; 'keep' goes on and yields its message
+    on_error: str = 'raise',
+    # Yields (paths, uint8 array (n, H, W, C), {position: message}) in order; a bad file's array is zero
+):
+    """Decode ahead in threads, in order; however many files there are, only a few batches are in
+    memory.
+    """
+    paths = iter(paths)
+    workers = workers or min(8, os.cpu_count() or 1)
+    coming = deque()
+
     def take(some):
-        x, bad = np.zeros((len(some), pixels.size, pixels.size, 1 if pixels.grey else 3), 'uint8'), {}
+        x, bad = (
+            np.zeros((len(some), pixels.size, pixels.size, 1 if pixels.grey else 3), 'uint8'),
+            {},
+        )
         for i, p in enumerate(some):
-            try: x[i] = pixels.read(p)
+            try:
+                x[i] = pixels.read(p)
             except DataError as e:
-                if on_error == 'raise': raise
+                if on_error == 'raise':
+                    raise
                 bad[i] = str(e)
         return some, x, bad
+
     with ThreadPoolExecutor(workers) as pool:
         try:
             while True:
-                while len(coming) < workers + 2 and (some := list(islice(paths, bs))): coming.append(pool.submit(take, some))
-                if not coming: return
+                while len(coming) < workers + 2 and (some := list(islice(paths, bs))):
+                    coming.append(pool.submit(take, some))
+                if not coming:
+                    return
                 yield coming.popleft().result()
         finally:
-            for c in coming: c.cancel()
+            for c in coming:
+                c.cancel()
 
 # %% ../nbs/05_images.ipynb #55f9ef5a
 def _number(path):
-    try: return int(open(path).read())
-    except (OSError, ValueError): return None
+    try:
+        return int(open(path).read())
+    except (OSError, ValueError):
+        return None
+
 
 def free_memory(
-    root:str='/', # Where /proc and /sys are
-)->float: # Bytes
-    "Memory that may still be used: what the machine has left, or less where a container (Docker, Kaggle, Colab) may not have it all."
-    try: free = [next(1024*int(line.split()[1]) for line in open(f'{root}proc/meminfo') if line.startswith('MemAvailable:'))]
+    root: str = '/',  # Where /proc and /sys are
+) -> float:  # Bytes
+    """Memory that may still be used: what the machine has left, or less where a container (Docker,
+    Kaggle, Colab) may not have it all.
+    """
+    try:
+        free = [
+            next(
+                1024 * int(line.split()[1])
+                for line in open(f'{root}proc/meminfo')
+                if line.startswith('MemAvailable:')
+            )
+        ]
     except (OSError, ValueError, IndexError, StopIteration):
-        try: free = [os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')]
-        except (ValueError, OSError, AttributeError): free = [4e9]
-    for folder, most, now, again in (('', 'memory.max', 'memory.current', 'inactive_file'), ('memory/', 'memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file')): # cgroups of version 2 and 1
-        at = f'{root}sys/fs/cgroup/{folder}'; most, now = _number(at + most), _number(at + now)
-        if most is None or now is None: continue
-        try: now -= next(int(line.split()[1]) for line in open(f'{at}memory.stat') if line.split()[0] == again) # files kept in memory, given up when asked
-        except (OSError, ValueError, IndexError, StopIteration): pass
+        try:
+            free = [os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')]
+        except (ValueError, OSError, AttributeError):
+            free = [4e9]
+    for folder, most, now, again in (
+        ('', 'memory.max', 'memory.current', 'inactive_file'),
+        ('memory/', 'memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file'),
+    ):  # cgroups of version 2 and 1
+        at = f'{root}sys/fs/cgroup/{folder}'
+        most, now = _number(at + most), _number(at + now)
+        if most is None or now is None:
+            continue
+        try:
+            now -= next(
+                int(line.split()[1])
+                for line in open(f'{at}memory.stat')
+                if line.split()[0] == again
+            )  # files kept in memory, given up when asked
+        except (OSError, ValueError, IndexError, StopIteration):
+            pass
         free.append(max(0, most - now))
     return float(min(free))
 
 # %% ../nbs/05_images.ipynb #7b7785e6
 def room_for(
-    n:int, # Number of images
-    size:int, # Side in pixels
-    channels:int=3, # 1 for grey, 3 for RGB
-)->bool: # True if they fit
+    n: int,  # Number of images
+    size: int,  # Side in pixels
+    channels: int = 3,  # 1 for grey, 3 for RGB
+) -> bool:  # True if they fit
     "Whether n prepared images fit into a quarter of the memory that is free."
-    return n*size*size*channels < free_memory()/4
+    return n * size * size * channels < free_memory() / 4
 
 # %% ../nbs/05_images.ipynb #924e41e9
 def expect(
-    pixels:Pixels, # How the network will ask for pictures; with a `size`
-    paths, # Image files that it will ask for
-)->bool: # False if there is no memory for them
+    pixels: Pixels,  # How the network will ask for pictures; with a `size`
+    paths,  # Image files that it will ask for
+) -> bool:  # False if there is no memory for them
     "Have pictures prepared by whoever decodes them first; each is handed out once."
     paths = [str(p) for p in paths]
-    if not pixels.size or not room_for(len(paths), pixels.size, 1 if pixels.grey else 3): return False
-    _AHEAD[pixels] = dict.fromkeys(paths); return True
+    if not pixels.size or not room_for(len(paths), pixels.size, 1 if pixels.grey else 3):
+        return False
+    _AHEAD[pixels] = dict.fromkeys(paths)
+    return True
+
 
 def leave(
-    path, # Image file
-    im:Image.Image, # What it holds, as from `open_cell`
-    a:np.ndarray, # The same as an array
+    path,  # Image file
+    im: Image.Image,  # What it holds, as from `open_cell`
+    a: np.ndarray,  # The same as an array
 ):
     "Prepare a picture that was just decoded for those who expect it."
     for pixels, left in list(_AHEAD.items()):
-        if path in left: left[path] = a if pixels == Pixels(im.size[0]) and im.size[0] == im.size[1] else pixels.array(im)
+        if path in left:
+            left[path] = (
+                a if pixels == Pixels(im.size[0]) and im.size[0] == im.size[1] else pixels.array(im)
+            )
 
 # %% ../nbs/05_images.ipynb #eeeddde4
 def spared(
-    pixels:Pixels, # As in `expect`
-    paths, # Image files
-    few:int=32, # Files that are opened again to know
-)->float: # Seconds
+    pixels: Pixels,  # As in `expect`
+    paths,  # Image files
+    few: int = 32,  # Files that are opened again to know
+) -> float:  # Seconds
     "What opening these files will not take on all cores, since they lie prepared."
-    there = [p for p in map(str, paths) if _AHEAD.get(pixels, {}).get(p) is not None]; began = time.perf_counter()
-    for p in there[:few]: pixels.array(open_cell(p))
-    return (time.perf_counter() - began)/max(1, min(few, len(there)))*len(there)/min(8, os.cpu_count() or 1)
+    there = [p for p in map(str, paths) if _AHEAD.get(pixels, {}).get(p) is not None]
+    began = time.perf_counter()
+    for p in there[:few]:
+        pixels.array(open_cell(p))
+    return (
+        (time.perf_counter() - began)
+        / max(1, min(few, len(there)))
+        * len(there)
+        / min(8, os.cpu_count() or 1)
+    )
 
-def expect_nothing(
-):
+
+def expect_nothing():
     "Forget what nobody asked for."
     _AHEAD.clear()

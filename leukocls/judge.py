@@ -13,13 +13,31 @@ from .metrics import score
 
 # %% ../nbs/45_judge.ipynb #f17db5a6
 def judge(
-    table:pd.DataFrame, # From `read_table`: `path`, `label`, `patient`
-    classes, # What the model knows
-    predict, # Function of image files to a DataFrame with `pred` and `p_<class>`, in their order
-    trained_on=(), # Paths it was trained on, to say so if they are among the data
-)->dict: # As in metrics.json, plus `notes`
+    table: pd.DataFrame,  # From `read_table`: `path`, `label`, `patient`
+    classes,  # What the model knows
+    # Function of image files to a DataFrame with `pred` and `p_<class>`, in their order
+    predict,
+    trained_on=(),  # Paths it was trained on, to say so if they are among the data
+) -> dict:  # As in metrics.json, plus `notes`
     "Judge a model on labelled images it has not seen."
-    known = [str(c) for c in classes]; new = sorted(set(table.label) - set(known))
-    if new: raise DataError(f'The model does not know {listed(f"`{c}`" for c in new)}. It knows: {listed(known, 20)}. Rename the classes, or remove them.')
-    predictions = pd.concat([table[['label', 'patient']].reset_index(drop=True), predict(table.path.tolist())], axis=1); seen = int(table.path.isin(set(trained_on)).sum())
-    return score(predictions) | dict(notes=[f'{seen:,} of {len(table):,} images were trained on: figures are too good. Judge on images that the model has not seen.'] if seen else [])
+    known = [str(c) for c in classes]
+    new = sorted(set(table.label) - set(known))
+    if new:
+        raise DataError(
+            f'The model does not know {listed(f"`{c}`" for c in new)}. It knows:'
+            f' {listed(known, 20)}. Rename the classes, or remove them.'
+        )
+    predictions = pd.concat(
+        [table[['label', 'patient']].reset_index(drop=True), predict(table.path.tolist())], axis=1
+    )
+    seen = int(table.path.isin(set(trained_on)).sum())
+    return score(predictions) | dict(
+        notes=(
+            [
+                f'{seen:,} of {len(table):,} images were trained on: figures are too good. Judge on'
+                ' images that the model has not seen.'
+            ]
+            if seen
+            else []
+        )
+    )

@@ -20,45 +20,109 @@ from .data import read_table, read_text_table
 @dataclass
 class DoubtfulLabels:
     "Labels to look at again, the most doubtful first."
-    table:pd.DataFrame # path, label, suggested, quality (0 to 1, low is doubtful), p_own, p_suggested, patient
-    n:int # Images that were judged
 
-    def to_csv(self, path): return write_whole(path, self.table.to_csv(index=False, lineterminator='\n')) # File to write: correct its column `label` and give it to `corrected`
-    def __str__(self): return f'{len(self.table):,} of {self.n:,} labels are doubtful.\n' + self.table.head(20).to_string(index=False, max_colwidth=40)
+    # path, label, suggested, quality (0 to 1, low is doubtful), p_own, p_suggested, patient
+    table: pd.DataFrame
+    n: int  # Images that were judged
+
+    def to_csv(self, path):
+        "File to write: correct its column `label` and give it to `corrected`."
+        return write_whole(path, self.table.to_csv(index=False, lineterminator='\n'))
+
+    def __str__(self):
+        return f'{len(self.table):,} of {self.n:,} labels are doubtful.\n' + self.table.head(
+            20
+        ).to_string(index=False, max_colwidth=40)
+
     def _repr_html_(self):
-        cells = ''.join(f'<figure style="display:inline-block;margin:4px;text-align:center">{thumbnail_html(r.path, 96)}<figcaption><small>{html.escape(str(r.label))} → <b>{html.escape(str(r.suggested))}</b><br>{100*r.p_suggested:.0f} % against {100*r.p_own:.0f} %</small></figcaption></figure>' for r in self.table.head(24).itertuples())
-        return f'<p><b>{len(self.table):,} of {self.n:,} labels are doubtful</b>, the most doubtful first.</p>{cells}<p>{RESEARCH_ONLY}</p>'
+        cells = ''.join(
+            '<figure'
+            f' style="display:inline-block;margin:4px;text-align:center">{thumbnail_html(r.path, 96)}<figcaption><small>{html.escape(str(r.label))}'
+            f' → <b>{html.escape(str(r.suggested))}</b><br>{100 * r.p_suggested:.0f} % against'
+            f' {100 * r.p_own:.0f} %</small></figcaption></figure>'
+            for r in self.table.head(24).itertuples()
+        )
+        return (
+            f'<p><b>{len(self.table):,} of {self.n:,} labels are doubtful</b>, the most doubtful'
+            f' first.</p>{cells}<p>{RESEARCH_ONLY}</p>'
+        )
+
 
 def doubtful(
-    predictions:pd.DataFrame, # Out-of-fold predictions: path, label, p_<class>…
-)->DoubtfulLabels: # The ones to look at
+    predictions: pd.DataFrame,  # Out-of-fold predictions: path, label, p_<class>…
+) -> DoubtfulLabels:  # The ones to look at
     "Confident learning on predictions by models that have not seen the images."
-    find, rank = need('cleanlab.filter', 'labels', 'finding label errors'), need('cleanlab.rank', 'labels', 'finding label errors')
-    classes = [c[2:] for c in predictions.columns if c.startswith('p_')]; p = predictions[[f'p_{c}' for c in classes]].to_numpy(float); p = p/p.sum(1, keepdims=True)
+    find, rank = (
+        need('cleanlab.filter', 'labels', 'finding label errors'),
+        need('cleanlab.rank', 'labels', 'finding label errors'),
+    )
+    classes = [c[2:] for c in predictions.columns if c.startswith('p_')]
+    p = predictions[[f'p_{c}' for c in classes]].to_numpy(float)
+    p = p / p.sum(1, keepdims=True)
     lost = set(predictions.label) - set(classes)
-    if lost: raise DataError(f'Labels without a probability: {", ".join(sorted(map(str, lost)))}. Predict with a model of all classes.')
-    y = predictions.label.map({c: i for i, c in enumerate(classes)}).to_numpy(int); odd = find.find_label_issues(y, p, n_jobs=1); best = p.argmax(1); odd &= best != y
-    t = pd.DataFrame(dict(path=predictions.path, label=predictions.label, suggested=np.array(classes)[best], quality=rank.get_label_quality_scores(y, p), p_own=p[np.arange(len(y)), y], p_suggested=p.max(1), patient=predictions.get('patient')))
+    if lost:
+        raise DataError(
+            f'Labels without a probability: {", ".join(sorted(map(str, lost)))}. Predict with a'
+            ' model of all classes.'
+        )
+    y = predictions.label.map({c: i for i, c in enumerate(classes)}).to_numpy(int)
+    odd = find.find_label_issues(y, p, n_jobs=1)
+    best = p.argmax(1)
+    odd &= best != y
+    t = pd.DataFrame(
+        dict(
+            path=predictions.path,
+            label=predictions.label,
+            suggested=np.array(classes)[best],
+            quality=rank.get_label_quality_scores(y, p),
+            p_own=p[np.arange(len(y)), y],
+            p_suggested=p.max(1),
+            patient=predictions.get('patient'),
+        )
+    )
     return DoubtfulLabels(t[odd].sort_values('quality', ignore_index=True), len(predictions))
 
+
 def label_errors(
-    table:pd.DataFrame, # From `read_table`
-    folds:int=5, # Folds; patients and copies stay together
-    seed:int=42, # Same seed, same folds
-    **changes # Fields of the recipe `probe`, such as `arch` and `weights`
-)->DoubtfulLabels: # The ones to look at
-    "Predict every image by a probe that has not seen its group, and list the labels that look wrong."
-    return doubtful(late('leukocls.probe:probe_folds')(table.drop(columns=[c for c in ('finding',) if c in table]), folds=folds, seed=seed, **changes))
+    table: pd.DataFrame,  # From `read_table`
+    folds: int = 5,  # Folds; patients and copies stay together
+    seed: int = 42,  # Same seed, same folds
+    **changes,  # Fields of the recipe `probe`, such as `arch` and `weights`
+) -> DoubtfulLabels:  # The ones to look at
+    """Predict every image by a probe that has not seen its group, and list the labels that look
+    wrong.
+    """
+    return doubtful(
+        late('leukocls.probe:probe_folds')(
+            table.drop(columns=[c for c in ('finding',) if c in table]),
+            folds=folds,
+            seed=seed,
+            **changes,
+        )
+    )
 
 # %% ../nbs/26_labels.ipynb #379a8540
 def corrected(
-    table:pd.DataFrame, # From `read_table`
-    corrections, # CSV file or DataFrame with `path` and a corrected `label`; an empty label or `remove` leaves the image out
-)->pd.DataFrame: # A copy with the new labels
+    table: pd.DataFrame,  # From `read_table`
+    # CSV file or DataFrame with `path` and a corrected `label`; an empty label or `remove` leaves
+    # the image out
+    corrections,
+) -> pd.DataFrame:  # A copy with the new labels
     "The table with corrected labels; nothing is changed on the disk."
     new = corrections if isinstance(corrections, pd.DataFrame) else read_text_table(corrections)
-    if not {'path', 'label'} <= set(new): raise DataError(f'Corrections need the columns `path` and `label`, not only: {", ".join(map(str, new.columns))}.')
-    label = new.set_index('path').label.astype('string').str.strip(); strange = [p for p in label.index if p not in set(table.path)]
-    if strange: raise DataError(f'{len(strange):,} corrections are for images that the table does not hold, such as {strange[0]}. Make the CSV from the same table.')
-    out = table.copy(); here = out.path.isin(label.index); out.loc[here, 'label'] = out.path[here].map(label)
+    if not {'path', 'label'} <= set(new):
+        raise DataError(
+            'Corrections need the columns `path` and `label`, not only:'
+            f' {", ".join(map(str, new.columns))}.'
+        )
+    label = new.set_index('path').label.astype('string').str.strip()
+    strange = [p for p in label.index if p not in set(table.path)]
+    if strange:
+        raise DataError(
+            f'{len(strange):,} corrections are for images that the table does not hold, such as'
+            f' {strange[0]}. Make the CSV from the same table.'
+        )
+    out = table.copy()
+    here = out.path.isin(label.index)
+    out.loc[here, 'label'] = out.path[here].map(label)
     return out[~(out.label.isna() | out.label.isin(['', 'remove']))].reset_index(drop=True)

@@ -21,123 +21,379 @@ from .recipes import changes_of, deciding
 
 # %% ../nbs/47_leaderboard.ipynb #f059299b
 def images_told(
-    run, # `Run`
-)->str: # 16 hexadecimal digits
-    "A name for what a run was trained and judged on, whatever the sides: images, labels and patients, and the rule that divided them."
-    try: t = run.table; root = os.path.commonpath([*map(os.path.dirname, t.path)]); rows = sorted(f'{os.path.relpath(p, root)}|{l}|{q}' for p, l, q in zip(t.path, t.label, t.patient))
-    except (OSError, AttributeError): rows = [run.info.get('data', {}).get('fingerprint', '')] # a folder without its table
-    return hashlib.sha256('\n'.join([str(run.info.get('split', {}).get('method')), *rows]).encode('utf8', 'surrogateescape')).hexdigest()[:16]
+    run,  # `Run`
+) -> str:  # 16 hexadecimal digits
+    """A name for what a run was trained and judged on, whatever the sides: images, labels and
+    patients, and the rule that divided them.
+    """
+    try:
+        t = run.table
+        root = os.path.commonpath([*map(os.path.dirname, t.path)])
+        rows = sorted(
+            f'{os.path.relpath(p, root)}|{l}|{q}' for p, l, q in zip(t.path, t.label, t.patient)
+        )
+    except (OSError, AttributeError):
+        rows = [run.info.get('data', {}).get('fingerprint', '')]  # a folder without its table
+    return hashlib.sha256(
+        '\n'.join([str(run.info.get('split', {}).get('method')), *rows]).encode(
+            'utf8', 'surrogateescape'
+        )
+    ).hexdigest()[:16]
 
 # %% ../nbs/47_leaderboard.ipynb #6eddbaea
 def by_system(
-    runs, # `Runs`, or a list of `Run`
-)->list: # Lists of runs
-    "Runs that differ in nothing but seed and fold are one system; those that broke off or diverged, of other images, weights or rules of splitting stand apart, and one that is there twice counts once."
+    runs,  # `Runs`, or a list of `Run`
+) -> list:  # Lists of runs
+    """Runs that differ in nothing but seed and fold are one system; those that broke off or
+    diverged, of other images, weights or rules of splitting stand apart, and one that is there
+    twice counts once.
+    """
     by = {}
-    for r in runs: by.setdefault((deciding(r.info['recipe']), r.info.get('weights_contents'), images_told(r), r.info['status'] == 'finished'), {}).setdefault((r.info.get('seed'), r.info.get('fold'), r.info.get('data', {}).get('fingerprint')), r)
+    for r in runs:
+        by.setdefault(
+            (
+                deciding(r.info['recipe']),
+                r.info.get('weights_contents'),
+                images_told(r),
+                r.info['status'] == 'finished',
+            ),
+            {},
+        ).setdefault(
+            (r.info.get('seed'), r.info.get('fold'), r.info.get('data', {}).get('fingerprint')), r
+        )
     return [[*rs.values()] for rs in by.values()]
 
+
 def systems(
-    runs, # `Runs`, or a list of `Run`
-)->dict: # Name → its runs
+    runs,  # `Runs`, or a list of `Run`
+) -> dict:  # Name → its runs
     "The systems by name; a run that stands alone keeps its own."
-    by = by_system(runs); alone, out = all(len(rs) == 1 for rs in by), {}
+    by = by_system(runs)
+    alone, out = all(len(rs) == 1 for rs in by), {}
     for rs in by:
-        name = rs[0].name if alone else rs[0].info['recipe']['name'] + ('' if rs[0].info['status'] == 'finished' else f", {rs[0].info['status']}"); same = sum(k == name or k.startswith(f'{name} (') for k in out); out[f'{name} ({same + 1})' if same else name] = rs
+        name = (
+            rs[0].name
+            if alone
+            else rs[0].info['recipe']['name']
+            + ('' if rs[0].info['status'] == 'finished' else f", {rs[0].info['status']}")
+        )
+        same = sum(k == name or k.startswith(f'{name} (') for k in out)
+        out[f'{name} ({same + 1})' if same else name] = rs
     return out
 
+
 def pooled(
-    runs, # Runs of one system
-)->pd.DataFrame: # Columns of predictions.csv, and `run`, the number of the run; `group` where an image stands there several times
-    "What the runs of a system predicted of the images they were tested on, in one table; an image tested from three seeds stands there three times and is drawn as a whole."
+    runs,  # Runs of one system
+    # Columns of predictions.csv, and `run`, the number of the run; `group` where an image stands
+    # there several times
+) -> pd.DataFrame:
+    """What the runs of a system predicted of the images they were tested on, in one table; an image
+    tested from three seeds stands there three times and is drawn as a whole.
+    """
     parts = []
-    for k, r in enumerate(runs): p = with_groups(r.predictions, r.folder).assign(run=k); parts.append(p[p.split == ('test' if (p.split == 'test').any() else 'valid')])
-    if len({frozenset(c for c in p if c.startswith('p_')) for p in parts}) > 1: raise RunError(f'{listed(r.name for r in runs)} do not know the same classes, so they cannot be judged together. Compare runs on one data set.')
-    out = pd.concat(parts, ignore_index=True); again = out.groupby('path').cumcount()
-    if again.any(): own = out.group.astype(object) if 'group' in out else pd.Series(np.nan, out.index, dtype=object); out['group'] = own.where(own.notna(), out.path)
-    out['path'] = out.path + np.where(again > 0, ' #' + (again + 1).astype(str), ''); return out
+    for k, r in enumerate(runs):
+        p = with_groups(r.predictions, r.folder).assign(run=k)
+        parts.append(p[p.split == ('test' if (p.split == 'test').any() else 'valid')])
+    if len({frozenset(c for c in p if c.startswith('p_')) for p in parts}) > 1:
+        raise RunError(
+            f'{listed(r.name for r in runs)} do not know the same classes, so they cannot be judged'
+            ' together. Compare runs on one data set.'
+        )
+    out = pd.concat(parts, ignore_index=True)
+    again = out.groupby('path').cumcount()
+    if again.any():
+        own = (
+            out.group.astype(object)
+            if 'group' in out
+            else pd.Series(np.nan, out.index, dtype=object)
+        )
+        out['group'] = own.where(own.notna(), out.path)
+    out['path'] = out.path + np.where(again > 0, ' #' + (again + 1).astype(str), '')
+    return out
 
 # %% ../nbs/47_leaderboard.ipynb #00d2df63
 def metrics_of(
-    runs, # Runs of one system
-)->dict: # As metrics.json
+    runs,  # Runs of one system
+) -> dict:  # As metrics.json
     "The measures of a system over all of its runs."
     return runs[0].metrics if len(runs) == 1 else score(pooled(runs))
 
 # %% ../nbs/47_leaderboard.ipynb #84f3234c
 def _facts(name, runs):
     "What a row says besides the measures."
-    m, i = metrics_of(runs), runs[0].info; mean = lambda k: float(np.mean([r.info['seconds'].get(k) or np.nan for r in runs])); each = [r.metrics['accuracy']['value'] for r in runs]; weights = runs[0].folder/'model.safetensors'
+    m, i = metrics_of(runs), runs[0].info
+    mean = lambda k: float(np.mean([r.info['seconds'].get(k) or np.nan for r in runs]))
+    each = [r.metrics['accuracy']['value'] for r in runs]
+    weights = runs[0].folder / 'model.safetensors'
     changed = changes_of(runs[0].recipe)
-    return dict(run=name, recipe=i['recipe']['name'], runs=len(runs), seeds=len({r.info['seed'] for r in runs}), folds=len({r.info.get('fold') for r in runs} - {None}), n=m['n'], side=m['split'], split=i['split'].get('method', 'given'),
-        **{f'{k}{end}': m[k][part] for k in METRICS for part, end in (('value', ''), ('low', '_low'), ('high', '_high'))}, accuracy_lowest=min(each), accuracy_highest=max(each), published_accuracy=None if changed else i['recipe'].get('published', {}).get('accuracy'), changed=', '.join(f'{k}={v}' for k, v in changed.items()), parameters=i['model']['total'],
-        train_seconds=round(float(np.mean([r.info['seconds']['train'] + r.info['seconds'].get('remembered', 0) for r in runs])), 2), images_per_second=round(mean('images_per_second'), 1), megabytes=round(weights.stat().st_size/1e6, 2) if weights.is_file() else None, status=', '.join(sorted({r.info['status'] for r in runs})))
+    return dict(
+        run=name,
+        recipe=i['recipe']['name'],
+        runs=len(runs),
+        seeds=len({r.info['seed'] for r in runs}),
+        folds=len({r.info.get('fold') for r in runs} - {None}),
+        n=m['n'],
+        side=m['split'],
+        split=i['split'].get('method', 'given'),
+        **{
+            f'{k}{end}': m[k][part]
+            for k in METRICS
+            for part, end in (('value', ''), ('low', '_low'), ('high', '_high'))
+        },
+        accuracy_lowest=min(each),
+        accuracy_highest=max(each),
+        published_accuracy=None if changed else i['recipe'].get('published', {}).get('accuracy'),
+        changed=', '.join(f'{k}={v}' for k, v in changed.items()),
+        parameters=i['model']['total'],
+        train_seconds=round(
+            float(
+                np.mean(
+                    [
+                        r.info['seconds']['train'] + r.info['seconds'].get('remembered', 0)
+                        for r in runs
+                    ]
+                )
+            ),
+            2,
+        ),
+        images_per_second=round(mean('images_per_second'), 1),
+        megabytes=round(weights.stat().st_size / 1e6, 2) if weights.is_file() else None,
+        status=', '.join(sorted({r.info['status'] for r in runs})),
+    )
+
 
 def _against(first, other):
-    "`compare` of two systems; of one that has fewer seeds or folds than the other, on those that both have."
-    key = lambda r: (r.info.get('seed'), r.info.get('fold')); both = {*map(key, first)} & {*map(key, other)}; pairs = [[r for r in rs if key(r) in both] or rs for rs in (first, other)] if len(first) != len(other) else [first, other]
+    """`compare` of two systems; of one that has fewer seeds or folds than the other, on those that
+    both have.
+    """
+    key = lambda r: (r.info.get('seed'), r.info.get('fold'))
+    both = {*map(key, first)} & {*map(key, other)}
+    pairs = (
+        [[r for r in rs if key(r) in both] or rs for rs in (first, other)]
+        if len(first) != len(other)
+        else [first, other]
+    )
     tables = [pooled(rs) for rs in pairs]
-    for t, rs in zip(tables, (first, other)): t.attrs['name'] = rs[0].recipe.name
+    for t, rs in zip(tables, (first, other)):
+        t.attrs['name'] = rs[0].recipe.name
     return compare(*tables)
 
+
 def _lost(failed):
-    "A row for each recipe and reason; what broke off may have a figure all the same, in a row of its own."
+    """A row for each recipe and reason; what broke off may have a figure all the same, in a row of
+    its own.
+    """
     by = {}
     for f in failed:
-        if not f.get('run'): by.setdefault((f['recipe'], f['error']), []).append(f)
-    name = lambda r, fs: f"{r}-seed{fs[0]['seed']}" + ('' if fs[0]['fold'] is None else f"-fold{fs[0]['fold']}") if len(fs) == 1 else f'{r}, {len(fs)} runs'
-    return [dict(run=name(r, fs), recipe=r, status=f'failed: {error}') for (r, error), fs in by.items()]
+        if not f.get('run'):
+            by.setdefault((f['recipe'], f['error']), []).append(f)
+    name = lambda r, fs: (
+        f"{r}-seed{fs[0]['seed']}" + ('' if fs[0]['fold'] is None else f"-fold{fs[0]['fold']}")
+        if len(fs) == 1
+        else f'{r}, {len(fs)} runs'
+    )
+    return [
+        dict(run=name(r, fs), recipe=r, status=f'failed: {error}') for (r, error), fs in by.items()
+    ]
 
 # %% ../nbs/47_leaderboard.ipynb #4748f096
 def standings(
-    runs, # `Runs`, or a list of `Run`
-)->pd.DataFrame: # One row per system, finished ones first, then by accuracy; shares from 0 to 1, seconds and images/s as means of its runs; features count as training, also where they were remembered
-    "Everything about each system as numbers: each of `METRICS` with `_low` and `_high`, and its difference from the first row with interval, `p` (Holm's, for all pairs of rows) and `differs`; `apart` marks rows that were not judged on the same images."
+    runs,  # `Runs`, or a list of `Run`
+    # One row per system, finished ones first, then by accuracy; shares from 0 to 1, seconds and
+    # images/s as means of its runs; features count as training, also where they were remembered
+) -> pd.DataFrame:
+    """Everything about each system as numbers: each of `METRICS` with `_low` and `_high`, and its
+    difference from the first row with interval, `p` (Holm's, for all pairs of rows) and
+    `differs`; `apart` marks rows that were not judged on the same images.
+    """
     found = systems(runs)
-    if not found and not getattr(runs, 'failed', ()): raise RunError('There are no runs to compare. Train some with train_all(data, recipes=[…]).')
-    rows = sorted((_facts(k, rs) for k, rs in found.items()), key=lambda r: (r['status'] != 'finished', -r['accuracy']))
+    if not found and not getattr(runs, 'failed', ()):
+        raise RunError(
+            'There are no runs to compare. Train some with train_all(data, recipes=[…]).'
+        )
+    rows = sorted(
+        (_facts(k, rs) for k, rs in found.items()),
+        key=lambda r: (r['status'] != 'finished', -r['accuracy']),
+    )
     for r in rows:
-        try: c = _against(found[rows[0]['run']], found[r['run']]) if r is not rows[0] else None
-        except LeukoError: c, r['apart'] = None, True # not judged on the same images
-        if c: r.update(difference=c.difference, difference_low=c.low, difference_high=c.high, p=c.p)
-    known = [r for r in rows if 'p' in r]; pairs = len(known)*(len(known) + 1)//2 # the first row was chosen by its figure: as many tests as if each had been compared with each
-    for r, p in zip(known, holm([r['p'] for r in known] + [1.]*(pairs - len(known)))): r.update(p=float(p), differs=bool(p < .05 and not r['difference_low'] <= 0 <= r['difference_high']))
-    columns = [*dict.fromkeys(k for r in (*rows, dict(run='', recipe='', difference=0, difference_low=0, difference_high=0, p=0, differs=False, status='')) for k in r)]
-    return pd.DataFrame([*rows, *_lost(getattr(runs, 'failed', ()))], columns=columns).set_index('run')
+        try:
+            c = _against(found[rows[0]['run']], found[r['run']]) if r is not rows[0] else None
+        except LeukoError:
+            c, r['apart'] = None, True  # not judged on the same images
+        if c:
+            r.update(difference=c.difference, difference_low=c.low, difference_high=c.high, p=c.p)
+    known = [r for r in rows if 'p' in r]
+    pairs = (
+        len(known) * (len(known) + 1) // 2
+        # the first row was chosen by its figure: as many tests as if each had been compared with each
+    )
+    for r, p in zip(known, holm([r['p'] for r in known] + [1.0] * (pairs - len(known)))):
+        r.update(
+            p=float(p),
+            differs=bool(p < 0.05 and not r['difference_low'] <= 0 <= r['difference_high']),
+        )
+    columns = [
+        *dict.fromkeys(
+            k
+            for r in (
+                *rows,
+                dict(
+                    run='',
+                    recipe='',
+                    difference=0,
+                    difference_low=0,
+                    difference_high=0,
+                    p=0,
+                    differs=False,
+                    status='',
+                ),
+            )
+            for k in r
+        )
+    ]
+    return pd.DataFrame([*rows, *_lost(getattr(runs, 'failed', ()))], columns=columns).set_index(
+        'run'
+    )
 
 # %% ../nbs/47_leaderboard.ipynb #713de291
 def _difference(r):
-    if r.difference is None: return 'other images' if r.get('apart') else ''
-    said = [f'{100*v:+.1f}'.replace('-', '−') for v in (r.difference, r.difference_low, r.difference_high)]
+    if r.difference is None:
+        return 'other images' if r.get('apart') else ''
+    said = [
+        f'{100 * v:+.1f}'.replace('-', '−')
+        for v in (r.difference, r.difference_low, r.difference_high)
+    ]
     return f"{said[0]} ({said[1]} to {said[2]}){' *' if r.differs else ''}"
 
+
 def leaderboard(
-    runs, # `Runs`, or a list of `Run`
-)->pd.DataFrame: # One row per system, best first
-    "The standings to read: the main measures with 95 % intervals, and `from_best`, the difference from the first row in percentage points, starred where it is more than chance; `changed` where a recipe is not as it stands in `recipes()`."
-    s = standings(runs); interval = lambda r, k: show_interval({e: r[f'{k}{c}'] for e, c in (('value', ''), ('low', '_low'), ('high', '_high'))}, k); out = []
+    runs,  # `Runs`, or a list of `Run`
+) -> pd.DataFrame:  # One row per system, best first
+    """The standings to read: the main measures with 95 % intervals, and `from_best`, the difference
+    from the first row in percentage points, starred where it is more than chance; `changed`
+    where a recipe is not as it stands in `recipes()`.
+    """
+    s = standings(runs)
+    interval = lambda r, k: show_interval(
+        {e: r[f'{k}{c}'] for e, c in (('value', ''), ('low', '_low'), ('high', '_high'))}, k
+    )
+    out = []
     for name, r in s.iterrows():
-        if str(r.status).startswith('failed:'): out.append(dict(run=name, recipe=r.recipe, status=r.status)); continue
-        r = r.astype(object).where(r.notna(), None); out.append(dict(run=name, recipe=r.recipe, judged_on=f'{int(r.n):,} {r.side} images' if not r.folds and r.runs == 1 else f"{int(r.n):,} tests{f' in {int(r.folds)} folds' if r.folds else ''}{f', {int(r.seeds)} seeds' if r.seeds > 1 else ''}", runs=r.runs, **{k: interval(r, k) for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}, from_best=_difference(r),
-            lowest_to_highest=f'{100*r.accuracy_lowest:.1f}–{100*r.accuracy_highest:.1f} %' if r.runs > 1 else '', split=r.split, parameters=r.parameters, train_seconds=r.train_seconds, images_per_second=r.images_per_second, megabytes=r.megabytes, status=r.status, **({'changed': r.changed or ''} if s.changed.fillna('').any() else {})))
+        if str(r.status).startswith('failed:'):
+            out.append(dict(run=name, recipe=r.recipe, status=r.status))
+            continue
+        r = r.astype(object).where(r.notna(), None)
+        out.append(
+            dict(
+                run=name,
+                recipe=r.recipe,
+                judged_on=(
+                    f'{int(r.n):,} {r.side} images'
+                    if not r.folds and r.runs == 1
+                    else (
+                        f"{int(r.n):,}"
+                        f" tests{f' in {int(r.folds)} folds' if r.folds else ''}{f', {int(r.seeds)} seeds' if r.seeds > 1 else ''}"
+                    )
+                ),
+                runs=r.runs,
+                **{
+                    k: interval(r, k)
+                    for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')
+                },
+                from_best=_difference(r),
+                lowest_to_highest=(
+                    f'{100 * r.accuracy_lowest:.1f}–{100 * r.accuracy_highest:.1f} %'
+                    if r.runs > 1
+                    else ''
+                ),
+                split=r.split,
+                parameters=r.parameters,
+                train_seconds=r.train_seconds,
+                images_per_second=r.images_per_second,
+                megabytes=r.megabytes,
+                status=r.status,
+                **({'changed': r.changed or ''} if s.changed.fillna('').any() else {}),
+            )
+        )
     keys = [*dict.fromkeys(k for r in out for k in r)]
-    return pd.DataFrame(out, columns=keys).set_index('run').astype({k: 'Int64' for k in ('runs', 'parameters') if k in keys}).fillna({k: '–' for k in keys if k not in ('run', 'runs', 'parameters', 'train_seconds', 'images_per_second', 'megabytes')})
+    return (
+        pd.DataFrame(out, columns=keys)
+        .set_index('run')
+        .astype({k: 'Int64' for k in ('runs', 'parameters') if k in keys})
+        .fillna(
+            {
+                k: '–'
+                for k in keys
+                if k
+                not in (
+                    'run',
+                    'runs',
+                    'parameters',
+                    'train_seconds',
+                    'images_per_second',
+                    'megabytes',
+                )
+            }
+        )
+    )
 
 # %% ../nbs/47_leaderboard.ipynb #33c614cf
 def plot_standings(
-    runs, # `Runs`, a list of `Run`, or what `standings` returned
-    metric:str='accuracy', # Any of `METRICS`
-    stamp:str='research use only', # Small text below
-)->Figure: # Best on top
-    "Bar chart over systems, as P1 and P2 have it, with intervals; grey bars are told apart from the best by more than chance, a diamond is what was published."
-    if metric not in METRICS: raise RunError(f'metric={metric!r} is not known. Use one of: {", ".join(METRICS)}.')
-    s = (runs if isinstance(runs, pd.DataFrame) else standings(runs)).dropna(subset=[metric]); unit = 100 if metric in SHARES else 1; v, low, high = (unit*s[f'{metric}{e}'].to_numpy(float) for e in ('', '_low', '_high'))
-    if not len(s): raise RunError('There is no finished run to draw. See `status` in the leaderboard.')
-    low, high = np.where(np.isnan(low), v, low), np.where(np.isnan(high), v, high); fig, axes = new_figure(width=6.5, height=.34*len(s) + .9, stamp=stamp); ax = axes[0, 0]; told = s.differs.fillna(False).astype(bool) & (metric == 'accuracy')
-    ax.barh(range(len(s)), v, height=.7, color=['#b9b9b9' if d else COLOURS[0] for d in told]); ax.errorbar(v, range(len(s)), xerr=[v - low, high - v], fmt='none', ecolor='#222222', capsize=2.5, lw=1)
-    published = unit*s.published_accuracy.to_numpy(float)/100 if metric == 'accuracy' else np.full(len(s), np.nan); ax.plot(published, range(len(s)), 'D', mfc='white', mec='#B00000', ms=5, ls='none')
-    ax.set(yticks=range(len(s)), yticklabels=s.index, xlabel=f'{metric.replace("_", " ")}{", %" if unit == 100 else ""}'); ax.set_ylim(len(s) - .5, -.5); ax.tick_params(axis='y', labelsize=8)
-    ax.set_xlim(0, unit if metric in SHARES else None); end = ax.get_xlim()[1]
-    for i, (name, r) in enumerate(s.iterrows()): ax.text(end*1.01, i, show_interval({e: None if pd.isna(r[f'{metric}{c}']) else r[f'{metric}{c}'] for e, c in (('value', ''), ('low', '_low'), ('high', '_high'))}, metric), va='center', fontsize=8)
-    if metric == 'accuracy': ax.set_title('grey: behind the best by more than chance' + ('; diamond: published' if np.isfinite(published).any() else ''), fontsize=8)
+    runs,  # `Runs`, a list of `Run`, or what `standings` returned
+    metric: str = 'accuracy',  # Any of `METRICS`
+    stamp: str = 'research use only',  # Small text below
+) -> Figure:  # Best on top
+    """Bar chart over systems, as P1 and P2 have it, with intervals; grey bars are told apart from
+    the best by more than chance, a diamond is what was published.
+    """
+    if metric not in METRICS:
+        raise RunError(f'metric={metric!r} is not known. Use one of: {", ".join(METRICS)}.')
+    s = (runs if isinstance(runs, pd.DataFrame) else standings(runs)).dropna(subset=[metric])
+    unit = 100 if metric in SHARES else 1
+    v, low, high = (unit * s[f'{metric}{e}'].to_numpy(float) for e in ('', '_low', '_high'))
+    if not len(s):
+        raise RunError('There is no finished run to draw. See `status` in the leaderboard.')
+    low, high = np.where(np.isnan(low), v, low), np.where(np.isnan(high), v, high)
+    fig, axes = new_figure(width=6.5, height=0.34 * len(s) + 0.9, stamp=stamp)
+    ax = axes[0, 0]
+    told = s.differs.fillna(False).astype(bool) & (metric == 'accuracy')
+    ax.barh(range(len(s)), v, height=0.7, color=['#b9b9b9' if d else COLOURS[0] for d in told])
+    ax.errorbar(
+        v, range(len(s)), xerr=[v - low, high - v], fmt='none', ecolor='#222222', capsize=2.5, lw=1
+    )
+    published = (
+        unit * s.published_accuracy.to_numpy(float) / 100
+        if metric == 'accuracy'
+        else np.full(len(s), np.nan)
+    )
+    ax.plot(published, range(len(s)), 'D', mfc='white', mec='#B00000', ms=5, ls='none')
+    ax.set(
+        yticks=range(len(s)),
+        yticklabels=s.index,
+        xlabel=f'{metric.replace("_", " ")}{", %" if unit == 100 else ""}',
+    )
+    ax.set_ylim(len(s) - 0.5, -0.5)
+    ax.tick_params(axis='y', labelsize=8)
+    ax.set_xlim(0, unit if metric in SHARES else None)
+    end = ax.get_xlim()[1]
+    for i, (name, r) in enumerate(s.iterrows()):
+        ax.text(
+            end * 1.01,
+            i,
+            show_interval(
+                {
+                    e: None if pd.isna(r[f'{metric}{c}']) else r[f'{metric}{c}']
+                    for e, c in (('value', ''), ('low', '_low'), ('high', '_high'))
+                },
+                metric,
+            ),
+            va='center',
+            fontsize=8,
+        )
+    if metric == 'accuracy':
+        ax.set_title(
+            'grey: behind the best by more than chance'
+            + ('; diamond: published' if np.isfinite(published).any() else ''),
+            fontsize=8,
+        )
     return fig

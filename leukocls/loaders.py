@@ -32,150 +32,254 @@ from .splits import split_table
 # %% ../nbs/16_loaders.ipynb #3f0a15b3
 class ByName:
     "Stands for `getattr(owner, name)` in a pickle, so that it is looked up by whoever loads it."
-    def __init__(self,
-        owner, # A class that can be imported
-        name:str, # One of its attributes
-    ): self.owner, self.name = owner, name
-    def __reduce__(self): return getattr, (self.owner, self.name)
+
+    def __init__(
+        self,
+        owner,  # A class that can be imported
+        name: str,  # One of its attributes
+    ):
+        self.owner, self.name = owner, name
+
+    def __reduce__(self):
+        return getattr, (self.owner, self.name)
 
 # %% ../nbs/16_loaders.ipynb #b73a1b62
 class LoadCell(Transform):
     "Opens an image for fastai and prepares it."
-    def __init__(self,
-        pixels:Pixels=Pixels(), # How to prepare it; without a `size`, squishing is left to fastai
+
+    def __init__(
+        self,
+        # How to prepare it; without a `size`, squishing is left to fastai
+        pixels: Pixels = Pixels(),
     ):
         super().__init__()
         self.pixels = pixels
 
     def encodes(self, o):
-        im = self.pixels(open_cell(o) if isinstance(o, (str, os.PathLike)) else to_rgb(PILImage.create(o)))
+        im = self.pixels(
+            open_cell(o) if isinstance(o, (str, os.PathLike)) else to_rgb(PILImage.create(o))
+        )
         return (PILImageBW if self.pixels.grey else PILImage)(im)
 
     def __reduce__(self):
-        if get_spawning_popen() is None and not self.pixels.grey and not self.pixels.median: return Transform, (ByName(PILImage, 'create'),)
+        if get_spawning_popen() is None and not self.pixels.grey and not self.pixels.median:
+            return Transform, (ByName(PILImage, 'create'),)
         return LoadCell, (self.pixels,)
 
 # %% ../nbs/16_loaders.ipynb #59960a69
 def home_for(
-    size:int, # Bytes
-    device, # torch.device, or None
-)->torch.device: # Where to keep them
+    size: int,  # Bytes
+    device,  # torch.device, or None
+) -> torch.device:  # Where to keep them
     "The GPU if they take less than half of what is free there, else the computer's memory."
     device = torch.device(device or 'cpu')
-    return device if device.type == 'cuda' and size < torch.cuda.mem_get_info(device)[0]/2 else torch.device('cpu')
+    return (
+        device
+        if device.type == 'cuda' and size < torch.cuda.mem_get_info(device)[0] / 2
+        else torch.device('cpu')
+    )
 
 # %% ../nbs/16_loaders.ipynb #4c1d44ba
 def disk_for(
-    n:int, # Number of images
-    size:int, # Side in pixels
-    channels:int=3, # 1 for grey, 3 for RGB
-)->bool: # True if they fit
+    n: int,  # Number of images
+    size: int,  # Side in pixels
+    channels: int = 3,  # 1 for grey, 3 for RGB
+) -> bool:  # True if they fit
     "Whether n prepared images fit into half of what is free for temporary files."
-    return n*size*size*channels < shutil.disk_usage(tempfile.gettempdir()).free/2
+    return n * size * size * channels < shutil.disk_usage(tempfile.gettempdir()).free / 2
+
 
 def _on_disk(shape):
     with tempfile.TemporaryFile() as f:
-        try: getattr(os, 'posix_fallocate', lambda *_: None)(f.fileno(), 0, math.prod(shape)) # taken at once: a disk that fills up later would end the process without a word
-        except OSError as e: raise RunError(f'No room for {shape[0]:,} prepared images ({math.prod(shape)/2**30:.1f} GiB) in {tempfile.gettempdir()}: {e.strerror}. Free some, or set TMPDIR to a folder with room.') from None
+        try:
+            getattr(os, 'posix_fallocate', lambda *_: None)(
+                f.fileno(), 0, math.prod(shape)
+            )  # taken at once: a disk that fills up later would end the process without a word
+        except OSError as e:
+            raise RunError(
+                f'No room for {shape[0]:,} prepared images ({math.prod(shape) / 2**30:.1f} GiB) in'
+                f' {tempfile.gettempdir()}: {e.strerror}. Free some, or set TMPDIR to a folder with'
+                ' room.'
+            ) from None
         return torch.from_numpy(np.memmap(f, np.uint8, 'w+', shape=tuple(shape)))
 
+
 def _space(shape, dtype, device):
-    "Room for all images: on the GPU, in memory, or, where that is short, in a temporary file that vanishes with the process."
-    if device.type != 'cpu' or room_for(shape[0], shape[-1], shape[1]): return torch.empty(shape, dtype=dtype, device=device)
+    """Room for all images: on the GPU, in memory, or, where that is short, in a temporary file that
+    vanishes with the process.
+    """
+    if device.type != 'cpu' or room_for(shape[0], shape[-1], shape[1]):
+        return torch.empty(shape, dtype=dtype, device=device)
     return _on_disk(shape)
 
 # %% ../nbs/16_loaders.ipynb #60a44efe
 class RememberDL(TfmdDL):
-    "A fastai loader that decodes all images once, in threads, keeps them as bytes (on the GPU if they fit) and gathers batches by index; for item transforms that are not random."
+    """A fastai loader that decodes all images once, in threads, keeps them as bytes (on the GPU if
+    they fit) and gathers batches by index; for item transforms that are not random.
+    """
+
     def create_batches(self, samps):
-        if not hasattr(self, 'x'): self._fill()
-        for rows in self.chunkify(samps): # as they come: `show_batch(unique=True)` asks for one row without end
-            at = torch.from_numpy(np.fromiter(rows, int)); at = at.pin_memory().to(self.x.device, non_blocking=True) if self.x.is_cuda else at # nothing waits for the GPU
+        if not hasattr(self, 'x'):
+            self._fill()
+        for rows in self.chunkify(
+            samps
+        ):  # as they come: `show_batch(unique=True)` asks for one row without end
+            at = torch.from_numpy(np.fromiter(rows, int))
+            at = (
+                at.pin_memory().to(self.x.device, non_blocking=True) if self.x.is_cuda else at
+            )  # nothing waits for the GPU
             yield tuple(kind(t[at]) for kind, t in zip(self.kinds, (self.x, self.y)))
 
     def _fill(self):
-        one, label = self.do_item(0); self.kinds = type(one), type(label); where = home_for(self.n*one.numel(), self.device)
-        images, labels = self.dataset.tls; x = _space((self.n, *one.shape), one.dtype, where)
-        load = next((t for t in images.tfms.fs if isinstance(t, LoadCell) and t.pixels.size), None); i = 0
-        for some, a, _ in read_batches(list(images.items), load.pixels, 32) if load else (): x[i:i + len(some)] = torch.from_numpy(a).permute(0, 3, 1, 2).to(where); i += len(some)
-        for i in range(0 if load is None else self.n, self.n): x[i] = self.do_item(i)[0].as_subclass(torch.Tensor)
-        self.y = torch.stack([labels[i].as_subclass(torch.Tensor) for i in range(self.n)]).to(where); self.x = x
+        one, label = self.do_item(0)
+        self.kinds = type(one), type(label)
+        where = home_for(self.n * one.numel(), self.device)
+        images, labels = self.dataset.tls
+        x = _space((self.n, *one.shape), one.dtype, where)
+        load = next((t for t in images.tfms.fs if isinstance(t, LoadCell) and t.pixels.size), None)
+        i = 0
+        for some, a, _ in read_batches(list(images.items), load.pixels, 32) if load else ():
+            x[i : i + len(some)] = torch.from_numpy(a).permute(0, 3, 1, 2).to(where)
+            i += len(some)
+        for i in range(0 if load is None else self.n, self.n):
+            x[i] = self.do_item(i)[0].as_subclass(torch.Tensor)
+        self.y = torch.stack([labels[i].as_subclass(torch.Tensor) for i in range(self.n)]).to(where)
+        self.x = x
 
-    def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls or TfmdDL, **kwargs)
+    def new(self, dataset=None, cls=None, **kwargs):
+        return super().new(dataset, cls or TfmdDL, **kwargs)
 
 # %% ../nbs/16_loaders.ipynb #da624118
 class LabelOf(Transform):
-    "Looks an image's label up in the table; pickled, it becomes fastai's `parent_label`, so no file names are saved."
-    def __init__(self, table:pd.DataFrame): # From `read_table`
-        super().__init__(); self.labels = dict(zip(table.path, table.label))
-    def encodes(self, o): return self.labels[str(o)]
+    """Looks an image's label up in the table; pickled, it becomes fastai's `parent_label`, so no
+    file names are saved.
+    """
+
+    def __init__(self, table: pd.DataFrame):  # From `read_table`
+        super().__init__()
+        self.labels = dict(zip(table.path, table.label))
+
+    def encodes(self, o):
+        return self.labels[str(o)]
+
     def __reduce__(self):
-        if get_spawning_popen() is None: return Transform, (parent_label,)
-        return LabelOf, (pd.DataFrame({'path': list(self.labels), 'label': list(self.labels.values())}),)
+        if get_spawning_popen() is None:
+            return Transform, (parent_label,)
+        return LabelOf, (
+            pd.DataFrame({'path': list(self.labels), 'label': list(self.labels.values())}),
+        )
 
 # %% ../nbs/16_loaders.ipynb #1f4f7eea
 def _check_sides(table):
     "Sides must be filled, and what is tested must have been learned."
-    if table.split.isna().any(): raise DataError(f'{table.split.isna().sum():,} of {len(table):,} rows have no split. Fill it with split_table(table).')
+    if table.split.isna().any():
+        raise DataError(
+            f'{table.split.isna().sum():,} of {len(table):,} rows have no split. Fill it with'
+            ' split_table(table).'
+        )
     train = table.label[table.split == 'train']
-    if not len(train): raise DataError('No row has split `train`. Fill the column with split_table(table).')
-    if new := sorted(set(table.label) - set(train)): raise DataError(f'Class {listed(f"`{c}`" for c in new)} is held out but never trained on. Add training images of it, or remove it.')
-    if lacking := sorted(set(train) - set(table.label[table.split != 'train'])): print(f'No held-out image of {listed(lacking)}: nothing can be said about it.', file=sys.stderr)
+    if not len(train):
+        raise DataError('No row has split `train`. Fill the column with split_table(table).')
+    if new := sorted(set(table.label) - set(train)):
+        raise DataError(
+            f'Class {listed(f"`{c}`" for c in new)} is held out but never trained on. Add training'
+            ' images of it, or remove it.'
+        )
+    if lacking := sorted(set(train) - set(table.label[table.split != 'train'])):
+        print(
+            f'No held-out image of {listed(lacking)}: nothing can be said about it.',
+            file=sys.stderr,
+        )
 
 # %% ../nbs/16_loaders.ipynb #8f556ac8
 class CellDataLoaders:
     "Makes fastai `DataLoaders` from cells; what comes out is fastai's own class."
+
     @classmethod
-    def from_table(cls,
-        table:pd.DataFrame, # With `split` filled; `valid` (or else `test`) is what `dls.valid` shows
-        size:int=224, # Side in pixels
-        bs:int=64, # Images per batch; fewer if there are fewer to train on
-        grey:bool=False, # One channel instead of three
-        median:int=0, # Side of a median filter in pixels before resizing, 0 for none
-        item_tfms=None, # fastai item transforms instead of squishing to `size`
-        batch_tfms=None, # fastai batch transforms, such as `aug_transforms(flip_vert=True)`
-        device='auto', # As in `pick_device`
-        num_workers:int|None=None, # Processes that load, where images are not remembered; default: none without a GPU
-        remember:bool|None=None, # Keep prepared images, on the GPU, in memory or in a temporary file; default: if they fit somewhere and no `num_workers` are asked for
-    ): # fastai DataLoaders
+    def from_table(
+        cls,
+        # With `split` filled; `valid` (or else `test`) is what `dls.valid` shows
+        table: pd.DataFrame,
+        size: int = 224,  # Side in pixels
+        bs: int = 64,  # Images per batch; fewer if there are fewer to train on
+        grey: bool = False,  # One channel instead of three
+        median: int = 0,  # Side of a median filter in pixels before resizing, 0 for none
+        item_tfms=None,  # fastai item transforms instead of squishing to `size`
+        batch_tfms=None,  # fastai batch transforms, such as `aug_transforms(flip_vert=True)`
+        device='auto',  # As in `pick_device`
+        # Processes that load, where images are not remembered; default: none without a GPU
+        num_workers: int | None = None,
+        # Keep prepared images, on the GPU, in memory or in a temporary file; default: if they fit
+        # somewhere and no `num_workers` are asked for
+        remember: bool | None = None,
+    ):  # fastai DataLoaders
         "DataLoaders for the rows of a table."
-        _check_sides(table); device = pick_device(str(device))
+        _check_sides(table)
+        device = pick_device(str(device))
         parts = [table[table.split == s] for s in ('train', 'valid', 'test')]
         used = pd.concat([parts[0], parts[1] if len(parts[1]) else parts[2]], ignore_index=True)
-        if remember is None: remember = not num_workers and item_tfms is None and (room_for(len(used), size, 1 if grey else 3) or disk_for(len(used), size, 1 if grey else 3))
-        if remember or num_workers is None: num_workers = 0 if remember or device.type == 'cpu' else min(8, os.cpu_count() or 1) # each process would remember all of them
+        if remember is None:
+            remember = (
+                not num_workers
+                and item_tfms is None
+                and (
+                    room_for(len(used), size, 1 if grey else 3)
+                    or disk_for(len(used), size, 1 if grey else 3)
+                )
+            )
+        if remember or num_workers is None:
+            num_workers = (
+                0 if remember or device.type == 'cpu' else min(8, os.cpu_count() or 1)
+            )  # each process would remember all of them
         load = LoadCell(Pixels(size if item_tfms is None else None, grey, median))
-        block = DataBlock(blocks=(TransformBlock(type_tfms=load, batch_tfms=IntToFloatTensor), CategoryBlock(vocab=sorted(set(table.label)))),
-            get_y=LabelOf(used), splitter=IndexSplitter(list(range(len(parts[0]), len(used)))), batch_tfms=batch_tfms,
-            item_tfms=item_tfms or Resize(size, method=ResizeMethod.Squish))
-        dls = block.dataloaders(used.path.tolist(), bs=min(bs, len(parts[0])), device=device, num_workers=num_workers)
-        if remember: dls.loaders = [dl.new(dl.dataset, cls=RememberDL) for dl in dls.loaders]
+        block = DataBlock(
+            blocks=(
+                TransformBlock(type_tfms=load, batch_tfms=IntToFloatTensor),
+                CategoryBlock(vocab=sorted(set(table.label))),
+            ),
+            get_y=LabelOf(used),
+            splitter=IndexSplitter(list(range(len(parts[0]), len(used)))),
+            batch_tfms=batch_tfms,
+            item_tfms=item_tfms or Resize(size, method=ResizeMethod.Squish),
+        )
+        dls = block.dataloaders(
+            used.path.tolist(), bs=min(bs, len(parts[0])), device=device, num_workers=num_workers
+        )
+        if remember:
+            dls.loaders = [dl.new(dl.dataset, cls=RememberDL) for dl in dls.loaders]
         return dls
 
 # %% ../nbs/16_loaders.ipynb #786bd33e
 @patch(cls_method=True)
-def from_data(cls:CellDataLoaders,
-    data, # Whatever `read_table` takes
-    valid_pct:float=.2, # Share of images held out
-    seed:int=42, # Same seed, same split
-    split:str='auto', # As in `split_table`: 'auto', 'patient', 'group', 'random', 'given'
-    patient=None, # As in `read_table`: column, pattern or card
-    root=None, # Folder that relative paths start from
-    on_error:str='raise', # 'raise' or 'skip'
-    **kwargs # As in `from_table`
-): # fastai DataLoaders
-    "DataLoaders from any data: `read_table`, `check_images`, `split_table` and `from_table` in one call."
+def from_data(
+    cls: CellDataLoaders,
+    data,  # Whatever `read_table` takes
+    valid_pct: float = 0.2,  # Share of images held out
+    seed: int = 42,  # Same seed, same split
+    split: str = 'auto',  # As in `split_table`: 'auto', 'patient', 'group', 'random', 'given'
+    patient=None,  # As in `read_table`: column, pattern or card
+    root=None,  # Folder that relative paths start from
+    on_error: str = 'raise',  # 'raise' or 'skip'
+    **kwargs,  # As in `from_table`
+):  # fastai DataLoaders
+    """DataLoaders from any data: `read_table`, `check_images`, `split_table` and `from_table` in
+    one call.
+    """
     table = check_images(read_table(data, patient, root, on_error), on_error)
-    return cls.from_table(split_table(table, method=split, valid_pct=valid_pct, test_pct=0, seed=seed), **kwargs)
+    return cls.from_table(
+        split_table(table, method=split, valid_pct=valid_pct, test_pct=0, seed=seed), **kwargs
+    )
 
 # %% ../nbs/16_loaders.ipynb #ef93ee0b
 @patch(cls_method=True)
-def from_folder(cls:CellDataLoaders, path:str|os.PathLike, **kwargs):
+def from_folder(cls: CellDataLoaders, path: str | os.PathLike, **kwargs):
     "DataLoaders from a folder of class folders; arguments as in `from_data` and `from_table`."
     return cls.from_data(path, **kwargs)
 
 # %% ../nbs/16_loaders.ipynb #c547620f
 @patch(cls_method=True)
-def from_csv(cls:CellDataLoaders, path:str|os.PathLike, **kwargs):
-    "DataLoaders from a CSV file with the columns `path` and `label`; arguments as in `from_data` and `from_table`."
+def from_csv(cls: CellDataLoaders, path: str | os.PathLike, **kwargs):
+    """DataLoaders from a CSV file with the columns `path` and `label`; arguments as in `from_data`
+    and `from_table`.
+    """
     return cls.from_data(path, **kwargs)

@@ -23,116 +23,252 @@ from .images import leave, open_cell, to_rgb, whole_file
 from .memory import Remembered, content_hashes
 
 # %% ../nbs/07_looks.ipynb #e80621a1
-_STANDARD = 57.625 # mean of the luminance table of the JPEG standard, which is quality 50
+_STANDARD = 57.625  # mean of the luminance table of the JPEG standard, which is quality 50
+
 
 def jpeg_quality(
-    im:Image.Image, # Open picture
-)->float: # 1 to 100; NaN if it is no JPEG
+    im: Image.Image,  # Open picture
+) -> float:  # 1 to 100; NaN if it is no JPEG
     "The quality setting that a JPEG file was saved with, as libjpeg counts it."
     table = getattr(im, 'quantization', None)
-    if not table: return np.nan
-    scale = 100*np.mean(next(iter(table.values())))/_STANDARD
-    return float(np.clip(round(100 - scale/2 if scale <= 100 else 5000/scale), 1, 100))
+    if not table:
+        return np.nan
+    scale = 100 * np.mean(next(iter(table.values()))) / _STANDARD
+    return float(np.clip(round(100 - scale / 2 if scale <= 100 else 5000 / scale), 1, 100))
 
 # %% ../nbs/07_looks.ipynb #0191175b
-FACTS = ['format', 'mode', 'width', 'height', 'bytes', 'quality', *(f'{k}_{c}' for k in ('mean', 'std') for c in 'rgb'), 'pixels', 'error']
-COLOURS = [f for f in FACTS if f.startswith(('mean_', 'std_'))] # the six colour numbers
+FACTS = [
+    'format',
+    'mode',
+    'width',
+    'height',
+    'bytes',
+    'quality',
+    *(f'{k}_{c}' for k in ('mean', 'std') for c in 'rgb'),
+    'pixels',
+    'error',
+]
+COLOURS = [f for f in FACTS if f.startswith(('mean_', 'std_'))]  # the six colour numbers
+
 
 def six_colours(
-    im:Image.Image, # Mode RGB
-)->list: # Six numbers, 0 to 255, as in `COLOURS`
+    im: Image.Image,  # Mode RGB
+) -> list:  # Six numbers, 0 to 255, as in `COLOURS`
     "Mean and scatter of red, green and blue, from the histogram."
-    h = np.array(im.histogram(), float).reshape(3, 256); v = np.arange(256); n = h.sum(1); mean = (h*v).sum(1)/n
-    return [*mean, *np.sqrt(np.maximum((h*v*v).sum(1)/n - mean**2, 0))]
+    h = np.array(im.histogram(), float).reshape(3, 256)
+    v = np.arange(256)
+    n = h.sum(1)
+    mean = (h * v).sum(1) / n
+    return [*mean, *np.sqrt(np.maximum((h * v * v).sum(1) / n - mean**2, 0))]
+
 
 def thumbnail(
-    rgb:Image.Image, # Mode RGB
-)->np.ndarray: # (64, 64, 3) uint8, means of the pixels below
+    rgb: Image.Image,  # Mode RGB
+) -> np.ndarray:  # (64, 64, 3) uint8, means of the pixels below
     "What a picture looks like from afar."
     return np.asarray(rgb.resize((SIDE, SIDE), Image.Resampling.BOX))
 
+
 def look_at(
-    path:str|os.PathLike, # Image file
-)->tuple: # (facts as in `FACTS`, thumbnail (64, 64, 3) uint8)
-    "What there is to know about one file; one that cannot be read has its reason in `error` and a black thumbnail."
+    path: str | os.PathLike,  # Image file
+) -> tuple:  # (facts as in `FACTS`, thumbnail (64, 64, 3) uint8)
+    """What there is to know about one file; one that cannot be read has its reason in `error` and a
+    black thumbnail.
+    """
     try:
         with Image.open(whole_file(path)) as im:
-            kind = [im.format, im.mode, *im.size, os.path.getsize(path), jpeg_quality(im)]; im.load(); rgb = to_rgb(im)
-    except Exception: # whatever a damaged file makes Pillow say
-        try: rgb = open_cell(path); kind = ['', '', *rgb.size, os.path.getsize(path), np.nan]
-        except DataError as e: return ['', '', 0, 0, 0, np.nan, *[np.nan]*6, '', str(e).removeprefix(f'{path}: ').split('. ')[0]], np.zeros((SIDE, SIDE, 3), 'uint8')
-    a = np.asarray(rgb); leave(str(path), rgb, a); name = hashlib.blake2b(a, digest_size=16); name.update(str(rgb.size).encode())
+            kind = [im.format, im.mode, *im.size, os.path.getsize(path), jpeg_quality(im)]
+            im.load()
+            rgb = to_rgb(im)
+    except Exception:  # whatever a damaged file makes Pillow say
+        try:
+            rgb = open_cell(path)
+            kind = ['', '', *rgb.size, os.path.getsize(path), np.nan]
+        except DataError as e:
+            return [
+                '',
+                '',
+                0,
+                0,
+                0,
+                np.nan,
+                *[np.nan] * 6,
+                '',
+                str(e).removeprefix(f'{path}: ').split('. ')[0],
+            ], np.zeros((SIDE, SIDE, 3), 'uint8')
+    a = np.asarray(rgb)
+    leave(str(path), rgb, a)
+    name = hashlib.blake2b(a, digest_size=16)
+    name.update(str(rgb.size).encode())
     return [*kind, *six_colours(rgb), name.hexdigest(), ''], thumbnail(rgb)
 
 # %% ../nbs/07_looks.ipynb #a2b3cbcd
 @dataclass
 class Looks:
     "What one pass over the files tells."
-    facts:pd.DataFrame # A row per image, columns as in `FACTS`
-    thumbs:np.ndarray # (N, 64, 64, 3) uint8
 
-    def __len__(self): return len(self.facts)
+    facts: pd.DataFrame  # A row per image, columns as in `FACTS`
+    thumbs: np.ndarray  # (N, 64, 64, 3) uint8
+
+    def __len__(self):
+        return len(self.facts)
+
     @classmethod
-    def of(cls, colours, thumbs): return cls(pd.DataFrame(np.asarray(colours, float).reshape(-1, len(COLOURS)), columns=COLOURS).assign(error=''), np.asarray(thumbs)) # (N, 6) from `six_colours`, (N, 64, 64, 3) from `thumbnail`: of pictures that are open already
-    def __getitem__(self, rows): return Looks(self.facts.iloc[rows].reset_index(drop=True), self.thumbs[rows])
+    def of(cls, colours, thumbs):
+        """(N, 6) from `six_colours`, (N, 64, 64, 3) from `thumbnail`: of pictures that are open
+        already.
+        """
+        return cls(
+            pd.DataFrame(
+                np.asarray(colours, float).reshape(-1, len(COLOURS)), columns=COLOURS
+            ).assign(error=''),
+            np.asarray(thumbs),
+        )
 
-_LAST = deque(maxlen=1) # what was looked at last, in this process: several steps look at the same images
-_ROW = np.dtype([*((f, dict(format='U16', mode='U16', width='i8', height='i8', bytes='i8', pixels='U32').get(f, 'f8')) for f in FACTS[:-1]), ('thumb', 'u1', (SIDE, SIDE, 3))]) # how an image that can be read is remembered
+    def __getitem__(self, rows):
+        return Looks(self.facts.iloc[rows].reset_index(drop=True), self.thumbs[rows])
 
-def readable_images(
-)->Remembered: # Ask it with `get`
+
+_LAST = deque(
+    maxlen=1
+)  # what was looked at last, in this process: several steps look at the same images
+_ROW = np.dtype(
+    [
+        *(
+            (
+                f,
+                dict(
+                    format='U16', mode='U16', width='i8', height='i8', bytes='i8', pixels='U32'
+                ).get(f, 'f8'),
+            )
+            for f in FACTS[:-1]
+        ),
+        ('thumb', 'u1', (SIDE, SIDE, 3)),
+    ]
+)  # how an image that can be read is remembered
+
+
+def readable_images() -> Remembered:  # Ask it with `get`
     "Contents that were decoded once without an error, whoever did it."
     return Remembered('images', f'readable-{Image.__version__}')
 
+
 def _remember(store, hashes, facts, thumbs, most=8192):
     "Keep what could be read, a hundred megabytes at a time."
-    good = np.array([not f[-1] for f in facts], bool); readable_images().put(hashes[good], np.zeros((good.sum(), 0))); good = np.flatnonzero(good)
-    for some in np.array_split(good, -(-len(good)//most)) if len(good) else ():
-        rows = np.zeros(len(some), _ROW); rows['thumb'] = thumbs[some]
-        for k, f in enumerate(FACTS[:-1]): rows[f] = [facts[i][k] for i in some]
+    good = np.array([not f[-1] for f in facts], bool)
+    readable_images().put(hashes[good], np.zeros((good.sum(), 0)))
+    good = np.flatnonzero(good)
+    for some in np.array_split(good, -(-len(good) // most)) if len(good) else ():
+        rows = np.zeros(len(some), _ROW)
+        rows['thumb'] = thumbs[some]
+        for k, f in enumerate(FACTS[:-1]):
+            rows[f] = [facts[i][k] for i in some]
         store.put(hashes[some], rows)
 
 # %% ../nbs/07_looks.ipynb #78d99f43
 def look(
-    paths, # Image files
-    workers:int|None=None, # Threads; by default two per core
-    progress:bool=False, # Show a bar
-)->Looks: # In the order of `paths`
-    "Look at every image once; what was looked at before, in this process or another, is remembered by content."
+    paths,  # Image files
+    workers: int | None = None,  # Threads; by default two per core
+    progress: bool = False,  # Show a bar
+) -> Looks:  # In the order of `paths`
+    """Look at every image once; what was looked at before, in this process or another, is
+    remembered by content.
+    """
     paths = [str(p) for p in paths]
-    try: hashes = content_hashes(paths); key = hashlib.sha256(hashes.tobytes()).digest()
-    except DataError: hashes = key = None # a file is missing: its row will say so
-    if key and _LAST and _LAST[0][0] == key: return _LAST[0][1]
-    store = Remembered('looks', f'1-{Image.__version__}'); known, there = store.get(hashes) if key else (None, np.zeros(len(paths), bool))
-    thumbs, facts, new = np.ascontiguousarray(known['thumb']) if there.any() else np.zeros((len(paths), SIDE, SIDE, 3), 'uint8'), [None]*len(paths), np.flatnonzero(~there)
+    try:
+        hashes = content_hashes(paths)
+        key = hashlib.sha256(hashes.tobytes()).digest()
+    except DataError:
+        hashes = key = None  # a file is missing: its row will say so
+    if key and _LAST and _LAST[0][0] == key:
+        return _LAST[0][1]
+    store = Remembered('looks', f'1-{Image.__version__}')
+    known, there = store.get(hashes) if key else (None, np.zeros(len(paths), bool))
+    thumbs, facts, new = (
+        (
+            np.ascontiguousarray(known['thumb'])
+            if there.any()
+            else np.zeros((len(paths), SIDE, SIDE, 3), 'uint8')
+        ),
+        [None] * len(paths),
+        np.flatnonzero(~there),
+    )
     if there.any():
-        for i, f in zip(np.flatnonzero(there), zip(*(known[f][there].tolist() for f in FACTS[:-1]))): facts[i] = [*f, '']
-    with ThreadPoolExecutor(workers or 2*(os.cpu_count() or 1)) as pool:
-        for (f, thumb), i in zip(bar(len(new), 'looking', progress and len(new) > 0, iterable=pool.map(look_at, [paths[i] for i in new])), new): facts[i], thumbs[i] = f, thumb
-    if key and len(new): _remember(store, hashes[new], [facts[i] for i in new], thumbs[new])
+        for i, f in zip(
+            np.flatnonzero(there), zip(*(known[f][there].tolist() for f in FACTS[:-1]))
+        ):
+            facts[i] = [*f, '']
+    with ThreadPoolExecutor(workers or 2 * (os.cpu_count() or 1)) as pool:
+        for (f, thumb), i in zip(
+            bar(
+                len(new),
+                'looking',
+                progress and len(new) > 0,
+                iterable=pool.map(look_at, [paths[i] for i in new]),
+            ),
+            new,
+        ):
+            facts[i], thumbs[i] = f, thumb
+    if key and len(new):
+        _remember(store, hashes[new], [facts[i] for i in new], thumbs[new])
     out = Looks(pd.DataFrame(facts, columns=FACTS), thumbs)
-    if key and thumbs.nbytes < 5e8: _LAST.append((key, out))
+    if key and thumbs.nbytes < 5e8:
+        _LAST.append((key, out))
     return out
 
 # %% ../nbs/07_looks.ipynb #01b99a26
 def lighter_part(
-    green:np.ndarray, # (N, H, W) uint8
-)->np.ndarray: # (N, H, W) bool
+    green: np.ndarray,  # (N, H, W) uint8
+) -> np.ndarray:  # (N, H, W) bool
     "Pixels above Otsu's threshold of each picture."
-    h = np.stack([np.bincount(g.ravel(), minlength=256) for g in green]).astype(float); v = np.arange(256)
-    w = np.cumsum(h, 1); s = np.cumsum(h*v, 1); n, total = w[:, -1:], s[:, -1:]
-    with np.errstate(invalid='ignore', divide='ignore'): between = np.nan_to_num((total*w/n - s)**2/(w*(n - w)))
+    h = np.stack([np.bincount(g.ravel(), minlength=256) for g in green]).astype(float)
+    v = np.arange(256)
+    w = np.cumsum(h, 1)
+    s = np.cumsum(h * v, 1)
+    n, total = w[:, -1:], s[:, -1:]
+    with np.errstate(invalid='ignore', divide='ignore'):
+        between = np.nan_to_num((total * w / n - s) ** 2 / (w * (n - w)))
     return green > between.argmax(1)[:, None, None]
 
+
 def shortcuts_of(
-    looks:Looks, # Readable images
-)->dict: # Name → (N, D) numbers: 'colour', 'brightness', 'border', 'background', 'file'
+    looks: Looks,  # Readable images
+) -> dict:  # Name → (N, D) numbers: 'colour', 'brightness', 'border', 'background', 'file'
     "What could tell the class without a cell being looked at."
-    f, x = looks.facts, looks.thumbs; small = x[:, ::2, ::2]; light = lighter_part(small[..., 1]).reshape(len(x), -1).astype('float32'); n = np.maximum(light.sum(1), 1)[:, None]
-    v = small.reshape(len(x), -1, 3).astype('float32'); mean, square = [np.matmul(light[:, None], w)[:, 0]/n for w in (v, v*v)]; spread = np.sqrt(np.maximum(square - mean**2, 0))
-    e, c = 3, 8 # pixels of border, side of a corner
-    mean_of = lambda part: part.sum(1, dtype='u4').sum(1)/(part.shape[1]*part.shape[2]) # sums of bytes are exact, in whatever order
-    border = [*map(mean_of, (x[:, :e], x[:, -e:], x[:, :, :e], x[:, :, -e:], *(x[:, a, b] for a in (slice(c), slice(-c, None)) for b in (slice(c), slice(-c, None)))))]
+    f, x = looks.facts, looks.thumbs
+    small = x[:, ::2, ::2]
+    light = lighter_part(small[..., 1]).reshape(len(x), -1).astype('float32')
+    n = np.maximum(light.sum(1), 1)[:, None]
+    v = small.reshape(len(x), -1, 3).astype('float32')
+    mean, square = [np.matmul(light[:, None], w)[:, 0] / n for w in (v, v * v)]
+    spread = np.sqrt(np.maximum(square - mean**2, 0))
+    e, c = 3, 8  # pixels of border, side of a corner
+    mean_of = lambda part: (
+        part.sum(1, dtype='u4').sum(1) / (part.shape[1] * part.shape[2])
+    )  # sums of bytes are exact, in whatever order
+    border = [
+        *map(
+            mean_of,
+            (
+                x[:, :e],
+                x[:, -e:],
+                x[:, :, :e],
+                x[:, :, -e:],
+                *(
+                    x[:, a, b]
+                    for a in (slice(c), slice(-c, None))
+                    for b in (slice(c), slice(-c, None))
+                ),
+            ),
+        )
+    ]
     kinds = [pd.factorize(f[k])[0][:, None] for k in ('format', 'mode')]
-    return dict(colour=f[COLOURS].to_numpy(float), brightness=f[COLOURS[:3]].mean(axis=1).to_numpy(float)[:, None], border=np.concatenate(border, 1),
-                background=np.concatenate([mean, spread], 1), file=np.concatenate([f[['width', 'height', 'bytes', 'quality']].fillna(-1).to_numpy(float), *kinds], 1))
+    return dict(
+        colour=f[COLOURS].to_numpy(float),
+        brightness=f[COLOURS[:3]].mean(axis=1).to_numpy(float)[:, None],
+        border=np.concatenate(border, 1),
+        background=np.concatenate([mean, spread], 1),
+        file=np.concatenate(
+            [f[['width', 'height', 'bytes', 'quality']].fillna(-1).to_numpy(float), *kinds], 1
+        ),
+    )

@@ -22,133 +22,205 @@ from fastcore.basics import patch
 from .core import DataError, RunError, cache_folder, write_whole
 
 # %% ../nbs/06_memory.ipynb #d3518c96
-_KNOWN = {} # (path, size, time of change) → hash, for this process
+_KNOWN = {}  # (path, size, time of change) → hash, for this process
+
 
 def _hash(path):
     try:
-        s = os.stat(path); key = str(path), s.st_size, s.st_mtime_ns
+        s = os.stat(path)
+        key = str(path), s.st_size, s.st_mtime_ns
         if key not in _KNOWN:
-            with open(path, 'rb') as f: _KNOWN[key] = hashlib.file_digest(f, 'sha256').digest() if hasattr(hashlib, 'file_digest') else hashlib.sha256(f.read()).digest()
+            with open(path, 'rb') as f:
+                _KNOWN[key] = (
+                    hashlib.file_digest(f, 'sha256').digest()
+                    if hasattr(hashlib, 'file_digest')
+                    else hashlib.sha256(f.read()).digest()
+                )
         return _KNOWN[key]
-    except OSError as e: raise DataError(f'{path}: {"no such file" if isinstance(e, FileNotFoundError) else e.strerror}. Check the name and the folder.') from None
+    except OSError as e:
+        raise DataError(
+            f'{path}: {"no such file" if isinstance(e, FileNotFoundError) else e.strerror}. Check'
+            ' the name and the folder.'
+        ) from None
+
 
 def content_hashes(
-    paths, # Files
-    workers:int|None=None, # Threads; by default two per core
-)->np.ndarray: # (N, 32) uint8, SHA-256 of each file's bytes
+    paths,  # Files
+    workers: int | None = None,  # Threads; by default two per core
+) -> np.ndarray:  # (N, 32) uint8, SHA-256 of each file's bytes
     "The contents' names. A file that has not changed is read once per process."
-    paths = list(paths); some = [paths[i:i + 64] for i in range(0, len(paths), 64)]
-    with ThreadPoolExecutor(workers or 2*(os.cpu_count() or 1)) as pool: found = list(pool.map(lambda part: b''.join(map(_hash, part)), some))
+    paths = list(paths)
+    some = [paths[i : i + 64] for i in range(0, len(paths), 64)]
+    with ThreadPoolExecutor(workers or 2 * (os.cpu_count() or 1)) as pool:
+        found = list(pool.map(lambda part: b''.join(map(_hash, part)), some))
     return np.frombuffer(b''.join(found), 'uint8').reshape(-1, 32)
 
 # %% ../nbs/06_memory.ipynb #2287de52
 def used(
-    *paths, # Files of a cache folder
-)->None:
-    "Note that files were used just now, so that `prune` keeps them; another user's files are not touched."
+    *paths,  # Files of a cache folder
+) -> None:
+    """Note that files were used just now, so that `prune` keeps them; another user's files are not
+    touched.
+    """
     for p in paths:
-        try: os.utime(p)
-        except PermissionError: pass
+        try:
+            os.utime(p)
+        except PermissionError:
+            pass
+
 
 def prune(
-    folder:Path, # A folder of `cache_folder`
-    most:float=4e9, # Bytes to keep
-)->None:
-    "Remove what was used longest ago until the rest fits, and what a killed process left behind a day ago; what another process has just removed, or another user owns, is passed over."
+    folder: Path,  # A folder of `cache_folder`
+    most: float = 4e9,  # Bytes to keep
+) -> None:
+    """Remove what was used longest ago until the rest fits, and what a killed process left behind a
+    day ago; what another process has just removed, or another user owns, is passed over.
+    """
     files = []
     for p in Path(folder).iterdir():
-        try: s = p.stat()
-        except OSError: continue
-        if not p.is_dir(): files.append((s.st_mtime, s.st_size, p))
-        elif time.time() - s.st_mtime > 86_400: shutil.rmtree(p, ignore_errors=True)
+        try:
+            s = p.stat()
+        except OSError:
+            continue
+        if not p.is_dir():
+            files.append((s.st_mtime, s.st_size, p))
+        elif time.time() - s.st_mtime > 86_400:
+            shutil.rmtree(p, ignore_errors=True)
     total = sum(size for _, size, _ in files)
     for _, size, p in sorted(files):
-        if total <= most: return
-        try: p.unlink(missing_ok=True); total -= size
-        except OSError: pass
+        if total <= most:
+            return
+        try:
+            p.unlink(missing_ok=True)
+            total -= size
+        except OSError:
+            pass
 
 # %% ../nbs/06_memory.ipynb #95556cd8
 def keep(
-    kind:str, # Folder of the cache, such as 'engines'
-    name:str, # File name
-    content:str|bytes, # Text or bytes
-    most:float=4e9, # Bytes to keep in that folder
-)->Path|None: # The file, or None where nothing can be kept
+    kind: str,  # Folder of the cache, such as 'engines'
+    name: str,  # File name
+    content: str | bytes,  # Text or bytes
+    most: float = 4e9,  # Bytes to keep in that folder
+) -> Path | None:  # The file, or None where nothing can be kept
     "Keep a file in the cache; where that is not possible, nothing is lost but time."
-    if (folder := cache_folder(kind)) is None: return None
-    try: path = write_whole(folder/name, content); prune(folder, most); return path
-    except (RunError, OSError): return None
+    if (folder := cache_folder(kind)) is None:
+        return None
+    try:
+        path = write_whole(folder / name, content)
+        prune(folder, most)
+        return path
+    except (RunError, OSError):
+        return None
 
 # %% ../nbs/06_memory.ipynb #f14d4266
 class Remembered:
     "One row of numbers per content, kept in the cache folder; several processes may write at once."
-    def __init__(self,
-        kind:str, # Folder, such as 'features'
-        key:str, # What the rows depend on besides the content: weights, size, versions
-    ): self.folder, self.key = cache_folder(kind), key
+
+    def __init__(
+        self,
+        kind: str,  # Folder, such as 'features'
+        key: str,  # What the rows depend on besides the content: weights, size, versions
+    ):
+        self.folder, self.key = cache_folder(kind), key
 
 # %% ../nbs/06_memory.ipynb #02a0b3e0
 def _drop(path):
     "Remove a damaged file, if it is ours."
-    try: path.unlink(missing_ok=True)
-    except OSError: pass
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass
+
 
 @patch
-def get(self:Remembered,
-    hashes:np.ndarray, # (N, 32) from `content_hashes`
-): # (rows (N, D), or None where nothing is known; (N,) True where a row is known)
+def get(
+    self: Remembered,
+    hashes: np.ndarray,  # (N, 32) from `content_hashes`
+):  # (rows (N, D), or None where nothing is known; (N,) True where a row is known)
     "The rows that are there."
-    there, rows = np.zeros(len(hashes), bool), None; where = {}
-    for i, h in enumerate(hashes): where.setdefault(h.tobytes(), []).append(i)
+    there, rows = np.zeros(len(hashes), bool), None
+    where = {}
+    for i, h in enumerate(hashes):
+        where.setdefault(h.tobytes(), []).append(i)
     for path in sorted(self.folder.glob(f'{self.key}-*.npz')) if self.folder else ():
         try:
             with np.load(path, allow_pickle=False) as d:
-                pairs = [(i, j) for j, n in enumerate(d['hashes']) for i in where.get(n.tobytes(), ())]
-                if not pairs: continue # about other images: its rows need not be read
-                (i, j), values = np.array(pairs).T, d['rows']; values = values if np.array_equal(j, np.arange(len(values))) else values[j]
+                pairs = [
+                    (i, j) for j, n in enumerate(d['hashes']) for i in where.get(n.tobytes(), ())
+                ]
+                if not pairs:
+                    continue  # about other images: its rows need not be read
+                (i, j), values = np.array(pairs).T, d['rows']
+                values = values if np.array_equal(j, np.arange(len(values))) else values[j]
             used(path)
-        except FileNotFoundError: continue # another process has just removed it
-        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, EOFError): _drop(path); continue
-        if rows is None and np.array_equal(i, np.arange(len(hashes))): return values, ~there # all of them, from one file
-        if rows is None: rows = np.zeros((len(hashes), *values.shape[1:]), values.dtype)
-        rows[i] = values; there[i] = True
+        except FileNotFoundError:
+            continue  # another process has just removed it
+        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile, EOFError):
+            _drop(path)
+            continue
+        if rows is None and np.array_equal(i, np.arange(len(hashes))):
+            return values, ~there  # all of them, from one file
+        if rows is None:
+            rows = np.zeros((len(hashes), *values.shape[1:]), values.dtype)
+        rows[i] = values
+        there[i] = True
     return rows, there
 
 # %% ../nbs/06_memory.ipynb #ea4cd503
 @patch
-def put(self:Remembered,
-    hashes:np.ndarray, # (N, 32)
-    rows:np.ndarray, # (N, D)
-)->None:
+def put(
+    self: Remembered,
+    hashes: np.ndarray,  # (N, 32)
+    rows: np.ndarray,  # (N, D)
+) -> None:
     "Keep rows; where nothing can be kept, nothing is, and nothing is lost but time."
-    if self.folder is None or not len(hashes): return
-    whole = io.BytesIO(); np.savez(whole, hashes=hashes, rows=rows); name = hashlib.sha256(hashes.tobytes()).hexdigest()[:12]
-    try: write_whole(self.folder/f'{self.key}-{name}.npz', whole.getvalue()); prune(self.folder)
-    except (RunError, OSError): pass
+    if self.folder is None or not len(hashes):
+        return
+    whole = io.BytesIO()
+    np.savez(whole, hashes=hashes, rows=rows)
+    name = hashlib.sha256(hashes.tobytes()).hexdigest()[:12]
+    try:
+        write_whole(self.folder / f'{self.key}-{name}.npz', whole.getvalue())
+        prune(self.folder)
+    except (RunError, OSError):
+        pass
 
 # %% ../nbs/06_memory.ipynb #ebc57b47
 def kept(
-    kind:str, # Folder of the cache, such as 'features'
-    name:str, # File name; whatever the content depends on is in it
-    make, # Function that makes the content, as bytes or text
-    load, # Function of a path that reads the content
-): # What `load` gives
-    "Read a file of the cache folder, or make it; a damaged one is made again, and where nothing can be kept it is made each time."
-    folder = cache_folder(kind); path = folder and folder/name
+    kind: str,  # Folder of the cache, such as 'features'
+    name: str,  # File name; whatever the content depends on is in it
+    make,  # Function that makes the content, as bytes or text
+    load,  # Function of a path that reads the content
+):  # What `load` gives
+    """Read a file of the cache folder, or make it; a damaged one is made again, and where nothing
+    can be kept it is made each time.
+    """
+    folder = cache_folder(kind)
+    path = folder and folder / name
     try:
-        if path and path.exists(): used(path); return load(path)
-    except Exception: pass # whatever is wrong with it
+        if path and path.exists():
+            used(path)
+            return load(path)
+    except Exception:
+        pass  # whatever is wrong with it
     data = make()
     if (path := keep(kind, name, data)) is not None:
-        try: return load(path)
-        except OSError: pass # removed in the meantime
-    with tempfile.TemporaryDirectory() as d: return load(write_whole(Path(d)/name, data))
+        try:
+            return load(path)
+        except OSError:
+            pass  # removed in the meantime
+    with tempfile.TemporaryDirectory() as d:
+        return load(write_whole(Path(d) / name, data))
 
 # %% ../nbs/06_memory.ipynb #5c4e786b
 def only_ours(
-    path, # A file of the cache folder
-)->bool: # True where neither it nor its folder can have been written by others; False if it is not there
+    path,  # A file of the cache folder
+    # True where neither it nor its folder can have been written by others; False if it is not there
+) -> bool:
     "Whether a file that runs code when it is opened may be taken from the cache."
-    try: found = [os.stat(p) for p in (path, Path(path).parent)]
-    except OSError: return False
+    try:
+        found = [os.stat(p) for p in (path, Path(path).parent)]
+    except OSError:
+        return False
     return os.name == 'nt' or all(s.st_uid == os.getuid() and not s.st_mode & 0o022 for s in found)

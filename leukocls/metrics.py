@@ -20,198 +20,383 @@ from .core import DataError, listed, write_whole
 
 # %% ../nbs/30_metrics.ipynb #a01a37d5
 def wilson(
-    hits, # Number of successes, a number or an array
-    n, # Number of trials, a number or an array of the same shape
-    z:float=1.959964, # Normal quantile; 1.96 for 95 %
-): # (low, high), each between 0 and 1; NaN where n is 0
-    "Wilson's score interval for a share; sensible at 0 and at 100 %, unlike the textbook one. Wilson 1927."
+    hits,  # Number of successes, a number or an array
+    n,  # Number of trials, a number or an array of the same shape
+    z: float = 1.959964,  # Normal quantile; 1.96 for 95 %
+):  # (low, high), each between 0 and 1; NaN where n is 0
+    """Wilson's score interval for a share; sensible at 0 and at 100 %, unlike the textbook one.
+    Wilson 1927.
+    """
     hits, n = np.asarray(hits, float), np.asarray(n, float)
     with np.errstate(invalid='ignore', divide='ignore'):
-        p = hits/n; middle = (p + z*z/(2*n))/(1 + z*z/n)
-        half = z*np.sqrt(p*(1 - p)/n + z*z/(4*n*n))/(1 + z*z/n)
-    return np.clip(np.minimum(middle - half, p), 0, 1), np.clip(np.maximum(middle + half, p), 0, 1) # rounding must not leave the share outside
+        p = hits / n
+        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return np.clip(np.minimum(middle - half, p), 0, 1), np.clip(
+        np.maximum(middle + half, p), 0, 1
+    )  # rounding must not leave the share outside
 
 # %% ../nbs/30_metrics.ipynb #2e753c6f
 def design_interval(
-    hits, # (K,) successes of each patient
-    n, # (K,) trials of each patient, at least 1
-)->tuple: # (low, high), each between 0 and 1
-    "Wilson's interval for the effective number of trials, with Student's t for K patients. Korn and Graubard 1998."
-    hits, n = np.asarray(hits, float), np.asarray(n, float); k, total = len(n), n.sum(); share = hits.sum()/total
-    if k < 2 or share in (0, 1): return tuple(map(float, wilson(share*k, k))) # nothing varies: a patient is worth one image
-    worth = share*(1 - share)*total**2*(k - 1)/k/max(((hits - share*n)**2).sum(), 1e-9)
-    effective = min(worth, total); return tuple(map(float, wilson(share*effective, effective, stdtrit(k - 1, .975))))
+    hits,  # (K,) successes of each patient
+    n,  # (K,) trials of each patient, at least 1
+) -> tuple:  # (low, high), each between 0 and 1
+    """Wilson's interval for the effective number of trials, with Student's t for K patients. Korn
+    and Graubard 1998.
+    """
+    hits, n = np.asarray(hits, float), np.asarray(n, float)
+    k, total = len(n), n.sum()
+    share = hits.sum() / total
+    if k < 2 or share in (0, 1):
+        return tuple(
+            map(float, wilson(share * k, k))
+        )  # nothing varies: a patient is worth one image
+    worth = (
+        share * (1 - share) * total**2 * (k - 1) / k / max(((hits - share * n) ** 2).sum(), 1e-9)
+    )
+    effective = min(worth, total)
+    return tuple(map(float, wilson(share * effective, effective, stdtrit(k - 1, 0.975))))
 
 # %% ../nbs/30_metrics.ipynb #0b9443eb
 def clustered_share(
-    hits, # (K,) successes of each patient, or of each group of copies
-    n, # (K,) trials of each, at least 1
-    grid:tuple=(101, 24), # Values tried for the share and for the correlation ρ
-)->tuple: # (low, high), each between 0 and 1
-    "95 % interval of a share among K patients: beta-binomial posterior, Jeffreys' prior for the share, Beta(1, 3) for ρ; its lower end never above `design_interval`'s."
-    hits, n = np.asarray(hits, float), np.asarray(n, float); total = n.sum(); share = hits.sum()/total
+    hits,  # (K,) successes of each patient, or of each group of copies
+    n,  # (K,) trials of each, at least 1
+    grid: tuple = (101, 24),  # Values tried for the share and for the correlation ρ
+) -> tuple:  # (low, high), each between 0 and 1
+    """95 % interval of a share among K patients: beta-binomial posterior, Jeffreys' prior for the
+    share, Beta(1, 3) for ρ; its lower end never above `design_interval`'s.
+    """
+    hits, n = np.asarray(hits, float), np.asarray(n, float)
+    total = n.sum()
+    share = hits.sum() / total
     safe = design_interval(hits, n)
-    if share in (0, 1): return safe
-    ends = np.clip(wilson(share*total**2/(n**2).sum(), total**2/(n**2).sum(), 4.), 1e-5, 1 - 1e-5)
-    at = np.linspace(*logit(ends), grid[0]); mean = expit(at)[:, None]; root = (np.arange(grid[1]) + .5)/grid[1]; rho = root**2
-    size = 1/rho - 1; a, b = mean*size, (1 - mean)*size
-    def rising(counts, start): # log of the product of start, start + 1, …, summed over patients
+    if share in (0, 1):
+        return safe
+    ends = np.clip(
+        wilson(share * total**2 / (n**2).sum(), total**2 / (n**2).sum(), 4.0), 1e-5, 1 - 1e-5
+    )
+    at = np.linspace(*logit(ends), grid[0])
+    mean = expit(at)[:, None]
+    root = (np.arange(grid[1]) + 0.5) / grid[1]
+    rho = root**2
+    size = 1 / rho - 1
+    a, b = mean * size, (1 - mean) * size
+
+    def rising(counts, start):  # log of the product of start, start + 1, …, summed over patients
         values, times = np.unique(counts, return_counts=True)
         return np.tensordot(times, gammaln(start + values[:, None, None]) - gammaln(start), 1)
-    log = rising(hits, a) + rising(n - hits, b) - rising(n, size) + .5*np.log(mean*(1 - mean)) + np.log(root) + 2*np.log1p(-rho)
-    weight = np.exp(log - log.max()).sum(1); weight /= weight.sum()
-    low, high = expit(np.interp([.025, .975], np.cumsum(weight) - weight/2, at))
+
+    log = (
+        rising(hits, a)
+        + rising(n - hits, b)
+        - rising(n, size)
+        + 0.5 * np.log(mean * (1 - mean))
+        + np.log(root)
+        + 2 * np.log1p(-rho)
+    )
+    weight = np.exp(log - log.max()).sum(1)
+    weight /= weight.sum()
+    low, high = expit(np.interp([0.025, 0.975], np.cumsum(weight) - weight / 2, at))
     return min(float(low), safe[0]), max(float(high), share)
 
 # %% ../nbs/30_metrics.ipynb #daa92901
 def unpacked(
-    predictions:pd.DataFrame, # With `label`, `pred`, `p_<class>`…
-    classes=None, # Order of the classes; by default that of the columns
-)->tuple: # (classes, true indices (N,), predicted indices (N,), probabilities (N, C))
+    predictions: pd.DataFrame,  # With `label`, `pred`, `p_<class>`…
+    classes=None,  # Order of the classes; by default that of the columns
+) -> tuple:  # (classes, true indices (N,), predicted indices (N,), probabilities (N, C))
     "A table of predictions as arrays; whatever is wrong with it is said."
     names = [c[2:] for c in predictions.columns if c.startswith('p_')]
     classes = list(classes or names)
-    lost = [c for c in ('label', 'pred') if c not in predictions] + [f'p_{c}' for c in classes if f'p_{c}' not in predictions]
-    if lost or not names: raise DataError(f'The table has no column {listed(f"`{c}`" for c in lost) or "`p_<class>`"}. Predictions need label, pred and one p_<class> per class.')
-    if not len(predictions): raise DataError('The table of predictions is empty: nothing can be measured.')
+    lost = [c for c in ('label', 'pred') if c not in predictions] + [
+        f'p_{c}' for c in classes if f'p_{c}' not in predictions
+    ]
+    if lost or not names:
+        raise DataError(
+            f'The table has no column {listed(f"`{c}`" for c in lost) or "`p_<class>`"}.'
+            ' Predictions need label, pred and one p_<class> per class.'
+        )
+    if not len(predictions):
+        raise DataError('The table of predictions is empty: nothing can be measured.')
     where = {c: i for i, c in enumerate(classes)}
     odd = set(map(str, predictions.label)) - set(where)
-    if odd: raise DataError(f'Labels without a probability: {listed(sorted(odd))}. The model knows: {listed(classes, 20)}.')
+    if odd:
+        raise DataError(
+            f'Labels without a probability: {listed(sorted(odd))}. The model knows:'
+            f' {listed(classes, 20)}.'
+        )
     p = predictions[[f'p_{c}' for c in classes]].to_numpy(float)
-    if not np.isfinite(p).all(): raise DataError(f'{(~np.isfinite(p)).any(1).sum():,} rows have a probability that is no number. Predict again.')
-    return classes, predictions.label.map(where).to_numpy(int), predictions.pred.map(where).to_numpy(int), p
+    if not np.isfinite(p).all():
+        raise DataError(
+            f'{(~np.isfinite(p)).any(1).sum():,} rows have a probability that is no number. Predict'
+            ' again.'
+        )
+    return (
+        classes,
+        predictions.label.map(where).to_numpy(int),
+        predictions.pred.map(where).to_numpy(int),
+        p,
+    )
 
 # %% ../nbs/30_metrics.ipynb #18e6e40e
 def from_confusion(
-    cm, # (…, C, C) counts, rows are the truth, columns the prediction; leading axes are resamples
-)->dict: # Name → (…) macro value; `per_class` → name → (…, C)
-    "Accuracy, balanced accuracy, precision, recall, specificity, F1, F2, kappa (Cohen 1960) and MCC (Gorodkin 2004) of confusion matrices."
-    cm = np.asarray(cm, float); n = cm.sum((-1, -2)); tp = np.diagonal(cm, axis1=-2, axis2=-1)
-    real, said = cm.sum(-1), cm.sum(-2); tn = n[..., None] - real - said + tp
+    # (…, C, C) counts, rows are the truth, columns the prediction; leading axes are resamples
+    cm,
+) -> dict:  # Name → (…) macro value; `per_class` → name → (…, C)
+    """Accuracy, balanced accuracy, precision, recall, specificity, F1, F2, kappa (Cohen 1960) and
+    MCC (Gorodkin 2004) of confusion matrices.
+    """
+    cm = np.asarray(cm, float)
+    n = cm.sum((-1, -2))
+    tp = np.diagonal(cm, axis1=-2, axis2=-1)
+    real, said = cm.sum(-1), cm.sum(-2)
+    tn = n[..., None] - real - said + tp
     with np.errstate(invalid='ignore', divide='ignore'):
-        recall = tp/real; precision = np.where(said > 0, tp/said, np.where(real > 0, 0., np.nan)); specificity = tn/(n[..., None] - real)
-        f = lambda b: np.where(real > 0, (1 + b*b)*tp/((1 + b*b)*tp + b*b*(real - tp) + (said - tp)), np.nan)
-        chance = (real*said).sum(-1); hits = tp.sum(-1)
-        kappa = (n*hits - chance)/(n*n - chance)
-        spread = np.sqrt((n*n - (said**2).sum(-1))*(n*n - (real**2).sum(-1))); mcc = np.where(spread > 0, (n*hits - chance)/spread, 0.)
-        per = dict(precision=np.where(real > 0, precision, np.nan), recall=recall, specificity=np.where(real > 0, specificity, np.nan), f1=f(1), f2=f(2))
+        recall = tp / real
+        precision = np.where(said > 0, tp / said, np.where(real > 0, 0.0, np.nan))
+        specificity = tn / (n[..., None] - real)
+        f = lambda b: np.where(
+            real > 0,
+            (1 + b * b) * tp / ((1 + b * b) * tp + b * b * (real - tp) + (said - tp)),
+            np.nan,
+        )
+        chance = (real * said).sum(-1)
+        hits = tp.sum(-1)
+        kappa = (n * hits - chance) / (n * n - chance)
+        spread = np.sqrt((n * n - (said**2).sum(-1)) * (n * n - (real**2).sum(-1)))
+        mcc = np.where(spread > 0, (n * hits - chance) / spread, 0.0)
+        per = dict(
+            precision=np.where(real > 0, precision, np.nan),
+            recall=recall,
+            specificity=np.where(real > 0, specificity, np.nan),
+            f1=f(1),
+            f2=f(2),
+        )
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning) # a resample without any class has no macro value
+        warnings.simplefilter(
+            'ignore', RuntimeWarning
+        )  # a resample without any class has no macro value
         macro = {k: np.nanmean(v, -1) for k, v in per.items()}
-    return dict(accuracy=hits/n, balanced_accuracy=macro['recall'], **macro, kappa=kappa, mcc=mcc, per_class=per)
+    return dict(
+        accuracy=hits / n,
+        balanced_accuracy=macro['recall'],
+        **macro,
+        kappa=kappa,
+        mcc=mcc,
+        per_class=per,
+    )
 
 # %% ../nbs/30_metrics.ipynb #eb3734dd
 def weighted_auc(
-    hit, # (N,) True where the image is of the class
-    score, # (N,) probability of the class
-    weights, # (B, N) how often each image is drawn in each resample
-): # (AUROC, average precision), each (B,)
-    "Area under the ROC curve and average precision of many resamples at once, ties as in scikit-learn."
-    order = np.argsort(-np.asarray(score), kind='stable'); s = np.asarray(score)[order]
+    hit,  # (N,) True where the image is of the class
+    score,  # (N,) probability of the class
+    weights,  # (B, N) how often each image is drawn in each resample
+):  # (AUROC, average precision), each (B,)
+    """Area under the ROC curve and average precision of many resamples at once, ties as in
+    scikit-learn.
+    """
+    order = np.argsort(-np.asarray(score), kind='stable')
+    s = np.asarray(score)[order]
     ends = np.r_[np.flatnonzero(np.diff(s)), len(s) - 1]
-    w = weights[:, order]; pos = np.asarray(hit, float)[order]
-    tp = np.cumsum(w*pos, 1)[:, ends]; fp = np.cumsum(w*(1 - pos), 1)[:, ends]
-    up = np.diff(tp, axis=1, prepend=0); along = np.diff(fp, axis=1, prepend=0)
+    w = weights[:, order]
+    pos = np.asarray(hit, float)[order]
+    tp = np.cumsum(w * pos, 1)[:, ends]
+    fp = np.cumsum(w * (1 - pos), 1)[:, ends]
+    up = np.diff(tp, axis=1, prepend=0)
+    along = np.diff(fp, axis=1, prepend=0)
     with np.errstate(invalid='ignore', divide='ignore'):
-        auc = (along*(tp - up/2)).sum(1)/(tp[:, -1]*fp[:, -1])
-        ap = np.where(tp[:, -1] > 0, (up*np.nan_to_num(tp/(tp + fp))).sum(1)/tp[:, -1], np.nan)
+        auc = (along * (tp - up / 2)).sum(1) / (tp[:, -1] * fp[:, -1])
+        ap = np.where(
+            tp[:, -1] > 0, (up * np.nan_to_num(tp / (tp + fp))).sum(1) / tp[:, -1], np.nan
+        )
     return auc, ap
 
 # %% ../nbs/30_metrics.ipynb #c46573d4
 def calibration_error(
-    hit, # (N,) 1 where the prediction is right
-    confidence, # (N,) its probability, between 0 and 1
-    weights=None, # (B, N) how often each image is drawn; None for one plain value
-    bins:int=15, # Equal-width bins
-): # (B,) or a number, between 0 and 1
-    "Expected calibration error of the predicted class (Guo et al. 2017): mean gap between confidence and accuracy over bins."
+    hit,  # (N,) 1 where the prediction is right
+    confidence,  # (N,) its probability, between 0 and 1
+    weights=None,  # (B, N) how often each image is drawn; None for one plain value
+    bins: int = 15,  # Equal-width bins
+):  # (B,) or a number, between 0 and 1
+    """Expected calibration error of the predicted class (Guo et al. 2017): mean gap between
+    confidence and accuracy over bins.
+    """
     w = np.ones((1, len(hit))) if weights is None else weights
-    bin_ = np.clip(np.ceil(np.asarray(confidence)*bins).astype(int) - 1, 0, bins - 1)
-    member = np.zeros((len(hit), bins)); member[np.arange(len(hit)), bin_] = np.asarray(hit, float) - np.asarray(confidence)
-    out = np.abs(w @ member).sum(1)/w.sum(1)
+    bin_ = np.clip(np.ceil(np.asarray(confidence) * bins).astype(int) - 1, 0, bins - 1)
+    member = np.zeros((len(hit), bins))
+    member[np.arange(len(hit)), bin_] = np.asarray(hit, float) - np.asarray(confidence)
+    out = np.abs(w @ member).sum(1) / w.sum(1)
     return float(out[0]) if weights is None else out
 
 # %% ../nbs/30_metrics.ipynb #04ca10ff
 def draw_weights(
-    n:int, # Number of images
-    resamples:int, # Number of resamples, B
-    seed:int, # Same seed, same intervals
-    patient=None, # (N,) patient of each image; None draws images
-)->np.ndarray: # (B, N) how often each image is drawn
+    n: int,  # Number of images
+    resamples: int,  # Number of resamples, B
+    seed: int,  # Same seed, same intervals
+    patient=None,  # (N,) patient of each image; None draws images
+) -> np.ndarray:  # (B, N) how often each image is drawn
     "Bootstrap counts: images, or whole patients (the cluster bootstrap), drawn with replacement."
     rng = np.random.default_rng(seed)
-    if patient is None: return rng.multinomial(n, np.full(n, 1/n), resamples).astype('float32')
+    if patient is None:
+        return rng.multinomial(n, np.full(n, 1 / n), resamples).astype('float32')
     names, index = np.unique(np.asarray(patient, str), return_inverse=True)
-    return rng.multinomial(len(names), np.full(len(names), 1/len(names)), resamples).astype('float32')[:, index]
+    return rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples).astype(
+        'float32'
+    )[:, index]
 
 # %% ../nbs/30_metrics.ipynb #975e2fed
 def _resampled(classes, y, pred, p, w, run=None):
-    "Every measure for every resample: name → (B,), `per_class` → name → (B, C); areas are each run's own, averaged."
-    c = len(classes); code = np.eye(c*c, dtype='float32')[y*c + pred]; each = [slice(None)] if run is None else [run == r for r in np.unique(run)]
+    """Every measure for every resample: name → (B,), `per_class` → name → (B, C); areas are each
+    run's own, averaged.
+    """
+    c = len(classes)
+    code = np.eye(c * c, dtype='float32')[y * c + pred]
+    each = [slice(None)] if run is None else [run == r for r in np.unique(run)]
     out = from_confusion((w @ code).reshape(-1, c, c))
-    curve = lambda hit, s, w: weighted_auc(hit, s, w) if 0 < hit.sum() < len(hit) else (np.full(len(w), np.nan),)*2
+    curve = lambda hit, s, w: (
+        weighted_auc(hit, s, w) if 0 < hit.sum() < len(hit) else (np.full(len(w), np.nan),) * 2
+    )
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)
-        auroc, ap = np.nanmean([[curve(y[r] == i, p[r, i], w[:, r]) for i in range(c)] for r in each], 0).transpose(1, 2, 0)
+        auroc, ap = np.nanmean(
+            [[curve(y[r] == i, p[r, i], w[:, r]) for i in range(c)] for r in each], 0
+        ).transpose(1, 2, 0)
         out['per_class'] |= dict(auroc=auroc, average_precision=ap)
-        for k in ('auroc', 'average_precision'): out[k] = np.nanmean(out['per_class'][k], 1)
-    out['log_loss'] = -(w @ np.log(np.clip(p[np.arange(len(y)), y], 1e-15, 1)))/w.sum(1)
+        for k in ('auroc', 'average_precision'):
+            out[k] = np.nanmean(out['per_class'][k], 1)
+    out['log_loss'] = -(w @ np.log(np.clip(p[np.arange(len(y)), y], 1e-15, 1))) / w.sum(1)
     return out | dict(ece=calibration_error(pred == y, p.max(1), w))
 
 # %% ../nbs/30_metrics.ipynb #cb48e4ae
-METRICS = 'accuracy balanced_accuracy precision recall specificity f1 f2 kappa mcc auroc average_precision log_loss ece'.split()
+METRICS = (
+    'accuracy balanced_accuracy precision recall specificity f1 f2 kappa mcc auroc'
+    ' average_precision log_loss ece'.split()
+)
 SHARES = 'accuracy balanced_accuracy precision recall specificity f1 f2'.split()
 PER_CLASS = 'precision recall specificity f1 f2 auroc average_precision'.split()
 
-def _number(v): return None if v is None or not np.isfinite(v) else float(v)
+
+def _number(v):
+    return None if v is None or not np.isfinite(v) else float(v)
+
 
 def spread_interval(
-    value:float, # The measure
-    draws, # (B,) the measure in each resample of patients; NaN where it has none
-    k:int, # Number of patients
-    name:str='accuracy', # Which measure; decides the scale
-    stretch:float=1., # How much further the lower end reaches than the spread says
-)->tuple: # (low, high)
-    "95 % interval from the spread of resampled patients, widened for few of them (Student's t, √(K/(K − 1))), on a scale that knows the measure's ends."
-    if k < 2: return (0., 1.) if name in SHARES else (np.nan, np.nan)
-    t, few = stdtrit(k - 1, .975), np.sqrt(k/(k - 1)); se = np.nanstd(draws)*few
-    if name == 'ece': return tuple(np.nanquantile(draws, ndtr([-t*few, t*few])))
-    if name == 'log_loss': return tuple(value*np.exp(np.array([-t, t])*se/value)) if value > 0 else (value, value)
-    low = -1 if name in ('kappa', 'mcc') else 0; share = (value - low)/(1 - low)
-    if not (0 < share < 1 and se > 0): return value, value
-    n = share*(1 - share)*((1 - low)/se)**2; ends = low + (1 - low)*np.array(wilson(share*n, n, t))
-    return max(low, value - stretch*(value - ends[0])), ends[1]
+    value: float,  # The measure
+    draws,  # (B,) the measure in each resample of patients; NaN where it has none
+    k: int,  # Number of patients
+    name: str = 'accuracy',  # Which measure; decides the scale
+    stretch: float = 1.0,  # How much further the lower end reaches than the spread says
+) -> tuple:  # (low, high)
+    """95 % interval from the spread of resampled patients, widened for few of them (Student's t,
+    √(K/(K − 1))), on a scale that knows the measure's ends.
+    """
+    if k < 2:
+        return (0.0, 1.0) if name in SHARES else (np.nan, np.nan)
+    t, few = stdtrit(k - 1, 0.975), np.sqrt(k / (k - 1))
+    se = np.nanstd(draws) * few
+    if name == 'ece':
+        return tuple(np.nanquantile(draws, ndtr([-t * few, t * few])))
+    if name == 'log_loss':
+        return (
+            tuple(value * np.exp(np.array([-t, t]) * se / value)) if value > 0 else (value, value)
+        )
+    low = -1 if name in ('kappa', 'mcc') else 0
+    share = (value - low) / (1 - low)
+    if not (0 < share < 1 and se > 0):
+        return value, value
+    n = share * (1 - share) * ((1 - low) / se) ** 2
+    ends = low + (1 - low) * np.array(wilson(share * n, n, t))
+    return max(low, value - stretch * (value - ends[0])), ends[1]
 
 # %% ../nbs/30_metrics.ipynb #319630af
 def _stretch(hits, n):
-    "How many times further down the accuracy's interval reaches than its spread between patients says."
-    share = sum(hits)/sum(n); plain = share - design_interval(hits, n)[0]
-    return (share - clustered_share(hits, n)[0])/plain if 0 < share < 1 and plain > 0 else 1.
+    """How many times further down the accuracy's interval reaches than its spread between patients
+    says.
+    """
+    share = sum(hits) / sum(n)
+    plain = share - design_interval(hits, n)[0]
+    return (share - clustered_share(hits, n)[0]) / plain if 0 < share < 1 and plain > 0 else 1.0
 
 # %% ../nbs/30_metrics.ipynb #49b8311f
 def _units(predictions):
     "What is drawn as a whole: ('patient', 'group' or 'image', (N,) numbers of the units or None)."
-    def known(name): return name in predictions and predictions[name].notna().all() and predictions[name].nunique() > 1
-    if known('patient'): return 'patient', np.unique(predictions.patient.to_numpy(str), return_inverse=True)[1]
-    if 'group' not in predictions or not predictions.group.duplicated()[predictions.group.notna()].any(): return 'image', None
-    group = predictions.group.astype(object).to_numpy(copy=True); alone = pd.isna(group)
-    group[:] = [f'row {i}' if lone else f'group {g}' for i, (g, lone) in enumerate(zip(group, alone))]
-    index = np.unique(group.astype(str), return_inverse=True)[1]; return ('group', index) if index.max() else ('image', None)
+
+    def known(name):
+        return (
+            name in predictions
+            and predictions[name].notna().all()
+            and predictions[name].nunique() > 1
+        )
+
+    if known('patient'):
+        return 'patient', np.unique(predictions.patient.to_numpy(str), return_inverse=True)[1]
+    if (
+        'group' not in predictions
+        or not predictions.group.duplicated()[predictions.group.notna()].any()
+    ):
+        return 'image', None
+    group = predictions.group.astype(object).to_numpy(copy=True)
+    alone = pd.isna(group)
+    group[:] = [
+        f'row {i}' if lone else f'group {g}' for i, (g, lone) in enumerate(zip(group, alone))
+    ]
+    index = np.unique(group.astype(str), return_inverse=True)[1]
+    return ('group', index) if index.max() else ('image', None)
+
 
 def _shares(y, pred, classes, index):
-    "Hits and trials in each unit of the measures that are single shares: name → (hits, n), name → a pair per class."
+    """Hits and trials in each unit of the measures that are single shares: name → (hits, n), name →
+    a pair per class.
+    """
     index = np.zeros(len(y), int) if index is None else index
-    def pair(hit, of): n = np.bincount(index, of); return np.bincount(index, hit & of)[n > 0], n[n > 0]
-    each = range(len(classes)); everyone = np.ones(len(y), bool)
-    return dict(accuracy=pair(y == pred, everyone)), dict(precision=[pair(y == i, pred == i) for i in each], recall=[pair(pred == i, y == i) for i in each], specificity=[pair(pred != i, y != i) for i in each])
 
-def _interval(name, value, draws, shares, k, clustered, stretch=1., rare=0):
-    "A value with its interval: of a share (hits, n), else from the resamples; where those all agree on 0 or 1, Wilson's for that many units (κ and MCC: of a share as of two equal classes)."
+    def pair(hit, of):
+        n = np.bincount(index, of)
+        return np.bincount(index, hit & of)[n > 0], n[n > 0]
+
+    each = range(len(classes))
+    everyone = np.ones(len(y), bool)
+    return dict(accuracy=pair(y == pred, everyone)), dict(
+        precision=[pair(y == i, pred == i) for i in each],
+        recall=[pair(pred == i, y == i) for i in each],
+        specificity=[pair(pred != i, y != i) for i in each],
+    )
+
+
+def _interval(name, value, draws, shares, k, clustered, stretch=1.0, rare=0):
+    """A value with its interval: of a share (hits, n), else from the resamples; where those all
+    agree on 0 or 1, Wilson's for that many units (κ and MCC: of a share as of two equal
+    classes).
+    """
     low = high = np.nan
-    if shares is not None: low, high = (0., 1.) if not len(shares[0]) else clustered_share(*shares) if clustered else map(float, wilson(sum(shares[0]), sum(shares[1]))) # never predicted: nothing is known
-    elif np.isfinite(draws).any(): low, high = spread_interval(value, draws, k, name, stretch) if clustered else np.nanpercentile(draws, [2.5, 97.5])
-    if name in SHARES and k and value in (0, 1) and low == high: low, high = wilson(value*k, k)
-    if name in ('auroc', 'average_precision', 'kappa', 'mcc') and k and value == 1 and not low < high: low, high = wilson(rare or k, rare or k)[0]*(2 if name in ('kappa', 'mcc') else 1) - (name in ('kappa', 'mcc')), 1. # no resample of what is perfect differs; curves are as sure as their rarest class
+    if shares is not None:
+        low, high = (
+            (0.0, 1.0)
+            if not len(shares[0])
+            else (
+                clustered_share(*shares)
+                if clustered
+                else map(float, wilson(sum(shares[0]), sum(shares[1])))
+            )
+        )  # never predicted: nothing is known
+    elif np.isfinite(draws).any():
+        low, high = (
+            spread_interval(value, draws, k, name, stretch)
+            if clustered
+            else np.nanpercentile(draws, [2.5, 97.5])
+        )
+    if name in SHARES and k and value in (0, 1) and low == high:
+        low, high = wilson(value * k, k)
+    if (
+        name in ('auroc', 'average_precision', 'kappa', 'mcc')
+        and k
+        and value == 1
+        and not low < high
+    ):
+        low, high = (
+            wilson(rare or k, rare or k)[0] * (2 if name in ('kappa', 'mcc') else 1)
+            - (name in ('kappa', 'mcc')),
+            1.0,
+        )  # no resample of what is perfect differs; curves are as sure as their rarest class
     return dict(value=_number(value), low=_number(min(low, value)), high=_number(max(high, value)))
 
 # %% ../nbs/30_metrics.ipynb #73890f91
@@ -219,81 +404,163 @@ def _side(predictions):
     sides = set(predictions.split.dropna()) if 'split' in predictions else set()
     return sides.pop() if len(sides) == 1 else ('test' if not sides else '+'.join(sorted(sides)))
 
-_KINDS = dict(patient='Bootstrap of {k:,} whole patients, {b:,} resamples; shares by the beta-binomial model.',
-    group='Bootstrap of {k:,} near-duplicate groups, {b:,} resamples; shares by the beta-binomial model; patients unknown, so intervals may be too narrow.',
-    image='Wilson for shares (accuracy; precision, recall, specificity per class), bootstrap of images for the rest, {b:,} resamples; patients unknown, so intervals may be too narrow.')
+
+_KINDS = dict(
+    patient=(
+        'Bootstrap of {k:,} whole patients, {b:,} resamples; shares by the beta-binomial model.'
+    ),
+    group=(
+        'Bootstrap of {k:,} near-duplicate groups, {b:,} resamples; shares by the beta-binomial'
+        ' model; patients unknown, so intervals may be too narrow.'
+    ),
+    image=(
+        'Wilson for shares (accuracy; precision, recall, specificity per class), bootstrap of'
+        ' images for the rest, {b:,} resamples; patients unknown, so intervals may be too narrow.'
+    ),
+)
+
 
 def _how(unit, k, resamples, classes, cm):
     "What the intervals are, in words."
     absent = [c for c, row in zip(classes, cm) if not row.sum()]
-    few = f' Fewer than 20 {unit}s: these intervals are rough, and those of single classes more so.' if unit != 'image' and k < 20 else ''
-    return dict(level=.95, unit=unit, patients=k if unit == 'patient' else None, groups=k if unit == 'group' else None, resamples=resamples, average='macro, one class against the rest',
-                note=_KINDS[unit].format(k=k, b=resamples) + few + (f' No image of {listed(absent)}: averages go over the other classes.' if absent else ''))
+    few = (
+        f' Fewer than 20 {unit}s: these intervals are rough, and those of single classes more so.'
+        if unit != 'image' and k < 20
+        else ''
+    )
+    return dict(
+        level=0.95,
+        unit=unit,
+        patients=k if unit == 'patient' else None,
+        groups=k if unit == 'group' else None,
+        resamples=resamples,
+        average='macro, one class against the rest',
+        note=_KINDS[unit].format(k=k, b=resamples)
+        + few
+        + (f' No image of {listed(absent)}: averages go over the other classes.' if absent else ''),
+    )
 
 # %% ../nbs/30_metrics.ipynb #2a1ddd52
 def score(
-    predictions:pd.DataFrame, # Columns `label`, `pred`, `p_<class>`…, and `patient`, `group` (of copies), `run` (which of several models), `split` if known
-    classes:list|None=None, # Order of the classes; default that of the columns
-    resamples:int=1000, # Bootstrap resamples; 0 leaves only Wilson's intervals
-    seed:int=0, # Same seed, same intervals
-)->dict: # The contract of metrics.json
-    "Judge a table of predictions: every measure of the papers with a 95 % interval, macro and per class."
-    classes, y, pred, p = unpacked(predictions, classes); unit, index = _units(predictions)
-    run = predictions.run.to_numpy() if 'run' in predictions else None; point = _resampled(classes, y, pred, p, np.ones((1, len(y))), run)
-    draws = _resampled(classes, y, pred, p, draw_weights(len(y), max(resamples, 1), seed, index), run)
-    cm = np.bincount(y*len(classes) + pred, minlength=len(classes)**2).reshape(len(classes), -1)
+    # Columns `label`, `pred`, `p_<class>`…, and `patient`, `group` (of copies), `run` (which of
+    # several models), `split` if known
+    predictions: pd.DataFrame,
+    classes: list | None = None,  # Order of the classes; default that of the columns
+    resamples: int = 1000,  # Bootstrap resamples; 0 leaves only Wilson's intervals
+    seed: int = 0,  # Same seed, same intervals
+) -> dict:  # The contract of metrics.json
+    """Judge a table of predictions: every measure of the papers with a 95 % interval, macro and per
+    class.
+    """
+    classes, y, pred, p = unpacked(predictions, classes)
+    unit, index = _units(predictions)
+    run = predictions.run.to_numpy() if 'run' in predictions else None
+    point = _resampled(classes, y, pred, p, np.ones((1, len(y))), run)
+    draws = _resampled(
+        classes, y, pred, p, draw_weights(len(y), max(resamples, 1), seed, index), run
+    )
+    cm = np.bincount(y * len(classes) + pred, minlength=len(classes) ** 2).reshape(len(classes), -1)
     whole, single = _shares(y, pred, classes, index)
     count = lambda rows: int(rows.sum() if index is None else len(np.unique(index[rows])))
-    stretch = 1. if index is None else _stretch(*whole['accuracy'])
-    overall = lambda k: _interval(k, point[k][0], draws[k], whole.get(k), count(y >= 0), index is not None, stretch if k in (*SHARES, 'kappa', 'mcc') else 1., min(count(y == i) for i in set(y)) if k in ('auroc', 'average_precision') else 0)
-    each = lambda k, i: _interval(k, point['per_class'][k][0, i], draws['per_class'][k][:, i], single[k][i] if k in single else None, count((y != i) if k == 'specificity' else (y == i)), index is not None)
-    out = dict(split=_side(predictions), n=len(y), classes=classes, **{k: overall(k) for k in METRICS})
-    out['per_class'] = {c: {**{k: each(k, i) for k in PER_CLASS}, 'support': int(cm[i].sum())} for i, c in enumerate(classes)}
+    stretch = 1.0 if index is None else _stretch(*whole['accuracy'])
+    overall = lambda k: _interval(
+        k,
+        point[k][0],
+        draws[k],
+        whole.get(k),
+        count(y >= 0),
+        index is not None,
+        stretch if k in (*SHARES, 'kappa', 'mcc') else 1.0,
+        min(count(y == i) for i in set(y)) if k in ('auroc', 'average_precision') else 0,
+    )
+    each = lambda k, i: _interval(
+        k,
+        point['per_class'][k][0, i],
+        draws['per_class'][k][:, i],
+        single[k][i] if k in single else None,
+        count((y != i) if k == 'specificity' else (y == i)),
+        index is not None,
+    )
+    out = dict(
+        split=_side(predictions), n=len(y), classes=classes, **{k: overall(k) for k in METRICS}
+    )
+    out['per_class'] = {
+        c: {**{k: each(k, i) for k in PER_CLASS}, 'support': int(cm[i].sum())}
+        for i, c in enumerate(classes)
+    }
     for c in classes:
-        if not out['per_class'][c]['support']: out['per_class'][c].update({k: dict(value=None, low=None, high=None) for k in PER_CLASS})
-    return out | dict(confusion=cm.tolist(), interval=_how(unit, count(y >= 0), resamples, classes, cm))
+        if not out['per_class'][c]['support']:
+            out['per_class'][c].update(
+                {k: dict(value=None, low=None, high=None) for k in PER_CLASS}
+            )
+    return out | dict(
+        confusion=cm.tolist(), interval=_how(unit, count(y >= 0), resamples, classes, cm)
+    )
 
 # %% ../nbs/30_metrics.ipynb #c37cfd05
 def metrics_table(
-    metrics:dict, # From `score`, or read from metrics.json
-)->pd.DataFrame: # One row per measure: value, low, high, and the three as text
+    metrics: dict,  # From `score`, or read from metrics.json
+) -> pd.DataFrame:  # One row per measure: value, low, high, and the three as text
     "Metrics as a table to show or save."
     rows = [dict(metric=k, **metrics[k]) for k in METRICS]
-    return pd.DataFrame(rows).set_index('metric').assign(text=[show_interval(metrics[k], k) for k in METRICS])
+    return (
+        pd.DataFrame(rows)
+        .set_index('metric')
+        .assign(text=[show_interval(metrics[k], k) for k in METRICS])
+    )
+
 
 def show_interval(
-    v:dict, # `value`, `low`, `high`
-    name:str='accuracy', # Measures that are shares are shown per cent
-)->str: # '97.5 % (96.2–98.4)'
+    v: dict,  # `value`, `low`, `high`
+    name: str = 'accuracy',  # Measures that are shares are shown per cent
+) -> str:  # '97.5 % (96.2–98.4)'
     "A value with its interval, for people."
-    if v['value'] is None: return 'not defined'
-    if name not in SHARES: return f"{v['value']:.3f} ({v['low']:.3f}–{v['high']:.3f})" if v['low'] is not None else f"{v['value']:.3f}"
-    return f"{100*v['value']:.1f} % ({100*v['low']:.1f}–{100*v['high']:.1f})"
+    if v['value'] is None:
+        return 'not defined'
+    if name not in SHARES:
+        return (
+            f"{v['value']:.3f} ({v['low']:.3f}–{v['high']:.3f})"
+            if v['low'] is not None
+            else f"{v['value']:.3f}"
+        )
+    return f"{100 * v['value']:.1f} % ({100 * v['low']:.1f}–{100 * v['high']:.1f})"
 
 # %% ../nbs/30_metrics.ipynb #ced04349
 def score_run(
-    folder, # A run folder with predictions.csv
-)->dict: # What was written to metrics.json
+    folder,  # A run folder with predictions.csv
+) -> dict:  # What was written to metrics.json
     "Judge a run's test images, or its validation images if it has no test, and write metrics.json."
-    predictions = with_groups(read_predictions(Path(folder)/'predictions.csv'), folder)
+    predictions = with_groups(read_predictions(Path(folder) / 'predictions.csv'), folder)
     side = 'test' if (predictions.split == 'test').any() else 'valid'
     metrics = score(predictions[predictions.split == side])
-    write_whole(Path(folder)/'metrics.json', json.dumps(metrics, indent=1, ensure_ascii=False))
+    write_whole(Path(folder) / 'metrics.json', json.dumps(metrics, indent=1, ensure_ascii=False))
     return metrics
 
+
 def with_groups(
-    predictions:pd.DataFrame, # With `path`
-    folder, # A run folder; its table.csv may have a column `group`
-)->pd.DataFrame: # With `group` where the table knows it
+    predictions: pd.DataFrame,  # With `path`
+    folder,  # A run folder; its table.csv may have a column `group`
+) -> pd.DataFrame:  # With `group` where the table knows it
     "Predictions with the groups of copies, which only the run's table carries."
-    path = Path(folder)/'table.csv'
-    if not path.exists(): return predictions
+    path = Path(folder) / 'table.csv'
+    if not path.exists():
+        return predictions
     table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values={'group': ['']})
-    if 'group' not in table or 'group' in predictions: return predictions
-    return predictions.assign(group=predictions.path.map(table.drop_duplicates('path').set_index('path').group))
+    if 'group' not in table or 'group' in predictions:
+        return predictions
+    return predictions.assign(
+        group=predictions.path.map(table.drop_duplicates('path').set_index('path').group)
+    )
+
 
 def read_predictions(
-    path, # predictions.csv
-)->pd.DataFrame: # `path`, `label`, `patient`, `split`, `pred` as text, `p_<class>` as numbers
+    path,  # predictions.csv
+    # `path`, `label`, `patient`, `split`, `pred` as text, `p_<class>` as numbers
+) -> pd.DataFrame:
     "Read predictions; a class or a patient that looks like a number stays text."
-    return pd.read_csv(path, dtype={c: str for c in ('path', 'label', 'patient', 'split', 'pred')}, keep_default_na=False, na_values={'patient': ['']})
+    return pd.read_csv(
+        path,
+        dtype={c: str for c in ('path', 'label', 'patient', 'split', 'pred')},
+        keep_default_na=False,
+        na_values={'patient': ['']},
+    )

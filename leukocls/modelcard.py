@@ -25,191 +25,632 @@ from .report import changed_text, leaks_of, repeat, verdict, weights_text
 from .runs import Run
 
 # %% ../nbs/36_modelcard.ipynb #2bde4f2d
-_MARKDOWN = {c: f'\\{c}' for c in '*_[]#~'} | {c: f'&#{ord(c)};' for c in '\\|$`@'} | {'&': '&amp;', '<': '&lt;', '>': '&gt;'}
+_MARKDOWN = (
+    {c: f'\\{c}' for c in '*_[]#~'}
+    | {c: f'&#{ord(c)};' for c in '\\|$`@'}
+    | {'&': '&amp;', '<': '&lt;', '>': '&gt;'}
+)
+
 
 def _one_line(text):
     "Text on one line, without characters that cannot be seen; the joiner of emoji stays."
-    return ' '.join(''.join(c if c.isprintable() or c == '\u200d' else ' ' for c in str(text)).split())
+    return ' '.join(
+        ''.join(c if c.isprintable() or c == '\u200d' else ' ' for c in str(text)).split()
+    )
+
 
 def markdown_safe(
-    text, # Anything; shown as it is written, on one line
-)->str: # Markdown that reads as `text` in prose, in lists and in table cells
+    text,  # Anything; shown as it is written, on one line
+) -> str:  # Markdown that reads as `text` in prose, in lists and in table cells
     "Text that can neither format, nor link, nor leave its table cell."
-    out = ''.join(_MARKDOWN.get(c, c) for c in _one_line(text)).replace('://', '&#58;//').replace('www.', 'www&#46;')
+    out = (
+        ''.join(_MARKDOWN.get(c, c) for c in _one_line(text))
+        .replace('://', '&#58;//')
+        .replace('www.', 'www&#46;')
+    )
     return re.sub(r'^(?=[-+=](\s|$|[-+=]))|^\d+(?=[.)](\s|$))', r'\g<0>\\', out)
 
+
 def markdown_table(
-    head, # Words of the first line
-    rows, # Lists of cells, as many as `head`
-)->str: # A Markdown table
+    head,  # Words of the first line
+    rows,  # Lists of cells, as many as `head`
+) -> str:  # A Markdown table
     "A table, whatever stands in its cells."
     line = lambda cells: '| ' + ' | '.join(markdown_safe(c) for c in cells) + ' |'
-    return '\n'.join([line(head), '|' + '---|'*len(head), *map(line, rows)])
+    return '\n'.join([line(head), '|' + '---|' * len(head), *map(line, rows)])
 
 # %% ../nbs/36_modelcard.ipynb #8bcbed3e
-_TEX = {c: f'\\{c}' for c in '{}&%$#_'} | {c: f'{{{c}}}' for c in '[]*`'} | {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '<': r'\textless{}',
-    '>': r'\textgreater{}', '|': r'\textbar{}', '"': "''", '–': '--', '—': '---', '’': "'", '‘': "{`}", '“': '{``}', '”': "''", '×': r'$\times$', '·': r'$\cdot$', '±': r'$\pm$',
-    '≤': r'$\leq$', '≥': r'$\geq$', '√': r'$\surd$', '⁄': '/', 'ß': r'\ss{}', 'ø': r'\o{}', 'Ø': r'\O{}', 'æ': r'\ae{}', 'ł': r'\l{}', 'ı': r'\i{}'}
-_TEX |= {c: f'${chr(92)}{unicodedata.name(c).split()[-1].lower()}$' for c in 'αβγδζηθικμνξπρτφχψω'} | {'λ': r'$\lambda$', 'σ': r'$\sigma$', 'ε': r'$\epsilon$'}
-_ACCENTS = {'\u0300': '`', '\u0301': "'", '\u0302': '^', '\u0303': '~', '\u0304': '=', '\u0306': 'u', '\u0307': '.', '\u0308': '"', '\u030a': 'r', '\u030b': 'H', '\u030c': 'v', '\u0327': 'c'}
+_TEX = (
+    {c: f'\\{c}' for c in '{}&%$#_'}
+    | {c: f'{{{c}}}' for c in '[]*`'}
+    | {
+        '\\': r'\textbackslash{}',
+        '~': r'\textasciitilde{}',
+        '^': r'\textasciicircum{}',
+        '<': r'\textless{}',
+        '>': r'\textgreater{}',
+        '|': r'\textbar{}',
+        '"': "''",
+        '–': '--',
+        '—': '---',
+        '’': "'",
+        '‘': "{`}",
+        '“': '{``}',
+        '”': "''",
+        '×': r'$\times$',
+        '·': r'$\cdot$',
+        '±': r'$\pm$',
+        '≤': r'$\leq$',
+        '≥': r'$\geq$',
+        '√': r'$\surd$',
+        '⁄': '/',
+        'ß': r'\ss{}',
+        'ø': r'\o{}',
+        'Ø': r'\O{}',
+        'æ': r'\ae{}',
+        'ł': r'\l{}',
+        'ı': r'\i{}',
+    }
+)
+_TEX |= {
+    c: f'${chr(92)}{unicodedata.name(c).split()[-1].lower()}$' for c in 'αβγδζηθικμνξπρτφχψω'
+} | {'λ': r'$\lambda$', 'σ': r'$\sigma$', 'ε': r'$\epsilon$'}
+_ACCENTS = {
+    '\u0300': '`',
+    '\u0301': "'",
+    '\u0302': '^',
+    '\u0303': '~',
+    '\u0304': '=',
+    '\u0306': 'u',
+    '\u0307': '.',
+    '\u0308': '"',
+    '\u030a': 'r',
+    '\u030b': 'H',
+    '\u030c': 'v',
+    '\u0327': 'c',
+}
+
 
 def latex_safe(
-    text, # Anything; set as it is written, on one line
-)->str: # LaTeX in plain ASCII that needs no package
+    text,  # Anything; set as it is written, on one line
+) -> str:  # LaTeX in plain ASCII that needs no package
     "Text that LaTeX prints instead of obeying."
     out = []
     for c in unicodedata.normalize('NFKD', _one_line(text)):
-        if c in _ACCENTS and out and re.fullmatch('[A-Za-z]', out[-1]): out[-1] = f'\\{_ACCENTS[c]}{{{out[-1]}}}'
-        elif c in _TEX: out.append(_TEX[c])
-        elif c.isascii(): out.append(c)
-        elif not unicodedata.combining(c) and c != '\u200d': out.append(f'{{[}}U+{ord(c):04X}{{]}}')
+        if c in _ACCENTS and out and re.fullmatch('[A-Za-z]', out[-1]):
+            out[-1] = f'\\{_ACCENTS[c]}{{{out[-1]}}}'
+        elif c in _TEX:
+            out.append(_TEX[c])
+        elif c.isascii():
+            out.append(c)
+        elif not unicodedata.combining(c) and c != '\u200d':
+            out.append(f'{{[}}U+{ord(c):04X}{{]}}')
     return ''.join(out)
 
 # %% ../nbs/36_modelcard.ipynb #69eedeaf
 def _scalar(v):
     "One value of YAML on one line."
-    if isinstance(v, (list, dict)): return '{}' if isinstance(v, dict) else '[]'
-    if v is None or isinstance(v, bool): return json.dumps(v)
-    if isinstance(v, (int, float)): return repr(v) if '.' in repr(v) else repr(v).replace('e', '.0e')
-    return '"' + ''.join({'"': '\\"', '\\': '\\\\'}.get(c) or (c if c.isprintable() else f'\\U{ord(c):08X}') for c in str(v)) + '"'
+    if isinstance(v, (list, dict)):
+        return '{}' if isinstance(v, dict) else '[]'
+    if v is None or isinstance(v, bool):
+        return json.dumps(v)
+    if isinstance(v, (int, float)):
+        return repr(v) if '.' in repr(v) else repr(v).replace('e', '.0e')
+    return (
+        '"'
+        + ''.join(
+            {'"': '\\"', '\\': '\\\\'}.get(c) or (c if c.isprintable() else f'\\U{ord(c):08X}')
+            for c in str(v)
+        )
+        + '"'
+    )
+
 
 def yaml_text(
-    data:dict|list, # Dicts, lists, texts, numbers; keys are plain words
-    depth:int=0, # How far to indent, in steps of two blanks
-)->str: # Block YAML, every text quoted
+    data: dict | list,  # Dicts, lists, texts, numbers; keys are plain words
+    depth: int = 0,  # How far to indent, in steps of two blanks
+) -> str:  # Block YAML, every text quoted
     "Plain data as YAML, without a package."
-    pad, below = '  '*depth, lambda v: isinstance(v, (list, dict)) and len(v)
-    if isinstance(data, dict): return '\n'.join(f'{pad}{k}:' + (f'\n{yaml_text(v, depth + 1)}' if below(v) else f' {_scalar(v)}') for k, v in data.items())
-    return '\n'.join(f'{pad}- ' + (yaml_text(v, depth + 1).lstrip() if below(v) else _scalar(v)) for v in data)
+    pad, below = '  ' * depth, lambda v: isinstance(v, (list, dict)) and len(v)
+    if isinstance(data, dict):
+        return '\n'.join(
+            f'{pad}{k}:' + (f'\n{yaml_text(v, depth + 1)}' if below(v) else f' {_scalar(v)}')
+            for k, v in data.items()
+        )
+    return '\n'.join(
+        f'{pad}- ' + (yaml_text(v, depth + 1).lstrip() if below(v) else _scalar(v)) for v in data
+    )
 
 # %% ../nbs/36_modelcard.ipynb #c3e7f515
 def _known_data(table):
-    "The data set with a card that this is: by its file names, or by exactly its classes and counts."
+    """The data set with a card that this is: by its file names, or by exactly its classes and
+    counts.
+    """
     fits = lambda c: not [s for s in card(c).check(table[['label']]) if s.startswith('Class')]
     return names_of_card(table.path) or next((card(c) for c in cards().index if fits(c)), None)
 
+
 def card_facts(
-    folder, # A run folder with recipe.json, table.csv, metrics.json; shortcuts.json, calibration.json and gate.json if there are any
-)->SimpleNamespace: # info, metrics, shortcuts, calibration, gate as in the files ({} where there is none), table, known (`DatasetCard` or None), drawn
+    # A run folder with recipe.json, table.csv, metrics.json; shortcuts.json, calibration.json and
+    # gate.json if there are any
+    folder,
+    # info, metrics, shortcuts, calibration, gate as in the files ({} where there is none), table,
+    # known (`DatasetCard` or None), drawn
+) -> SimpleNamespace:
     "Read what a run knows of itself."
-    folder = Path(folder); lost = [n for n in ('recipe.json', 'table.csv', 'metrics.json') if not (folder/n).exists()]
-    if lost: raise RunError(f'{folder} has no {listed(lost)}. Name the folder of a finished run.')
-    read = lambda name: json.loads((folder/f'{name}.json').read_text(encoding='utf8')) if (folder/f'{name}.json').exists() else {}
-    info, table = read('recipe'), pd.read_csv(folder/'table.csv', dtype=str, keep_default_na=False)
-    return SimpleNamespace(info=info, table=table, known=_known_data(table), drawn=any('synthetic films' in n for n in info.get('notes', [])), **{k: read(k) for k in ('metrics', 'shortcuts', 'calibration', 'gate')})
+    folder = Path(folder)
+    lost = [n for n in ('recipe.json', 'table.csv', 'metrics.json') if not (folder / n).exists()]
+    if lost:
+        raise RunError(f'{folder} has no {listed(lost)}. Name the folder of a finished run.')
+    read = lambda name: (
+        json.loads((folder / f'{name}.json').read_text(encoding='utf8'))
+        if (folder / f'{name}.json').exists()
+        else {}
+    )
+    info, table = (
+        read('recipe'),
+        pd.read_csv(folder / 'table.csv', dtype=str, keep_default_na=False),
+    )
+    return SimpleNamespace(
+        info=info,
+        table=table,
+        known=_known_data(table),
+        drawn=any('synthetic films' in n for n in info.get('notes', [])),
+        **{k: read(k) for k in ('metrics', 'shortcuts', 'calibration', 'gate')},
+    )
 
 # %% ../nbs/36_modelcard.ipynb #0f3011eb
-_WORDS = dict(f1='F1', f2='F2', mcc='Matthews correlation', auroc='AUROC', ece='calibration error', kappa="Cohen's kappa")
-def _word(k): return _WORDS.get(k, k.replace('_', ' '))
+_WORDS = dict(
+    f1='F1',
+    f2='F2',
+    mcc='Matthews correlation',
+    auroc='AUROC',
+    ece='calibration error',
+    kappa="Cohen's kappa",
+)
+
+
+def _word(k):
+    return _WORDS.get(k, k.replace('_', ' '))
+
 
 def _blocks(runs):
     "(name, metrics, note) of each thing to show."
-    if isinstance(runs, (str, os.PathLike)): runs = Run(runs)
-    if isinstance(runs, dict) and 'per_class' in runs: return [('', runs, '')]
-    if isinstance(runs, dict): return [(k, *_blocks(v)[0][1:]) for k, v in runs.items()]
-    if hasattr(runs, 'metrics'): leak = leaks_of(runs.info); return [(runs.info['name'], runs.metrics, runs.info['split'].get('note', '') + (f' It leaks: {leak} stand on two sides, so these figures are too good.' if leak else ''))]
-    if isinstance(runs, list) and runs: return [b for r in runs for b in _blocks(r)]
-    raise DataError(f'A table needs metrics, a run, runs or a run folder, not {type(runs).__name__}. Make metrics with score().')
+    if isinstance(runs, (str, os.PathLike)):
+        runs = Run(runs)
+    if isinstance(runs, dict) and 'per_class' in runs:
+        return [('', runs, '')]
+    if isinstance(runs, dict):
+        return [(k, *_blocks(v)[0][1:]) for k, v in runs.items()]
+    if hasattr(runs, 'metrics'):
+        leak = leaks_of(runs.info)
+        return [
+            (
+                runs.info['name'],
+                runs.metrics,
+                runs.info['split'].get('note', '')
+                + (
+                    f' It leaks: {leak} stand on two sides, so these figures are too good.'
+                    if leak
+                    else ''
+                ),
+            )
+        ]
+    if isinstance(runs, list) and runs:
+        return [b for r in runs for b in _blocks(r)]
+    raise DataError(
+        f'A table needs metrics, a run, runs or a run folder, not {type(runs).__name__}. Make'
+        ' metrics with score().'
+    )
+
 
 def _caption(blocks):
     "On whom each block was measured, and what the intervals are."
-    whom = lambda m: f"{m['n']:,} {m['split']} images" + (f" of {m['interval']['patients']:,} patients" if m['interval'].get('patients') else '')
+    whom = lambda m: (
+        f"{m['n']:,} {m['split']} images"
+        + (f" of {m['interval']['patients']:,} patients" if m['interval'].get('patients') else '')
+    )
     said = [f"{f'{name}: ' if name else ''}{whom(m)}. {note}".strip() for name, m, note in blocks]
-    return ' '.join([*said, '95 % intervals in brackets.', *dict.fromkeys(m['interval']['note'] for _, m, _ in blocks), RESEARCH_ONLY])
+    return ' '.join(
+        [
+            *said,
+            '95 % intervals in brackets.',
+            *dict.fromkeys(m['interval']['note'] for _, m, _ in blocks),
+            RESEARCH_ONLY,
+        ]
+    )
 
 # %% ../nbs/36_modelcard.ipynb #15ce7e6e
 def latex_table(
-    runs, # Metrics, a `Run`, `Runs`, a run folder, a list of these, or a dict name → one of these
-    measures:tuple=('recall', 'specificity', 'precision', 'f1'), # Columns; some of `PER_CLASS`
-    label:str='tab:metrics', # For \ref
-)->str: # A table float; needs \usepackage{booktabs}
+    # Metrics, a `Run`, `Runs`, a run folder, a list of these, or a dict name → one of these
+    runs,
+    # Columns; some of `PER_CLASS`
+    measures: tuple = ('recall', 'specificity', 'precision', 'f1'),
+    label: str = 'tab:metrics',  # For \ref
+) -> str:  # A table float; needs \usepackage{booktabs}
     "Per class and macro, with intervals, for a paper."
     lost = [m for m in measures if m not in PER_CLASS]
-    if lost or not measures: raise DataError(f'measures={list(measures)}: name some of {listed(PER_CLASS, 20)}.')
-    blocks, width = _blocks(runs), len(measures) + 2; cell = lambda v, k: latex_safe(show_interval(v[k], k).replace(' %', '')); line = lambda *cells: ' & '.join(cells) + r' \\'
-    out = [line('Class', *(latex_safe(_word(k)[0].upper() + _word(k)[1:] + (', %' if k in SHARES else '')) for k in measures), 'Images'), r'\midrule']
+    if lost or not measures:
+        raise DataError(f'measures={list(measures)}: name some of {listed(PER_CLASS, 20)}.')
+    blocks, width = _blocks(runs), len(measures) + 2
+    cell = lambda v, k: latex_safe(show_interval(v[k], k).replace(' %', ''))
+    line = lambda *cells: ' & '.join(cells) + r' \\'
+    out = [
+        line(
+            'Class',
+            *(
+                latex_safe(_word(k)[0].upper() + _word(k)[1:] + (', %' if k in SHARES else ''))
+                for k in measures
+            ),
+            'Images',
+        ),
+        r'\midrule',
+    ]
     for i, (name, m, _) in enumerate(blocks):
-        if len(blocks) > 1: out += [r'\midrule']*(i > 0) + [rf'\multicolumn{{{width}}}{{l}}{{\textit{{{latex_safe(name)}}}}} \\']
-        out += [line(latex_safe(c), *(cell(v, k) for k in measures), f"{v['support']}") for c, v in m['per_class'].items()]
-        out += [rf'\cmidrule{{1-{width}}}', line('Macro average', *(cell(m, k) for k in measures), f"{m['n']}"), line('Accuracy, ' + r'\%', rf"\multicolumn{{{width - 1}}}{{l}}{{{cell(m, 'accuracy')}}}")]
-    return '\n'.join(['% needs \\usepackage{booktabs}', r'\begin{table}', r'\centering\footnotesize\setlength{\tabcolsep}{3pt}', rf'\caption{{{latex_safe(_caption(blocks))}}}', rf"\label{{{re.sub('[^A-Za-z0-9:._-]', '-', label)}}}",
-                      rf"\begin{{tabular}}{{l{'r'*(width - 1)}}}", r'\toprule', *out, r'\bottomrule', r'\end{tabular}', r'\end{table}', ''])
+        if len(blocks) > 1:
+            out += [r'\midrule'] * (i > 0) + [
+                rf'\multicolumn{{{width}}}{{l}}{{\textit{{{latex_safe(name)}}}}} \\'
+            ]
+        out += [
+            line(latex_safe(c), *(cell(v, k) for k in measures), f"{v['support']}")
+            for c, v in m['per_class'].items()
+        ]
+        out += [
+            rf'\cmidrule{{1-{width}}}',
+            line('Macro average', *(cell(m, k) for k in measures), f"{m['n']}"),
+            line(
+                'Accuracy, ' + r'\%', rf"\multicolumn{{{width - 1}}}{{l}}{{{cell(m, 'accuracy')}}}"
+            ),
+        ]
+    return '\n'.join(
+        [
+            '% needs \\usepackage{booktabs}',
+            r'\begin{table}',
+            r'\centering\footnotesize\setlength{\tabcolsep}{3pt}',
+            rf'\caption{{{latex_safe(_caption(blocks))}}}',
+            rf"\label{{{re.sub('[^A-Za-z0-9:._-]', '-', label)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
+            r'\toprule',
+            *out,
+            r'\bottomrule',
+            r'\end{tabular}',
+            r'\end{table}',
+            '',
+        ]
+    )
 
 # %% ../nbs/36_modelcard.ipynb #0300f31a
-_HF = dict(auroc='roc_auc', mcc='matthews_correlation', kappa='cohen_kappa') # what the hub calls them
+_HF = dict(
+    auroc='roc_auc', mcc='matthews_correlation', kappa='cohen_kappa'
+)  # what the hub calls them
+
 
 def card_metadata(
-    facts:SimpleNamespace, # From `card_facts`
-)->dict: # The front matter of the card
+    facts: SimpleNamespace,  # From `card_facts`
+) -> dict:  # The front matter of the card
     "Metadata of the model card, with only what was measured."
     i, m, known = facts.info, facts.metrics, facts.known
-    data = dict(type='synthetic-films', name='Synthetic blood films of fictional patients') if facts.drawn else dict(type=known.name, name=known.title) if known else dict(type=f"private-{i['data']['fingerprint']}", name='Own images')
-    values = [dict(type=_HF.get(k, k), name=f"{_word(k)}: {show_interval(m[k], k)}, 95 % interval", value=m[k]['value']) for k in METRICS if m[k]['value'] is not None]
-    tags = ['leukaemia', 'leukemia', 'blood-smear', 'research-only', 'not-a-medical-device', 'leukocls', 'fastai', i['recipe']['arch']] + ['leaks-between-sides']*bool(leaks_of(i)) + ['synthetic-data']*facts.drawn
-    return dict(license='other', license_name='to-be-chosen-by-the-author', library_name='fastai', pipeline_tag='image-classification', tags=tags, datasets=[data['type']], metrics=[v['type'] for v in values],
-                **{'model-index': [dict(name=i['name'], results=[dict(task=dict(type='image-classification', name='Classification of blood-smear images'), dataset=data | dict(split=m['split']), metrics=values)])]})
+    data = (
+        dict(type='synthetic-films', name='Synthetic blood films of fictional patients')
+        if facts.drawn
+        else dict(type=known.name, name=known.title)
+        if known
+        else dict(type=f"private-{i['data']['fingerprint']}", name='Own images')
+    )
+    values = [
+        dict(
+            type=_HF.get(k, k),
+            name=f"{_word(k)}: {show_interval(m[k], k)}, 95 % interval",
+            value=m[k]['value'],
+        )
+        for k in METRICS
+        if m[k]['value'] is not None
+    ]
+    tags = (
+        [
+            'leukaemia',
+            'leukemia',
+            'blood-smear',
+            'research-only',
+            'not-a-medical-device',
+            'leukocls',
+            'fastai',
+            i['recipe']['arch'],
+        ]
+        + ['leaks-between-sides'] * bool(leaks_of(i))
+        + ['synthetic-data'] * facts.drawn
+    )
+    return dict(
+        license='other',
+        license_name='to-be-chosen-by-the-author',
+        library_name='fastai',
+        pipeline_tag='image-classification',
+        tags=tags,
+        datasets=[data['type']],
+        metrics=[v['type'] for v in values],
+        **{
+            'model-index': [
+                dict(
+                    name=i['name'],
+                    results=[
+                        dict(
+                            task=dict(
+                                type='image-classification',
+                                name='Classification of blood-smear images',
+                            ),
+                            dataset=data | dict(split=m['split']),
+                            metrics=values,
+                        )
+                    ],
+                )
+            ]
+        },
+    )
 
 # %% ../nbs/36_modelcard.ipynb #88e22585
 def limitations(
-    facts:SimpleNamespace, # From `card_facts`
-)->list: # Sentences, the gravest first
+    facts: SimpleNamespace,  # From `card_facts`
+) -> list:  # Sentences, the gravest first
     "What the run's own files say against it."
-    i, m, t = facts.info, facts.metrics, facts.table; leak, people = leaks_of(i), m['interval'].get('patients'); source = [s for s in t.get('source', pd.Series(dtype=str)).unique() if s]
-    small = [f"{c} ({v['support']:,})" for c, v in m['per_class'].items() if v['support'] < 30]; best = max((s['accuracy'] for s in facts.shortcuts.values()), default=None)
-    said = [f'The sides leak: {leak} stand on two sides, so all figures are too good.' if leak else '', *i.get('notes', []),
-            f"Training ended early (status: {i.get('status')})." if i.get('status', 'finished') != 'finished' else '',
-            ('The figures are those of validation images' + ('' if i.get('members') else ', on which the epoch may have been chosen') + '; no image was kept for a last test.') if m['split'] != 'test' else '',
-            'Random split of images: what is alike stands on both sides.' if i['split'].get('method') == 'random' else '',
-            'Patients are unknown: images of one person may stand on both sides, and the intervals may be too narrow.' if not people else f'Only {people:,} patients were judged: their number, not that of the images, limits what is known.' if people < 40 else '',
-            f'Few judged images of {listed(small, 8)}: figures of single classes are rough.' if small else '',
-            f"A shortcut that looks at no cell reaches {100*best:.1f} %, within or above this model's interval: it may have learned no more than that." if best is not None and best >= m['accuracy']['low'] else '',
-            '' if i['split'].get('method') == 'source' else 'The judged images come from where the training images came from' + ('' if len(source) > 1 else ' (one source, or an unknown one)') + ': another hospital, stain, microscope or camera may give lower figures.',
-            'Age, sex, origin and treatment of the patients are not recorded here, so nobody has looked whether it works alike for all.', 'It names one of its classes for every image, whatever the image shows.' if not facts.gate else '']
+    i, m, t = facts.info, facts.metrics, facts.table
+    leak, people = leaks_of(i), m['interval'].get('patients')
+    source = [s for s in t.get('source', pd.Series(dtype=str)).unique() if s]
+    small = [f"{c} ({v['support']:,})" for c, v in m['per_class'].items() if v['support'] < 30]
+    best = max((s['accuracy'] for s in facts.shortcuts.values()), default=None)
+    said = [
+        f'The sides leak: {leak} stand on two sides, so all figures are too good.' if leak else '',
+        *i.get('notes', []),
+        (
+            f"Training ended early (status: {i.get('status')})."
+            if i.get('status', 'finished') != 'finished'
+            else ''
+        ),
+        (
+            (
+                'The figures are those of validation images'
+                + ('' if i.get('members') else ', on which the epoch may have been chosen')
+                + '; no image was kept for a last test.'
+            )
+            if m['split'] != 'test'
+            else ''
+        ),
+        (
+            'Random split of images: what is alike stands on both sides.'
+            if i['split'].get('method') == 'random'
+            else ''
+        ),
+        (
+            'Patients are unknown: images of one person may stand on both sides, and the intervals'
+            ' may be too narrow.'
+            if not people
+            else (
+                f'Only {people:,} patients were judged: their number, not that of the images,'
+                ' limits what is known.'
+                if people < 40
+                else ''
+            )
+        ),
+        (
+            f'Few judged images of {listed(small, 8)}: figures of single classes are rough.'
+            if small
+            else ''
+        ),
+        (
+            f"A shortcut that looks at no cell reaches {100 * best:.1f} %, within or above this"
+            " model's interval: it may have learned no more than that."
+            if best is not None and best >= m['accuracy']['low']
+            else ''
+        ),
+        (
+            ''
+            if i['split'].get('method') == 'source'
+            else 'The judged images come from where the training images came from'
+            + ('' if len(source) > 1 else ' (one source, or an unknown one)')
+            + ': another hospital, stain, microscope or camera may give lower figures.'
+        ),
+        (
+            'Age, sex, origin and treatment of the patients are not recorded here, so nobody has'
+            ' looked whether it works alike for all.'
+        ),
+        (
+            'It names one of its classes for every image, whatever the image shows.'
+            if not facts.gate
+            else ''
+        ),
+    ]
     return list(dict.fromkeys(s for s in said if s))
 
 # %% ../nbs/36_modelcard.ipynb #b76b301e
 def _side_counts(facts):
     "Head and rows: images of each class on each side, with patients below where they are known."
-    t = facts.table; sides = [s for s in ('train', 'valid', 'test') if (t.split == s).any()]; rows = [[c, *(int(((t.label == c) & (t.split == s)).sum()) for s in sides)] for c in sorted(t.label.unique())]
-    people = [['all patients', *(t.patient[(t.split == s) & (t.patient != '')].nunique() for s in sides)]] if (t.patient != '').any() else []
-    return ['class', *sides], [*rows, ['all images', *(int((t.split == s).sum()) for s in sides)], *people]
+    t = facts.table
+    sides = [s for s in ('train', 'valid', 'test') if (t.split == s).any()]
+    rows = [
+        [c, *(int(((t.label == c) & (t.split == s)).sum()) for s in sides)]
+        for c in sorted(t.label.unique())
+    ]
+    people = (
+        [
+            [
+                'all patients',
+                *(t.patient[(t.split == s) & (t.patient != '')].nunique() for s in sides),
+            ]
+        ]
+        if (t.patient != '').any()
+        else []
+    )
+    return ['class', *sides], [
+        *rows,
+        ['all images', *(int((t.split == s).sum()) for s in sides)],
+        *people,
+    ]
+
 
 def _apart(facts):
     "What stands on two sides, or what was looked for and not found."
-    s, leak = facts.info['split'], leaks_of(facts.info); sought = ['patient']*bool((facts.table.patient != '').all() and 'shared_patients' in s) + ['identical file']*('shared_files' in s) + ['group of near-duplicates']*('group' in facts.table and 'shared_groups' in s)
-    return f'Leak: {leak} stand on two sides.' if leak else f"No {' or '.join([', '.join(sought[:-1]), sought[-1]] if sought[1:] else sought)} is on two sides." if sought else 'Whether anything stands on two sides was not recorded.'
+    s, leak = facts.info['split'], leaks_of(facts.info)
+    sought = (
+        ['patient'] * bool((facts.table.patient != '').all() and 'shared_patients' in s)
+        + ['identical file'] * ('shared_files' in s)
+        + ['group of near-duplicates'] * ('group' in facts.table and 'shared_groups' in s)
+    )
+    return (
+        f'Leak: {leak} stand on two sides.'
+        if leak
+        else (
+            f"No {' or '.join([', '.join(sought[:-1]), sought[-1]] if sought[1:] else sought)} is"
+            " on two sides."
+            if sought
+            else 'Whether anything stands on two sides was not recorded.'
+        )
+    )
 
 # %% ../nbs/36_modelcard.ipynb #56279966
 def _skipped(info):
     why = pd.Series(info['data'].get('skipped') or {}, dtype=str).value_counts()
-    return f"{why.sum():,} images were left out: {listed((f'{w} ({n:,})' for w, n in why.items()), 8)}." if len(why) else 'No image was left out when the data were read.'
+    return (
+        f"{why.sum():,} images were left out:"
+        f" {listed((f'{w} ({n:,})' for w, n in why.items()), 8)}."
+        if len(why)
+        else 'No image was left out when the data were read.'
+    )
+
 
 def _worst(metrics):
     "The most frequent mistake, in words."
-    n, true, said = max((n, c, d) for c, row in zip(metrics['classes'], metrics['confusion']) for d, n in zip(metrics['classes'], row) if c != d)
-    return f'Most often wrong: {true} taken for {said} ({n:,} images).' if n else 'No judged image is wrong.'
+    n, true, said = max(
+        (n, c, d)
+        for c, row in zip(metrics['classes'], metrics['confusion'])
+        for d, n in zip(metrics['classes'], row)
+        if c != d
+    )
+    return (
+        f'Most often wrong: {true} taken for {said} ({n:,} images).'
+        if n
+        else 'No judged image is wrong.'
+    )
+
 
 def _gate(gate):
     "What the gate refused, in words; nothing where there is none."
-    r = gate.get('refused'); share = show_interval(r) if isinstance(r, dict) and 'value' in r else f'{100*r:.1f} %' if isinstance(r, float) and r <= 1 else r
-    return ' '.join(str(s) for s in (f'Refused as unlike the training images: {share}.' if r is not None else '', gate.get('note') or '') if s)
+    r = gate.get('refused')
+    share = (
+        show_interval(r)
+        if isinstance(r, dict) and 'value' in r
+        else f'{100 * r:.1f} %'
+        if isinstance(r, float) and r <= 1
+        else r
+    )
+    return ' '.join(
+        str(s)
+        for s in (
+            f'Refused as unlike the training images: {share}.' if r is not None else '',
+            gate.get('note') or '',
+        )
+        if s
+    )
 
 # %% ../nbs/36_modelcard.ipynb #d89fdad6
 def _answers(facts):
     "Fact → sentence, or nothing where the run does not know."
-    i, m, known = facts.info, facts.metrics, facts.known; r, s, model = i['recipe'], i['split'], i.get('model', {}); head, rows = _side_counts(facts); people = m['interval'].get('patients'); w = weights_text(r)
-    told = 'note' not in facts.calibration and facts.calibration; level = dict(patient='Patients.', group='Groups of near-duplicates.', random='Images.', source='Sources.').get(s.get('method'), 'As given with the data.')
-    return dict(source='Drawn by leukocls: synthetic films.' if facts.drawn else f'{known.title}; {known.source}. {known.cite}' if known else '',
-        preprocessing=f"Resized to {r['size']}×{r['size']} pixels" + ', grey'*r['grey'] + f", median filter {r['median']}"*bool(r['median']) + f"; augmentation of training images: {r['augment']}.",
-        skipped=_skipped(i), split=s.get('note', ''), level=' '.join([level, _apart(facts)] + ['Patients are unknown.']*(not people)),
-        counts='; '.join(f'{row[0]}: ' + ', '.join(f'{n:,} {side}' for side, n in zip(head[1:], row[1:])) for row in rows[facts.table.label.nunique():]) + '. Classes: see Data.',
-        model=f"{r['arch']}, {model.get('total', 0):,} parameters; one image in, a probability for each of {len(m['classes'])} classes out." if model.get('total') else '', software=', '.join(f'{k} {v}' for k, v in i['versions'].items() if v) + '.',
-        weights='None: nothing is learned before these images.' if r.get('kind') == 'classical' else 'Random.' if w == 'none' else f'Pretrained: {w}.', training=f"See Training; recipe {r['name']}, seed {i['seed']}.", single=f"The mean of the probabilities of {len(i['members'])} networks, each trained without another part of the training images." if len(i.get('members') or ()) > 1 else 'None: one model.', measures=', '.join(map(_word, METRICS)) + '; averages are macro.',
-        chosen='Frozen features, head by cross-validation of the training images.' if r.get('kind') == 'probe' else 'Nothing: one fit to all training images.' if r.get('kind') == 'classical' else 'Lowest loss on the part of the training images that each network left out.' if r['keep'] == 'best' and i.get('members') else 'Lowest validation loss.' if r['keep'] == 'best' and 'valid' in head else 'The last epoch.', uncertainty=m['interval']['note'],
-        shortcuts='What needs no cell to be looked at was tried on the same split: see Shortcuts.' if facts.shortcuts else '', internal=f"{m['n']:,} {m['split']} images" + (f' of {people:,} patients.' if people else ', patients unknown.'),
-        external=s.get('note', '') if s.get('method') == 'source' else '', performance=f"Accuracy {show_interval(m['accuracy'])}; all others under Evaluation.", failures=_worst(m), confusion='See Evaluation.', limitations='See Limitations, made from the facts of the run.',
-        use='See Intended use.', code='See How to use; leukocls is under Apache 2.0.', calibration=calibration_page(facts.calibration)[0] + ' It is reported, not applied to the predictions.' if told and told['temperature'] != 1 else '', imbalance='Images are drawn as they are; the loss weights each class by the inverse of its share.' if r.get('balance') else 'Nothing: images are drawn as they are, classes are not weighted.',
-        output='A probability for each class; the most probable is named. ' + ('Thresholds for referral: see Calibration.' if told else 'There are no thresholds.'), gate=_gate(facts.gate))
+    i, m, known = facts.info, facts.metrics, facts.known
+    r, s, model = i['recipe'], i['split'], i.get('model', {})
+    head, rows = _side_counts(facts)
+    people = m['interval'].get('patients')
+    w = weights_text(r)
+    told = 'note' not in facts.calibration and facts.calibration
+    level = dict(
+        patient='Patients.', group='Groups of near-duplicates.', random='Images.', source='Sources.'
+    ).get(s.get('method'), 'As given with the data.')
+    return dict(
+        source=(
+            'Drawn by leukocls: synthetic films.'
+            if facts.drawn
+            else f'{known.title}; {known.source}. {known.cite}'
+            if known
+            else ''
+        ),
+        preprocessing=f"Resized to {r['size']}×{r['size']} pixels"
+        + ', grey' * r['grey']
+        + f", median filter {r['median']}" * bool(r['median'])
+        + f"; augmentation of training images: {r['augment']}.",
+        skipped=_skipped(i),
+        split=s.get('note', ''),
+        level=' '.join([level, _apart(facts)] + ['Patients are unknown.'] * (not people)),
+        counts='; '.join(
+            f'{row[0]}: ' + ', '.join(f'{n:,} {side}' for side, n in zip(head[1:], row[1:]))
+            for row in rows[facts.table.label.nunique() :]
+        )
+        + '. Classes: see Data.',
+        model=(
+            f"{r['arch']}, {model.get('total', 0):,} parameters; one image in, a probability for"
+            f" each of {len(m['classes'])} classes out."
+            if model.get('total')
+            else ''
+        ),
+        software=', '.join(f'{k} {v}' for k, v in i['versions'].items() if v) + '.',
+        weights=(
+            'None: nothing is learned before these images.'
+            if r.get('kind') == 'classical'
+            else 'Random.'
+            if w == 'none'
+            else f'Pretrained: {w}.'
+        ),
+        training=f"See Training; recipe {r['name']}, seed {i['seed']}.",
+        single=(
+            f"The mean of the probabilities of {len(i['members'])} networks, each trained without"
+            " another part of the training images."
+            if len(i.get('members') or ()) > 1
+            else 'None: one model.'
+        ),
+        measures=', '.join(map(_word, METRICS)) + '; averages are macro.',
+        chosen=(
+            'Frozen features, head by cross-validation of the training images.'
+            if r.get('kind') == 'probe'
+            else (
+                'Nothing: one fit to all training images.'
+                if r.get('kind') == 'classical'
+                else (
+                    'Lowest loss on the part of the training images that each network left out.'
+                    if r['keep'] == 'best' and i.get('members')
+                    else (
+                        'Lowest validation loss.'
+                        if r['keep'] == 'best' and 'valid' in head
+                        else 'The last epoch.'
+                    )
+                )
+            )
+        ),
+        uncertainty=m['interval']['note'],
+        shortcuts=(
+            'What needs no cell to be looked at was tried on the same split: see Shortcuts.'
+            if facts.shortcuts
+            else ''
+        ),
+        internal=f"{m['n']:,} {m['split']} images"
+        + (f' of {people:,} patients.' if people else ', patients unknown.'),
+        external=s.get('note', '') if s.get('method') == 'source' else '',
+        performance=f"Accuracy {show_interval(m['accuracy'])}; all others under Evaluation.",
+        failures=_worst(m),
+        confusion='See Evaluation.',
+        limitations='See Limitations, made from the facts of the run.',
+        use='See Intended use.',
+        code='See How to use; leukocls is under Apache 2.0.',
+        calibration=(
+            calibration_page(facts.calibration)[0]
+            + ' It is reported, not applied to the predictions.'
+            if told and told['temperature'] != 1
+            else ''
+        ),
+        imbalance=(
+            'Images are drawn as they are; the loss weights each class by the inverse of its share.'
+            if r.get('balance')
+            else 'Nothing: images are drawn as they are, classes are not weighted.'
+        ),
+        output='A probability for each class; the most probable is named. '
+        + ('Thresholds for referral: see Calibration.' if told else 'There are no thresholds.'),
+        gate=_gate(facts.gate),
+    )
 
 # %% ../nbs/36_modelcard.ipynb #0fc4458f
 _USE = '''For research on the classification of blood-smear images: comparing methods, teaching, preparing studies. For people who can judge the figures below and their limits.
@@ -233,51 +674,192 @@ leukocls predict . image.png
 # %% ../nbs/36_modelcard.ipynb #e63d3e3a
 def _data_text(facts):
     "What it was trained and judged on."
-    i, known, t = facts.info, facts.known, facts.table; copies = int((t.group[t.group != ''].value_counts() > 1).sum()) if 'group' in t else None
-    said = [f"{i['data']['n']:,} images, fingerprint {i['data']['fingerprint']}. " + (f"{i['data']['patients']:,} patients." if i['data'].get('patients') else 'Patients are unknown.'), f'{known.title}. Licence: {known.licence}. Source: {known.source}.' if known else '', i['split'].get('note', ''),
-            _apart(facts), f'{copies:,} groups of near-duplicates among the images.' if copies is not None else '', _skipped(i), *(known.notes if known else ())]
-    return markdown_table(*_side_counts(facts)) + '\n\n' + '\n'.join(f'- {markdown_safe(s)}' for s in said if s)
+    i, known, t = facts.info, facts.known, facts.table
+    copies = int((t.group[t.group != ''].value_counts() > 1).sum()) if 'group' in t else None
+    said = [
+        f"{i['data']['n']:,} images, fingerprint {i['data']['fingerprint']}. "
+        + (
+            f"{i['data']['patients']:,} patients."
+            if i['data'].get('patients')
+            else 'Patients are unknown.'
+        ),
+        f'{known.title}. Licence: {known.licence}. Source: {known.source}.' if known else '',
+        i['split'].get('note', ''),
+        _apart(facts),
+        f'{copies:,} groups of near-duplicates among the images.' if copies is not None else '',
+        _skipped(i),
+        *(known.notes if known else ()),
+    ]
+    return (
+        markdown_table(*_side_counts(facts))
+        + '\n\n'
+        + '\n'.join(f'- {markdown_safe(s)}' for s in said if s)
+    )
+
 
 def _training_text(facts):
     "How it was made, and what had to be filled in."
-    i, r = facts.info, facts.info['recipe']; probe = r.get('kind') == 'probe'; shown = {k: weights_text(r) if k == 'weights' else v for k, v in r.items() if k not in ('title', 'paper', 'published', 'filled') and v not in ('', None) and (probe or k not in ('head', 'views')) and (r.get('kind') != 'classical' or k in ('name', 'arch', 'kind', 'size', 'grey', 'median', 'data'))}
-    shown |= {'learning rate found': f"{i['lr_found']:.3g}"} if i.get('lr_found') else {}; shown |= {k: f"{i['model'][k]:,}" for k in ('total', 'trainable') if k in i.get('model', {})}
-    shown |= dict(seed=i['seed'], **{k.replace('_', ' '): i[k] for k in ('kept_epoch', 'device', 'precision', 'status') if k in i and not (k == 'kept_epoch' and i.get('members'))}, **({'kept epoch of each network': ', '.join(str(m['kept_epoch']) for m in i['members'])} if i.get('members') else {}), **{f'seconds ({k})': v for k, v in i.get('seconds', {}).items() if k in ('train', 'predict')}, versions=', '.join(f'{k} {v}' for k, v in i['versions'].items() if v))
-    filled = '\n'.join(f'- {markdown_safe(f)}' for f in r.get('filled') or []) or ('No paper describes this system.' if str(r.get('paper') or 'none').startswith('none') else 'Nothing is noted.')
-    return f"{markdown_safe(changed_text(i))}\n\n{markdown_table(['setting', 'value'], shown.items())}\n\n".lstrip() + f"What the paper leaves unstated, and what was taken:\n\n{filled}\n\nTo repeat it:\n\n```python\n{repeat(i)}\n```"
+    i, r = facts.info, facts.info['recipe']
+    probe = r.get('kind') == 'probe'
+    shown = {
+        k: weights_text(r) if k == 'weights' else v
+        for k, v in r.items()
+        if k not in ('title', 'paper', 'published', 'filled')
+        and v not in ('', None)
+        and (probe or k not in ('head', 'views'))
+        and (
+            r.get('kind') != 'classical'
+            or k in ('name', 'arch', 'kind', 'size', 'grey', 'median', 'data')
+        )
+    }
+    shown |= {'learning rate found': f"{i['lr_found']:.3g}"} if i.get('lr_found') else {}
+    shown |= {k: f"{i['model'][k]:,}" for k in ('total', 'trainable') if k in i.get('model', {})}
+    shown |= dict(
+        seed=i['seed'],
+        **{
+            k.replace('_', ' '): i[k]
+            for k in ('kept_epoch', 'device', 'precision', 'status')
+            if k in i and not (k == 'kept_epoch' and i.get('members'))
+        },
+        **(
+            {'kept epoch of each network': ', '.join(str(m['kept_epoch']) for m in i['members'])}
+            if i.get('members')
+            else {}
+        ),
+        **{
+            f'seconds ({k})': v
+            for k, v in i.get('seconds', {}).items()
+            if k in ('train', 'predict')
+        },
+        versions=', '.join(f'{k} {v}' for k, v in i['versions'].items() if v),
+    )
+    filled = '\n'.join(f'- {markdown_safe(f)}' for f in r.get('filled') or []) or (
+        'No paper describes this system.'
+        if str(r.get('paper') or 'none').startswith('none')
+        else 'Nothing is noted.'
+    )
+    return (
+        f"{markdown_safe(changed_text(i))}\n\n{markdown_table(['setting', 'value'], shown.items())}\n\n".lstrip()
+        + f"What the paper leaves unstated, and what was taken:\n\n{filled}\n\nTo repeat"
+        f" it:\n\n```python\n{repeat(i)}\n```"
+    )
 
 # %% ../nbs/36_modelcard.ipynb #ff90a53e
 def _evaluation_text(facts):
     "All measures, each class, and who is taken for whom."
-    m, r = facts.metrics, facts.info['recipe']; published = ', '.join(f'{k} {v} %' for k, v in (r.get('published') or {}).items())
-    single = [[c, *(show_interval(v[k], k) for k in PER_CLASS), v['support']] for c, v in m['per_class'].items()]
-    parts = [f"{m['n']:,} {m['split']} images. {markdown_safe(m['interval']['note'])} Averages: {markdown_safe(m['interval']['average'])}.", markdown_table(['measure', 'value (95 % interval)'], [[_word(k), show_interval(m[k], k)] for k in METRICS]),
-             '### Each class', markdown_table(['class', *map(_word, PER_CLASS), 'images'], single), '### Who is taken for whom', markdown_table(['truth \\ prediction', *m['classes']], [[c, *row] for c, row in zip(m['classes'], m['confusion'])])]
-    return '\n\n'.join(parts + [f"Published for this system ({markdown_safe(r['paper'])}), on its own split: {markdown_safe(published)}.{' Here it was changed: see Training.' if changed_text(facts.info) else ''}"]*bool(published))
+    m, r = facts.metrics, facts.info['recipe']
+    published = ', '.join(f'{k} {v} %' for k, v in (r.get('published') or {}).items())
+    single = [
+        [c, *(show_interval(v[k], k) for k in PER_CLASS), v['support']]
+        for c, v in m['per_class'].items()
+    ]
+    parts = [
+        (
+            f"{m['n']:,} {m['split']} images. {markdown_safe(m['interval']['note'])} Averages:"
+            f" {markdown_safe(m['interval']['average'])}."
+        ),
+        markdown_table(
+            ['measure', 'value (95 % interval)'],
+            [[_word(k), show_interval(m[k], k)] for k in METRICS],
+        ),
+        '### Each class',
+        markdown_table(['class', *map(_word, PER_CLASS), 'images'], single),
+        '### Who is taken for whom',
+        markdown_table(
+            ['truth \\ prediction', *m['classes']],
+            [[c, *row] for c, row in zip(m['classes'], m['confusion'])],
+        ),
+    ]
+    return '\n\n'.join(
+        parts
+        + [
+            f"Published for this system ({markdown_safe(r['paper'])}), on its own split:"
+            f" {markdown_safe(published)}.{' Here it was changed: see Training.' if changed_text(facts.info) else ''}"
+        ]
+        * bool(published)
+    )
+
 
 def _beside_text(facts):
     "Shortcuts, calibration and gate."
-    m, cal = facts.metrics, facts.calibration; rows = [['this model', show_interval(m['accuracy'])], *([s['what'], f"{100*s['accuracy']:.1f} %"] for s in sorted(facts.shortcuts.values(), key=lambda s: -s['accuracy']))]
+    m, cal = facts.metrics, facts.calibration
+    rows = [
+        ['this model', show_interval(m['accuracy'])],
+        *(
+            [s['what'], f"{100 * s['accuracy']:.1f} %"]
+            for s in sorted(facts.shortcuts.values(), key=lambda s: -s['accuracy'])
+        ),
+    ]
     said = calibration_page(cal) if cal else ['Not measured: the run has no calibration.json.']
-    return ('## Shortcuts\n\n' + (f"Five nearest neighbours in numbers that no cell is needed for, on the same images.\n\n{markdown_table(['told by', 'right'], rows)}" if facts.shortcuts else 'Not measured: the run has no shortcuts.json.')
-            + '\n\n## Calibration\n\n' + '\n'.join(f'- {markdown_safe(s)}' for s in said) + '\n\n## Gate\n\n' + (markdown_safe(_gate(facts.gate)) or 'None: every image gets one of the classes, also one that shows no cell.'))
+    return (
+        '## Shortcuts\n\n'
+        + (
+            "Five nearest neighbours in numbers that no cell is needed for, on the same"
+            f" images.\n\n{markdown_table(['told by', 'right'], rows)}"
+            if facts.shortcuts
+            else 'Not measured: the run has no shortcuts.json.'
+        )
+        + '\n\n## Calibration\n\n'
+        + '\n'.join(f'- {markdown_safe(s)}' for s in said)
+        + '\n\n## Gate\n\n'
+        + (
+            markdown_safe(_gate(facts.gate))
+            or 'None: every image gets one of the classes, also one that shows no cell.'
+        )
+    )
+
 
 def model_card(
-    folder, # A run folder
-)->str: # Markdown with YAML front matter
+    folder,  # A run folder
+) -> str:  # Markdown with YAML front matter
     "The card of a run, for the hub, for reviewers, and for whoever gets the model."
-    f = card_facts(folder); i, r = f.info, f.info['recipe']; listing = lambda items: '\n'.join(f'- {markdown_safe(s)}' for s in items); c = checklist(_answers(f)); paper = r.get('paper') or 'none'
-    cite = ['No paper describes this system.' if paper.startswith('none') else f'System: {paper}.', *([f'Data: {f.known.cite}'] if f.known else []), f"Software: leukocls {i['versions'].get('leukocls') or ''}".strip() + '.']
-    lists = '\n\n'.join(f"### {g}\n\n{markdown_safe(GUIDELINES[g])}\n\n{markdown_table(['item', 'section', 'state', 'answer'], t[['item', 'section', 'state', 'text']].to_numpy().tolist())}" for g, t in c.groupby('guideline', sort=False))
-    parts = {'Intended use': _USE, 'Data': _data_text(f), 'Training': _training_text(f), 'Evaluation': _evaluation_text(f), '': _beside_text(f), 'Limitations': listing(limitations(f)), 'How to use': HOW_TO_RUN, 'Licence': 'The code, leukocls, is under Apache 2.0. The licence of these weights is for their author to choose and to write at the top; the terms of the images may bind it.',
-             'Citation': listing(cite), 'Reporting checklists': f'Prepared from the run: {(c.state == "filled").sum()} items filled, {(c.state == "partly").sum()} in part, {(c.state == "open").sum()} open. Wording is shortened and not the guidelines\' own; fill in their forms before you submit.\n\n{lists}'}
-    return (f"---\n{yaml_text(card_metadata(f))}\n---\n\n# {markdown_safe(r.get('title') or r['name'])}\n\n**{RESEARCH_ONLY}**\n\n{markdown_safe(verdict(i, f.metrics, f.shortcuts))}\n\n" + '\n\n'.join(f'## {k}\n\n{v}' if k else v for k, v in parts.items()) + '\n')
+    f = card_facts(folder)
+    i, r = f.info, f.info['recipe']
+    listing = lambda items: '\n'.join(f'- {markdown_safe(s)}' for s in items)
+    c = checklist(_answers(f))
+    paper = r.get('paper') or 'none'
+    cite = [
+        'No paper describes this system.' if paper.startswith('none') else f'System: {paper}.',
+        *([f'Data: {f.known.cite}'] if f.known else []),
+        f"Software: leukocls {i['versions'].get('leukocls') or ''}".strip() + '.',
+    ]
+    lists = '\n\n'.join(
+        f"### {g}\n\n{markdown_safe(GUIDELINES[g])}\n\n{markdown_table(['item', 'section', 'state', 'answer'], t[['item', 'section', 'state', 'text']].to_numpy().tolist())}"
+        for g, t in c.groupby('guideline', sort=False)
+    )
+    parts = {
+        'Intended use': _USE,
+        'Data': _data_text(f),
+        'Training': _training_text(f),
+        'Evaluation': _evaluation_text(f),
+        '': _beside_text(f),
+        'Limitations': listing(limitations(f)),
+        'How to use': HOW_TO_RUN,
+        'Licence': (
+            'The code, leukocls, is under Apache 2.0. The licence of these weights is for their'
+            ' author to choose and to write at the top; the terms of the images may bind it.'
+        ),
+        'Citation': listing(cite),
+        'Reporting checklists': (
+            f'Prepared from the run: {(c.state == "filled").sum()} items filled,'
+            f' {(c.state == "partly").sum()} in part, {(c.state == "open").sum()} open. Wording is'
+            ' shortened and not the guidelines\' own; fill in their forms before you'
+            f' submit.\n\n{lists}'
+        ),
+    }
+    return (
+        f"---\n{yaml_text(card_metadata(f))}\n---\n\n#"
+        f" {markdown_safe(r.get('title') or r['name'])}\n\n**{RESEARCH_ONLY}**\n\n{markdown_safe(verdict(i, f.metrics, f.shortcuts))}\n\n"
+        + '\n\n'.join(f'## {k}\n\n{v}' if k else v for k, v in parts.items())
+        + '\n'
+    )
 
 # %% ../nbs/36_modelcard.ipynb #70592939
 def card_run(
-    folder, # A run folder with recipe.json, table.csv, metrics.json
-)->Path: # model_card.md; metrics.tex lies beside it
+    folder,  # A run folder with recipe.json, table.csv, metrics.json
+) -> Path:  # model_card.md; metrics.tex lies beside it
     "Write the model card and the LaTeX table of a run."
-    folder = Path(folder); text = model_card(folder)
-    write_whole(folder/'metrics.tex', latex_table(Run(folder)))
-    return write_whole(folder/'model_card.md', text)
+    folder = Path(folder)
+    text = model_card(folder)
+    write_whole(folder / 'metrics.tex', latex_table(Run(folder)))
+    return write_whole(folder / 'model_card.md', text)

@@ -25,155 +25,329 @@ from .core import LeukoError, ModelError, listed, split_weights, weights_folder
 
 # %% ../nbs/20_models.ipynb #ddc4f9ef
 def count_parameters(
-    model:nn.Module, # Any network
-)->dict: # `total`, `trainable`, `frozen`
+    model: nn.Module,  # Any network
+) -> dict:  # `total`, `trainable`, `frozen`
     "Parameters, and how many of them training will change."
     total = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return dict(total=total, trainable=trainable, frozen=total - trainable)
 
 # %% ../nbs/20_models.ipynb #c9100f29
-_STORED = ('hf-hub:', 'hf_hub:', 'local-dir:') # sources that bring their own arguments, which timm reads itself
+_STORED = (
+    'hf-hub:',
+    'hf_hub:',
+    'local-dir:',
+)  # sources that bring their own arguments, which timm reads itself
+
 
 def _archs(arch):
     "The networks that a name stands for: `a+b` is two, side by side."
     parts = str(arch).split('+')
-    return parts if len(parts) > 1 and all(p.startswith(_STORED) or timm.is_model(p) for p in parts) else [str(arch)]
+    return (
+        parts
+        if len(parts) > 1 and all(p.startswith(_STORED) or timm.is_model(p) for p in parts)
+        else [str(arch)]
+    )
+
 
 def _known(arch):
     "Refuse a name that neither timm nor we know, and name its neighbours."
-    if arch in NETWORKS or arch.startswith(_STORED) or timm.is_model(arch): return
+    if arch in NETWORKS or arch.startswith(_STORED) or timm.is_model(arch):
+        return
     names = timm.list_models() + list(NETWORKS)
-    raise ModelError(f'No network is named `{arch}`. Similar: {listed(difflib.get_close_matches(arch, names, 4, .4)) or "none"}. All: timm.list_models().')
+    raise ModelError(
+        f'No network is named `{arch}`. Similar:'
+        f' {listed(difflib.get_close_matches(arch, names, 4, 0.4)) or "none"}. All:'
+        ' timm.list_models().'
+    )
+
 
 def _hub_file(arch):
-    "(repository, file names) of the weights of a timm name on the Hugging Face hub, or None if they lie elsewhere."
-    if arch.startswith(('hf-hub:', 'hf_hub:')): return arch.split(':', 1)[1].split('@')[0], ('model.safetensors', 'pytorch_model.bin')
+    """(repository, file names) of the weights of a timm name on the Hugging Face hub, or None if
+    they lie elsewhere.
+    """
+    if arch.startswith(('hf-hub:', 'hf_hub:')):
+        return arch.split(':', 1)[1].split('@')[0], ('model.safetensors', 'pytorch_model.bin')
     cfg = timm.get_pretrained_cfg(arch, allow_unregistered=True)
-    if cfg is None or not cfg.has_weights: raise ModelError(f'timm has no pretrained weights for `{arch}`. Use weights="none", or a folder with weights of yours.')
-    return (cfg.hf_hub_id, (cfg.hf_hub_filename or 'model.safetensors', 'pytorch_model.bin')) if cfg.hf_hub_id else None
+    if cfg is None or not cfg.has_weights:
+        raise ModelError(
+            f'timm has no pretrained weights for `{arch}`. Use weights="none", or a folder with'
+            ' weights of yours.'
+        )
+    return (
+        (cfg.hf_hub_id, (cfg.hf_hub_filename or 'model.safetensors', 'pytorch_model.bin'))
+        if cfg.hf_hub_id
+        else None
+    )
 
 # %% ../nbs/20_models.ipynb #62de3e38
 def _reachable(url, seconds=5):
-    "Whether a name can be looked up and a connection made; behind a proxy that cannot be told, so we try."
-    if any(os.environ.get(k) for k in ('HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy')): return True
+    """Whether a name can be looked up and a connection made; behind a proxy that cannot be told, so
+    we try.
+    """
+    if any(os.environ.get(k) for k in ('HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy')):
+        return True
     host = urlparse(url).hostname or url
-    try: socket.create_connection((host, 443), seconds).close(); return True
-    except OSError: return False
+    try:
+        socket.create_connection((host, 443), seconds).close()
+        return True
+    except OSError:
+        return False
+
 
 def no_weights(
-    arch:str, # Architecture
-    why:str, # What happened
-)->ModelError: # To raise
+    arch: str,  # Architecture
+    why: str,  # What happened
+) -> ModelError:  # To raise
     "The error for pretrained weights that cannot be had; it names the three ways out."
-    return ModelError(f'ImageNet weights of `{arch}` cannot be had: {why}. Three ways out: switch the network on (Kaggle: Settings → Internet) and try again; '
-                      f'give weights="path/to/folder" with config.json and model.safetensors (a timm local-dir); or say weights="none" to start from random numbers, which needs far more images.')
+    return ModelError(
+        f'ImageNet weights of `{arch}` cannot be had: {why}. Three ways out: switch the network on'
+        ' (Kaggle: Settings → Internet) and try again; give weights="path/to/folder" with'
+        ' config.json and model.safetensors (a timm local-dir); or say weights="none" to start'
+        ' from random numbers, which needs far more images.'
+    )
+
 
 def _can_download(arch):
-    "Raise at once, instead of after a minute of retries, if the weights are neither cached nor within reach."
+    """Raise at once, instead of after a minute of retries, if the weights are neither cached nor
+    within reach.
+    """
     where = _hub_file(arch)
-    if where is None: return
+    if where is None:
+        return
     from huggingface_hub import constants, try_to_load_from_cache
-    if any(isinstance(try_to_load_from_cache(where[0], f), str) for f in where[1]): return
-    if constants.HF_HUB_OFFLINE: raise no_weights(arch, 'they are not in the cache and HF_HUB_OFFLINE is set')
-    if not _reachable(constants.ENDPOINT): raise no_weights(arch, f'they are not in the cache and {urlparse(constants.ENDPOINT).hostname} cannot be reached')
+
+    if any(isinstance(try_to_load_from_cache(where[0], f), str) for f in where[1]):
+        return
+    if constants.HF_HUB_OFFLINE:
+        raise no_weights(arch, 'they are not in the cache and HF_HUB_OFFLINE is set')
+    if not _reachable(constants.ENDPOINT):
+        raise no_weights(
+            arch,
+            f'they are not in the cache and {urlparse(constants.ENDPOINT).hostname} cannot be'
+            ' reached',
+        )
 
 # %% ../nbs/20_models.ipynb #e1876248
 def weights_source(
-    arch:str, # timm name, `hf-hub:…`, `local-dir:…`, or one of `NETWORKS`
-    weights:str|os.PathLike='imagenet', # 'imagenet', 'none', a timm local-dir folder, a folder of such folders, or a .safetensors, .pth or .bin file
-)->tuple: # (architecture, name for timm, pretrained, extra arguments for timm)
+    arch: str,  # timm name, `hf-hub:…`, `local-dir:…`, or one of `NETWORKS`
+    # 'imagenet', 'none', a timm local-dir folder, a folder of such folders, or a .safetensors, .pth
+    # or .bin file
+    weights: str | os.PathLike = 'imagenet',
+) -> tuple:  # (architecture, name for timm, pretrained, extra arguments for timm)
     "What to build and where its weights lie; whatever is wrong is said before anything is built."
-    arch = str(arch); _known(arch)
+    arch = str(arch)
+    _known(arch)
     if arch.startswith('local-dir:'):
-        if str(weights) == 'none': own, _, _, extra = _local_dir(None, Path(arch.split(':', 1)[1])); return own, own, False, extra # its architecture, from random numbers
+        if str(weights) == 'none':
+            own, _, _, extra = _local_dir(None, Path(arch.split(':', 1)[1]))
+            return own, own, False, extra  # its architecture, from random numbers
         arch, weights = None, arch.split(':', 1)[1]
-    if str(weights) == 'none': return arch, arch, False, {}
-    if arch in NETWORKS: raise ModelError(f'`{arch}` is a network of its own, without pretrained weights. Use weights="none".')
-    if str(weights) == 'imagenet': _can_download(arch); return arch, arch, True, {}
+    if str(weights) == 'none':
+        return arch, arch, False, {}
+    if arch in NETWORKS:
+        raise ModelError(
+            f'`{arch}` is a network of its own, without pretrained weights. Use weights="none".'
+        )
+    if str(weights) == 'imagenet':
+        _can_download(arch)
+        return arch, arch, True, {}
     path = Path(weights)
-    if path.is_dir(): return _local_dir(arch, weights_folder(arch, path) if arch else path)
-    if not path.is_file(): raise ModelError(f'weights={str(weights)!r} is neither "imagenet" nor "none" nor a file or folder. Check the path.')
+    if path.is_dir():
+        return _local_dir(arch, weights_folder(arch, path) if arch else path)
+    if not path.is_file():
+        raise ModelError(
+            f'weights={str(weights)!r} is neither "imagenet" nor "none" nor a file or folder. Check'
+            ' the path.'
+        )
     return arch, arch, True, dict(pretrained_cfg_overlay=dict(file=str(path)))
+
 
 def _local_dir(arch, path):
     "A folder in timm's local-dir layout; its own architecture wins, and must be the one asked for."
-    try: config = json.loads((path/'config.json').read_text())
-    except (OSError, ValueError) as e: raise ModelError(f'{path} is no timm folder: config.json cannot be read ({e}). It needs config.json and model.safetensors.') from None
-    own, args = (config.get(k) for k in ('architecture', 'model_args')) if isinstance(config, dict) else (0, 0)
-    if not (own is None or isinstance(own, str)) or not (args is None or isinstance(args, dict)) or not isinstance(config.get('pretrained_cfg') or {}, dict): raise ModelError(f'{path}/config.json is not as timm writes it: it names an architecture, and model_args and pretrained_cfg are tables.')
-    if arch and own and arch.split('.')[0] != own.split('.')[0]: raise ModelError(f'{path} holds weights of `{own}`, not of `{arch}`. Use arch="{own}", or other weights.')
+    try:
+        config = json.loads((path / 'config.json').read_text())
+    except (OSError, ValueError) as e:
+        raise ModelError(
+            f'{path} is no timm folder: config.json cannot be read ({e}). It needs config.json and'
+            ' model.safetensors.'
+        ) from None
+    own, args = (
+        (config.get(k) for k in ('architecture', 'model_args'))
+        if isinstance(config, dict)
+        else (0, 0)
+    )
+    if (
+        not (own is None or isinstance(own, str))
+        or not (args is None or isinstance(args, dict))
+        or not isinstance(config.get('pretrained_cfg') or {}, dict)
+    ):
+        raise ModelError(
+            f'{path}/config.json is not as timm writes it: it names an architecture, and model_args'
+            ' and pretrained_cfg are tables.'
+        )
+    if arch and own and arch.split('.')[0] != own.split('.')[0]:
+        raise ModelError(
+            f'{path} holds weights of `{own}`, not of `{arch}`. Use arch="{own}", or other weights.'
+        )
     return own or arch, f'local-dir:{path}', True, args or {}
 
 # %% ../nbs/20_models.ipynb #87b00851
 def normalise(
-    dls, # fastai DataLoaders, changed
-    mean, # Per channel
-    std, # Per channel
-    channels:int, # Of the images; where they do not match, nothing is done
-)->None:
-    "Normalise as the weights expect; random weights get the same, since networks like inputs around zero."
+    dls,  # fastai DataLoaders, changed
+    mean,  # Per channel
+    std,  # Per channel
+    channels: int,  # Of the images; where they do not match, nothing is done
+) -> None:
+    """Normalise as the weights expect; random weights get the same, since networks like inputs
+    around zero.
+    """
     from fastai.data.transforms import Normalize
+
     if len(mean) == channels and not dls.after_batch.fs.filter(lambda t: isinstance(t, Normalize)):
         dls.add_tfms([Normalize.from_stats(mean, std)], 'after_batch')
 
 # %% ../nbs/20_models.ipynb #97a11de0
 def _source(arch, weights, size, model_args):
-    "(own architecture, name for timm, pretrained, arguments for timm, arguments to keep) of one network."
-    own, name, pretrained, extra = weights_source(arch, weights); stored = name.startswith(_STORED)
-    if stored and not name.startswith('local-dir:'): _, own, extra = load_model_config_from_hf(name.split(':', 1)[1]); extra = extra or {} # as timm will; kept, so that a run is rebuilt without the hub
-    args = dict(model_args or {}); cfg = timm.get_pretrained_cfg(own, allow_unregistered=True) if timm.is_model(own) else None
-    if size and cfg and cfg.fixed_input_size and size != {**extra, **args}.get('img_size', cfg.input_size[-1]): args['img_size'] = size # a ViT's positions are resampled to it
-    if name.startswith('local-dir:') and cfg: args = args | dict(pretrained_cfg_overlay=dict(pool_size=cfg.pool_size)) # whether maps are pooled is the architecture's, as when the run is rebuilt
-    return own, name, pretrained, args if stored else {**extra, **args}, {k: v for k, v in {**extra, **args}.items() if k != 'pretrained_cfg_overlay'}
+    """(own architecture, name for timm, pretrained, arguments for timm, arguments to keep) of one
+    network.
+    """
+    own, name, pretrained, extra = weights_source(arch, weights)
+    stored = name.startswith(_STORED)
+    if stored and not name.startswith('local-dir:'):
+        _, own, extra = load_model_config_from_hf(name.split(':', 1)[1])
+        extra = extra or {}  # as timm will; kept, so that a run is rebuilt without the hub
+    args = dict(model_args or {})
+    cfg = timm.get_pretrained_cfg(own, allow_unregistered=True) if timm.is_model(own) else None
+    if (
+        size
+        and cfg
+        and cfg.fixed_input_size
+        and size != {**extra, **args}.get('img_size', cfg.input_size[-1])
+    ):
+        args['img_size'] = size  # a ViT's positions are resampled to it
+    if name.startswith('local-dir:') and cfg:
+        args = args | dict(
+            pretrained_cfg_overlay=dict(pool_size=cfg.pool_size)
+        )  # whether maps are pooled is the architecture's, as when the run is rebuilt
+    return (
+        own,
+        name,
+        pretrained,
+        args if stored else {**extra, **args},
+        {k: v for k, v in {**extra, **args}.items() if k != 'pretrained_cfg_overlay'},
+    )
+
 
 class Beside(nn.Module):
-    "Several timm networks on the same picture, their last features side by side; each gets the picture normalised as its own weights expect."
-    def __init__(self,
-        models:list, # timm networks without classifiers
+    """Several timm networks on the same picture, their last features side by side; each gets the
+    picture normalised as its own weights expect.
+    """
+
+    def __init__(
+        self,
+        models: list,  # timm networks without classifiers
     ):
-        super().__init__(); self.models = nn.ModuleList(models); stats = [(torch.tensor(m.pretrained_cfg['mean']), torch.tensor(m.pretrained_cfg['std'])) for m in models]; m0, s0 = stats[0]
-        self.register_buffer('scale', torch.stack([s0/s for _, s in stats])); self.register_buffer('shift', torch.stack([(m0 - m)/s for m, s in stats]))
-    def forward(self, x): return torch.cat([m(x*a[:, None, None] + b[:, None, None]) for m, a, b in zip(self.models, self.scale, self.shift)], 1)
+        super().__init__()
+        self.models = nn.ModuleList(models)
+        stats = [
+            (torch.tensor(m.pretrained_cfg['mean']), torch.tensor(m.pretrained_cfg['std']))
+            for m in models
+        ]
+        m0, s0 = stats[0]
+        self.register_buffer('scale', torch.stack([s0 / s for _, s in stats]))
+        self.register_buffer('shift', torch.stack([(m0 - m) / s for m, s in stats]))
+
+    def forward(self, x):
+        return torch.cat(
+            [
+                m(x * a[:, None, None] + b[:, None, None])
+                for m, a, b in zip(self.models, self.scale, self.shift)
+            ],
+            1,
+        )
 
 # %% ../nbs/20_models.ipynb #03f36f99
 def top_layers(
-    top:str, # One of `leukocls.recipes.TOPS`, not 'fastai'
-    width:int, # Features, or maps, of the body
-    classes:int, # Number of classes
-    maps:bool=False, # Whether 'dense-4096' stands on maps
-)->nn.Sequential: # (N, width), on maps (N, width, H, W) → (N, classes) logits
+    top: str,  # One of `leukocls.recipes.TOPS`, not 'fastai'
+    width: int,  # Features, or maps, of the body
+    classes: int,  # Number of classes
+    maps: bool = False,  # Whether 'dense-4096' stands on maps
+) -> nn.Sequential:  # (N, width), on maps (N, width, H, W) → (N, classes) logits
     "The papers' heads, of PyTorch's own layers: a pickle of them needs nothing of leukocls."
-    return nn.Sequential(*{'linear': lambda: [nn.Linear(width, classes)], 'dropout': lambda: [nn.Dropout(.5), nn.Linear(width, classes)], 'dense-4096': lambda: [
-        *([nn.AdaptiveAvgPool2d(7), nn.Flatten()] if maps else []), nn.Linear(width*(49 if maps else 1), 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, classes)]}[top]())
+    return nn.Sequential(
+        *{
+            'linear': lambda: [nn.Linear(width, classes)],
+            'dropout': lambda: [nn.Dropout(0.5), nn.Linear(width, classes)],
+            'dense-4096': lambda: [
+                *([nn.AdaptiveAvgPool2d(7), nn.Flatten()] if maps else []),
+                nn.Linear(width * (49 if maps else 1), 4096),
+                nn.ReLU(),
+                nn.Linear(4096, 4096),
+                nn.ReLU(),
+                nn.Linear(4096, classes),
+            ],
+        }[top]()
+    )
+
 
 def _topped(models, top, classes):
     "timm networks and what stands on them, as (body, head)."
     from fastai.vision.learner import TimmBody, create_head
     from fastai.torch_core import apply_init
-    body, width = (TimmBody(models[0]) if len(models) == 1 else Beside(models)), sum(getattr(m, 'head_hidden_size', None) or m.num_features for m in models)
-    maps = top == 'dense-4096' and len(models) == 1 and body.needs_pool and getattr(models[0], 'output_fmt', 'NCHW') == 'NCHW' # a transformer, or two networks side by side, have features only
+
+    body, width = (
+        (TimmBody(models[0]) if len(models) == 1 else Beside(models)),
+        sum(getattr(m, 'head_hidden_size', None) or m.num_features for m in models),
+    )
+    maps = (
+        top == 'dense-4096'
+        and len(models) == 1
+        and body.needs_pool
+        and getattr(models[0], 'output_fmt', 'NCHW') == 'NCHW'
+    )  # a transformer, or two networks side by side, have features only
     if maps:
         width = models[0].num_features
-        if hasattr(models[0], 'pre_logits'): models[0].pre_logits = nn.Identity() # VGG's own dense layers, which these replace
-    else: body.needs_pool = False
-    head = create_head(width, classes, pool=False) if top == 'fastai' else top_layers(top, width, classes, maps); apply_init(head, nn.init.kaiming_normal_)
+        if hasattr(models[0], 'pre_logits'):
+            models[0].pre_logits = nn.Identity()  # VGG's own dense layers, which these replace
+    else:
+        body.needs_pool = False
+    head = (
+        create_head(width, classes, pool=False)
+        if top == 'fastai'
+        else top_layers(top, width, classes, maps)
+    )
+    apply_init(head, nn.init.kaiming_normal_)
     return nn.Sequential(body, head)
 
 # %% ../nbs/20_models.ipynb #67156788
 def network_size(
-    arch:str, # As in `cell_learner`
-    classes:int=4, # Number of classes
-    channels:int=3, # 1 for grey, 3 for RGB
-    size:int=224, # Side of the picture in pixels
-    top:str='fastai', # One of `leukocls.recipes.TOPS`
-)->int: # Parameters
+    arch: str,  # As in `cell_learner`
+    classes: int = 4,  # Number of classes
+    channels: int = 3,  # 1 for grey, 3 for RGB
+    size: int = 224,  # Side of the picture in pixels
+    top: str = 'fastai',  # One of `leukocls.recipes.TOPS`
+) -> int:  # Parameters
     "The number of a network's parameters; nothing is loaded, and no memory is needed for it."
     with torch.device('meta'):
-        if arch in NETWORKS: return count_parameters(NETWORKS[arch](classes, channels))['total']
+        if arch in NETWORKS:
+            return count_parameters(NETWORKS[arch](classes, channels))['total']
         sources = [_source(a, 'none', size, None) for a in _archs(arch)]
-        if top == 'fastai' and len(sources) == 1: from fastai.vision.learner import create_timm_model; model = create_timm_model(sources[0][1], classes, pretrained=False, n_in=channels, **sources[0][3])[0]
-        else: model = _topped([timm.create_model(n, num_classes=0, in_chans=channels, **a) for _, n, _, a, _ in sources], top, classes)
+        if top == 'fastai' and len(sources) == 1:
+            from fastai.vision.learner import create_timm_model
+
+            model = create_timm_model(
+                sources[0][1], classes, pretrained=False, n_in=channels, **sources[0][3]
+            )[0]
+        else:
+            model = _topped(
+                [
+                    timm.create_model(n, num_classes=0, in_chans=channels, **a)
+                    for _, n, _, a, _ in sources
+                ],
+                top,
+                classes,
+            )
     return count_parameters(model)['total']
 
 # %% ../nbs/20_models.ipynb #f8abea95
@@ -181,56 +355,133 @@ def _timm_learner(dls, arch, weights, channels, stats, model_args, top, kwargs):
     from fastai.vision.learner import default_split, vision_learner
     from fastai.data.transforms import get_c
     from fastai.learner import Learner
-    archs, size = _archs(arch), next((t.size[0] for t in dls.after_item.fs if getattr(t, 'size', None)), None)
-    each = [str(weights)]*len(archs) if str(weights) in ('imagenet', 'none') else split_weights(weights) if len(archs) > 1 else [weights]
-    if len(each) == 1 and Path(each[0]).is_dir() and not (Path(each[0])/'config.json').exists(): each = each*len(archs) # a folder of folders
-    if len(each) != len(archs): raise ModelError(f'`{arch}` is {len(archs)} networks, weights={str(weights)!r} is {len(each)}. Give "imagenet", "none", or one folder for each, joined by +.')
-    sources = [_source(a, w, size, k) for a, w, k in zip(archs, each, model_args if isinstance(model_args, list) else [model_args]*len(archs))]
+
+    archs, size = (
+        _archs(arch),
+        next((t.size[0] for t in dls.after_item.fs if getattr(t, 'size', None)), None),
+    )
+    each = (
+        [str(weights)] * len(archs)
+        if str(weights) in ('imagenet', 'none')
+        else split_weights(weights)
+        if len(archs) > 1
+        else [weights]
+    )
+    if len(each) == 1 and Path(each[0]).is_dir() and not (Path(each[0]) / 'config.json').exists():
+        each = each * len(archs)  # a folder of folders
+    if len(each) != len(archs):
+        raise ModelError(
+            f'`{arch}` is {len(archs)} networks, weights={str(weights)!r} is {len(each)}. Give'
+            ' "imagenet", "none", or one folder for each, joined by +.'
+        )
+    sources = [
+        _source(a, w, size, k)
+        for a, w, k in zip(
+            archs, each, model_args if isinstance(model_args, list) else [model_args] * len(archs)
+        )
+    ]
     own, name, pretrained, args, kept = sources[0]
     try:
-        if top == 'fastai' and len(archs) == 1: learn = vision_learner(dls, name, pretrained=pretrained, n_in=channels, **args, **kwargs)
-        else: learn = Learner(dls, _topped([timm.create_model(n, pretrained=p, num_classes=0, in_chans=channels, **a) for _, n, p, a, _ in sources], top, get_c(dls)), splitter=default_split, **kwargs)
-    except LeukoError: raise
-    except (OSError, RuntimeError, KeyError, TypeError, AttributeError, ValueError, SafetensorError) as e:
-        if str(weights) == 'imagenet': raise no_weights(arch, str(e).split('\n')[0][:200]) from e
-        raise ModelError(f'{weights} does not fit `{arch}`: {" ".join(str(e).split())[:300]}. Give weights of the same architecture.') from e
-    cfg = next(m.pretrained_cfg for m in learn.model.modules() if hasattr(m, 'pretrained_cfg')); normalise(dls, *(stats or (cfg['mean'], cfg['std'])), channels)
-    learn.model_args, learn.arch = (kept, own) if len(archs) == 1 else ([s[4] for s in sources], '+'.join(s[0] for s in sources))
-    if pretrained: learn.freeze()
-    _forget_paths(learn, learn.arch); learn.model.to(memory_format=torch.channels_last); return learn
+        if top == 'fastai' and len(archs) == 1:
+            learn = vision_learner(
+                dls, name, pretrained=pretrained, n_in=channels, **args, **kwargs
+            )
+        else:
+            learn = Learner(
+                dls,
+                _topped(
+                    [
+                        timm.create_model(n, pretrained=p, num_classes=0, in_chans=channels, **a)
+                        for _, n, p, a, _ in sources
+                    ],
+                    top,
+                    get_c(dls),
+                ),
+                splitter=default_split,
+                **kwargs,
+            )
+    except LeukoError:
+        raise
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        SafetensorError,
+    ) as e:
+        if str(weights) == 'imagenet':
+            raise no_weights(arch, str(e).split('\n')[0][:200]) from e
+        raise ModelError(
+            f'{weights} does not fit `{arch}`: {" ".join(str(e).split())[:300]}. Give weights of'
+            ' the same architecture.'
+        ) from e
+    cfg = next(m.pretrained_cfg for m in learn.model.modules() if hasattr(m, 'pretrained_cfg'))
+    normalise(dls, *(stats or (cfg['mean'], cfg['std'])), channels)
+    learn.model_args, learn.arch = (
+        (kept, own)
+        if len(archs) == 1
+        else ([s[4] for s in sources], '+'.join(s[0] for s in sources))
+    )
+    if pretrained:
+        learn.freeze()
+    _forget_paths(learn, learn.arch)
+    learn.model.to(memory_format=torch.channels_last)
+    return learn
 
 # %% ../nbs/20_models.ipynb #2e625bd0
 def _forget_paths(learn, arch):
     "Take the folder that the weights came from out of everything that would be pickled."
     for m in learn.model.modules():
-        if hasattr(m, 'pretrained_cfg'): m.pretrained_cfg = m.default_cfg = {**m.pretrained_cfg, 'file': None}
-    stored = vars(learn).get('__stored_args__', {}) # fastcore before 2 keeps the arguments here as well
-    if 'arch' in stored: stored['arch'] = arch
+        if hasattr(m, 'pretrained_cfg'):
+            m.pretrained_cfg = m.default_cfg = {**m.pretrained_cfg, 'file': None}
+    stored = vars(learn).get(
+        '__stored_args__', {}
+    )  # fastcore before 2 keeps the arguments here as well
+    if 'arch' in stored:
+        stored['arch'] = arch
     stored.pop('pretrained_cfg_overlay', None)
     vars(learn).pop('pretrained_cfg_overlay', None)
 
 # %% ../nbs/20_models.ipynb #dd611225
 def cell_learner(
-    dls, # fastai DataLoaders, from `CellDataLoaders`
-    arch:str='efficientnet_b3', # timm name, `hf-hub:…`, `local-dir:…`, several of these joined by `+`, or one of `NETWORKS`
-    weights:str|os.PathLike='imagenet', # 'imagenet', 'none', a timm local-dir folder, a folder of such folders, or a weights file; of several networks one each, joined by `+`
-    metrics=None, # fastai metrics; default accuracy and error rate
-    fp16:bool|None=None, # Half precision; default: on CUDA
-    stats:tuple|None=None, # (mean, std) per channel to normalise with when `weights='none'`; default those of timm
-    model_args:dict|list|None=None, # Extra arguments for `timm.create_model`; of several networks one dict each
-    top:str='fastai', # What stands on a timm body, one of `leukocls.recipes.TOPS`
-    **kwargs # As in fastai's `vision_learner`: `loss_func`, `opt_func`, `lr`, `wd`, `cbs`, `path`, …
-): # A fastai Learner; its body is frozen if it has pretrained weights
-    "fastai's `vision_learner` for cells: the same head, freezing and normalisation, plus weights from a folder and P3's and P1's networks."
-    from fastai.callback import fp16 as _fp16, progress as _progress, schedule as _schedule # their methods join Learner when imported
+    dls,  # fastai DataLoaders, from `CellDataLoaders`
+    # timm name, `hf-hub:…`, `local-dir:…`, several of these joined by `+`, or one of `NETWORKS`
+    arch: str = 'efficientnet_b3',
+    # 'imagenet', 'none', a timm local-dir folder, a folder of such folders, or a weights file; of
+    # several networks one each, joined by `+`
+    weights: str | os.PathLike = 'imagenet',
+    metrics=None,  # fastai metrics; default accuracy and error rate
+    fp16: bool | None = None,  # Half precision; default: on CUDA
+    # (mean, std) per channel to normalise with when `weights='none'`; default those of timm
+    stats: tuple | None = None,
+    # Extra arguments for `timm.create_model`; of several networks one dict each
+    model_args: dict | list | None = None,
+    top: str = 'fastai',  # What stands on a timm body, one of `leukocls.recipes.TOPS`
+    # As in fastai's `vision_learner`: `loss_func`, `opt_func`, `lr`, `wd`, `cbs`, `path`, …
+    **kwargs,
+):  # A fastai Learner; its body is frozen if it has pretrained weights
+    """fastai's `vision_learner` for cells: the same head, freezing and normalisation, plus weights
+    from a folder and P3's and P1's networks.
+    """
+    from fastai.callback import (
+        fp16 as _fp16,
+        progress as _progress,
+        schedule as _schedule,
+    )  # their methods join Learner when imported
     from fastai.data.transforms import get_c
     from fastai.learner import Learner
     from fastai.metrics import accuracy, error_rate
+
     metrics = [accuracy, error_rate] if metrics is None else metrics
     channels = dls.train_ds[0][0].mode == 'L' and 1 or 3
     if arch in NETWORKS:
         weights_source(arch, 'none' if str(weights) == 'imagenet' else weights)
         learn = Learner(dls, NETWORKS[arch](get_c(dls), channels), metrics=metrics, **kwargs)
         learn.arch = arch
-    else: learn = _timm_learner(dls, arch, weights, channels, stats, model_args, top, {'metrics': metrics, **kwargs})
+    else:
+        learn = _timm_learner(
+            dls, arch, weights, channels, stats, model_args, top, {'metrics': metrics, **kwargs}
+        )
     return learn.to_fp16() if fp16 or (fp16 is None and dls.device.type == 'cuda') else learn

@@ -20,236 +20,460 @@ import torch
 from torch import nn
 
 from .core import ModelError, cache_folder, need, untried
-from .engines import Engine, OnnxEngine, OpenVinoEngine, open_kept, silent_openvino, sum_of, versions_of
+from leukocls.engines import (
+    Engine,
+    OnnxEngine,
+    OpenVinoEngine,
+    open_kept,
+    silent_openvino,
+    sum_of,
+    versions_of,
+)
 from .images import Pixels
 from .memory import prune
 
 # %% ../nbs/17_networks.ipynb #4fc56487
 def normalised(
-    x, # uint8 (N, H, W, C)
-    mean, # (C, 1, 1), of values between 0 and 1
-    std, # (C, 1, 1)
-): # float32 (N, C, H, W)
-    "(x/255 − mean)/std as one multiplication with addition: engines need one pass over the picture instead of three."
-    return x.permute(0, 3, 1, 2).float()*(1/(255*std)) - mean/std
+    x,  # uint8 (N, H, W, C)
+    mean,  # (C, 1, 1), of values between 0 and 1
+    std,  # (C, 1, 1)
+):  # float32 (N, C, H, W)
+    """(x/255 − mean)/std as one multiplication with addition: engines need one pass over the
+    picture instead of three.
+    """
+    return x.permute(0, 3, 1, 2).float() * (1 / (255 * std)) - mean / std
+
 
 class Ready(nn.Module):
-    "A network with the preparation that a data loader would do: uint8 (N, H, W, C) → float32 outputs."
-    def __init__(self,
-        model:nn.Module, # Takes normalised (N, C, H, W)
-        mean=None, # Per channel, of values between 0 and 1; None does not normalise
-        std=None, # Per channel
+    """A network with the preparation that a data loader would do: uint8 (N, H, W, C) → float32
+    outputs.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,  # Takes normalised (N, C, H, W)
+        mean=None,  # Per channel, of values between 0 and 1; None does not normalise
+        std=None,  # Per channel
     ):
-        super().__init__(); self.model = model
-        column = lambda v, default: torch.tensor(default if v is None else list(v), dtype=torch.float32)[:, None, None]
-        self.register_buffer('mean', column(mean, [0.])); self.register_buffer('std', column(std, [1.]))
-    def forward(self, x): return self.model(normalised(x, self.mean, self.std)).float()
+        super().__init__()
+        self.model = model
+        column = lambda v, default: torch.tensor(
+            default if v is None else list(v), dtype=torch.float32
+        )[:, None, None]
+        self.register_buffer('mean', column(mean, [0.0]))
+        self.register_buffer('std', column(std, [1.0]))
+
+    def forward(self, x):
+        return self.model(normalised(x, self.mean, self.std)).float()
 
 # %% ../nbs/17_networks.ipynb #6e84de81
 def network_of(
-    learn, # fastai Learner
-): # (`Ready` network, `Pixels`), or None where its loaders do something that is not known here
+    learn,  # fastai Learner
+):  # (`Ready` network, `Pixels`), or None where its loaders do something that is not known here
     "Read off a learner what it does to an image before the network sees it."
     from fastai.data.transforms import IntToFloatTensor, Normalize, ToTensor
     from fastai.vision.augment import RandTransform, Resize
     from leukocls.loaders import LoadCell
-    dl = learn.dls.valid; pixels = norm = size = None
+
+    dl = learn.dls.valid
+    pixels = norm = size = None
     for t in dl.dataset.tls[0].tfms.fs if hasattr(dl.dataset, 'tls') else ():
-        if isinstance(t, LoadCell): pixels = t.pixels
-        elif type(t).__name__ == 'Transform' and t.name not in ('noop', 'PILBase.create', 'PILImage.create'): return None
+        if isinstance(t, LoadCell):
+            pixels = t.pixels
+        elif type(t).__name__ == 'Transform' and t.name not in (
+            'noop',
+            'PILBase.create',
+            'PILImage.create',
+        ):
+            return None
     for t in dl.after_item.fs:
-        if isinstance(t, Resize) and t.method == 'squish' and len(set(t.size)) == 1 and t.mode == 2: size = t.size[0]
-        elif not isinstance(t, ToTensor): return None
+        if isinstance(t, Resize) and t.method == 'squish' and len(set(t.size)) == 1 and t.mode == 2:
+            size = t.size[0]
+        elif not isinstance(t, ToTensor):
+            return None
     for t in dl.after_batch.fs:
-        if isinstance(t, Normalize): norm = t
-        elif isinstance(t, IntToFloatTensor): size = size if t.div == 255 else None
-        elif not (isinstance(t, RandTransform) and (t.split_idx == 0 or getattr(t, 'size', 0) is None)): return None
+        if isinstance(t, Normalize):
+            norm = t
+        elif isinstance(t, IntToFloatTensor):
+            size = size if t.div == 255 else None
+        elif not (
+            isinstance(t, RandTransform) and (t.split_idx == 0 or getattr(t, 'size', 0) is None)
+        ):
+            return None
     pixels = Pixels(size, *((pixels.grey, pixels.median) if pixels else ()))
     flat = lambda v: [float(o) for o in torch.as_tensor(v).flatten()]
-    return size and (Ready(learn.model, *((flat(norm.mean), flat(norm.std)) if norm else ())), pixels)
+    return size and (
+        Ready(learn.model, *((flat(norm.mean), flat(norm.std)) if norm else ())),
+        pixels,
+    )
 
 # %% ../nbs/17_networks.ipynb #a6c0bb69
 class NearestHead(nn.Module):
-    "k nearest neighbours by cosine, as a layer: features (N, D) → logarithms of the votes' shares, one more vote for each class."
-    def __init__(self,
-        points:int, # Number of images to compare with
-        width:int, # Features per image, D
-        classes:int, # Number of classes
-        k:int, # Neighbours
+    """k nearest neighbours by cosine, as a layer: features (N, D) → logarithms of the votes'
+    shares, one more vote for each class.
+    """
+
+    def __init__(
+        self,
+        points: int,  # Number of images to compare with
+        width: int,  # Features per image, D
+        classes: int,  # Number of classes
+        k: int,  # Neighbours
     ):
-        super().__init__(); self.k = k
-        for name, shape in dict(mean=(width,), scale=(width,), points=(points, width), votes=(points, classes)).items(): self.register_buffer(name, torch.zeros(shape))
+        super().__init__()
+        self.k = k
+        for name, shape in dict(
+            mean=(width,), scale=(width,), points=(points, width), votes=(points, classes)
+        ).items():
+            self.register_buffer(name, torch.zeros(shape))
+
     def forward(self, f):
-        if self.training and torch.is_grad_enabled(): raise ModelError('A head of nearest neighbours looks up and does not learn, so this network cannot be trained on. Use a probe with head="linear" or head="mlp".')
-        z = nn.functional.normalize((f - self.mean)/self.scale); votes = self.votes[(z @ self.points.T).topk(self.k).indices].sum(1)
-        return ((votes + 1)/(self.k + self.votes.shape[1])).log()
+        if self.training and torch.is_grad_enabled():
+            raise ModelError(
+                'A head of nearest neighbours looks up and does not learn, so this network cannot'
+                ' be trained on. Use a probe with head="linear" or head="mlp".'
+            )
+        z = nn.functional.normalize((f - self.mean) / self.scale)
+        votes = self.votes[(z @ self.points.T).topk(self.k).indices].sum(1)
+        return ((votes + 1) / (self.k + self.votes.shape[1])).log()
+
 
 def probe_head(
-    kind:str, # 'linear', 'mlp', 'knn'
-    shape, # linear (classes, features); mlp (features, hidden, classes); knn (points, features, classes, k)
-)->nn.Sequential: # Features (N, D) → (N, C) logits
+    kind: str,  # 'linear', 'mlp', 'knn'
+    # linear (classes, features); mlp (features, hidden, classes); knn (points, features, classes,
+    # k)
+    shape,
+) -> nn.Sequential:  # Features (N, D) → (N, C) logits
     "The layers of a probe's head, for weights to be loaded into."
-    return nn.Sequential(*{'linear': lambda c, d: [nn.Linear(d, c)], 'mlp': lambda d, h, c: [nn.Linear(d, h), nn.ReLU(), nn.Linear(h, c)], 'knn': lambda *s: [NearestHead(*s)]}[kind](*shape))
+    return nn.Sequential(
+        *{
+            'linear': lambda c, d: [nn.Linear(d, c)],
+            'mlp': lambda d, h, c: [nn.Linear(d, h), nn.ReLU(), nn.Linear(h, c)],
+            'knn': lambda *s: [NearestHead(*s)],
+        }[kind](*shape)
+    )
 
 # %% ../nbs/17_networks.ipynb #1c228250
 class _Pool(nn.Module):
-    "Mean and standard deviation, the latter as √(E[x²] − E[x]²): two passes over a map instead of four. What rounding leaves of a map that hardly varies is cut off at 0.3 % of its size."
-    def __init__(self, axes): super().__init__(); self.axes = axes
+    """Mean and standard deviation, the latter as √(E[x²] − E[x]²): two passes over a map instead of
+    four. What rounding leaves of a map that hardly varies is cut off at 0.3 % of its size.
+    """
+
+    def __init__(self, axes):
+        super().__init__()
+        self.axes = axes
+
     def forward(self, maps):
-        maps = [maps[i].float() for i in range(len(self.axes))]; means = [m.mean(a) for m, a in zip(maps, self.axes)]
-        squares = [torch.linalg.vector_norm(m, 2, a)**2/(m.shape[a[0]]*m.shape[a[1]]) for m, a in zip(maps, self.axes)]
-        return torch.cat(means + [(torch.maximum(s - m*m, 1e-5*s) + 1e-6).sqrt() for s, m in zip(squares, means)], 1)
+        maps = [maps[i].float() for i in range(len(self.axes))]
+        means = [m.mean(a) for m, a in zip(maps, self.axes)]
+        squares = [
+            torch.linalg.vector_norm(m, 2, a) ** 2 / (m.shape[a[0]] * m.shape[a[1]])
+            for m, a in zip(maps, self.axes)
+        ]
+        return torch.cat(
+            means
+            + [(torch.maximum(s - m * m, 1e-5 * s) + 1e-6).sqrt() for s, m in zip(squares, means)],
+            1,
+        )
+
 
 def stage_body(
-    name:str, # timm name, or `local-dir:…`
-    size:int=224, # Side of the input in pixels
-    pretrained:bool=False, # Load the weights that go with the name
-    **kwargs # As in `timm.create_model`
-): # (network: normalised (N, 3, H, W) → (N, D), timm's model in it)
-    "A timm network that tells mean and spread of each map at each of its stages: early ones see colour and grain, late ones shapes."
+    name: str,  # timm name, or `local-dir:…`
+    size: int = 224,  # Side of the input in pixels
+    pretrained: bool = False,  # Load the weights that go with the name
+    **kwargs,  # As in `timm.create_model`
+):  # (network: normalised (N, 3, H, W) → (N, D), timm's model in it)
+    """A timm network that tells mean and spread of each map at each of its stages: early ones see
+    colour and grain, late ones shapes.
+    """
     import logging
-    logger = logging.getLogger('timm.models._builder'); level = logger.level; logger.setLevel(logging.ERROR) # it complains that the classifier is not used
+
+    logger = logging.getLogger('timm.models._builder')
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it complains that the classifier is not used
     try:
-        try: timm.create_model(name, features_only=True, **kwargs)
-        except (RuntimeError, AttributeError, TypeError, NotImplementedError, AssertionError): model = timm.create_model(name, pretrained=pretrained, num_classes=0, **kwargs); return nn.Sequential(model), model
+        try:
+            timm.create_model(name, features_only=True, **kwargs)
+        except (RuntimeError, AttributeError, TypeError, NotImplementedError, AssertionError):
+            model = timm.create_model(name, pretrained=pretrained, num_classes=0, **kwargs)
+            return nn.Sequential(model), model
         model = timm.create_model(name, pretrained=pretrained, features_only=True, **kwargs)
-    finally: logger.setLevel(level)
-    with torch.inference_mode(): maps = model.eval()(torch.zeros(1, 3, size, size))
-    axes = [(2, 3) if m.shape[1] == c else (1, 2) for m, c in zip(maps, model.feature_info.channels())]
+    finally:
+        logger.setLevel(level)
+    with torch.inference_mode():
+        maps = model.eval()(torch.zeros(1, 3, size, size))
+    axes = [
+        (2, 3) if m.shape[1] == c else (1, 2) for m, c in zip(maps, model.feature_info.channels())
+    ]
     return nn.Sequential(model, torch.fx.symbolic_trace(_Pool(axes))), model
 
 # %% ../nbs/17_networks.ipynb #54f5e105
-VIEWS = [(k, flip) for flip in (False, True) for k in range(4)] # the eight flips and quarter turns of a picture
+VIEWS = [
+    (k, flip) for flip in (False, True) for k in range(4)
+]  # the eight flips and quarter turns of a picture
+
 
 class _Turn(nn.Module):
-    def __init__(self, views): super().__init__(); self.views = VIEWS[:views]
+    def __init__(self, views):
+        super().__init__()
+        self.views = VIEWS[:views]
+
     def forward(self, x):
         out = []
-        for k, flip in self.views: y = x.flip(3) if flip else x; out.append([y, y.transpose(2, 3).flip(2), y.flip(2, 3), y.transpose(2, 3).flip(3)][k] if k else y)
+        for k, flip in self.views:
+            y = x.flip(3) if flip else x
+            out.append(
+                [y, y.transpose(2, 3).flip(2), y.flip(2, 3), y.transpose(2, 3).flip(3)][k]
+                if k
+                else y
+            )
         return torch.cat(out)
 
+
 class _Merge(nn.Module):
-    def __init__(self, views): super().__init__(); self.views = views
-    def forward(self, z): return z.log_softmax(1).unflatten(0, (self.views, -1)).logsumexp(0) - float(np.log(self.views))
+    def __init__(self, views):
+        super().__init__()
+        self.views = views
+
+    def forward(self, z):
+        return z.log_softmax(1).unflatten(0, (self.views, -1)).logsumexp(0) - float(
+            np.log(self.views)
+        )
+
 
 def with_views(
-    net:nn.Module, # Square (N, C, S, S) → (N, K) logits
-    views:int, # How many of the eight flips and quarter turns, the first of which is the picture itself; 1 changes nothing
-)->nn.Module: # The same in and out: the logarithm of the mean of the views' probabilities
+    net: nn.Module,  # Square (N, C, S, S) → (N, K) logits
+    # How many of the eight flips and quarter turns, the first of which is the picture itself; 1
+    # changes nothing
+    views: int,
+) -> nn.Module:  # The same in and out: the logarithm of the mean of the views' probabilities
     "A network that looks at each picture several times."
-    return net if views == 1 else nn.Sequential(torch.fx.symbolic_trace(_Turn(views)), net, torch.fx.symbolic_trace(_Merge(views)))
+    return (
+        net
+        if views == 1
+        else nn.Sequential(
+            torch.fx.symbolic_trace(_Turn(views)), net, torch.fx.symbolic_trace(_Merge(views))
+        )
+    )
 
 # %% ../nbs/17_networks.ipynb #b4d4cdec
 def views_of(
-    net:nn.Module, # Any network
-)->tuple: # (how many views it looks at, the network that looks at one)
+    net: nn.Module,  # Any network
+) -> tuple:  # (how many views it looks at, the network that looks at one)
     "Undo `with_views`."
-    if not isinstance(net, nn.Sequential) or len(net) != 3 or not all(isinstance(m, torch.fx.GraphModule) for m in (net[0], net[2])): return 1, net
+    if (
+        not isinstance(net, nn.Sequential)
+        or len(net) != 3
+        or not all(isinstance(m, torch.fx.GraphModule) for m in (net[0], net[2]))
+    ):
+        return 1, net
     return len(net[0](torch.zeros(1, 1, 2, 2))), net[1]
 
 # %% ../nbs/17_networks.ipynb #cf81cf5a
 def mean_of(
-    outputs:list, # (N, K) logits of each network
-): # (N, K): the logarithm of the mean of their probabilities
+    outputs: list,  # (N, K) logits of each network
+):  # (N, K): the logarithm of the mean of their probabilities
     "What an ensemble says."
-    return torch.stack([z.log_softmax(1) for z in outputs]).logsumexp(0) - float(np.log(len(outputs)))
+    return torch.stack([z.log_softmax(1) for z in outputs]).logsumexp(0) - float(
+        np.log(len(outputs))
+    )
+
 
 def with_members(
-    nets:list, # Networks of the same in and out, (N, C, H, W) → (N, K) logits
-)->nn.Module: # The same in and out: the logarithm of the mean of their probabilities; one network stays what it is
+    nets: list,  # Networks of the same in and out, (N, C, H, W) → (N, K) logits
+    # The same in and out: the logarithm of the mean of their probabilities; one network stays what
+    # it is
+) -> nn.Module:
     "Several networks as one."
-    if len(nets) == 1: return nets[0]
-    home = nn.Module(); home.members = nn.ModuleList(nets); graph = torch.fx.Graph(); x = graph.placeholder('x')
-    each = [graph.call_method('log_softmax', (graph.call_module(f'members.{i}', (x,)), 1)) for i in range(len(nets))]
-    graph.output(graph.call_function(operator.sub, (graph.call_method('logsumexp', (graph.call_function(torch.stack, (each,)), 0)), float(np.log(len(nets))))))
+    if len(nets) == 1:
+        return nets[0]
+    home = nn.Module()
+    home.members = nn.ModuleList(nets)
+    graph = torch.fx.Graph()
+    x = graph.placeholder('x')
+    each = [
+        graph.call_method('log_softmax', (graph.call_module(f'members.{i}', (x,)), 1))
+        for i in range(len(nets))
+    ]
+    graph.output(
+        graph.call_function(
+            operator.sub,
+            (
+                graph.call_method('logsumexp', (graph.call_function(torch.stack, (each,)), 0)),
+                float(np.log(len(nets))),
+            ),
+        )
+    )
     return torch.fx.GraphModule(home, graph)
 
-def members_of(
-    net:nn.Module, # Any network
-)->list: # The networks of `with_members`; another network alone
-    "Undo `with_members`."
-    return list(net.members.children()) if isinstance(net, torch.fx.GraphModule) and hasattr(net, 'members') else [net]
 
+def members_of(
+    net: nn.Module,  # Any network
+) -> list:  # The networks of `with_members`; another network alone
+    "Undo `with_members`."
+    return (
+        list(net.members.children())
+        if isinstance(net, torch.fx.GraphModule) and hasattr(net, 'members')
+        else [net]
+    )
 
 # %% ../nbs/17_networks.ipynb #fa734adf
 class TorchEngine(Engine):
     "PyTorch on any device."
+
     name, bs = 'torch', 16
-    def __init__(self,
-        ready:nn.Module, # A `Ready` network
-        device='cpu', # torch.device
-        dtype=None, # torch.float16 or torch.bfloat16 to compute in half precision
+
+    def __init__(
+        self,
+        ready: nn.Module,  # A `Ready` network
+        device='cpu',  # torch.device
+        dtype=None,  # torch.float16 or torch.bfloat16 to compute in half precision
     ):
         self.net, self.device, self.dtype = ready.eval().to(device), torch.device(device), dtype
-        if self.device.type != 'cpu': self.bs, self.depth = 128, 2
-        if dtype: self.name = f'torch-{str(dtype).split(".")[1]}'
+        if self.device.type != 'cpu':
+            self.bs, self.depth = 128, 2
+        if dtype:
+            self.name = f'torch-{str(dtype).split(".")[1]}'
+
     def start(self, x):
-        if self.net.model.training: self.net.eval() # somebody trained on in the meantime
-        with untried(), torch.inference_mode(), torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
-            return self.net(torch.from_numpy(np.require(x, requirements='CW')).to(self.device, non_blocking=True))
-    def finish(self, job): return job.float().cpu().numpy()
+        if self.net.model.training:
+            self.net.eval()  # somebody trained on in the meantime
+        with (
+            untried(),
+            torch.inference_mode(),
+            torch.autocast(
+                self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None
+            ),
+        ):
+            return self.net(
+                torch.from_numpy(np.require(x, requirements='CW')).to(
+                    self.device, non_blocking=True
+                )
+            )
+
+    def finish(self, job):
+        return job.float().cpu().numpy()
 
 # %% ../nbs/17_networks.ipynb #725d5ea3
 def weights_key(
-    ready:nn.Module, # A `Ready` network
-    pixels:Pixels, # How pictures are prepared
-)->str: # 16 hexadecimal digits
+    ready: nn.Module,  # A `Ready` network
+    pixels: Pixels,  # How pictures are prepared
+) -> str:  # 16 hexadecimal digits
     "A name for exactly these weights in exactly this network."
-    plain = lambda m: {k: v for k, v in vars(m).items() if k != 'training' and k[:1] != '_' and type(v) in (bool, int, float, str, tuple, list, dict) and ' at 0x' not in repr(v)} # a module's text does not tell its settings, nor a graph its steps
-    told = [(name, getattr(m, 'code', '') if isinstance(m, torch.fx.GraphModule) else '', plain(m)) for name, m in ready.named_modules()]
-    h = hashlib.sha256(f'{ready}{pixels}{told}{versions_of("openvino")}{versions_of("torch")}'.encode())
-    for name, v in ready.state_dict().items(): h.update(name.encode()); h.update(v.detach().cpu().contiguous().numpy().tobytes())
+    plain = lambda m: {
+        k: v
+        for k, v in vars(m).items()
+        if k != 'training'
+        and k[:1] != '_'
+        and type(v) in (bool, int, float, str, tuple, list, dict)
+        and ' at 0x' not in repr(v)
+    }  # a module's text does not tell its settings, nor a graph its steps
+    told = [
+        (name, getattr(m, 'code', '') if isinstance(m, torch.fx.GraphModule) else '', plain(m))
+        for name, m in ready.named_modules()
+    ]
+    h = hashlib.sha256(
+        f'{ready}{pixels}{told}{versions_of("openvino")}{versions_of("torch")}'.encode()
+    )
+    for name, v in ready.state_dict().items():
+        h.update(name.encode())
+        h.update(v.detach().cpu().contiguous().numpy().tobytes())
     return h.hexdigest()[:16]
 
-def _example(pixels): return torch.zeros((2, pixels.size, pixels.size, 1 if pixels.grey else 3), dtype=torch.uint8)
+
+def _example(pixels):
+    return torch.zeros((2, pixels.size, pixels.size, 1 if pixels.grey else 3), dtype=torch.uint8)
 
 # %% ../nbs/17_networks.ipynb #ef58fe4c
 def _traced(ready, example):
-    "As OpenVINO would trace it, once instead of twice, and in a registry of its own: what stands in PyTorch's is never given back."
+    """As OpenVINO would trace it, once instead of twice, and in a registry of its own: what stands
+    in PyTorch's is never given back.
+    """
     try:
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-        return TorchScriptPythonDecoder(ready, example_input=example, trace_kwargs=dict(check_trace=False, _compilation_unit=torch._C.CompilationUnit()))
-    except (ImportError, AttributeError, TypeError, RuntimeError): return ready # another version: OpenVINO does it, or says why it cannot
+
+        return TorchScriptPythonDecoder(
+            ready,
+            example_input=example,
+            trace_kwargs=dict(check_trace=False, _compilation_unit=torch._C.CompilationUnit()),
+        )
+    except (ImportError, AttributeError, TypeError, RuntimeError):
+        return ready  # another version: OpenVINO does it, or says why it cannot
+
 
 def _keep(ov, model, kept):
-    "Save a converted network, weights first, each file moved into place whole; no disk space is no disaster."
+    """Save a converted network, weights first, each file moved into place whole; no disk space is
+    no disaster.
+    """
     try:
         with tempfile.TemporaryDirectory(dir=kept.parent, ignore_cleanup_errors=True) as d:
             ov.save_model(model, f'{d}/m.xml', compress_to_fp16=False)
             Path(f'{d}/m.sum').write_text(sum_of(Path(f'{d}/m.xml')))
-            for end in ('.bin', '.sum', '.xml'): os.replace(f'{d}/m{end}', kept.with_suffix(end))
+            for end in ('.bin', '.sum', '.xml'):
+                os.replace(f'{d}/m{end}', kept.with_suffix(end))
         prune(kept.parent, 2e9)
-    except (OSError, RuntimeError): pass
+    except (OSError, RuntimeError):
+        pass
 
 # %% ../nbs/17_networks.ipynb #9787f8d2
 def openvino_engine(
-    ready:nn.Module, # A `Ready` network on the CPU
-    pixels:Pixels, # How pictures are prepared
-    precision:str='f32', # 'f32' or 'bf16'
-)->Engine: # An `OpenVinoEngine`
+    ready: nn.Module,  # A `Ready` network on the CPU
+    pixels: Pixels,  # How pictures are prepared
+    precision: str = 'f32',  # 'f32' or 'bf16'
+) -> Engine:  # An `OpenVinoEngine`
     "Convert a network to OpenVINO, once: the converted network is kept in the cache folder."
-    ov = silent_openvino(); folder = cache_folder('engines')
-    kept = folder and folder/f'{weights_key(ready, pixels)}.xml'
+    ov = silent_openvino()
+    folder = cache_folder('engines')
+    kept = folder and folder / f'{weights_key(ready, pixels)}.xml'
     if kept and kept.exists():
-        try: return open_kept(kept, precision)
-        except ModelError: pass # damaged: it is made again
+        try:
+            return open_kept(kept, precision)
+        except ModelError:
+            pass  # damaged: it is made again
     example = _example(pixels)
     try:
-        with warnings.catch_warnings(): warnings.simplefilter('ignore'); model = ov.convert_model(_traced(ready.eval(), example), example_input=example, input=[ov.PartialShape([-1, *example.shape[1:]])])
-    except Exception as e: raise ModelError(f'This network cannot be converted to OpenVINO ({type(e).__name__}: {str(e)[:150]}). Use engine="torch".') from e
-    if kept: _keep(ov, model, kept)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            model = ov.convert_model(
+                _traced(ready.eval(), example),
+                example_input=example,
+                input=[ov.PartialShape([-1, *example.shape[1:]])],
+            )
+    except Exception as e:
+        raise ModelError(
+            f'This network cannot be converted to OpenVINO ({type(e).__name__}: {str(e)[:150]}).'
+            ' Use engine="torch".'
+        ) from e
+    if kept:
+        _keep(ov, model, kept)
     return OpenVinoEngine(model, precision)
 
 # %% ../nbs/17_networks.ipynb #f7acb8b9
 def onnx_bytes(
-    ready:nn.Module, # A `Ready` network on the CPU
-    pixels:Pixels, # How pictures are prepared
-    outputs:tuple=('outputs',), # Names of what the network gives
-)->bytes: # An ONNX file: input `pictures` uint8 (N, H, W, C), output `outputs` float32 (N, K)
+    ready: nn.Module,  # A `Ready` network on the CPU
+    pixels: Pixels,  # How pictures are prepared
+    outputs: tuple = ('outputs',),  # Names of what the network gives
+    # An ONNX file: input `pictures` uint8 (N, H, W, C), output `outputs` float32 (N, K)
+) -> bytes:
     "The network as ONNX, its weights inside; any number of pictures at once."
     need('onnxscript', 'export', 'writing ONNX')
     with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        try: torch.onnx.export(ready.eval(), (_example(pixels),), f'{d}/m.onnx', dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},), input_names=['pictures'], output_names=list(outputs), verbose=False, external_data=False)
-        except Exception as e: raise ModelError(f'This network cannot be written as ONNX ({type(e).__name__}: {str(e)[:150]}). Use engine="torch".') from e
+        try:
+            torch.onnx.export(
+                ready.eval(),
+                (_example(pixels),),
+                f'{d}/m.onnx',
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim('batch')},),
+                input_names=['pictures'],
+                output_names=list(outputs),
+                verbose=False,
+                external_data=False,
+            )
+        except Exception as e:
+            raise ModelError(
+                f'This network cannot be written as ONNX ({type(e).__name__}: {str(e)[:150]}). Use'
+                ' engine="torch".'
+            ) from e
         return Path(f'{d}/m.onnx').read_bytes()

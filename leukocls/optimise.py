@@ -22,252 +22,550 @@ from .core import Leaves, RunError
 
 # %% ../nbs/15_optimise.ipynb #d10b0453
 class ListAdam(Optimizer):
-    "fastai's `Adam` with decoupled decay (Loshchilov and Hutter 2019): same hyperparameters, same averages, same weights; one call for all tensors that share them."
-    fused, scaled, live, lists = None, None, (), () # fused: None is on a GPU; scaled: (loss scale, overflow) of `ScaledHalf`
+    """fastai's `Adam` with decoupled decay (Loshchilov and Hutter 2019): same hyperparameters, same
+    averages, same weights; one call for all tensors that share them.
+    """
+
+    fused, scaled, live, lists = (
+        None,
+        None,
+        (),
+        (),
+    )  # fused: None is on a GPU; scaled: (loss scale, overflow) of `ScaledHalf`
 
     @torch.no_grad()
     def step(self, closure=None):
-        if closure is not None: return super().step(closure) # fastai says what it thinks of closures
+        if closure is not None:
+            return super().step(closure)  # fastai says what it thinks of closures
         live = [p for ps in self.param_lists for p in ps if p.grad is not None]
-        if len(live) != len(self.live) or any(a is not b for a, b in zip(live, self.live)): self.live, self.lists = live, self._sorted()
-        scale, over = self.scaled or (None, None); self.scaled = None
-        if over is not None: torch._amp_foreach_non_finite_check_and_unscale_([p.grad for p in live], over.zero_(), torch.ones_like(over))
-        for l in self.lists: (self._fused if isinstance(l['step'], torch.Tensor) else self._listed)(l, [p.grad for p in l['p']], scale, over)
+        if len(live) != len(self.live) or any(a is not b for a, b in zip(live, self.live)):
+            self.live, self.lists = live, self._sorted()
+        scale, over = self.scaled or (None, None)
+        self.scaled = None
+        if over is not None:
+            torch._amp_foreach_non_finite_check_and_unscale_(
+                [p.grad for p in live], over.zero_(), torch.ones_like(over)
+            )
+        for l in self.lists:
+            (self._fused if isinstance(l['step'], torch.Tensor) else self._listed)(
+                l, [p.grad for p in l['p']], scale, over
+            )
 
     def zero_grad(self):
-        if grads := [p.grad.detach_() for ps in self.param_lists for p in ps if p.grad is not None]: torch._foreach_zero_(grads)
-    def clear_state(self): super().clear_state(); self.live = ()
-    def load_state_dict(self, sd): super().load_state_dict(sd); self.live = ()
+        if grads := [p.grad.detach_() for ps in self.param_lists for p in ps if p.grad is not None]:
+            torch._foreach_zero_(grads)
+
+    def clear_state(self):
+        super().clear_state()
+        self.live = ()
+
+    def load_state_dict(self, sd):
+        super().load_state_dict(sd)
+        self.live = ()
 
 # %% ../nbs/15_optimise.ipynb #8b39a41a
 @patch
-def _sorted(self:ListAdam):
-    "Parameters that are trained, with their averages, in lists that share hyperparameters and history."
+def _sorted(self: ListAdam):
+    """Parameters that are trained, with their averages, in lists that share hyperparameters and
+    history.
+    """
     found = defaultdict(list)
     for p, _, state, hyper in self.all_params(with_grad=True):
-        if 'step' not in state: state.update(grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p), step=0)
-        step = state['step']; found[id(hyper), state.get('do_wd', True), step if isinstance(step, int) else id(step), p.device, p.dtype].append((p, state['grad_avg'], state['sqr_avg'], state, hyper))
-    lists = [dict(zip(('p', 'a', 's', 'states'), ([*v] for v in zip(*rows))), hyper=rows[0][4], decay=key[1], step=rows[0][3]['step']) for key, rows in found.items()]
+        if 'step' not in state:
+            state.update(grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p), step=0)
+        step = state['step']
+        found[
+            id(hyper),
+            state.get('do_wd', True),
+            step if isinstance(step, int) else id(step),
+            p.device,
+            p.dtype,
+        ].append((p, state['grad_avg'], state['sqr_avg'], state, hyper))
+    lists = [
+        dict(
+            zip(('p', 'a', 's', 'states'), ([*v] for v in zip(*rows))),
+            hyper=rows[0][4],
+            decay=key[1],
+            step=rows[0][3]['step'],
+        )
+        for key, rows in found.items()
+    ]
     for l in lists:
-        if (self.fused if self.fused is not None else l['p'][0].is_cuda) and isinstance(l['step'], int): l['step'] = torch.tensor(float(l['step']), device=l['p'][0].device); [state.update(step=l['step']) for state in l['states']]
+        if (self.fused if self.fused is not None else l['p'][0].is_cuda) and isinstance(
+            l['step'], int
+        ):
+            l['step'] = torch.tensor(float(l['step']), device=l['p'][0].device)
+            [state.update(step=l['step']) for state in l['states']]
     return lists
 
-@patch
-def _listed(self:ListAdam, l, g, scale, over):
-    h, p, a, s = l['hyper'], l['p'], l['a'], l['s']; lr, mom, sqr = h['lr'], h['mom'], h['sqr_mom']; l['step'] += 1; [state.update(step=l['step']) for state in l['states']]
-    if l['decay'] and h['wd']: torch._foreach_mul_(p, 1 - lr*h['wd'])
-    torch._foreach_mul_(a, mom); torch._foreach_add_(a, g, alpha=1 - mom)
-    torch._foreach_mul_(s, sqr); torch._foreach_addcmul_(s, g, g, 1 - sqr)
-    d = torch._foreach_div(s, 1 - sqr**l['step']); torch._foreach_sqrt_(d); torch._foreach_add_(d, h['eps']); torch._foreach_addcdiv_(p, a, d, -lr/(1 - mom**l['step']))
 
 @patch
-def _fused(self:ListAdam, l, g, scale, over):
+def _listed(self: ListAdam, l, g, scale, over):
+    h, p, a, s = l['hyper'], l['p'], l['a'], l['s']
+    lr, mom, sqr = h['lr'], h['mom'], h['sqr_mom']
+    l['step'] += 1
+    [state.update(step=l['step']) for state in l['states']]
+    if l['decay'] and h['wd']:
+        torch._foreach_mul_(p, 1 - lr * h['wd'])
+    torch._foreach_mul_(a, mom)
+    torch._foreach_add_(a, g, alpha=1 - mom)
+    torch._foreach_mul_(s, sqr)
+    torch._foreach_addcmul_(s, g, g, 1 - sqr)
+    d = torch._foreach_div(s, 1 - sqr ** l['step'])
+    torch._foreach_sqrt_(d)
+    torch._foreach_add_(d, h['eps'])
+    torch._foreach_addcdiv_(p, a, d, -lr / (1 - mom ** l['step']))
+
+
+@patch
+def _fused(self: ListAdam, l, g, scale, over):
     "A step that overflowed changes nothing and does not count."
-    h = l['hyper']; l['step'].add_(1)
-    torch._fused_adamw_(l['p'], g, l['a'], l['s'], [], [l['step']]*len(g), lr=h['lr'], beta1=h['mom'], beta2=h['sqr_mom'], weight_decay=h['wd'] if l['decay'] else 0., eps=h['eps'], amsgrad=False, maximize=False, grad_scale=scale, found_inf=over)
-    if over is not None: l['step'].sub_(over)
+    h = l['hyper']
+    l['step'].add_(1)
+    torch._fused_adamw_(
+        l['p'],
+        g,
+        l['a'],
+        l['s'],
+        [],
+        [l['step']] * len(g),
+        lr=h['lr'],
+        beta1=h['mom'],
+        beta2=h['sqr_mom'],
+        weight_decay=h['wd'] if l['decay'] else 0.0,
+        eps=h['eps'],
+        amsgrad=False,
+        maximize=False,
+        grad_scale=scale,
+        found_inf=over,
+    )
+    if over is not None:
+        l['step'].sub_(over)
 
 # %% ../nbs/15_optimise.ipynb #4e4bff5e
 def list_adam(
-    params, # Parameters, or a list of lists of them
-    lr:float, # Learning rate
-    mom:float=.9, # Decay of the mean gradient
-    sqr_mom:float=.99, # Decay of the mean squared gradient
-    eps:float=1e-5, # Added to the root of the latter
-    wd:float=.01, # Decoupled weight decay
-)->ListAdam: # For `opt_func` of a Learner
+    params,  # Parameters, or a list of lists of them
+    lr: float,  # Learning rate
+    mom: float = 0.9,  # Decay of the mean gradient
+    sqr_mom: float = 0.99,  # Decay of the mean squared gradient
+    eps: float = 1e-5,  # Added to the root of the latter
+    wd: float = 0.01,  # Decoupled weight decay
+) -> ListAdam:  # For `opt_func` of a Learner
     "`ListAdam` with fastai's defaults."
-    return ListAdam(params, Adam([_nothing()], lr).cbs, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
+    return ListAdam(
+        params, Adam([_nothing()], lr).cbs, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd
+    )
 
-def _nothing(): return torch.nn.Parameter(torch.zeros(1))
+
+def _nothing():
+    return torch.nn.Parameter(torch.zeros(1))
 
 # %% ../nbs/15_optimise.ipynb #9f151cc0
 class PlainTensors(Callback):
     "Hands the network and the loss plain tensors; the arithmetic is the same."
-    order = 90 # after whatever changes the images
+
+    order = 90  # after whatever changes the images
+
     def before_batch(self):
-        plain = lambda ts: tuple(t.as_subclass(torch.Tensor) if isinstance(t, torch.Tensor) else t for t in ts)
+        plain = lambda ts: tuple(
+            t.as_subclass(torch.Tensor) if isinstance(t, torch.Tensor) else t for t in ts
+        )
         self.learn.xb, self.learn.yb = plain(self.xb), plain(self.yb)
 
 # %% ../nbs/15_optimise.ipynb #80888575
 class LossesStay(Leaves, Callback):
-    "The running loss stays on the GPU, where fetching it would wait for every step; at the end it is what fastai would have."
-    order = 49 # before Recorder
-    def before_fit(self): self.record, self.was = self.learn.recorder, self.learn.recorder.smooth_loss; vars(self.record)['smooth_loss'] = _StayingLoss(self.was.beta)
-    def after_fit(self): self.leave()
+    """The running loss stays on the GPU, where fetching it would wait for every step; at the end it
+    is what fastai would have.
+    """
+
+    order = 49  # before Recorder
+
+    def before_fit(self):
+        self.record, self.was = self.learn.recorder, self.learn.recorder.smooth_loss
+        vars(self.record)['smooth_loss'] = _StayingLoss(self.was.beta)
+
+    def after_fit(self):
+        self.leave()
+
     def leave(self):
-        if getattr(self, 'was', None) is None: return
-        r, now = self.record, self.record.smooth_loss; r.losses = [*torch.stack(r.losses).cpu()] if r.losses else []
-        self.was.count, self.was.val = now.count, now.val.cpu(); vars(r)['smooth_loss'], self.was = self.was, None
+        if getattr(self, 'was', None) is None:
+            return
+        r, now = self.record, self.record.smooth_loss
+        r.losses = [*torch.stack(r.losses).cpu()] if r.losses else []
+        self.was.count, self.was.val = now.count, now.val.cpu()
+        vars(r)['smooth_loss'], self.was = self.was, None
+
 
 class _StayingLoss(AvgSmoothLoss):
-    def accumulate(self, learn): loss = learn.loss.detach().mean(); self.count += 1; self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
+    def accumulate(self, learn):
+        loss = learn.loss.detach().mean()
+        self.count += 1
+        self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
 
 # %% ../nbs/15_optimise.ipynb #0ba14660
 class ScaledHalf(MixedPrecision):
-    "fastai's fp16 for `ListAdam`: the loss scale and the overflow stay on the GPU, and a step that overflowed is left out there (Micikevicius et al. 2018; PyTorch's defaults: 65,536, halved at an overflow, doubled after 2,000 steps without)."
-    start, growth, back, patience = 2.**16, 2., .5, 2000
+    """fastai's fp16 for `ListAdam`: the loss scale and the overflow stay on the GPU, and a step
+    that overflowed is left out there (Micikevicius et al. 2018; PyTorch's defaults: 65,536,
+    halved at an overflow, doubled after 2,000 steps without).
+    """
+
+    start, growth, back, patience = 2.0**16, 2.0, 0.5, 2000
+
     def before_fit(self):
-        super().before_fit(); at = next(self.learn.model.parameters()).device
-        if not isinstance(self.learn.opt, ListAdam): raise RunError(f'{type(self.learn.opt).__name__} does not know the loss scale of ScaledHalf. Use opt_func=list_adam, or learn.to_fp16().')
-        if not hasattr(self, 'factor'): self.factor, self.good, self.over = torch.tensor(self.start, device=at), torch.tensor(0, dtype=torch.int32, device=at), torch.tensor(0., device=at)
-    def before_backward(self): self.learn.loss_grad = self.loss_grad*self.factor
-    def before_step(self): self.learn.opt.scaled = self.factor, self.over
-    def after_step(self): torch._amp_update_scale_(self.factor, self.good, self.over, self.growth, self.back, self.patience)
+        super().before_fit()
+        at = next(self.learn.model.parameters()).device
+        if not isinstance(self.learn.opt, ListAdam):
+            raise RunError(
+                f'{type(self.learn.opt).__name__} does not know the loss scale of ScaledHalf. Use'
+                ' opt_func=list_adam, or learn.to_fp16().'
+            )
+        if not hasattr(self, 'factor'):
+            self.factor, self.good, self.over = (
+                torch.tensor(self.start, device=at),
+                torch.tensor(0, dtype=torch.int32, device=at),
+                torch.tensor(0.0, device=at),
+            )
+
+    def before_backward(self):
+        self.learn.loss_grad = self.loss_grad * self.factor
+
+    def before_step(self):
+        self.learn.opt.scaled = self.factor, self.over
+
+    def after_step(self):
+        torch._amp_update_scale_(
+            self.factor, self.good, self.over, self.growth, self.back, self.patience
+        )
 
 # %% ../nbs/15_optimise.ipynb #bdd927c3
 def record_graph(
-    step, # Function without arguments that works on the same tensors each time, on the GPU that is current
-    tries:int=2, # What a library loads at its first use can break a recording
-): # Function that does the same with one call
+    # Function without arguments that works on the same tensors each time, on the GPU that is
+    # current
+    step,
+    tries: int = 2,  # What a library loads at its first use can break a recording
+):  # Function that does the same with one call
     "Record what a function starts on the GPU as a CUDA graph, after three rounds to warm up."
-    now, side, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph(); side.wait_stream(now)
-    with torch.cuda.stream(side): [step() for _ in range(3)]
+    now, side, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    side.wait_stream(now)
+    with torch.cuda.stream(side):
+        [step() for _ in range(3)]
     now.wait_stream(side)
     try:
-        with torch.cuda.graph(graph): step()
+        with torch.cuda.graph(graph):
+            step()
     except Exception:
-        dice = torch.cuda.default_generators[torch.cuda.current_device()]; dice.graphsafe_set_state(dice.clone_state()) # a recording that broke off leaves the random numbers waiting for its end
-        if tries == 1: raise
+        dice = torch.cuda.default_generators[torch.cuda.current_device()]
+        dice.graphsafe_set_state(
+            dice.clone_state()
+        )  # a recording that broke off leaves the random numbers waiting for its end
+        if tries == 1:
+            raise
         return record_graph(step, tries - 1)
     return graph.replay
 
 # %% ../nbs/15_optimise.ipynb #74e06ce5
 class Replay(Leaves, Callback):
-    "Measures steps as they are, records them, measures replayed ones, and goes back if that gained less than a tenth or did not work; `said` tells. Not together with what adds gradients up over batches."
+    """Measures steps as they are, records them, measures replayed ones, and goes back if that
+    gained less than a tenth or did not work; `said` tells. Not together with what adds gradients
+    up over batches.
+    """
+
     order = 64
-    def __init__(self,
-        steps:int=6, # Steps to measure, after half as many to warm up
-        record=record_graph, # Function that records a function
-    ): self.steps, self.record, self.said, self.used, self.times = steps, record, '', False, {}
-    def before_fit(self): self.held, self.net, self.n = self.learn, self.learn.model, -1 if self._blends() else 0 # what is trained may have changed: measured and recorded anew
-    def after_fit(self): self.leave()
+
+    def __init__(
+        self,
+        steps: int = 6,  # Steps to measure, after half as many to warm up
+        record=record_graph,  # Function that records a function
+    ):
+        self.steps, self.record, self.said, self.used, self.times = steps, record, '', False, {}
+
+    def before_fit(self):  # what is trained may have changed: measured and recorded anew
+        self.held, self.net, self.n = self.learn, self.learn.model, -1 if self._blends() else 0
+
+    def after_fit(self):
+        self.leave()
+
     def _blends(self):
-        if any(isinstance(c, MixHandler) for c in self.learn.cbs): self.said = 'not replayed: each batch has a loss of its own'
+        if any(isinstance(c, MixHandler) for c in self.learn.cbs):
+            self.said = 'not replayed: each batch has a loss of its own'
         return self.said.endswith('of its own')
+
     def after_batch(self):
-        if not self.training or self.n < 0: return
-        turn, warm = 'replayed' if self.used else 'eager', self.steps//2; self.n += 1
-        if self.n == warm: self.began = self._now()
-        if self.n < warm + self.steps: return
-        self.times[turn] = (self._now() - self.began)/self.steps; self.n = 0
-        if self.used: self._judge()
-        else: self.on()
+        if not self.training or self.n < 0:
+            return
+        turn, warm = 'replayed' if self.used else 'eager', self.steps // 2
+        self.n += 1
+        if self.n == warm:
+            self.began = self._now()
+        if self.n < warm + self.steps:
+            return
+        self.times[turn] = (self._now() - self.began) / self.steps
+        self.n = 0
+        if self.used:
+            self._judge()
+        else:
+            self.on()
+
     def _now(self):
-        if self.xb[0].is_cuda: torch.cuda.synchronize()
+        if self.xb[0].is_cuda:
+            torch.cuda.synchronize()
         return time.perf_counter()
-    def leave(self): # also called when the learner has forgotten this callback
-        if self.used: vars(self.held).pop('_do_one_batch', None); self.replay = self.judge = self.lies = None; [setattr(p, 'grad', None) for p in self.net.parameters()] # they lie in the graph's memory
+
+    def leave(self):  # also called when the learner has forgotten this callback
+        if self.used:
+            vars(self.held).pop('_do_one_batch', None)
+            self.replay = self.judge = self.lies = None
+            [
+                setattr(p, 'grad', None) for p in self.net.parameters()
+            ]  # they lie in the graph's memory
         self.used = False
 
 # %% ../nbs/15_optimise.ipynb #db2963a2
 @patch
-def _judge(self:Replay):
-    a, b = self.times['eager'], self.times['replayed']; self.n = -1; pays = b < .9*a
-    self.said = f'{"" if pays else "not "}replayed: {1000*a:.1f} → {1000*b:.1f} ms a step'
-    if not pays: self.leave()
+def _judge(self: Replay):
+    a, b = self.times['eager'], self.times['replayed']
+    self.n = -1
+    pays = b < 0.9 * a
+    self.said = f'{"" if pays else "not "}replayed: {1000 * a:.1f} → {1000 * b:.1f} ms a step'
+    if not pays:
+        self.leave()
 
 # %% ../nbs/15_optimise.ipynb #844004a6
 @patch
-def on(self:Replay):
-    "Record the batch that was just trained on. Weights, statistics and random numbers are as before."
-    learn, half = self.learn, next((c for c in self.learn.cbs if isinstance(c, MixedPrecision)), None); x, y = self.xb[0], self.yb[0]; where = [x.device] if x.is_cuda else []
-    for k in ('pred', 'loss', 'loss_grad'): setattr(learn, k, getattr(learn, k).detach()) # what is left of the last batch's graph would get in the way
-    self.lies = SimpleNamespace(x=x.detach().clone(), y=y.clone()); self.like = x.shape, x.dtype, x.device, y.shape
-    self.dtype, self.factor, self.judge = half and half.autocast.fast_dtype, (half.factor if isinstance(half, ScaledHalf) else learn.scaler._scale if learn.scaler.is_enabled() else 1.) if half else 1., None
-    kept = {k: v.clone() for k, v in self.net.named_buffers()}; self.used = True
+def on(self: Replay):
+    """Record the batch that was just trained on. Weights, statistics and random numbers are as
+    before.
+    """
+    learn, half = (
+        self.learn,
+        next((c for c in self.learn.cbs if isinstance(c, MixedPrecision)), None),
+    )
+    x, y = self.xb[0], self.yb[0]
+    where = [x.device] if x.is_cuda else []
+    for k in ('pred', 'loss', 'loss_grad'):
+        setattr(
+            learn, k, getattr(learn, k).detach()
+        )  # what is left of the last batch's graph would get in the way
+    self.lies = SimpleNamespace(x=x.detach().clone(), y=y.clone())
+    self.like = x.shape, x.dtype, x.device, y.shape
+    self.dtype, self.factor, self.judge = (
+        half and half.autocast.fast_dtype,
+        (
+            (
+                half.factor
+                if isinstance(half, ScaledHalf)
+                else learn.scaler._scale
+                if learn.scaler.is_enabled()
+                else 1.0
+            )
+            if half
+            else 1.0
+        ),
+        None,
+    )
+    kept = {k: v.clone() for k, v in self.net.named_buffers()}
+    self.used = True
     try:
-        with torch.random.fork_rng(where): self.replay = self.record(self._work)
+        with torch.random.fork_rng(where):
+            self.replay = self.record(self._work)
         vars(learn)['_do_one_batch'] = self._one
-    except Exception as e: self.leave(); self.n, self.said = -1, f'not replayed: {type(e).__name__}: {str(e).splitlines()[0][:100] if str(e) else ""}'
+    except Exception as e:
+        self.leave()
+        self.n, self.said = (
+            -1,
+            f'not replayed: {type(e).__name__}: {str(e).splitlines()[0][:100] if str(e) else ""}',
+        )
     finally:
-        with torch.no_grad(): [v.copy_(kept[k]) for k, v in self.net.named_buffers()]
+        with torch.no_grad():
+            [v.copy_(kept[k]) for k, v in self.net.named_buffers()]
+
 
 @patch
-def _half(self:Replay): return torch.autocast(self.lies.x.device.type, dtype=self.dtype or torch.bfloat16, enabled=self.dtype is not None and self.lies.x.is_cuda, cache_enabled=False)
+def _half(self: Replay):
+    return torch.autocast(
+        self.lies.x.device.type,
+        dtype=self.dtype or torch.bfloat16,
+        enabled=self.dtype is not None and self.lies.x.is_cuda,
+        cache_enabled=False,
+    )
+
 
 @patch
-def _work(self:Replay):
+def _work(self: Replay):
     "Forward, loss and backward; gradients are made anew each time, where they lay."
-    for p in self.net.parameters(): p.grad = None
-    with self._half(): pred = self.net(self.lies.x); loss = self.held.loss_func(pred.float(), self.lies.y)
-    (loss*self.factor).backward(); self.lies.pred, self.lies.loss = pred.detach(), loss.detach()
+    for p in self.net.parameters():
+        p.grad = None
+    with self._half():
+        pred = self.net(self.lies.x)
+        loss = self.held.loss_func(pred.float(), self.lies.y)
+    (loss * self.factor).backward()
+    self.lies.pred, self.lies.loss = pred.detach(), loss.detach()
+
 
 @patch
-def _look(self:Replay):
+def _look(self: Replay):
     "Forward only, for validation."
-    with torch.no_grad(), self._half(): self.lies.seen = self.net(self.lies.x)
+    with torch.no_grad(), self._half():
+        self.lies.seen = self.net(self.lies.x)
 
 # %% ../nbs/15_optimise.ipynb #0d9b5017
 @patch
-def _one(self:Replay):
+def _one(self: Replay):
     "Stands for the learner's `_do_one_batch`: the same events in the same order."
     learn, x, y = self.held, self.held.xb[0], self.held.yb[0] if len(self.held.yb) else None
-    if y is None or len(learn.xb) + len(learn.yb) > 2 or (x.shape, x.dtype, x.device, y.shape) != self.like:
-        if learn.training: learn.opt.zero_grad() # replayed gradients are not added to
+    if (
+        y is None
+        or len(learn.xb) + len(learn.yb) > 2
+        or (x.shape, x.dtype, x.device, y.shape) != self.like
+    ):
+        if learn.training:
+            learn.opt.zero_grad()  # replayed gradients are not added to
         return type(learn)._do_one_batch(learn)
     self.lies.x.copy_(x)
-    if not learn.training and self.judge is None: self._record_look()
-    if learn.training: self.lies.y.copy_(y); self.replay()
-    else: self.judge()
-    learn.pred = (self.lies.pred if learn.training else self.lies.seen).clone(); learn('after_pred')
-    learn.loss_grad = self.lies.loss.clone() if learn.training else learn.loss_func(learn.pred, *learn.yb); learn.loss = learn.loss_grad.clone(); learn('after_loss')
-    if not learn.training: return
-    learn._with_events(lambda: None, 'backward', CancelBackwardException); learn._with_events(learn._step, 'step', CancelStepException)
+    if not learn.training and self.judge is None:
+        self._record_look()
+    if learn.training:
+        self.lies.y.copy_(y)
+        self.replay()
+    else:
+        self.judge()
+    learn.pred = (self.lies.pred if learn.training else self.lies.seen).clone()
+    learn('after_pred')
+    learn.loss_grad = (
+        self.lies.loss.clone() if learn.training else learn.loss_func(learn.pred, *learn.yb)
+    )
+    learn.loss = learn.loss_grad.clone()
+    learn('after_loss')
+    if not learn.training:
+        return
+    learn._with_events(lambda: None, 'backward', CancelBackwardException)
+    learn._with_events(learn._step, 'step', CancelStepException)
+
 
 @patch
-def _record_look(self:Replay):
-    "A network that cannot be recorded for validation, though it could for training, is used as it is."
+def _record_look(self: Replay):
+    """A network that cannot be recorded for validation, though it could for training, is used as it
+    is.
+    """
     try:
-        with torch.random.fork_rng([self.lies.x.device] if self.lies.x.is_cuda else []): self.judge = self.record(self._look)
-    except Exception: self.judge = self._look
+        with torch.random.fork_rng([self.lies.x.device] if self.lies.x.is_cuda else []):
+            self.judge = self.record(self._look)
+    except Exception:
+        self.judge = self._look
 
 # %% ../nbs/15_optimise.ipynb #26bedaed
 class CompileIfItPays(Leaves, Callback):
-    "Measures steps as they are, compiles if enough of them are left, measures again, and goes back if that was slower or did not work; `said` tells."
+    """Measures steps as they are, compiles if enough of them are left, measures again, and goes
+    back if that was slower or did not work; `said` tells.
+    """
+
     order = 65
-    def __init__(self,
-        least:float=120., # Seconds of training that must be left: compiling takes half a minute or more
-        steps:int=8, # Steps to measure, after as many to warm up
-        **how # As in `torch.compile`, such as `mode='reduce-overhead'`
-    ): self.least, self.steps, self.how, self.said, self.n, self.left, self.times, self.net, self.made = least, steps, how, '', 0, 0, {}, None, None
+
+    def __init__(
+        self,
+        # Seconds of training that must be left: compiling takes half a minute or more
+        least: float = 120.0,
+        steps: int = 8,  # Steps to measure, after as many to warm up
+        **how,  # As in `torch.compile`, such as `mode='reduce-overhead'`
+    ):
+        (
+            self.least,
+            self.steps,
+            self.how,
+            self.said,
+            self.n,
+            self.left,
+            self.times,
+            self.net,
+            self.made,
+        ) = (
+            least,
+            steps,
+            how,
+            '',
+            0,
+            0,
+            {},
+            None,
+            None,
+        )
+
     def before_fit(self):
-        if self.made and self.net is self.learn.model and self.said.startswith('compiled'): self.net._compiled_call_impl = self.made # of the phase before
-        self.net = self.learn.model; self.left = self.left or self.n_epoch*len(self.dls.train); self.graph = next((c for c in self.learn.cbs if isinstance(c, Replay)), None)
+        if self.made and self.net is self.learn.model and self.said.startswith('compiled'):
+            self.net._compiled_call_impl = self.made  # of the phase before
+        self.net = self.learn.model
+        self.left = self.left or self.n_epoch * len(self.dls.train)
+        self.graph = next((c for c in self.learn.cbs if isinstance(c, Replay)), None)
+
     def _now(self):
-        if next(self.learn.model.parameters()).is_cuda: torch.cuda.synchronize()
+        if next(self.learn.model.parameters()).is_cuda:
+            torch.cuda.synchronize()
         return time.perf_counter()
+
     def after_batch(self):
-        if not self.training: return
+        if not self.training:
+            return
         self.left -= 1
-        if self.said or (self.graph and self.graph.n >= 0): return # first it is seen whether replaying pays
-        self.n += 1; turn, k = 'eager' if self.n <= 2*self.steps else 'compiled', (self.n - 1) % (2*self.steps) + 1
-        if k == self.steps: self.began = self._now()
-        if k < 2*self.steps: return
-        self.times[turn] = (self._now() - self.began)/self.steps
-        if turn == 'compiled': self._judge()
-        elif self.times[turn]*self.left < self.least: self.said = f'not compiled: {self.times[turn]*self.left:.0f} s were left'
-        else: self._compile()
-    def back(self): 'Nothing was replayed before.'
-    def leave(self): # also called when the learner has forgotten this callback
-        if self.net is not None: self.made, self.net._compiled_call_impl = self.net._compiled_call_impl or self.made, None
+        if self.said or (self.graph and self.graph.n >= 0):
+            return  # first it is seen whether replaying pays
+        self.n += 1
+        turn, k = (
+            'eager' if self.n <= 2 * self.steps else 'compiled',
+            (self.n - 1) % (2 * self.steps) + 1,
+        )
+        if k == self.steps:
+            self.began = self._now()
+        if k < 2 * self.steps:
+            return
+        self.times[turn] = (self._now() - self.began) / self.steps
+        if turn == 'compiled':
+            self._judge()
+        elif self.times[turn] * self.left < self.least:
+            self.said = f'not compiled: {self.times[turn] * self.left:.0f} s were left'
+        else:
+            self._compile()
+
+    def back(self):
+        'Nothing was replayed before.'
+
+    def leave(self):  # also called when the learner has forgotten this callback
+        if self.net is not None:
+            self.made, self.net._compiled_call_impl = (
+                self.net._compiled_call_impl or self.made,
+                None,
+            )
 
 # %% ../nbs/15_optimise.ipynb #4dd823ca
 @patch
-def _compile(self:CompileIfItPays):
+def _compile(self: CompileIfItPays):
     "Compile, and try it on this batch; nothing of the network is changed by the trial."
-    m = self.learn.model; device = next(m.parameters()).device.type; half = device == 'cuda' and hasattr(self.learn, 'mixed_precision'); kept = {k: v.clone() for k, v in m.named_buffers()}
-    if self.graph and self.graph.used: self.graph.leave(); self.back = self.graph.on
+    m = self.learn.model
+    device = next(m.parameters()).device.type
+    half = device == 'cuda' and hasattr(self.learn, 'mixed_precision')
+    kept = {k: v.clone() for k, v in m.named_buffers()}
+    if self.graph and self.graph.used:
+        self.graph.leave()
+        self.back = self.graph.on
     try:
-        with torch.random.fork_rng(), torch.autocast(device, enabled=half): m.compile(**self.how); self.learn.loss_func(m(*self.xb), *self.yb).backward()
-    except Exception as e: self.leave(); self.said = f'not compiled: {type(e).__name__}'; self.back()
+        with torch.random.fork_rng(), torch.autocast(device, enabled=half):
+            m.compile(**self.how)
+            self.learn.loss_func(m(*self.xb), *self.yb).backward()
+    except Exception as e:
+        self.leave()
+        self.said = f'not compiled: {type(e).__name__}'
+        self.back()
     finally:
         m.zero_grad()
-        for k, v in m.named_buffers(): v.copy_(kept[k])
+        for k, v in m.named_buffers():
+            v.copy_(kept[k])
 
 # %% ../nbs/15_optimise.ipynb #c5a1a4bf
 @patch
-def _judge(self:CompileIfItPays):
+def _judge(self: CompileIfItPays):
     a, b = self.times['eager'], self.times['compiled']
-    if b < a: self.said = f'compiled: {1000*a:.1f} → {1000*b:.1f} ms a step'
-    else: self.leave(); self.said = f'not compiled: {1000*a:.1f} → {1000*b:.1f} ms a step'; self.back()
+    if b < a:
+        self.said = f'compiled: {1000 * a:.1f} → {1000 * b:.1f} ms a step'
+    else:
+        self.leave()
+        self.said = f'not compiled: {1000 * a:.1f} → {1000 * b:.1f} ms a step'
+        self.back()

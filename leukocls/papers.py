@@ -8,83 +8,415 @@ __all__ = ['PAPERS', 'P2_EPOCHS', 'P2_TESTED', 'P2_RIGHT', 'PAPER_SYSTEMS', 'ALI
 # %% ../nbs/03_papers.ipynb #da977b0c
 _BY_CLASS = ('The random split is made class by class, with identical files on one side.',)
 PAPERS = {
-    'P1': dict(year=2024, citation='P1 (2024), book chapter: healthy against malignant lymphocytes', data='C-NMC 2019', classes=2, protocol=dict(split='random', valid_pct=.2, test_pct=0.),
-               filled=('The split is not stated: 80/20 at random, class by class, identical files on one side.',)),
-    'P2': dict(year=2024, citation='P2 (2024), thesis: five classes from the web, with a web application', data='Five classes from the web', classes=5, protocol=dict(split='random', valid_pct=.16, test_pct=.2),
-               filled=('The paper augments each image before it is divided; here training images alone are augmented, after the split, which is at random, class by class, with identical files on one side.',)),
-    'P3': dict(year=2023, citation='P3 (2023): modified CNN on 50×50 grey images', data='Taleqani', classes=4, protocol=dict(split='random', valid_pct=.2, test_pct=0.), filled=_BY_CLASS),
-    'P4': dict(year=2025, citation='P4 (2025): EfficientNet-B3 with fastai', data='Taleqani', classes=4, protocol=dict(split='random', valid_pct=.2, test_pct=0.), filled=_BY_CLASS)}
+    'P1': dict(
+        year=2024,
+        citation='P1 (2024), book chapter: healthy against malignant lymphocytes',
+        data='C-NMC 2019',
+        classes=2,
+        protocol=dict(split='random', valid_pct=0.2, test_pct=0.0),
+        filled=(
+            (
+                'The split is not stated: 80/20 at random, class by class, identical files on one'
+                ' side.'
+            ),
+        ),
+    ),
+    'P2': dict(
+        year=2024,
+        citation='P2 (2024), thesis: five classes from the web, with a web application',
+        data='Five classes from the web',
+        classes=5,
+        protocol=dict(split='random', valid_pct=0.16, test_pct=0.2),
+        filled=(
+            (
+                'The paper augments each image before it is divided; here training images alone are'
+                ' augmented, after the split, which is at random, class by class, with identical'
+                ' files on one side.'
+            ),
+        ),
+    ),
+    'P3': dict(
+        year=2023,
+        citation='P3 (2023): modified CNN on 50×50 grey images',
+        data='Taleqani',
+        classes=4,
+        protocol=dict(split='random', valid_pct=0.2, test_pct=0.0),
+        filled=_BY_CLASS,
+    ),
+    'P4': dict(
+        year=2025,
+        citation='P4 (2025): EfficientNet-B3 with fastai',
+        data='Taleqani',
+        classes=4,
+        protocol=dict(split='random', valid_pct=0.2, test_pct=0.0),
+        filled=_BY_CLASS,
+    ),
+}
 
 # %% ../nbs/03_papers.ipynb #0444e4f3
-_P1 = dict(paper='P1', size=224, bs=32, epochs=15, lr=1e-5, schedule='flat', opt='sgd', wd=0., keep='last')
+_P1 = dict(
+    paper='P1', size=224, bs=32, epochs=15, lr=1e-5, schedule='flat', opt='sgd', wd=0.0, keep='last'
+)
 _HALF = 'Half precision on CUDA, bfloat16 on a CPU that computes in it, else float32.'
-_P1_FILLED = ("Batch size: 32, Keras' default.", "Momentum: none, Keras' default.", 'Dropout: 0.5.', _HALF)
-_P2 = dict(paper='P2', size=224, bs=32, epochs=100, patience=15, lr=1e-4, schedule='flat', opt='adam', wd=0., keep='best', augment='p2', top='linear')
-_P2_FILLED = ('Optimiser: Adam, learning rate 0.0001, no weight decay.', "Batch size: 32, Keras' default.", 'ImageNet weights, all layers trained; behind the network\'s own last features one dense layer with softmax.',
-              'Early stopping watches the validation loss; the weights of its lowest value are kept.', 'Ranges of the affine change: see the notebook `augment`.', _HALF)
-_P3 = dict(paper='P3', size=224, bs=64, epochs=30, lr=1e-4, schedule='flat', wd=0., keep='last')
-_P3_FILLED = ('Figures of this system are quoted by the paper from work on other data.', 'Colour images of 224 pixels, batch size 64, 30 epochs as for the modified CNN; Adam, learning rate 0.0001, no weight decay.', _HALF)
+_P1_FILLED = (
+    "Batch size: 32, Keras' default.",
+    "Momentum: none, Keras' default.",
+    'Dropout: 0.5.',
+    _HALF,
+)
+_P2 = dict(
+    paper='P2',
+    size=224,
+    bs=32,
+    epochs=100,
+    patience=15,
+    lr=1e-4,
+    schedule='flat',
+    opt='adam',
+    wd=0.0,
+    keep='best',
+    augment='p2',
+    top='linear',
+)
+_P2_FILLED = (
+    'Optimiser: Adam, learning rate 0.0001, no weight decay.',
+    "Batch size: 32, Keras' default.",
+    (
+        'ImageNet weights, all layers trained; behind the network\'s own last features one dense'
+        ' layer with softmax.'
+    ),
+    'Early stopping watches the validation loss; the weights of its lowest value are kept.',
+    'Ranges of the affine change: see the notebook `augment`.',
+    _HALF,
+)
+_P3 = dict(paper='P3', size=224, bs=64, epochs=30, lr=1e-4, schedule='flat', wd=0.0, keep='last')
+_P3_FILLED = (
+    'Figures of this system are quoted by the paper from work on other data.',
+    (
+        'Colour images of 224 pixels, batch size 64, 30 epochs as for the modified CNN; Adam,'
+        ' learning rate 0.0001, no weight decay.'
+    ),
+    _HALF,
+)
 _CLASSICAL = dict(paper='P3', kind='classical', weights='none', size=224)
-_CLASSICAL_FILLED = ('Figures of such systems are quoted by the paper from work on other data.', 'Fourier transform: log(1 + |F|) of the lowest 31×16 frequencies of the grey image of 224 pixels.',
-                     'Histogram: 32 bins of each of the three colours, as shares of the pixels.', "Features standardised; every setting of the classifier is scikit-learn's.")
-_PLATT = "Probabilities of a support vector machine: Platt's sigmoid on scores of 5 folds of the training images, copies and patients together; the class is the likeliest by them."
-_QUADRATIC = 'Quadratic kernel: (γ·x·y + 1)²; the constant, which scikit-learn leaves at 0, lets linear terms in.'
+_CLASSICAL_FILLED = (
+    'Figures of such systems are quoted by the paper from work on other data.',
+    (
+        'Fourier transform: log(1 + |F|) of the lowest 31×16 frequencies of the grey image of 224'
+        ' pixels.'
+    ),
+    'Histogram: 32 bins of each of the three colours, as shares of the pixels.',
+    "Features standardised; every setting of the classifier is scikit-learn's.",
+)
+_PLATT = (
+    "Probabilities of a support vector machine: Platt's sigmoid on scores of 5 folds of the"
+    " training images, copies and patients together; the class is the likeliest by them."
+)
+_QUADRATIC = (
+    'Quadratic kernel: (γ·x·y + 1)²; the constant, which scikit-learn leaves at 0, lets linear'
+    ' terms in.'
+)
 _SOFT = 'Ensemble: the mean of the members\' probabilities.'
 
 # %% ../nbs/03_papers.ipynb #33ab3109
-def _converges(system, lr): # the same system, trained in a way that moves it
-    return system | dict(name=f"{system['name']}-converges", title=f"{system['title']}, with settings that converge", opt='adam', schedule='one-cycle', lr=lr, published={},
-                         filled=(*system['filled'], f"The paper's plain SGD with a rate of 0.00001 barely moves the network in 15 epochs: Adam, one cycle up to {lr:g} instead. All else is the paper's."))
+def _converges(system, lr):  # the same system, trained in a way that moves it
+    return system | dict(
+        name=f"{system['name']}-converges",
+        title=f"{system['title']}, with settings that converge",
+        opt='adam',
+        schedule='one-cycle',
+        lr=lr,
+        published={},
+        filled=(
+            *system['filled'],
+            (
+                "The paper's plain SGD with a rate of 0.00001 barely moves the network in 15"
+                f" epochs: Adam, one cycle up to {lr:g} instead. All else is the paper's."
+            ),
+        ),
+    )
+
 
 _SYSTEMS_P1 = [
-    dict(_P1, name='p1-cnn', arch='traditional-cnn', title='Traditional CNN', weights='none', published=dict(accuracy=91.65, precision=92.5, recall=91.5, f1=91.75),
-         filled=('Layers: convolutions of 32, 64, 128 maps, the last of which are averaged to 7×7, dense 128.', *_P1_FILLED)),
-    dict(_P1, name='p1-alexnet', arch='alexnet', title='AlexNet', weights='none', published=dict(accuracy=94.6, precision=94.5, recall=94.5, f1=94.5), filled=('Starts from random weights; one tower (Krizhevsky 2014).', *_P1_FILLED)),
-    dict(_P1, name='p1-vgg16', arch='vgg16', title='VGG-16 as feature extractor, softmax', freeze=True, top='dropout', published=dict(accuracy=97.44, precision=97.5, recall=97.5, f1=97.5),
-         filled=('The extractor reaches up to the second dense layer of 4096, all of it from ImageNet and frozen; dropout and the softmax layer follow. The paper has dropout before both layers of 4096, where frozen layers would learn nothing from it.', *_P1_FILLED))]
+    dict(
+        _P1,
+        name='p1-cnn',
+        arch='traditional-cnn',
+        title='Traditional CNN',
+        weights='none',
+        published=dict(accuracy=91.65, precision=92.5, recall=91.5, f1=91.75),
+        filled=(
+            (
+                'Layers: convolutions of 32, 64, 128 maps, the last of which are averaged to 7×7,'
+                ' dense 128.'
+            ),
+            *_P1_FILLED,
+        ),
+    ),
+    dict(
+        _P1,
+        name='p1-alexnet',
+        arch='alexnet',
+        title='AlexNet',
+        weights='none',
+        published=dict(accuracy=94.6, precision=94.5, recall=94.5, f1=94.5),
+        filled=('Starts from random weights; one tower (Krizhevsky 2014).', *_P1_FILLED),
+    ),
+    dict(
+        _P1,
+        name='p1-vgg16',
+        arch='vgg16',
+        title='VGG-16 as feature extractor, softmax',
+        freeze=True,
+        top='dropout',
+        published=dict(accuracy=97.44, precision=97.5, recall=97.5, f1=97.5),
+        filled=(
+            (
+                'The extractor reaches up to the second dense layer of 4096, all of it from'
+                ' ImageNet and frozen; dropout and the softmax layer follow. The paper has dropout'
+                ' before both layers of 4096, where frozen layers would learn nothing from it.'
+            ),
+            *_P1_FILLED,
+        ),
+    ),
+]
 
 # %% ../nbs/03_papers.ipynb #2014a5e7
-_SYSTEMS_P2 = [dict(_P2, name=f'p2-{name}', arch=arch, title=title, published=dict(accuracy=figure), filled=_P2_FILLED) for name, arch, title, figure in (
-    ('resnet50', 'resnet50', 'ResNet-50', 97.5), ('densenet201', 'densenet201', 'DenseNet201', 95), ('mobilenet', 'mobilenetv1_100', 'MobileNet', 97), ('vgg19', 'vgg19', 'VGG19', 95),
-    ('resnet101', 'resnet101', 'ResNet101', 97), ('efficientnet-b7', 'tf_efficientnet_b7', 'EfficientNet-B7', 96))] + [
-    dict(_P2, name='p2-cml1', arch='cml1', title='CML-1, 23 layers', weights='none', lr=1e-3, top='fastai', published=dict(accuracy=96),
-         filled=("Optimiser: Adam, learning rate 0.001, Keras' default, no weight decay.", *_P2_FILLED[1:2], *_P2_FILLED[3:], 'Maps: 32, 64, 128, 256, 256; dense 256 and 128; two dropouts of 0.5, which make the layers 23; padding that keeps the size. ReLU comes before each batch normalisation.'))]
+_SYSTEMS_P2 = [
+    dict(
+        _P2,
+        name=f'p2-{name}',
+        arch=arch,
+        title=title,
+        published=dict(accuracy=figure),
+        filled=_P2_FILLED,
+    )
+    for name, arch, title, figure in (
+        ('resnet50', 'resnet50', 'ResNet-50', 97.5),
+        ('densenet201', 'densenet201', 'DenseNet201', 95),
+        ('mobilenet', 'mobilenetv1_100', 'MobileNet', 97),
+        ('vgg19', 'vgg19', 'VGG19', 95),
+        ('resnet101', 'resnet101', 'ResNet101', 97),
+        ('efficientnet-b7', 'tf_efficientnet_b7', 'EfficientNet-B7', 96),
+    )
+] + [
+    dict(
+        _P2,
+        name='p2-cml1',
+        arch='cml1',
+        title='CML-1, 23 layers',
+        weights='none',
+        lr=1e-3,
+        top='fastai',
+        published=dict(accuracy=96),
+        filled=(
+            "Optimiser: Adam, learning rate 0.001, Keras' default, no weight decay.",
+            *_P2_FILLED[1:2],
+            *_P2_FILLED[3:],
+            (
+                'Maps: 32, 64, 128, 256, 256; dense 256 and 128; two dropouts of 0.5, which make'
+                ' the layers 23; padding that keeps the size. ReLU comes before each batch'
+                ' normalisation.'
+            ),
+        ),
+    )
+]
 
-P2_EPOCHS = {'p2-resnet50': '29', 'p2-densenet201': '28', 'p2-mobilenet': '25', 'p2-vgg19': '24', 'p2-resnet101': '36', 'p2-efficientnet-b7': '50', 'p2-cml1': '60–70'} # that the paper ran
-P2_TESTED = (122, 119, 105, 130, 124) # test images of its five classes; which number is whose the paper does not say
-P2_RIGHT = {'p2-resnet50': (122, 114, 98, 128, 123), 'p2-densenet201': (122, 100, 96, 129, 124), 'p2-mobilenet': (121, 112, 102, 122, 124), 'p2-vgg19': (114, 115, 101, 118, 122),
-            'p2-resnet101': (121, 113, 97, 127, 124), 'p2-efficientnet-b7': (119, 110, 99, 123, 123)} # on the diagonal of its confusion matrices
+P2_EPOCHS = {
+    'p2-resnet50': '29',
+    'p2-densenet201': '28',
+    'p2-mobilenet': '25',
+    'p2-vgg19': '24',
+    'p2-resnet101': '36',
+    'p2-efficientnet-b7': '50',
+    'p2-cml1': '60–70',
+}  # that the paper ran
+P2_TESTED = (
+    122,
+    119,
+    105,
+    130,
+    124,
+)  # test images of its five classes; which number is whose the paper does not say
+P2_RIGHT = {
+    'p2-resnet50': (122, 114, 98, 128, 123),
+    'p2-densenet201': (122, 100, 96, 129, 124),
+    'p2-mobilenet': (121, 112, 102, 122, 124),
+    'p2-vgg19': (114, 115, 101, 118, 122),
+    'p2-resnet101': (121, 113, 97, 127, 124),
+    'p2-efficientnet-b7': (119, 110, 99, 123, 123),
+}  # on the diagonal of its confusion matrices
 
 # %% ../nbs/03_papers.ipynb #c7366428
-_P3_OWN = dict(paper='P3', weights='none', size=50, grey=True, median=5, bs=64, epochs=30, lr=1e-3, schedule='flat', wd=0., keep='last', precision='fp32')
+_P3_OWN = dict(
+    paper='P3',
+    weights='none',
+    size=50,
+    grey=True,
+    median=5,
+    bs=64,
+    epochs=30,
+    lr=1e-3,
+    schedule='flat',
+    wd=0.0,
+    keep='last',
+    precision='fp32',
+)
 _NONE = 'The paper gives no figure for it alone.'
 _SYSTEMS_P3 = [
-    dict(_P3_OWN, name='modified-cnn', arch='modified-cnn', title='Modified CNN on grey 50×50 images', published=dict(accuracy=97.69, precision=98, recall=98, specificity=95.3, f1=98),
-         filled=('Median filter: 5×5.', 'Resizing: bilinear, with antialiasing.', 'Padding of the convolutions: none, Keras\' default.',
-                 'Adam: learning rate 0.001, Keras\' default, no weight decay; averages and epsilon are fastai\'s, 0.99 and 0.00001, where Keras has 0.999 and 0.0000001 (`opt="keras-adam"`).', 'Weights begin as PyTorch draws them; a last batch that is not full is left out.', 'Pixels: divided by 255.', 'Weights after the last epoch, as Keras\' fit leaves them.')),
-    dict(_P3, name='p3-vgg16', arch='vgg16', title='VGG-16, two dense layers of 4096', freeze=True, top='dense-4096', published=dict(accuracy=90.1, precision=84.88, recall=93.58, specificity=87.5, f1=89.01),
-         filled=(*_P3_FILLED, 'The convolutions are ImageNet\'s and frozen, the dense layers start from random numbers.')),
-    dict(_P3, name='p3-hybrid', arch='mobilenetv2_100+resnet18', title='MobileNetV2 and ResNet18, features side by side', top='dropout', published=dict(accuracy=97.18, precision=98.52, specificity=98.46, f1=97),
-         filled=(*_P3_FILLED, 'How the two are joined: the averaged last maps of both, 1280 and 512 numbers, side by side, dropout of 0.5, one dense layer; ImageNet weights, all layers trained.'))]
-_SYSTEMS_P3 += [dict(_CLASSICAL, name=f'p3-{arch}', arch=arch, title=title, published=published, filled=(*_CLASSICAL_FILLED[0 if published else 1:], *more)) for arch, title, published, more in (
-    ('svm', 'Support vector machine (RBF)', dict(accuracy=73.02, precision=89.47, recall=53.12, specificity=65.9, f1=66.66), (_PLATT,)),
-    ('naive-bayes', 'Gaussian naive Bayes', dict(accuracy=74.6, precision=69.05, recall=90.65, specificity=85.71, f1=78.37), ()),
-    ('decision-tree', 'Decision tree', dict(accuracy=96.77, precision=94.11, recall=100, specificity=100, f1=96.96), ()),
-    ('random-forest', 'Random forest', dict(accuracy=96.83, precision=100, recall=93.75, specificity=93.93, f1=96.77), ('100 trees.',)),
-    ('knn', 'k nearest neighbours', {}, (_NONE, '5 neighbours.')),
-    ('e1', 'E1: k-NN, decision tree, SVM, naive Bayes', dict(accuracy=75.00, precision=64.47, specificity=54.24, f1=78), (_SOFT, _PLATT)),
-    ('e2', 'E2: linear, RBF and quadratic SVM, MLP', dict(accuracy=89.81, precision=81.67, specificity=81.36, f1=89), (_SOFT, _PLATT, _QUADRATIC, 'MLP: one hidden layer of 100.')),
-    ('e3', 'E3: one quadratic SVM', {}, (_NONE, _PLATT, _QUADRATIC)))]
+    dict(
+        _P3_OWN,
+        name='modified-cnn',
+        arch='modified-cnn',
+        title='Modified CNN on grey 50×50 images',
+        published=dict(accuracy=97.69, precision=98, recall=98, specificity=95.3, f1=98),
+        filled=(
+            'Median filter: 5×5.',
+            'Resizing: bilinear, with antialiasing.',
+            'Padding of the convolutions: none, Keras\' default.',
+            (
+                'Adam: learning rate 0.001, Keras\' default, no weight decay; averages and epsilon'
+                ' are fastai\'s, 0.99 and 0.00001, where Keras has 0.999 and 0.0000001'
+                ' (`opt="keras-adam"`).'
+            ),
+            'Weights begin as PyTorch draws them; a last batch that is not full is left out.',
+            'Pixels: divided by 255.',
+            'Weights after the last epoch, as Keras\' fit leaves them.',
+        ),
+    ),
+    dict(
+        _P3,
+        name='p3-vgg16',
+        arch='vgg16',
+        title='VGG-16, two dense layers of 4096',
+        freeze=True,
+        top='dense-4096',
+        published=dict(accuracy=90.1, precision=84.88, recall=93.58, specificity=87.5, f1=89.01),
+        filled=(
+            *_P3_FILLED,
+            (
+                'The convolutions are ImageNet\'s and frozen, the dense layers start from random'
+                ' numbers.'
+            ),
+        ),
+    ),
+    dict(
+        _P3,
+        name='p3-hybrid',
+        arch='mobilenetv2_100+resnet18',
+        title='MobileNetV2 and ResNet18, features side by side',
+        top='dropout',
+        published=dict(accuracy=97.18, precision=98.52, specificity=98.46, f1=97),
+        filled=(
+            *_P3_FILLED,
+            (
+                'How the two are joined: the averaged last maps of both, 1280 and 512 numbers, side'
+                ' by side, dropout of 0.5, one dense layer; ImageNet weights, all layers trained.'
+            ),
+        ),
+    ),
+]
+_SYSTEMS_P3 += [
+    dict(
+        _CLASSICAL,
+        name=f'p3-{arch}',
+        arch=arch,
+        title=title,
+        published=published,
+        filled=(*_CLASSICAL_FILLED[0 if published else 1 :], *more),
+    )
+    for arch, title, published, more in (
+        (
+            'svm',
+            'Support vector machine (RBF)',
+            dict(accuracy=73.02, precision=89.47, recall=53.12, specificity=65.9, f1=66.66),
+            (_PLATT,),
+        ),
+        (
+            'naive-bayes',
+            'Gaussian naive Bayes',
+            dict(accuracy=74.6, precision=69.05, recall=90.65, specificity=85.71, f1=78.37),
+            (),
+        ),
+        (
+            'decision-tree',
+            'Decision tree',
+            dict(accuracy=96.77, precision=94.11, recall=100, specificity=100, f1=96.96),
+            (),
+        ),
+        (
+            'random-forest',
+            'Random forest',
+            dict(accuracy=96.83, precision=100, recall=93.75, specificity=93.93, f1=96.77),
+            ('100 trees.',),
+        ),
+        ('knn', 'k nearest neighbours', {}, (_NONE, '5 neighbours.')),
+        (
+            'e1',
+            'E1: k-NN, decision tree, SVM, naive Bayes',
+            dict(accuracy=75.00, precision=64.47, specificity=54.24, f1=78),
+            (_SOFT, _PLATT),
+        ),
+        (
+            'e2',
+            'E2: linear, RBF and quadratic SVM, MLP',
+            dict(accuracy=89.81, precision=81.67, specificity=81.36, f1=89),
+            (_SOFT, _PLATT, _QUADRATIC, 'MLP: one hidden layer of 100.'),
+        ),
+        ('e3', 'E3: one quadratic SVM', {}, (_NONE, _PLATT, _QUADRATIC)),
+    )
+]
 
 # %% ../nbs/03_papers.ipynb #7b3584e0
-_SYSTEMS_P4 = [dict(name='effb3', paper='P4', arch='efficientnet_b3', title='EfficientNet-B3, frozen body, one-cycle', size=224, bs=64, epochs=20, freeze=True, lr=(1e-2, 1e-1), keep='last', published=dict(accuracy=99.84, auroc=100),
-    filled=('Batch size: 64, fastai\'s default (the paper shows a batch of 16).', 'Size: 224, the size of the images.', 'Which epoch is kept: the last, as `fit_one_cycle` leaves it.',
-            'Augmentation: none is named, none is used.', 'Half precision on CUDA, as in the paper; bfloat16 or float32 on a CPU.'))]
+_SYSTEMS_P4 = [
+    dict(
+        name='effb3',
+        paper='P4',
+        arch='efficientnet_b3',
+        title='EfficientNet-B3, frozen body, one-cycle',
+        size=224,
+        bs=64,
+        epochs=20,
+        freeze=True,
+        lr=(1e-2, 1e-1),
+        keep='last',
+        published=dict(accuracy=99.84, auroc=100),
+        filled=(
+            'Batch size: 64, fastai\'s default (the paper shows a batch of 16).',
+            'Size: 224, the size of the images.',
+            'Which epoch is kept: the last, as `fit_one_cycle` leaves it.',
+            'Augmentation: none is named, none is used.',
+            'Half precision on CUDA, as in the paper; bfloat16 or float32 on a CPU.',
+        ),
+    )
+]
 
-PAPER_SYSTEMS = [*_SYSTEMS_P4, *_SYSTEMS_P3, *_SYSTEMS_P1, *[_converges(s, lr) for s, lr in zip(_SYSTEMS_P1, (1e-3, 3e-4, 1e-3))], *_SYSTEMS_P2] # the one that leads first
+PAPER_SYSTEMS = [
+    *_SYSTEMS_P4,
+    *_SYSTEMS_P3,
+    *_SYSTEMS_P1,
+    *[_converges(s, lr) for s, lr in zip(_SYSTEMS_P1, (1e-3, 3e-4, 1e-3))],
+    *_SYSTEMS_P2,
+]  # the one that leads first
 ALIASES = {'p4-efficientnet-b3': 'effb3', 'p3-modified-cnn': 'modified-cnn'}
 
-PARAMETERS = { # of each network, for its paper's number of classes; checked by tests/test_papers.py
-    'effb3': 12_278_312, 'modified-cnn': 203_972, 'p3-vgg16': 134_276_932, 'p3-hybrid': 13_407_556, 'p1-cnn': 896_450, 'p1-alexnet': 57_012_034, 'p1-vgg16': 134_268_738,
-    'p1-cnn-converges': 896_450, 'p1-alexnet-converges': 57_012_034, 'p1-vgg16-converges': 134_268_738, 'p2-resnet50': 23_518_277, 'p2-densenet201': 18_102_533,
-    'p2-mobilenet': 3_212_101, 'p2-vgg19': 139_590_725, 'p2-resnet101': 42_510_405, 'p2-efficientnet-b7': 63_799_765, 'p2-cml1': 4_225_541}
+# of each network, for its paper's number of classes; checked by tests/test_papers.py
+PARAMETERS = {
+    'effb3': 12_278_312,
+    'modified-cnn': 203_972,
+    'p3-vgg16': 134_276_932,
+    'p3-hybrid': 13_407_556,
+    'p1-cnn': 896_450,
+    'p1-alexnet': 57_012_034,
+    'p1-vgg16': 134_268_738,
+    'p1-cnn-converges': 896_450,
+    'p1-alexnet-converges': 57_012_034,
+    'p1-vgg16-converges': 134_268_738,
+    'p2-resnet50': 23_518_277,
+    'p2-densenet201': 18_102_533,
+    'p2-mobilenet': 3_212_101,
+    'p2-vgg19': 139_590_725,
+    'p2-resnet101': 42_510_405,
+    'p2-efficientnet-b7': 63_799_765,
+    'p2-cml1': 4_225_541,
+}

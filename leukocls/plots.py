@@ -23,246 +23,480 @@ from .images import Pixels, open_cell
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#999933']
 DASHES = ['-', '--', '-.', ':']
 
+
 def new_figure(
-    columns:int=1, # Panels side by side
-    rows:int=1, # Panels on top of each other
-    width:float=3.6, # Of a panel, in inches
-    height:float=3.2, # Of a panel, in inches
-    stamp:str='', # Written small below everything
-): # (figure, (rows, columns) axes)
+    columns: int = 1,  # Panels side by side
+    rows: int = 1,  # Panels on top of each other
+    width: float = 3.6,  # Of a panel, in inches
+    height: float = 3.2,  # Of a panel, in inches
+    stamp: str = '',  # Written small below everything
+):  # (figure, (rows, columns) axes)
     "A figure without global state, with the stamp that says how far it may be trusted."
-    fig = Figure(figsize=(columns*width, round(rows*height + .3, 3)), dpi=110, layout='constrained')
+    fig = Figure(
+        figsize=(columns * width, round(rows * height + 0.3, 3)), dpi=110, layout='constrained'
+    )
     axes = fig.subplots(rows, columns, squeeze=False)
     leak = 'LEAK' in stamp
-    if stamp: fig.supxlabel(textwrap.fill(stamp, int(15*columns*width)), fontsize=8 if leak else 7, color='#B00000' if leak else '#555555', weight='bold' if leak else 'normal')
-    if leak: fig.text(.5, .5, 'LEAK', fontsize=60, color='#B00000', alpha=.12, ha='center', va='center', rotation=25, zorder=10)
+    if stamp:
+        fig.supxlabel(
+            textwrap.fill(stamp, int(15 * columns * width)),
+            fontsize=8 if leak else 7,
+            color='#B00000' if leak else '#555555',
+            weight='bold' if leak else 'normal',
+        )
+    if leak:
+        fig.text(
+            0.5,
+            0.5,
+            'LEAK',
+            fontsize=60,
+            color='#B00000',
+            alpha=0.12,
+            ha='center',
+            va='center',
+            rotation=25,
+            zorder=10,
+        )
     return fig, axes
 
+
 def style_of(
-    i:int, # Number of the class
-)->dict: # Line colour and dash
-    return dict(color=COLOURS[i % len(COLOURS)], linestyle=DASHES[(i//len(COLOURS) + i) % len(DASHES)])
+    i: int,  # Number of the class
+) -> dict:  # Line colour and dash
+    return dict(
+        color=COLOURS[i % len(COLOURS)], linestyle=DASHES[(i // len(COLOURS) + i) % len(DASHES)]
+    )
 
 # %% ../nbs/29_plots.ipynb #17895e42
 def plot_lines(
-    history:pd.DataFrame, # A row per epoch, from history.csv
-    columns:dict, # Column → label in the legend; columns that are absent are passed over
-    title:str, # Above the plot
-    kept:int=0, # Epoch whose weights were kept, marked if above 0
-    stamp:str='', # Small text below
-    ylim:tuple|None=None, # Ends of the vertical axis
-)->Figure: # Lines over epochs
+    history: pd.DataFrame,  # A row per epoch, from history.csv
+    columns: dict,  # Column → label in the legend; columns that are absent are passed over
+    title: str,  # Above the plot
+    kept: int = 0,  # Epoch whose weights were kept, marked if above 0
+    stamp: str = '',  # Small text below
+    ylim: tuple | None = None,  # Ends of the vertical axis
+) -> Figure:  # Lines over epochs
     "Columns of the history over epochs."
-    fig, axes = new_figure(width=4.2, stamp=stamp); ax = axes[0, 0]
+    fig, axes = new_figure(width=4.2, stamp=stamp)
+    ax = axes[0, 0]
     for i, (name, label) in enumerate(columns.items()):
-        if name in history: ax.plot(history.epoch, history[name], marker='o', ms=3, label=label, **style_of(i))
-    if kept: ax.axvline(kept, color='#999999', lw=1, label=f'kept: epoch {kept}')
-    ax.set(xlabel='epoch', title=title, ylim=ylim, xlim=(.5, history.epoch.max() + .5)); ax.xaxis.get_major_locator().set_params(integer=True); ax.grid(alpha=.3); ax.legend(fontsize=8)
+        if name in history:
+            ax.plot(history.epoch, history[name], marker='o', ms=3, label=label, **style_of(i))
+    if kept:
+        ax.axvline(kept, color='#999999', lw=1, label=f'kept: epoch {kept}')
+    ax.set(xlabel='epoch', title=title, ylim=ylim, xlim=(0.5, history.epoch.max() + 0.5))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=8)
     return fig
 
 # %% ../nbs/29_plots.ipynb #56db7968
 def plot_loss(
-    history:pd.DataFrame, # A row per epoch, from history.csv
-    kept:int=0, # Epoch whose weights were kept, marked if above 0
-    stamp:str='', # Small text below
-    held:str='validation', # What was looked at after each epoch; 'test' where there is nothing else
-)->Figure: # Two lines over epochs
+    history: pd.DataFrame,  # A row per epoch, from history.csv
+    kept: int = 0,  # Epoch whose weights were kept, marked if above 0
+    stamp: str = '',  # Small text below
+    # What was looked at after each epoch; 'test' where there is nothing else
+    held: str = 'validation',
+) -> Figure:  # Two lines over epochs
     "Loss on training and validation images over epochs, as P1, P2 and P3 show it."
     return plot_lines(history, dict(train_loss='training', valid_loss=held), 'Loss', kept, stamp)
 
+
 def plot_accuracy(
-    history:pd.DataFrame, # A row per epoch, from history.csv
-    kept:int=0, # Epoch whose weights were kept, marked if above 0
-    stamp:str='', # Small text below
-    held:str='validation', # As in `plot_loss`
-)->Figure: # Two lines over epochs
+    history: pd.DataFrame,  # A row per epoch, from history.csv
+    kept: int = 0,  # Epoch whose weights were kept, marked if above 0
+    stamp: str = '',  # Small text below
+    held: str = 'validation',  # As in `plot_loss`
+) -> Figure:  # Two lines over epochs
     "Accuracy and error rate on validation images over epochs, as P4 shows them."
-    return plot_lines(history, dict(accuracy='accuracy', error_rate='error rate'), f'{held.capitalize()} images', kept, stamp, (-.02, 1.02))
+    return plot_lines(
+        history,
+        dict(accuracy='accuracy', error_rate='error rate'),
+        f'{held.capitalize()} images',
+        kept,
+        stamp,
+        (-0.02, 1.02),
+    )
 
 # %% ../nbs/29_plots.ipynb #fcaa0226
 def plot_lr_find(
-    curve:pd.DataFrame, # `lr` and `loss`, from lr_find.csv
-    lr:float|None=None, # The rate that was chosen
-    stamp:str='', # Small text below
-)->Figure: # Loss against the learning rate
+    curve: pd.DataFrame,  # `lr` and `loss`, from lr_find.csv
+    lr: float | None = None,  # The rate that was chosen
+    stamp: str = '',  # Small text below
+) -> Figure:  # Loss against the learning rate
     "The learning-rate finder's curve (Smith 2015) and what was read off it."
-    fig, axes = new_figure(width=5, stamp=stamp); ax = axes[0, 0]
-    ax.plot(curve.lr, curve.loss, **style_of(0)); ax.set(xscale='log', xlabel='learning rate', ylabel='loss', title='Learning-rate finder'); ax.grid(alpha=.3)
-    top = np.nanpercentile(curve.loss, 90)*1.5; ax.set_ylim(top=max(top, float(curve.loss.iloc[0])*1.2))
-    if lr: ax.axvline(lr, color=COLOURS[1], ls='--', label=f'chosen: {lr:.2g}'); ax.legend(fontsize=8)
+    fig, axes = new_figure(width=5, stamp=stamp)
+    ax = axes[0, 0]
+    ax.plot(curve.lr, curve.loss, **style_of(0))
+    ax.set(xscale='log', xlabel='learning rate', ylabel='loss', title='Learning-rate finder')
+    ax.grid(alpha=0.3)
+    top = np.nanpercentile(curve.loss, 90) * 1.5
+    ax.set_ylim(top=max(top, float(curve.loss.iloc[0]) * 1.2))
+    if lr:
+        ax.axvline(lr, color=COLOURS[1], ls='--', label=f'chosen: {lr:.2g}')
+        ax.legend(fontsize=8)
     return fig
 
 # %% ../nbs/29_plots.ipynb #2300b7ce
 def plot_confusion(
-    metrics:dict, # From metrics.json
-    shares:bool=False, # Per cent of each true class instead of counts
-    stamp:str='', # Small text below
-)->Figure: # The matrix; colours always show shares of the true class
+    metrics: dict,  # From metrics.json
+    shares: bool = False,  # Per cent of each true class instead of counts
+    stamp: str = '',  # Small text below
+) -> Figure:  # The matrix; colours always show shares of the true class
     "The confusion matrix: counts, or shares of each row (recall on the diagonal)."
-    cm, classes = np.array(metrics['confusion']), metrics['classes']; side = max(3.4, .5*len(classes) + 1.6)
-    fig, axes = new_figure(width=side, height=side, stamp=stamp); ax = axes[0, 0]
-    share = cm/np.maximum(cm.sum(1, keepdims=True), 1); text = np.round(100*share).astype(int) if shares else cm
-    ax.imshow(share, cmap='Blues', vmin=0, vmax=1); ax.set(title='Shares of the true class, %' if shares else 'Images', xlabel='predicted', ylabel='true', xticks=range(len(classes)), yticks=range(len(classes)))
-    ax.set_xticklabels(classes, rotation=45, ha='right', fontsize=9); ax.set_yticklabels(classes, fontsize=9)
+    cm, classes = np.array(metrics['confusion']), metrics['classes']
+    side = max(3.4, 0.5 * len(classes) + 1.6)
+    fig, axes = new_figure(width=side, height=side, stamp=stamp)
+    ax = axes[0, 0]
+    share = cm / np.maximum(cm.sum(1, keepdims=True), 1)
+    text = np.round(100 * share).astype(int) if shares else cm
+    ax.imshow(share, cmap='Blues', vmin=0, vmax=1)
+    ax.set(
+        title='Shares of the true class, %' if shares else 'Images',
+        xlabel='predicted',
+        ylabel='true',
+        xticks=range(len(classes)),
+        yticks=range(len(classes)),
+    )
+    ax.set_xticklabels(classes, rotation=45, ha='right', fontsize=9)
+    ax.set_yticklabels(classes, fontsize=9)
     for i in range(len(classes)):
-        for j in range(len(classes)): ax.text(j, i, f'{text[i, j]:,}', ha='center', va='center', fontsize=10, color='white' if share[i, j] > .55 else 'black')
+        for j in range(len(classes)):
+            ax.text(
+                j,
+                i,
+                f'{text[i, j]:,}',
+                ha='center',
+                va='center',
+                fontsize=10,
+                color='white' if share[i, j] > 0.55 else 'black',
+            )
     return fig
 
 # %% ../nbs/29_plots.ipynb #c9f5b7e3
 def _counted(hit, score):
-    "Images of the class and others among those scored at least so high, for every score, the highest first."
-    order = np.argsort(-np.asarray(score), kind='stable'); s = np.asarray(score)[order]; end = np.r_[np.flatnonzero(np.diff(s)), len(s) - 1]
-    found = np.cumsum(np.asarray(hit)[order])[end]; return found, 1 + end - found
+    """Images of the class and others among those scored at least so high, for every score, the
+    highest first.
+    """
+    order = np.argsort(-np.asarray(score), kind='stable')
+    s = np.asarray(score)[order]
+    end = np.r_[np.flatnonzero(np.diff(s)), len(s) - 1]
+    found = np.cumsum(np.asarray(hit)[order])[end]
+    return found, 1 + end - found
+
 
 def roc_points(
-    hit, # (N,) True where the image is of the class
-    score, # (N,) its probability
-)->tuple: # (1 − specificity, sensitivity), from (0, 0) to (1, 1), without points on a straight line between others
+    hit,  # (N,) True where the image is of the class
+    score,  # (N,) its probability
+    # (1 − specificity, sensitivity), from (0, 0) to (1, 1), without points on a straight line
+    # between others
+) -> tuple:
     "The corners of the ROC curve."
-    tp, fp = _counted(hit, score); corner = np.r_[True, (np.diff(fp, 2) != 0) | (np.diff(tp, 2) != 0), True] if len(fp) > 2 else np.ones(len(fp), bool)
-    tp, fp = np.r_[0, tp[corner]], np.r_[0, fp[corner]]; return fp/fp[-1], tp/tp[-1]
+    tp, fp = _counted(hit, score)
+    corner = (
+        np.r_[True, (np.diff(fp, 2) != 0) | (np.diff(tp, 2) != 0), True]
+        if len(fp) > 2
+        else np.ones(len(fp), bool)
+    )
+    tp, fp = np.r_[0, tp[corner]], np.r_[0, fp[corner]]
+    return fp / fp[-1], tp / tp[-1]
+
 
 def precision_recall_points(
-    hit, # (N,) True where the image is of the class
-    score, # (N,) its probability
-)->tuple: # (recall, precision), from all images to none
+    hit,  # (N,) True where the image is of the class
+    score,  # (N,) its probability
+) -> tuple:  # (recall, precision), from all images to none
     "The points of the precision-recall curve."
-    tp, fp = _counted(hit, score); return np.r_[(tp/tp[-1])[::-1], 0], np.r_[(tp/(tp + fp))[::-1], 1]
+    tp, fp = _counted(hit, score)
+    return np.r_[(tp / tp[-1])[::-1], 0], np.r_[(tp / (tp + fp))[::-1], 1]
 
 # %% ../nbs/29_plots.ipynb #190f6e7c
 def _curves(predictions, metrics, stamp, area, points, title, **axis):
     "One curve per class against the rest, with its area in the legend."
-    fig, axes = new_figure(width=4.2, height=3.8, stamp=stamp); ax = axes[0, 0]
+    fig, axes = new_figure(width=4.2, height=3.8, stamp=stamp)
+    ax = axes[0, 0]
     for i, c in enumerate(metrics['classes']):
         value = metrics['per_class'][c][area]['value']
-        if value is not None: ax.plot(*points((predictions.label == c).to_numpy(), predictions[f'p_{c}']), label=f'{c}: {value:.3f}', **style_of(i))
-    ax.set(title=title, xlim=(-.02, 1.02), ylim=(-.02, 1.02), **axis); ax.grid(alpha=.3)
-    if ax.lines: ax.legend(fontsize=8)
+        if value is not None:
+            ax.plot(
+                *points((predictions.label == c).to_numpy(), predictions[f'p_{c}']),
+                label=f'{c}: {value:.3f}',
+                **style_of(i),
+            )
+    ax.set(title=title, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), **axis)
+    ax.grid(alpha=0.3)
+    if ax.lines:
+        ax.legend(fontsize=8)
     return fig
 
+
 def plot_roc(
-    predictions:pd.DataFrame, # One side's predictions
-    metrics:dict, # The same side's metrics
-    stamp:str='', # Small text below
-)->Figure: # A curve per class
+    predictions: pd.DataFrame,  # One side's predictions
+    metrics: dict,  # The same side's metrics
+    stamp: str = '',  # Small text below
+) -> Figure:  # A curve per class
     "ROC curves, each class against the rest, with their areas; the diagonal is guessing."
-    fig = _curves(predictions, metrics, stamp, 'auroc', roc_points, 'ROC (area)', xlabel='1 − specificity', ylabel='sensitivity')
-    fig.axes[0].plot([0, 1], [0, 1], color='#aaaaaa', lw=.8); return fig
+    fig = _curves(
+        predictions,
+        metrics,
+        stamp,
+        'auroc',
+        roc_points,
+        'ROC (area)',
+        xlabel='1 − specificity',
+        ylabel='sensitivity',
+    )
+    fig.axes[0].plot([0, 1], [0, 1], color='#aaaaaa', lw=0.8)
+    return fig
+
 
 def plot_precision_recall(
-    predictions:pd.DataFrame, # One side's predictions
-    metrics:dict, # The same side's metrics
-    stamp:str='', # Small text below
-)->Figure: # A curve per class
+    predictions: pd.DataFrame,  # One side's predictions
+    metrics: dict,  # The same side's metrics
+    stamp: str = '',  # Small text below
+) -> Figure:  # A curve per class
     "Precision-recall curves, each class against the rest, with average precision."
-    return _curves(predictions, metrics, stamp, 'average_precision', precision_recall_points, 'Precision-recall (average precision)', xlabel='recall (sensitivity)', ylabel='precision')
+    return _curves(
+        predictions,
+        metrics,
+        stamp,
+        'average_precision',
+        precision_recall_points,
+        'Precision-recall (average precision)',
+        xlabel='recall (sensitivity)',
+        ylabel='precision',
+    )
 
 # %% ../nbs/29_plots.ipynb #a32b57c8
 def plot_classes(
-    table:pd.DataFrame, # With `label` and `split`
-    stamp:str='', # Small text below
-)->Figure: # Bars: images per class and side
+    table: pd.DataFrame,  # With `label` and `split`
+    stamp: str = '',  # Small text below
+) -> Figure:  # Bars: images per class and side
     "How many images of each class stand on each side."
-    counts = table.groupby(['label', 'split']).size().unstack(fill_value=0); counts = counts[[s for s in ('train', 'valid', 'test') if s in counts]]
-    fig, axes = new_figure(width=6, height=.42*len(counts) + 1.5, stamp=stamp); ax = axes[0, 0]; left = np.zeros(len(counts))
+    counts = table.groupby(['label', 'split']).size().unstack(fill_value=0)
+    counts = counts[[s for s in ('train', 'valid', 'test') if s in counts]]
+    fig, axes = new_figure(width=6, height=0.42 * len(counts) + 1.5, stamp=stamp)
+    ax = axes[0, 0]
+    left = np.zeros(len(counts))
     for i, side in enumerate(counts):
-        ax.barh(list(counts.index), counts[side], left=left, label=side, color=COLOURS[i], hatch=('', '//', '..')[i], edgecolor='white'); left += counts[side].to_numpy()
-    for y, n in enumerate(left): ax.text(n, y, f' {int(n):,}', va='center', fontsize=8)
-    ax.set(xlabel='images', title='Images per class', xlim=(0, left.max()*1.12)); ax.invert_yaxis(); ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(.5, -.22), ncols=3)
+        ax.barh(
+            list(counts.index),
+            counts[side],
+            left=left,
+            label=side,
+            color=COLOURS[i],
+            hatch=('', '//', '..')[i],
+            edgecolor='white',
+        )
+        left += counts[side].to_numpy()
+    for y, n in enumerate(left):
+        ax.text(n, y, f' {int(n):,}', va='center', fontsize=8)
+    ax.set(xlabel='images', title='Images per class', xlim=(0, left.max() * 1.12))
+    ax.invert_yaxis()
+    ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.22), ncols=3)
     return fig
 
 # %% ../nbs/29_plots.ipynb #69cbc8c3
 def _picture(path, side=96):
-    try: return np.asarray((Image.fromarray(path) if isinstance(path, np.ndarray) else open_cell(path)).resize((side, side), Image.Resampling.BILINEAR))
-    except DataError: return np.full((side, side, 3), 200, 'uint8')
+    try:
+        return np.asarray(
+            (Image.fromarray(path) if isinstance(path, np.ndarray) else open_cell(path)).resize(
+                (side, side), Image.Resampling.BILINEAR
+            )
+        )
+    except DataError:
+        return np.full((side, side, 3), 200, 'uint8')
+
 
 def plot_images(
-    paths, # Image files, or uint8 arrays (H, W, 3)
-    titles, # One text per image
-    colours=None, # One colour per title
-    columns:int=4, # Pictures in a row
-    title:str='', # Above everything
-    stamp:str='', # Small text below
-)->Figure: # A grid of pictures
+    paths,  # Image files, or uint8 arrays (H, W, 3)
+    titles,  # One text per image
+    colours=None,  # One colour per title
+    columns: int = 4,  # Pictures in a row
+    title: str = '',  # Above everything
+    stamp: str = '',  # Small text below
+) -> Figure:  # A grid of pictures
     "A grid of pictures with a line of text each; a file that is gone is a grey square."
-    rows = max(1, -(-len(paths)//columns)); side, gap, line = 96, 6, 17; high = side + gap + line*max([1, *(t.count('\n') + 1 for t in titles)])
-    fig, axes = new_figure(width=1.5*columns, height=1.5*rows*high/(side + gap), stamp=stamp); ax = axes[0, 0]; ax.axis('off')
-    sheet = np.full((rows*high, columns*(side + gap), 3), 255, 'uint8') # one picture of all: drawing sixteen axes takes a second
+    rows = max(1, -(-len(paths) // columns))
+    side, gap, line = 96, 6, 17
+    high = side + gap + line * max([1, *(t.count('\n') + 1 for t in titles)])
+    fig, axes = new_figure(
+        width=1.5 * columns, height=1.5 * rows * high / (side + gap), stamp=stamp
+    )
+    ax = axes[0, 0]
+    ax.axis('off')
+    sheet = np.full(
+        (rows * high, columns * (side + gap), 3), 255, 'uint8'
+    )  # one picture of all: drawing sixteen axes takes a second
     for i, path in enumerate(paths):
-        y, x = i//columns*high + high - side, i % columns*(side + gap); sheet[y:y + side, x:x + side] = _picture(path, side)
-        ax.text(x + side/2, y - 2, titles[i], ha='center', va='bottom', fontsize=8.5, color=colours[i] if colours else 'black')
+        y, x = i // columns * high + high - side, i % columns * (side + gap)
+        sheet[y : y + side, x : x + side] = _picture(path, side)
+        ax.text(
+            x + side / 2,
+            y - 2,
+            titles[i],
+            ha='center',
+            va='bottom',
+            fontsize=8.5,
+            color=colours[i] if colours else 'black',
+        )
     ax.imshow(sheet)
-    if title: fig.suptitle(title, fontsize=10)
+    if title:
+        fig.suptitle(title, fontsize=10)
     return fig
 
 # %% ../nbs/29_plots.ipynb #511bfca1
 def _cell(path, pixels):
     "A picture as training prepares it, (C, H, W) of uint8; grey where its file is gone."
-    try: return pixels.read(path).transpose(2, 0, 1)
-    except DataError: return np.full((1 if pixels.grey else 3, pixels.size, pixels.size), 200, 'uint8')
+    try:
+        return pixels.read(path).transpose(2, 0, 1)
+    except DataError:
+        return np.full((1 if pixels.grey else 3, pixels.size, pixels.size), 200, 'uint8')
+
 
 def plot_augmented(
-    paths, # Image files, a few
-    labels, # One text per image
-    augment:str='p2', # One of `leukocls.augment.AUGMENTATIONS`
-    copies:int=5, # How often each is augmented
-    pixels:Pixels=Pixels(size=128), # How training prepares a picture; augmentation works at this size
-    seed:int=0, # Same seed, same pictures; the program's own random numbers go on as if nothing had been drawn
-    stamp:str='', # Small text below
-)->Figure: # A row per image: as it is, then as training may see it
+    paths,  # Image files, a few
+    labels,  # One text per image
+    augment: str = 'p2',  # One of `leukocls.augment.AUGMENTATIONS`
+    copies: int = 5,  # How often each is augmented
+    # How training prepares a picture; augmentation works at this size
+    pixels: Pixels = Pixels(size=128),
+    # Same seed, same pictures; the program's own random numbers go on as if nothing had been drawn
+    seed: int = 0,
+    stamp: str = '',  # Small text below
+) -> Figure:  # A row per image: as it is, then as training may see it
     "Pictures before and after augmentation, as P2 shows them."
-    if not len(paths): raise DataError('There is no image to show. Pass one or more files.')
-    import torch # here, so that drawing the other plots does not wait for it
+    if not len(paths):
+        raise DataError('There is no image to show. Pass one or more files.')
+    import torch  # here, so that drawing the other plots does not wait for it
     from fastai.vision.core import TensorImage
     from leukocls.augment import augmentation
-    before = torch.from_numpy(np.stack([_cell(p, pixels) for p in paths])); states = random.getstate(), np.random.get_state()
+
+    before = torch.from_numpy(np.stack([_cell(p, pixels) for p in paths]))
+    states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         try:
-            torch.manual_seed(seed); random.seed(seed); np.random.seed(seed); x = TensorImage(before.repeat_interleave(copies, 0)/255)
-            for t in augmentation(augment): x = t(x, split_idx=0)
-        finally: random.setstate(states[0]); np.random.set_state(states[1])
-    after = (x.as_subclass(torch.Tensor).clamp(0, 1)*255).round().byte().unflatten(0, (len(before), copies)); rows = torch.cat([before[:, None], after], 1).flatten(0, 1)
-    return plot_images(list(rows.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()), [t for l in labels for t in (l, *[''] * copies)], columns=copies + 1, title=f'Left: as it is. Beside it: {copies} versions that training may see (augmentation “{augment}”)', stamp=stamp)
-
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
+            x = TensorImage(before.repeat_interleave(copies, 0) / 255)
+            for t in augmentation(augment):
+                x = t(x, split_idx=0)
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+    after = (
+        (x.as_subclass(torch.Tensor).clamp(0, 1) * 255)
+        .round()
+        .byte()
+        .unflatten(0, (len(before), copies))
+    )
+    rows = torch.cat([before[:, None], after], 1).flatten(0, 1)
+    return plot_images(
+        list(rows.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()),
+        [t for l in labels for t in (l, *[''] * copies)],
+        columns=copies + 1,
+        title=(
+            f'Left: as it is. Beside it: {copies} versions that training may see (augmentation'
+            f' “{augment}”)'
+        ),
+        stamp=stamp,
+    )
 
 # %% ../nbs/29_plots.ipynb #18988906
 def plot_seen(
-    table:pd.DataFrame, # With `label` and `split`
-    epochs:int, # That were run
-    stamp:str='', # Small text below
-    networks:int=1, # Of an ensemble, that were trained
-    of:int=1, # Networks that were asked for; each leaves out one part in so many
-)->Figure: # Bars: training images per class, before and after
-    "Images of each class before augmentation, the files, and after it: the pictures drawn from them in all epochs, less what did not fill a batch (P2's class counts)."
-    files = table.label[table.split == 'train'].value_counts().reindex(sorted(set(table.label)), fill_value=0)
-    fig, axes = new_figure(2, width=3.6, height=.42*len(files) + 1.3, stamp=stamp)
-    for ax, n, title, i in zip(axes[0], (files, (files*epochs*networks*(1 - 1/of if of > 1 else 1)).round().astype(int)), ('Before: training images', f'After: seen in {epochs:,} epoch' + 's'*(epochs != 1) + (f' of {networks} networks' if networks > 1 else '')), (0, 1)):
-        ax.barh(list(n.index), n, color=COLOURS[i]); ax.set(title=title, xlim=(0, max(n.max(), 1)*1.25), xlabel='images' if not i else 'pictures at most, each changed anew'); ax.invert_yaxis()
-        for y, k in enumerate(n): ax.text(k, y, f' {k:,}', va='center', fontsize=8)
-    axes[0, 1].set_yticks([]); return fig
-
+    table: pd.DataFrame,  # With `label` and `split`
+    epochs: int,  # That were run
+    stamp: str = '',  # Small text below
+    networks: int = 1,  # Of an ensemble, that were trained
+    of: int = 1,  # Networks that were asked for; each leaves out one part in so many
+) -> Figure:  # Bars: training images per class, before and after
+    """Images of each class before augmentation, the files, and after it: the pictures drawn from
+    them in all epochs, less what did not fill a batch (P2's class counts).
+    """
+    files = (
+        table.label[table.split == 'train']
+        .value_counts()
+        .reindex(sorted(set(table.label)), fill_value=0)
+    )
+    fig, axes = new_figure(2, width=3.6, height=0.42 * len(files) + 1.3, stamp=stamp)
+    for ax, n, title, i in zip(
+        axes[0],
+        (files, (files * epochs * networks * (1 - 1 / of if of > 1 else 1)).round().astype(int)),
+        (
+            'Before: training images',
+            f'After: seen in {epochs:,} epoch'
+            + 's' * (epochs != 1)
+            + (f' of {networks} networks' if networks > 1 else ''),
+        ),
+        (0, 1),
+    ):
+        ax.barh(list(n.index), n, color=COLOURS[i])
+        ax.set(
+            title=title,
+            xlim=(0, max(n.max(), 1) * 1.25),
+            xlabel='images' if not i else 'pictures at most, each changed anew',
+        )
+        ax.invert_yaxis()
+        for y, k in enumerate(n):
+            ax.text(k, y, f' {k:,}', va='center', fontsize=8)
+    axes[0, 1].set_yticks([])
+    return fig
 
 # %% ../nbs/29_plots.ipynb #b4e28f0f
 def plot_predictions(
-    predictions:pd.DataFrame, # One side's predictions
-    n:int=16, # How many
-    stamp:str='', # Small text below
-)->Figure: # Pictures with truth, prediction and its probability, the worst first
+    predictions: pd.DataFrame,  # One side's predictions
+    n: int = 16,  # How many
+    stamp: str = '',  # Small text below
+) -> Figure:  # Pictures with truth, prediction and its probability, the worst first
     "The predictions to look at first: least probability for the true class."
     own = predictions.apply(lambda r: r[f'p_{r.label}'], axis=1)
-    worst = predictions.loc[own.sort_values(kind='stable').index[:n]]; wrong = int((predictions.label != predictions.pred).sum())
-    titles = [f'{r.label}\n→ {r.pred} {100*r[f"p_{r.pred}"]:.0f} %' if r.label != r.pred else f'{r.label}\nright, {100*r[f"p_{r.pred}"]:.0f} %' for _, r in worst.iterrows()]
+    worst = predictions.loc[own.sort_values(kind='stable').index[:n]]
+    wrong = int((predictions.label != predictions.pred).sum())
+    titles = [
+        f'{r.label}\n→ {r.pred} {100 * r[f"p_{r.pred}"]:.0f} %'
+        if r.label != r.pred
+        else f'{r.label}\nright, {100 * r[f"p_{r.pred}"]:.0f} %'
+        for _, r in worst.iterrows()
+    ]
     colours = ['#B00000' if a != b else '#00663f' for a, b in zip(worst.label, worst.pred)]
-    return plot_images(list(worst.path), titles, colours, title=f'Worst first: true class → prediction ({wrong:,} of {len(predictions):,} wrong)', stamp=stamp)
+    return plot_images(
+        list(worst.path),
+        titles,
+        colours,
+        title=f'Worst first: true class → prediction ({wrong:,} of {len(predictions):,} wrong)',
+        stamp=stamp,
+    )
 
 # %% ../nbs/29_plots.ipynb #78518883
 def plot_patients(
-    patients:pd.DataFrame, # A row per patient: `patient`, `label`, `n`, `accuracy`, `low`, `high`, the worst first
-    most:int=24, # How many to show
-    stamp:str='', # Small text below
-)->Figure: # A mark with its interval per patient
+    # A row per patient: `patient`, `label`, `n`, `accuracy`, `low`, `high`, the worst first
+    patients: pd.DataFrame,
+    most: int = 24,  # How many to show
+    stamp: str = '',  # Small text below
+) -> Figure:  # A mark with its interval per patient
     "Accuracy of each patient's images, the worst first: one bad patient is hidden by any average."
-    t = patients.head(most); fig, axes = new_figure(width=6, height=.24*len(t) + 1.2, stamp=stamp); ax = axes[0, 0]; y = np.arange(len(t))
-    ax.errorbar(100*t.accuracy, y, xerr=[100*(t.accuracy - t.low).clip(0), 100*(t.high - t.accuracy).clip(0)], fmt='o', ms=4, lw=1, color=COLOURS[0])
-    ax.set_yticks(y, [f'{p} ({c}, {n:,})' for p, c, n in zip(t.patient, t.label, t.n)], fontsize=8); ax.invert_yaxis(); ax.grid(axis='x', alpha=.3)
-    ax.set(xlim=(-2, 102), xlabel="right, % of the patient's images", title=f'Patients, the worst {len(t)} of {len(patients):,}' if len(t) < len(patients) else 'Patients'); return fig
+    t = patients.head(most)
+    fig, axes = new_figure(width=6, height=0.24 * len(t) + 1.2, stamp=stamp)
+    ax = axes[0, 0]
+    y = np.arange(len(t))
+    ax.errorbar(
+        100 * t.accuracy,
+        y,
+        xerr=[100 * (t.accuracy - t.low).clip(0), 100 * (t.high - t.accuracy).clip(0)],
+        fmt='o',
+        ms=4,
+        lw=1,
+        color=COLOURS[0],
+    )
+    ax.set_yticks(y, [f'{p} ({c}, {n:,})' for p, c, n in zip(t.patient, t.label, t.n)], fontsize=8)
+    ax.invert_yaxis()
+    ax.grid(axis='x', alpha=0.3)
+    ax.set(
+        xlim=(-2, 102),
+        xlabel="right, % of the patient's images",
+        title=f'Patients, the worst {len(t)} of {len(patients):,}'
+        if len(t) < len(patients)
+        else 'Patients',
+    )
+    return fig

@@ -15,111 +15,264 @@ from torch import nn
 from .core import MOST_MEMBERS, ModelError
 from .architectures import NETWORKS
 from .models import Beside
-from .networks import NearestHead, Ready, mean_of, members_of, normalised, stage_body, views_of, with_members, with_views
+from leukocls.networks import (
+    NearestHead,
+    Ready,
+    mean_of,
+    members_of,
+    normalised,
+    stage_body,
+    views_of,
+    with_members,
+    with_views,
+)
 
 # %% ../nbs/38_portable.ipynb #72f140ce
 class ConcatPool(nn.Module):
     "Maximum and mean of each map, one after the other: what fastai's heads begin with."
-    def forward(self, x): return torch.cat([nn.functional.adaptive_max_pool2d(x, 1), nn.functional.adaptive_avg_pool2d(x, 1)], 1)
 
-LAYERS = dict(Linear=(nn.Linear, 'in_features out_features'), Dropout=(nn.Dropout, 'p'), ReLU=(nn.ReLU, ''), Softmax=(nn.Softmax, 'dim'), LogSoftmax=(nn.LogSoftmax, 'dim'), Identity=(nn.Identity, ''), GELU=(nn.GELU, ''), SiLU=(nn.SiLU, ''),
-    BatchNorm1d=(nn.BatchNorm1d, 'num_features eps'), BatchNorm2d=(nn.BatchNorm2d, 'num_features eps'), LayerNorm=(nn.LayerNorm, 'normalized_shape eps'), Conv2d=(nn.Conv2d, 'in_channels out_channels kernel_size stride padding dilation groups'),
-    MaxPool2d=(nn.MaxPool2d, 'kernel_size stride padding'), AdaptiveAvgPool2d=(nn.AdaptiveAvgPool2d, 'output_size'), Flatten=(nn.Flatten, ''), AdaptiveConcatPool2d=(ConcatPool, ''), ConcatPool=(ConcatPool, ''))
+    def forward(self, x):
+        return torch.cat(
+            [nn.functional.adaptive_max_pool2d(x, 1), nn.functional.adaptive_avg_pool2d(x, 1)], 1
+        )
+
+
+LAYERS = dict(
+    Linear=(nn.Linear, 'in_features out_features'),
+    Dropout=(nn.Dropout, 'p'),
+    ReLU=(nn.ReLU, ''),
+    Softmax=(nn.Softmax, 'dim'),
+    LogSoftmax=(nn.LogSoftmax, 'dim'),
+    Identity=(nn.Identity, ''),
+    GELU=(nn.GELU, ''),
+    SiLU=(nn.SiLU, ''),
+    BatchNorm1d=(nn.BatchNorm1d, 'num_features eps'),
+    BatchNorm2d=(nn.BatchNorm2d, 'num_features eps'),
+    LayerNorm=(nn.LayerNorm, 'normalized_shape eps'),
+    Conv2d=(nn.Conv2d, 'in_channels out_channels kernel_size stride padding dilation groups'),
+    MaxPool2d=(nn.MaxPool2d, 'kernel_size stride padding'),
+    AdaptiveAvgPool2d=(nn.AdaptiveAvgPool2d, 'output_size'),
+    Flatten=(nn.Flatten, ''),
+    AdaptiveConcatPool2d=(ConcatPool, ''),
+    ConcatPool=(ConcatPool, ''),
+)
 
 # %% ../nbs/38_portable.ipynb #f4697225
 def describe_layers(
-    net:nn.Module, # `nn.Sequential` of known layers, or one of them
-)->list|None: # JSON-able description, nested as the layers are; None if there is a layer that is not known here
+    net: nn.Module,  # `nn.Sequential` of known layers, or one of them
+    # JSON-able description, nested as the layers are; None if there is a layer that is not known
+    # here
+) -> list | None:
     "A network as a list of layers and their sizes, without weights."
-    if isinstance(net, nn.Sequential): parts = [describe_layers(m) for m in net]; return None if None in parts else ['Sequential', *parts]
-    if isinstance(net, NearestHead): return ['NearestHead', dict(points=len(net.points), width=net.points.shape[1], classes=net.votes.shape[1], k=net.k)]
-    name = type(net).__name__; known = LAYERS.get(name)
-    if not known or not (type(net) is known[0] or type(net).__module__ == 'fastai.layers'): return None
+    if isinstance(net, nn.Sequential):
+        parts = [describe_layers(m) for m in net]
+        return None if None in parts else ['Sequential', *parts]
+    if isinstance(net, NearestHead):
+        return [
+            'NearestHead',
+            dict(
+                points=len(net.points),
+                width=net.points.shape[1],
+                classes=net.votes.shape[1],
+                k=net.k,
+            ),
+        ]
+    name = type(net).__name__
+    known = LAYERS.get(name)
+    if not known or not (type(net) is known[0] or type(net).__module__ == 'fastai.layers'):
+        return None
     facts = {k: getattr(net, k) for k in known[1].split()}
-    return [name, {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()} | (dict(bias=net.bias is not None) if hasattr(net, 'weight') and hasattr(net, 'bias') and name in ('Linear', 'Conv2d') else {})]
+    return [
+        name,
+        {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()}
+        | (
+            dict(bias=net.bias is not None)
+            if hasattr(net, 'weight') and hasattr(net, 'bias') and name in ('Linear', 'Conv2d')
+            else {}
+        ),
+    ]
 
 # %% ../nbs/38_portable.ipynb #8947188f
 def build_layers(
-    described, # From `describe_layers`, or read from config.json
-)->nn.Module: # Random weights; under the same names as in the network described
+    described,  # From `describe_layers`, or read from config.json
+) -> nn.Module:  # Random weights; under the same names as in the network described
     "The network that a description means."
-    try: name, *rest = described
-    except (TypeError, ValueError): name, rest = described, []
-    if name == 'Sequential': return nn.Sequential(*map(build_layers, rest))
+    try:
+        name, *rest = described
+    except (TypeError, ValueError):
+        name, rest = described, []
+    if name == 'Sequential':
+        return nn.Sequential(*map(build_layers, rest))
     facts = rest[0] if rest and isinstance(rest[0], dict) else {}
-    if name == 'NearestHead' and set(facts) == {'points', 'width', 'classes', 'k'}: return NearestHead(**facts)
-    if not isinstance(name, str) or name not in LAYERS or set(facts) - {*LAYERS[name][1].split(), 'bias'}: raise ModelError(f'The description of the network holds {str(described)[:80]!r}, which is no layer known here. The file was changed, or a newer leukocls wrote it.')
+    if name == 'NearestHead' and set(facts) == {'points', 'width', 'classes', 'k'}:
+        return NearestHead(**facts)
+    if (
+        not isinstance(name, str)
+        or name not in LAYERS
+        or set(facts) - {*LAYERS[name][1].split(), 'bias'}
+    ):
+        raise ModelError(
+            f'The description of the network holds {str(described)[:80]!r}, which is no layer known'
+            ' here. The file was changed, or a newer leukocls wrote it.'
+        )
     return LAYERS[name][0](**{k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
 
 # %% ../nbs/38_portable.ipynb #ff38335d
 def describe_network(
-    model:nn.Module, # The `model` of a fastai Learner
-    arch:str, # Architecture, as in recipe.json
-    model_args:dict|None=None, # Extra arguments of timm
-    size:int=224, # Side of the input in pixels
-    channels:int=3, # 1 for grey, 3 for RGB
-)->tuple: # (description or None, body weights by timm's names, head weights)
-    "What is needed to build a network again: `kind` is timm (a backbone and a head), beside (several backbones), stages (a probe), own (one of `NETWORKS`); `views` where it looks at each picture several times, `members` where it is the mean of several."
-    views, model = views_of(model); nets = members_of(model)
-    if views > 1: facts, body, head = describe_network(model, arch, model_args, size, channels); return facts and facts | dict(views=views), body, head
-    if len(nets) > 1: parts = [describe_network(m, arch, model_args, size, channels) for m in nets]; return all(p[0] for p in parts) and parts[0][0] | dict(members=len(nets)) or None, *({f'{i}.{k}': v for i, p in enumerate(parts) for k, v in p[at].items()} for at in (1, 2))
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}; facts = dict(arch=arch, model_args=model_args or {}, size=size, channels=channels); part = lambda p: {k[len(p):]: v for k, v in state.items() if k.startswith(p)}
-    if arch in NETWORKS: return facts | dict(kind='own', classes=_width(model)), state, {}
-    if not isinstance(model, nn.Sequential) or len(model) != 2: return None, state, {}
-    head, kind = describe_layers(model[1]), 'beside' if isinstance(model[0], Beside) else 'timm' if hasattr(model[0], 'needs_pool') else 'stages' if isinstance(model[0], nn.Sequential) else None
-    if head is None or kind is None: return None, state, {}
+    model: nn.Module,  # The `model` of a fastai Learner
+    arch: str,  # Architecture, as in recipe.json
+    model_args: dict | None = None,  # Extra arguments of timm
+    size: int = 224,  # Side of the input in pixels
+    channels: int = 3,  # 1 for grey, 3 for RGB
+) -> tuple:  # (description or None, body weights by timm's names, head weights)
+    """What is needed to build a network again: `kind` is timm (a backbone and a head), beside
+    (several backbones), stages (a probe), own (one of `NETWORKS`); `views` where it looks at
+    each picture several times, `members` where it is the mean of several.
+    """
+    views, model = views_of(model)
+    nets = members_of(model)
+    if views > 1:
+        facts, body, head = describe_network(model, arch, model_args, size, channels)
+        return facts and facts | dict(views=views), body, head
+    if len(nets) > 1:
+        parts = [describe_network(m, arch, model_args, size, channels) for m in nets]
+        return all(p[0] for p in parts) and parts[0][0] | dict(members=len(nets)) or None, *(
+            {f'{i}.{k}': v for i, p in enumerate(parts) for k, v in p[at].items()} for at in (1, 2)
+        )
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    facts = dict(arch=arch, model_args=model_args or {}, size=size, channels=channels)
+    part = lambda p: {k[len(p) :]: v for k, v in state.items() if k.startswith(p)}
+    if arch in NETWORKS:
+        return facts | dict(kind='own', classes=_width(model)), state, {}
+    if not isinstance(model, nn.Sequential) or len(model) != 2:
+        return None, state, {}
+    head, kind = (
+        describe_layers(model[1]),
+        (
+            'beside'
+            if isinstance(model[0], Beside)
+            else (
+                'timm'
+                if hasattr(model[0], 'needs_pool')
+                else 'stages'
+                if isinstance(model[0], nn.Sequential)
+                else None
+            )
+        ),
+    )
+    if head is None or kind is None:
+        return None, state, {}
     prefix = dict(timm='0.model.', beside='0.', stages='0.0.')[kind]
-    return facts | dict(kind=kind, head=head, maps=bool(getattr(model[0], 'needs_pool', False))), part(prefix), part('1.')
+    return (
+        facts | dict(kind=kind, head=head, maps=bool(getattr(model[0], 'needs_pool', False))),
+        part(prefix),
+        part('1.'),
+    )
 
-def _width(model): return next(m.out_features for m in reversed(list(model.modules())) if isinstance(m, nn.Linear))
+
+def _width(model):
+    return next(m.out_features for m in reversed(list(model.modules())) if isinstance(m, nn.Linear))
 
 # %% ../nbs/38_portable.ipynb #e5e0a347
 class TimmAndHead(nn.Module):
     "A timm backbone and a head on its maps or features: normalised (N, C, H, W) → (N, K)."
-    def __init__(self, body, head, maps): super().__init__(); self.body, self.head, self.maps = body, head, maps
-    def forward(self, x): return self.head(self.body.forward_features(x) if self.maps else self.body(x))
+
+    def __init__(self, body, head, maps):
+        super().__init__()
+        self.body, self.head, self.maps = body, head, maps
+
+    def forward(self, x):
+        return self.head(self.body.forward_features(x) if self.maps else self.body(x))
 
 # %% ../nbs/38_portable.ipynb #18e0f63c
 def build_network(
-    described:dict, # From `describe_network`
-    body:dict, # Weights of the body, by timm's names
-    head:dict, # Weights of the head
-)->nn.Module: # In evaluation mode; normalised (N, C, H, W) → (N, K)
+    described: dict,  # From `describe_network`
+    body: dict,  # Weights of the body, by timm's names
+    head: dict,  # Weights of the head
+) -> nn.Module:  # In evaluation mode; normalised (N, C, H, W) → (N, K)
     "The network with its weights, by timm and PyTorch alone."
     views, members = described.get('views', 1), described.get('members', 1)
     for n, most, of in ((views, 8, 'views of a picture'), (members, MOST_MEMBERS, 'networks')):
-        if type(n) is not int or not 1 <= n <= most: raise ModelError(f'The description of the network asks for {str(n)[:20]} {of}; there are 1 to {most}. The file was changed, or a newer leukocls wrote it.')
-    if views > 1: return with_views(build_network(described | dict(views=1), body, head), views).eval()
+        if type(n) is not int or not 1 <= n <= most:
+            raise ModelError(
+                f'The description of the network asks for {str(n)[:20]} {of}; there are 1 to'
+                f' {most}. The file was changed, or a newer leukocls wrote it.'
+            )
+    if views > 1:
+        return with_views(build_network(described | dict(views=1), body, head), views).eval()
     if members > 1:
-        part = lambda d, i: {k[len(str(i)) + 1:]: v for k, v in d.items() if k.startswith(f'{i}.')}
-        return with_members([build_network(described | dict(members=1), part(body, i), part(head, i)) for i in range(members)]).eval()
+        part = lambda d, i: {k[len(str(i)) + 1 :]: v for k, v in d.items() if k.startswith(f'{i}.')}
+        return with_members(
+            [
+                build_network(described | dict(members=1), part(body, i), part(head, i))
+                for i in range(members)
+            ]
+        ).eval()
     try:
         kind, arch = described['kind'], described['arch']
-        if kind == 'own': net = NETWORKS[arch](described['classes'], described['channels']); net.load_state_dict(body); return net.eval()
-        top = build_layers(described['head']); top.load_state_dict(head)
-        if kind == 'stages': whole, model = stage_body(arch, described['size'], **described['model_args']); model.load_state_dict(body); return nn.Sequential(whole, top).eval()
-        made = [timm.create_model(a, num_classes=0, in_chans=described['channels'], **k) for a, k in (zip(arch.split('+'), described['model_args']) if kind == 'beside' else [(arch, described['model_args'])])]
+        if kind == 'own':
+            net = NETWORKS[arch](described['classes'], described['channels'])
+            net.load_state_dict(body)
+            return net.eval()
+        top = build_layers(described['head'])
+        top.load_state_dict(head)
+        if kind == 'stages':
+            whole, model = stage_body(arch, described['size'], **described['model_args'])
+            model.load_state_dict(body)
+            return nn.Sequential(whole, top).eval()
+        made = [
+            timm.create_model(a, num_classes=0, in_chans=described['channels'], **k)
+            for a, k in (
+                zip(arch.split('+'), described['model_args'])
+                if kind == 'beside'
+                else [(arch, described['model_args'])]
+            )
+        ]
         for m in made:
-            if hasattr(m, 'pre_logits') and not any('pre_logits.' in k for k in body): m.pre_logits = nn.Identity() # the head replaces VGG's own dense layers
-        model = Beside(made) if kind == 'beside' else made[0]; model.load_state_dict(body)
+            if hasattr(m, 'pre_logits') and not any('pre_logits.' in k for k in body):
+                m.pre_logits = nn.Identity()  # the head replaces VGG's own dense layers
+        model = Beside(made) if kind == 'beside' else made[0]
+        model.load_state_dict(body)
         return TimmAndHead(model, top, described['maps']).eval()
-    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as e: raise ModelError(f'The network cannot be built from its description: {" ".join(str(e).split())[:200]}. The files do not belong together, or this version of timm is too old.') from e
+    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as e:
+        raise ModelError(
+            f'The network cannot be built from its description: {" ".join(str(e).split())[:200]}.'
+            ' The files do not belong together, or this version of timm is too old.'
+        ) from e
 
 # %% ../nbs/38_portable.ipynb #8eda0af1
 def split_last(
-    net:nn.Module, # Any network
-)->tuple: # (everything before its last layer, its last layer)
+    net: nn.Module,  # Any network
+) -> tuple:  # (everything before its last layer, its last layer)
     "Cut a network before its last layer; `nn.Identity` where nothing is before it."
-    if isinstance(net, TimmAndHead): before, last = split_last(net.head); return TimmAndHead(net.body, before, net.maps), last
-    if not isinstance(net, nn.Sequential) or not len(net): return nn.Identity(), net
-    before, last = split_last(net[-1]); return nn.Sequential(*net[:-1], before), last
+    if isinstance(net, TimmAndHead):
+        before, last = split_last(net.head)
+        return TimmAndHead(net.body, before, net.maps), last
+    if not isinstance(net, nn.Sequential) or not len(net):
+        return nn.Identity(), net
+    before, last = split_last(net[-1])
+    return nn.Sequential(*net[:-1], before), last
+
 
 class WithFeatures(nn.Module):
-    "A `Ready` network that tells outputs (N, K) and features (N, D); those of an ensemble's networks side by side."
-    def __init__(self, ready:Ready):
-        super().__init__(); views, net = views_of(ready.model); self.register_buffer('mean', ready.mean); self.register_buffer('std', ready.std)
+    """A `Ready` network that tells outputs (N, K) and features (N, D); those of an ensemble's
+    networks side by side.
+    """
+
+    def __init__(self, ready: Ready):
+        super().__init__()
+        views, net = views_of(ready.model)
+        self.register_buffer('mean', ready.mean)
+        self.register_buffer('std', ready.std)
         self.fronts, self.lasts = map(nn.ModuleList, zip(*map(split_last, members_of(net))))
-        self.turn, self.merge = (ready.model[0], ready.model[2]) if views > 1 else (nn.Identity(), nn.Identity())
+        self.turn, self.merge = (
+            (ready.model[0], ready.model[2]) if views > 1 else (nn.Identity(), nn.Identity())
+        )
+
     def forward(self, x):
-        y = self.turn(normalised(x, self.mean, self.std)); fs = [front(y) for front in self.fronts]; z = [last(f) for last, f in zip(self.lasts, fs)]
-        return self.merge(mean_of(z) if len(z) > 1 else z[0]).float(), torch.cat([f[:x.shape[0]].flatten(1).float() for f in fs], 1) # features of the picture as it is
+        y = self.turn(normalised(x, self.mean, self.std))
+        fs = [front(y) for front in self.fronts]
+        z = [last(f) for last, f in zip(self.lasts, fs)]
+        return self.merge(mean_of(z) if len(z) > 1 else z[0]).float(), torch.cat(
+            [f[: x.shape[0]].flatten(1).float() for f in fs], 1
+        )  # features of the picture as it is

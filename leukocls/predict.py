@@ -19,245 +19,509 @@ import torch
 from fastcore.basics import patch
 from PIL import Image
 
-from .core import DataError, ModelError, bar, cache_folder, late, need, pick_device, trusted, untried
+from leukocls.core import (
+    DataError,
+    ModelError,
+    bar,
+    cache_folder,
+    late,
+    need,
+    pick_device,
+    trusted,
+    untried,
+)
 from .data import check_images, read_table
-from .engines import ENGINES, SAME, Cascade, OnnxEngine, disagreement, machine_key, pick_engine, softmax, stream, versions_of, wished
+from leukocls.engines import (
+    ENGINES,
+    SAME,
+    Cascade,
+    OnnxEngine,
+    disagreement,
+    machine_key,
+    pick_engine,
+    softmax,
+    stream,
+    versions_of,
+    wished,
+)
 from .images import image_files, open_cell, read_batches, to_rgb
 from .memory import kept
-from .networks import VIEWS, TorchEngine, network_of, onnx_bytes, openvino_engine, weights_key
+from leukocls.networks import (
+    VIEWS,
+    TorchEngine,
+    network_of,
+    onnx_bytes,
+    openvino_engine,
+    weights_key,
+)
 
 # %% ../nbs/18_predict.ipynb #4aa071d3
 def eight_views(
-    x:np.ndarray, # (N, H, W, C), square
-    views:int=8, # How many of them; the first is the picture itself
-)->np.ndarray: # (views*N, H, W, C): all first views, then all second ones, …
+    x: np.ndarray,  # (N, H, W, C), square
+    views: int = 8,  # How many of them; the first is the picture itself
+) -> np.ndarray:  # (views*N, H, W, C): all first views, then all second ones, …
     "The eight flips and quarter turns: a cell has no up."
-    return x if views == 1 else np.concatenate([np.rot90(x[:, :, ::-1] if flip else x, k, (1, 2)) for k, flip in VIEWS[:views]])
+    return (
+        x
+        if views == 1
+        else np.concatenate(
+            [np.rot90(x[:, :, ::-1] if flip else x, k, (1, 2)) for k, flip in VIEWS[:views]]
+        )
+    )
 
 # %% ../nbs/18_predict.ipynb #e04d4f29
 def weights_stamp(
-    model, # nn.Module
-)->tuple: # Compare it with `==`
-    "Changes when a network learns, or a part of it is replaced; quick enough to be asked before each picture."
+    model,  # nn.Module
+) -> tuple:  # Compare it with `==`
+    """Changes when a network learns, or a part of it is replaced; quick enough to be asked before
+    each picture.
+    """
     counted, last, todo = 0, (), [model]
-    while todo: # a plain walk: `model.parameters()` takes ten times as long
-        m = todo.pop(); todo += [c for c in m._modules.values() if c is not None]
+    while todo:  # a plain walk: `model.parameters()` takes ten times as long
+        m = todo.pop()
+        todo += [c for c in m._modules.values() if c is not None]
         for t in (*m._parameters.values(), *m._buffers.values()):
-            if t is None: continue
+            if t is None:
+                continue
             counted += id(t) + (0 if t.is_inference() else t._version)
-            if t.requires_grad and len(last) < 2: last += (t,) # fastai's optimizers write past PyTorch's counters, but to the head first of all
+            if t.requires_grad and len(last) < 2:
+                last += (
+                    t,
+                )  # fastai's optimizers write past PyTorch's counters, but to the head first of all
     return id(model), counted, *(float(t.detach().sum()) for t in last)
 
 # %% ../nbs/18_predict.ipynb #f26482ad
 class Predictor:
     "Predicts files with a learner: prepared once, used often."
-    def __init__(self,
-        learn, # fastai Learner, or a `Run`
-        engine:str='auto', # 'auto', 'torch', 'openvino', 'onnxruntime'; 'openvino-cascade', 'torch-cascade': half precision where it is sure; or the faster and less exact 'openvino-bf16', 'torch-bf16', 'torch-fp16' (CUDA)
-        n:int|None=None, # How many images are to come, if that is known: converting a network for a few does not pay
-        tta:bool=False, # Average the probabilities over the eight flips and quarter turns
-        device=None, # As in `pick_device`: the learner is moved there; None leaves it where it is
+
+    def __init__(
+        self,
+        learn,  # fastai Learner, or a `Run`
+        # 'auto', 'torch', 'openvino', 'onnxruntime'; 'openvino-cascade', 'torch-cascade': half
+        # precision where it is sure; or the faster and less exact 'openvino-bf16', 'torch-bf16',
+        # 'torch-fp16' (CUDA)
+        engine: str = 'auto',
+        # How many images are to come, if that is known: converting a network for a few does not pay
+        n: int | None = None,
+        tta: bool = False,  # Average the probabilities over the eight flips and quarter turns
+        # As in `pick_device`: the learner is moved there; None leaves it where it is
+        device=None,
     ):
-        if engine not in ('auto', *ENGINES): raise ModelError(f'engine={engine!r} is not known here. Use one of: auto, {", ".join(ENGINES)}.')
-        self.learn, self.tta, self.n, self.choose = getattr(learn, 'learner', learn), tta, n, engine; self.classes = [str(c) for c in self.learn.dls.vocab]
-        if device is not None: device = pick_device(str(device)); self.learn.dls.to(device); self.learn.model.to(device)
+        if engine not in ('auto', *ENGINES):
+            raise ModelError(
+                f'engine={engine!r} is not known here. Use one of: auto, {", ".join(ENGINES)}.'
+            )
+        self.learn, self.tta, self.n, self.choose = getattr(learn, 'learner', learn), tta, n, engine
+        self.classes = [str(c) for c in self.learn.dls.vocab]
+        if device is not None:
+            device = pick_device(str(device))
+            self.learn.dls.to(device)
+            self.learn.model.to(device)
         self._read()
 
     def _read(self):
         "What the learner does to a picture, and with which weights, as it is now."
-        found, self.engine, self.stamp = network_of(self.learn), None, weights_stamp(self.learn.model)
+        found, self.engine, self.stamp = (
+            network_of(self.learn),
+            None,
+            weights_stamp(self.learn.model),
+        )
         self.ready, self.pixels = found or (None, None)
-        if found is None: self._only_fastai()
+        if found is None:
+            self._only_fastai()
 
     def _only_fastai(self):
         "What cannot be read off exactly is left to fastai, which knows neither views nor engines."
-        if self.tta or self.choose != 'auto': raise ModelError('This learner does something of its own before or after its network, so only fastai can feed it: leave out tta and engine.')
+        if self.tta or self.choose != 'auto':
+            raise ModelError(
+                'This learner does something of its own before or after its network, so only fastai'
+                ' can feed it: leave out tta and engine.'
+            )
         self.ready = None
 
     def _look_again(self):
-        if self.stamp != weights_stamp(self.learn.model): self._read()
+        if self.stamp != weights_stamp(self.learn.model):
+            self._read()
 
 # %% ../nbs/18_predict.ipynb #93eb008e
 @patch
-def _prepare(self:Predictor, x, paths):
+def _prepare(self: Predictor, x, paths):
     "Choose the engine on the first images; whatever differs from fastai's own answer is not used."
-    first, wish = TorchEngine(self.ready, self.learn.dls.device), self.choose if self.choose != 'auto' else wished()
-    with untried(): same = disagreement(softmax(first(x[:2])), by_fastai(self.learn, paths[:2], exact=True)) <= SAME
-    if not same: self._only_fastai(); return
-    key = weights_key(self.ready, self.pixels); few = self.n is not None and self.n < 64 and not (versions_of('openvino') and (folder := cache_folder('engines')) and (folder/f'{key}.xml').exists())
-    few |= first.device.type != 'cpu'; self.engine = first if few and wish == 'auto' else pick_engine(self._builders(first, key, wish), x[:16], '' if few else machine_key(key), self.choose)
+    first, wish = (
+        TorchEngine(self.ready, self.learn.dls.device),
+        self.choose if self.choose != 'auto' else wished(),
+    )
+    with untried():
+        same = (
+            disagreement(softmax(first(x[:2])), by_fastai(self.learn, paths[:2], exact=True))
+            <= SAME
+        )
+    if not same:
+        self._only_fastai()
+        return
+    key = weights_key(self.ready, self.pixels)
+    few = (
+        self.n is not None
+        and self.n < 64
+        and not (
+            versions_of('openvino')
+            and (folder := cache_folder('engines'))
+            and (folder / f'{key}.xml').exists()
+        )
+    )
+    few |= first.device.type != 'cpu'
+    self.engine = (
+        first
+        if few and wish == 'auto'
+        else pick_engine(
+            self._builders(first, key, wish), x[:16], '' if few else machine_key(key), self.choose
+        )
+    )
+
 
 @patch
-def _builders(self:Predictor, first, key, wish):
-    half = lambda d: lambda: TorchEngine(self.ready, first.device, d); here = lambda: self.ready if first.device.type == 'cpu' else copy.deepcopy(self.ready).cpu()
-    ov = lambda precision='f32': openvino_engine(here(), self.pixels, precision); onnx = lambda: kept('engines', f'{key}.onnx', lambda: onnx_bytes(here(), self.pixels), OnnxEngine)
-    asked = {'torch-bf16': half(torch.bfloat16), 'torch-fp16': half(torch.float16), 'openvino': ov, 'onnxruntime': onnx, 'openvino-bf16': lambda: ov('bf16'),
-        'openvino-cascade': lambda: Cascade(ov('bf16'), ov()), 'torch-cascade': lambda: Cascade(half(torch.bfloat16 if first.device.type == 'cpu' else torch.float16)(), first)}
-    names = list(asked) if wish != 'auto' else [n for n, there in (('openvino', versions_of('openvino')), ('onnxruntime', versions_of('onnxruntime') and not versions_of('openvino'))) if there]
+def _builders(self: Predictor, first, key, wish):
+    half = lambda d: lambda: TorchEngine(self.ready, first.device, d)
+    here = lambda: self.ready if first.device.type == 'cpu' else copy.deepcopy(self.ready).cpu()
+    ov = lambda precision='f32': openvino_engine(here(), self.pixels, precision)
+    onnx = lambda: kept(
+        'engines', f'{key}.onnx', lambda: onnx_bytes(here(), self.pixels), OnnxEngine
+    )
+    asked = {
+        'torch-bf16': half(torch.bfloat16),
+        'torch-fp16': half(torch.float16),
+        'openvino': ov,
+        'onnxruntime': onnx,
+        'openvino-bf16': lambda: ov('bf16'),
+        'openvino-cascade': lambda: Cascade(ov('bf16'), ov()),
+        'torch-cascade': lambda: Cascade(
+            half(torch.bfloat16 if first.device.type == 'cpu' else torch.float16)(), first
+        ),
+    }
+    names = (
+        list(asked)
+        if wish != 'auto'
+        else [
+            n
+            for n, there in (
+                ('openvino', versions_of('openvino')),
+                ('onnxruntime', versions_of('onnxruntime') and not versions_of('openvino')),
+            )
+            if there
+        ]
+    )
     return {'torch': lambda: first} | {n: asked[n] for n in names}
 
 # %% ../nbs/18_predict.ipynb #8d1c47ae
 def by_fastai(
-    learn, # fastai Learner
-    paths, # Image files, few enough to be in memory at once
-    exact:bool=False, # In float32, whatever precision the learner trains in
-)->np.ndarray: # (N, C) probabilities
+    learn,  # fastai Learner
+    paths,  # Image files, few enough to be in memory at once
+    exact: bool = False,  # In float32, whatever precision the learner trains in
+) -> np.ndarray:  # (N, C) probabilities
     "Probabilities through fastai's own loaders: slower, and right for any learner."
-    from fastai.callback import progress as _progress # `no_bar` joins Learner when it is imported
+    from fastai.callback import progress as _progress  # `no_bar` joins Learner when it is imported
     from fastai.vision.core import PILImage
+
     images = [PILImage(open_cell(p)) for p in paths]
-    half = [cb for cb in learn.cbs if cb.name in ('mixed_precision', 'non_native_mixed_precision', 'scaled_half', 'bf16_on_cpu')] if exact else []
-    with learn.no_bar(), learn.no_logging(), learn.removed_cbs(half): return learn.get_preds(dl=learn.dls.test_dl(images, rm_type_tfms=0, bs=min(64, len(images)), num_workers=0))[0].float().cpu().numpy()
+    half = (
+        [
+            cb
+            for cb in learn.cbs
+            if cb.name
+            in (
+                'mixed_precision',
+                'non_native_mixed_precision',
+                'scaled_half',
+                'bf16_on_cpu',
+            )
+        ]
+        if exact
+        else []
+    )
+    with learn.no_bar(), learn.no_logging(), learn.removed_cbs(half):
+        return (
+            learn.get_preds(
+                dl=learn.dls.test_dl(images, rm_type_tfms=0, bs=min(64, len(images)), num_workers=0)
+            )[0]
+            .float()
+            .cpu()
+            .numpy()
+        )
+
 
 def _names(paths):
-    "A column of paths; names that are no text (on Linux they are bytes) need pandas' older kind of column."
-    try: '\n'.join(paths).encode(); return list(paths)
-    except UnicodeEncodeError: return pd.Series(list(paths), dtype=object)
+    """A column of paths; names that are no text (on Linux they are bytes) need pandas' older kind
+    of column.
+    """
+    try:
+        '\n'.join(paths).encode()
+        return list(paths)
+    except UnicodeEncodeError:
+        return pd.Series(list(paths), dtype=object)
+
 
 def _table(classes, paths, p, bad):
     "Rows of the contract; a file that cannot be read has no prediction, and says why."
-    out = pd.DataFrame({'path': _names(paths), 'pred': [classes[i] for i in np.nan_to_num(p).argmax(1)], **{f'p_{c}': p[:, i] for i, c in enumerate(classes)}})
-    if bad is not None: out['error'] = [bad.get(i, '') for i in range(len(out))]; out.loc[out.error != '', 'pred'] = ''; out.loc[out.error != '', [f'p_{c}' for c in classes]] = np.nan
+    out = pd.DataFrame(
+        {
+            'path': _names(paths),
+            'pred': [classes[i] for i in np.nan_to_num(p).argmax(1)],
+            **{f'p_{c}': p[:, i] for i, c in enumerate(classes)},
+        }
+    )
+    if bad is not None:
+        out['error'] = [bad.get(i, '') for i in range(len(out))]
+        out.loc[out.error != '', 'pred'] = ''
+        out.loc[out.error != '', [f'p_{c}' for c in classes]] = np.nan
     return out
 
 # %% ../nbs/18_predict.ipynb #7486913b
 @patch
-def chunks(self:Predictor,
-    paths, # Image files; any iterable, or a folder
-    on_error:str='raise', # 'raise' at a file that cannot be read; 'keep' gives it a row with its error
-    rows:int=512, # Rows per table
-): # Yields DataFrames: `path`, `pred`, `p_<class>`, and `error` if kept
+def chunks(
+    self: Predictor,
+    paths,  # Image files; any iterable, or a folder
+    # 'raise' at a file that cannot be read; 'keep' gives it a row with its error
+    on_error: str = 'raise',
+    rows: int = 512,  # Rows per table
+):  # Yields DataFrames: `path`, `pred`, `p_<class>`, and `error` if kept
     "Predict as the files come; memory does not grow with their number."
-    self._look_again(); paths = map(str, image_files(paths))
-    while self.ready is not None and self.engine is None: # until there is a picture to choose on
-        if not (first := list(islice(paths, 16))): return
-        _, x, bad = next(read_batches(first, self.pixels, 16, on_error=on_error)); good = [i for i in range(len(first)) if i not in bad]
-        if good: self._prepare(x[good], [first[i] for i in good]); paths = chain(first, paths)
-        else: yield _table(self.classes, first, np.full((len(first), len(self.classes)), np.nan), bad)
-    if self.ready is None: yield from self._slowly(paths, on_error); return
+    self._look_again()
+    paths = map(str, image_files(paths))
+    while self.ready is not None and self.engine is None:  # until there is a picture to choose on
+        if not (first := list(islice(paths, 16))):
+            return
+        _, x, bad = next(read_batches(first, self.pixels, 16, on_error=on_error))
+        good = [i for i in range(len(first)) if i not in bad]
+        if good:
+            self._prepare(x[good], [first[i] for i in good])
+            paths = chain(first, paths)
+        else:
+            yield _table(self.classes, first, np.full((len(first), len(self.classes)), np.nan), bad)
+    if self.ready is None:
+        yield from self._slowly(paths, on_error)
+        return
+
     def batches():
-        for some, x, bad in read_batches(paths, self.pixels, self.engine.block, on_error=on_error): yield (some, bad), eight_views(x) if self.tta else x
-    def table(): yield _table(self.classes, names, np.concatenate(ps), said if on_error == 'keep' else None); names.clear(); ps.clear(); said.clear() # one for many blocks: making one costs as much as a picture
+        for some, x, bad in read_batches(paths, self.pixels, self.engine.block, on_error=on_error):
+            yield (some, bad), eight_views(x) if self.tta else x
+
+    def table():
+        "One for many blocks: making one costs as much as a picture."
+        yield _table(self.classes, names, np.concatenate(ps), said if on_error == 'keep' else None)
+        names.clear()
+        ps.clear()
+        said.clear()
+
     names, ps, said = [], [], {}
     for (some, bad), out in stream(self.engine, batches()):
-        p = softmax(out); ps.append(p.reshape(len(VIEWS), len(some), -1).mean(0) if self.tta else p); said |= {len(names) + i: why for i, why in bad.items()}; names += some
-        if len(names) >= rows: yield from table()
-    if names: yield from table()
+        p = softmax(out)
+        ps.append(p.reshape(len(VIEWS), len(some), -1).mean(0) if self.tta else p)
+        said |= {len(names) + i: why for i, why in bad.items()}
+        names += some
+        if len(names) >= rows:
+            yield from table()
+    if names:
+        yield from table()
 
 # %% ../nbs/18_predict.ipynb #f19095a4
 @patch
-def _slowly(self:Predictor, paths, on_error):
+def _slowly(self: Predictor, paths, on_error):
     while some := list(islice(paths, 64)):
         bad = {}
         for i, p in enumerate(some):
-            try: open_cell(p)
+            try:
+                open_cell(p)
             except DataError as e:
-                if on_error == 'raise': raise
+                if on_error == 'raise':
+                    raise
                 bad[i] = str(e)
-        good = [p for i, p in enumerate(some) if i not in bad]; p = np.full((len(some), len(self.classes)), np.nan)
-        if good: p[[i for i in range(len(some)) if i not in bad]] = by_fastai(self.learn, good)
+        good = [p for i, p in enumerate(some) if i not in bad]
+        p = np.full((len(some), len(self.classes)), np.nan)
+        if good:
+            p[[i for i in range(len(some)) if i not in bad]] = by_fastai(self.learn, good)
         yield _table(self.classes, some, p, bad if on_error == 'keep' else None)
 
 # %% ../nbs/18_predict.ipynb #a45446d1
 @patch
-def __call__(self:Predictor,
-    image, # Image file, its bytes, or a picture as Pillow opens it
-)->dict: # Class → probability
+def __call__(
+    self: Predictor,
+    image,  # Image file, its bytes, or a picture as Pillow opens it
+) -> dict:  # Class → probability
     "Probabilities of one image."
-    if isinstance(image, bytes): image = open_cell(image)
-    if not isinstance(image, (str, os.PathLike, Image.Image)): raise DataError(f'{type(image).__name__} is no picture. Give an image file, its bytes, or a picture as Pillow opens it.')
-    self._look_again(); picture = to_rgb(image) if isinstance(image, Image.Image) else None
-    if self.engine is not None and not self.tta: x = self.pixels.read(image) if picture is None else self.pixels.array(picture); return dict(zip(self.classes, softmax(self.engine(x[None]))[0].tolist()))
+    if isinstance(image, bytes):
+        image = open_cell(image)
+    if not isinstance(image, (str, os.PathLike, Image.Image)):
+        raise DataError(
+            f'{type(image).__name__} is no picture. Give an image file, its bytes, or a picture as'
+            ' Pillow opens it.'
+        )
+    self._look_again()
+    picture = to_rgb(image) if isinstance(image, Image.Image) else None
+    if self.engine is not None and not self.tta:
+        x = self.pixels.read(image) if picture is None else self.pixels.array(picture)
+        return dict(zip(self.classes, softmax(self.engine(x[None]))[0].tolist()))
     if picture is not None:
-        with tempfile.TemporaryDirectory() as d: Image.fromarray(np.asarray(picture)).save(f'{d}/one.png'); return self(f'{d}/one.png')
-    row = next(self.chunks([image])).iloc[0]; return {c: float(row[f'p_{c}']) for c in self.classes}
+        with tempfile.TemporaryDirectory() as d:
+            Image.fromarray(np.asarray(picture)).save(f'{d}/one.png')
+            return self(f'{d}/one.png')
+    row = next(self.chunks([image])).iloc[0]
+    return {c: float(row[f'p_{c}']) for c in self.classes}
 
 # %% ../nbs/18_predict.ipynb #52c531bf
 def _predictor(learn, **asked):
     "A Predictor made as asked; one that there is keeps to what it was made with."
-    if not isinstance(learn, Predictor): return Predictor(learn, **asked)
+    if not isinstance(learn, Predictor):
+        return Predictor(learn, **asked)
     now = dict(engine=learn.choose, tta=learn.tta)
-    if other := [f'{k}={v!r}' for k, v in asked.items() if v and k in now and v not in ('auto', now[k])]: raise ModelError(f'This Predictor was made with {", ".join(f"{k}={v!r}" for k, v in now.items())}, not with {", ".join(other)}. Make another one.')
+    if other := [
+        f'{k}={v!r}' for k, v in asked.items() if v and k in now and v not in ('auto', now[k])
+    ]:
+        raise ModelError(
+            f'This Predictor was made with {", ".join(f"{k}={v!r}" for k, v in now.items())}, not'
+            f' with {", ".join(other)}. Make another one.'
+        )
     return learn
 
+
 def predict_images(
-    learn, # fastai Learner, `Run` or `Predictor`
-    paths, # Image files, or a folder of them
-    progress:bool=False, # Show a bar
-    engine:str='auto', # As in `Predictor`
-    tta:bool=False, # Average over the eight flips and quarter turns
-    on_error:str='raise', # 'raise' at a file that cannot be read; 'keep' gives it a row with its error
-    device=None, # As in `Predictor`
-)->pd.DataFrame: # `path`, `pred`, `p_<class>` per image, in the order given
+    learn,  # fastai Learner, `Run` or `Predictor`
+    paths,  # Image files, or a folder of them
+    progress: bool = False,  # Show a bar
+    engine: str = 'auto',  # As in `Predictor`
+    tta: bool = False,  # Average over the eight flips and quarter turns
+    # 'raise' at a file that cannot be read; 'keep' gives it a row with its error
+    on_error: str = 'raise',
+    device=None,  # As in `Predictor`
+) -> pd.DataFrame:  # `path`, `pred`, `p_<class>` per image, in the order given
     "Class probabilities of image files, opened as in training."
     paths = [str(p) for p in image_files(paths)]
-    if not paths: raise DataError('No images to predict. Name at least one file.')
-    predictor = _predictor(learn, engine=engine, n=len(paths), tta=tta, device=device); out = []
+    if not paths:
+        raise DataError('No images to predict. Name at least one file.')
+    predictor = _predictor(learn, engine=engine, n=len(paths), tta=tta, device=device)
+    out = []
     with bar(len(paths), 'predicting', progress) as b:
-        for t in predictor.chunks(paths, on_error): out.append(t); b.update(len(t))
+        for t in predictor.chunks(paths, on_error):
+            out.append(t)
+            b.update(len(t))
     return pd.concat(out, ignore_index=True)
 
 # %% ../nbs/18_predict.ipynb #990db4e1
 def predict_to(
-    learn, # fastai Learner, `Run` or `Predictor`
-    paths, # Image files, or a folder of them; any iterable, however long
-    out, # File to write: .csv, or .parquet (needs pyarrow)
-    progress:bool=False, # Show a bar
-    on_error:str='keep', # 'keep' gives a file that cannot be read a row with its error; 'raise' stops
-    **kwargs # As in `Predictor`
-)->int: # Number of rows
+    learn,  # fastai Learner, `Run` or `Predictor`
+    paths,  # Image files, or a folder of them; any iterable, however long
+    out,  # File to write: .csv, or .parquet (needs pyarrow)
+    progress: bool = False,  # Show a bar
+    # 'keep' gives a file that cannot be read a row with its error; 'raise' stops
+    on_error: str = 'keep',
+    **kwargs,  # As in `Predictor`
+) -> int:  # Number of rows
     "Predict into a file, row by row as they come; the file appears when it is whole."
-    out = Path(out); paths = image_files(paths); predictor, n = _predictor(learn, **kwargs), 0
-    if out.suffix.lower() not in ('.csv', '.parquet'): raise DataError(f'{out}: a table is written as .csv or .parquet. Name a file that ends so.')
-    try: out.parent.mkdir(parents=True, exist_ok=True); handle, part = tempfile.mkstemp('.part', f'.{out.name[:40]}.', out.parent); os.close(handle)
-    except OSError as e: raise DataError(f'Cannot write {out}: {e.strerror}. Choose another file.') from e
+    out = Path(out)
+    paths = image_files(paths)
+    predictor, n = _predictor(learn, **kwargs), 0
+    if out.suffix.lower() not in ('.csv', '.parquet'):
+        raise DataError(f'{out}: a table is written as .csv or .parquet. Name a file that ends so.')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp('.part', f'.{out.name[:40]}.', out.parent)
+        os.close(handle)
+    except OSError as e:
+        raise DataError(f'Cannot write {out}: {e.strerror}. Choose another file.') from e
     try:
         write = _writer(part, out.suffix.lower())
         with bar(None, 'predicting', progress) as b:
-            for t in predictor.chunks(paths, on_error): write(t); n += len(t); b.update(len(t))
-        if not n: raise DataError('No images to predict. Name at least one file.')
-        write(None); os.chmod(part, 0o644); os.replace(part, out)
-    except OSError as e: raise DataError(f'Cannot write {out}: {e.strerror or e}. Free some space, or choose another file.') from e
-    finally: Path(part).unlink(missing_ok=True)
+            for t in predictor.chunks(paths, on_error):
+                write(t)
+                n += len(t)
+                b.update(len(t))
+        if not n:
+            raise DataError('No images to predict. Name at least one file.')
+        write(None)
+        os.chmod(part, 0o644)
+        os.replace(part, out)
+    except OSError as e:
+        raise DataError(
+            f'Cannot write {out}: {e.strerror or e}. Free some space, or choose another file.'
+        ) from e
+    finally:
+        Path(part).unlink(missing_ok=True)
     return n
 
 # %% ../nbs/18_predict.ipynb #ba967732
 def _writer(part, suffix):
     "A function that appends a table to a file, and closes it when it gets None."
     if suffix != '.parquet':
-        f = open(part, 'w', encoding='utf8', errors='surrogateescape', newline='') # names of files are bytes
-        def write(t): f.close() if t is None else t.to_csv(f, index=False, header=f.tell() == 0, lineterminator='\n')
+        f = open(
+            part, 'w', encoding='utf8', errors='surrogateescape', newline=''
+        )  # names of files are bytes
+
+        def write(t):
+            f.close() if t is None else t.to_csv(
+                f, index=False, header=f.tell() == 0, lineterminator='\n'
+            )
+
         return write
-    pa, pq = need('pyarrow', 'export', 'writing Parquet'), need('pyarrow.parquet', 'export', 'writing Parquet'); open(part, 'wb').close(); state = {}
+    pa, pq = (
+        need('pyarrow', 'export', 'writing Parquet'),
+        need('pyarrow.parquet', 'export', 'writing Parquet'),
+    )
+    open(part, 'wb').close()
+    state = {}
+
     def write(t):
-        if t is None: state['file'].close(); return
-        table = pa.Table.from_pandas(t.assign(path=[os.fsencode(p).decode('utf8', 'backslashreplace') for p in t.path]), preserve_index=False); state.get('file') or state.update(file=pq.ParquetWriter(part, table.schema)); state['file'].write_table(table)
+        if t is None:
+            state['file'].close()
+            return
+        table = pa.Table.from_pandas(
+            t.assign(path=[os.fsencode(p).decode('utf8', 'backslashreplace') for p in t.path]),
+            preserve_index=False,
+        )
+        state.get('file') or state.update(file=pq.ParquetWriter(part, table.schema))
+        state['file'].write_table(table)
+
     return write
 
 # %% ../nbs/18_predict.ipynb #d2b8306c
 def open_pickle(
-    path, # A .pkl file that `learn.export` wrote
-    trust:bool=False, # Say yes to running whatever code the file holds
-): # fastai Learner on the CPU
-    "Open an exported learner; refused without `trust=True`, since a pickle can run any code when it is loaded."
+    path,  # A .pkl file that `learn.export` wrote
+    trust: bool = False,  # Say yes to running whatever code the file holds
+):  # fastai Learner on the CPU
+    """Open an exported learner; refused without `trust=True`, since a pickle can run any code when
+    it is loaded.
+    """
     trusted(path, trust)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         from fastai.learner import load_learner
-        try: learn = load_learner(path)
-        except Exception as e: raise ModelError(f'{path} cannot be opened as a fastai learner: {type(e).__name__}: {str(e)[:200]}. It needs the packages it was made with, or it is damaged.') from e
-    if not hasattr(learn, 'dls') or not hasattr(learn.dls, 'vocab'): raise ModelError(f'{path} holds {type(learn).__name__}, not a fastai learner with classes. Export one with learn.export().')
+
+        try:
+            learn = load_learner(path)
+        except Exception as e:
+            raise ModelError(
+                f'{path} cannot be opened as a fastai learner: {type(e).__name__}: {str(e)[:200]}.'
+                ' It needs the packages it was made with, or it is damaged.'
+            ) from e
+    if not hasattr(learn, 'dls') or not hasattr(learn.dls, 'vocab'):
+        raise ModelError(
+            f'{path} holds {type(learn).__name__}, not a fastai learner with classes. Export one'
+            ' with learn.export().'
+        )
     return learn
 
 # %% ../nbs/18_predict.ipynb #5ad40f65
 def evaluate(
-    learn, # fastai Learner
-    data, # Folder, CSV file or DataFrame of labelled images it has not seen
-    patient=None, # As in `read_table`
-    on_error:str='raise', # 'raise' or 'skip'
-    trained_on=(), # Paths it was trained on, to say so if they are among the data
-    device=None, # As in `Predictor`
-)->dict: # As in metrics.json, plus `notes`
+    learn,  # fastai Learner
+    data,  # Folder, CSV file or DataFrame of labelled images it has not seen
+    patient=None,  # As in `read_table`
+    on_error: str = 'raise',  # 'raise' or 'skip'
+    trained_on=(),  # Paths it was trained on, to say so if they are among the data
+    device=None,  # As in `Predictor`
+) -> dict:  # As in metrics.json, plus `notes`
     "Judge a learner on new labelled images."
     table = check_images(read_table(data, patient=patient, on_error=on_error), on_error)
-    return late('leukocls.judge:judge')(table, learn.dls.vocab, lambda paths: predict_images(learn, paths, device=device), trained_on)
+    return late('leukocls.judge:judge')(
+        table,
+        learn.dls.vocab,
+        lambda paths: predict_images(learn, paths, device=device),
+        trained_on,
+    )

@@ -23,171 +23,367 @@ from .engines import SAME, disagreement, softmax, versions_of
 from .features import FrozenBody
 from .memory import kept
 from .recipes import Recipe, get_recipe
-from .runs import Fitted, Run, check_space, keep_learner, learner_file, take_learner, write_csv, write_info
+from leukocls.runs import (
+    Fitted,
+    Run,
+    check_space,
+    keep_learner,
+    learner_file,
+    take_learner,
+    write_csv,
+    write_info,
+)
 from .splits import fold_tables, grouped_folds, groups_of
 
 # %% ../nbs/23_probe.ipynb #19d0a05d
 class Head:
-    "A small classifier on standardised features: linear, nearest neighbours, or a small network (MLP)."
-    def __init__(self,
-        kind:str='linear', # 'linear', 'knn', 'mlp'
-        strength:float=1e-2, # linear: C of scikit-learn; mlp: alpha; knn: number of neighbours
-        seed:int=42, # For the MLP's start
-    ): self.kind, self.strength, self.seed = kind, strength, seed
+    """A small classifier on standardised features: linear, nearest neighbours, or a small network
+    (MLP).
+    """
+
+    def __init__(
+        self,
+        kind: str = 'linear',  # 'linear', 'knn', 'mlp'
+        # linear: C of scikit-learn; mlp: alpha; knn: number of neighbours
+        strength: float = 1e-2,
+        seed: int = 42,  # For the MLP's start
+    ):
+        self.kind, self.strength, self.seed = kind, strength, seed
 
     def _model(self, tol):
-        if self.kind == 'linear': return late('sklearn.linear_model:LogisticRegression')(C=self.strength, max_iter=500, tol=tol)
-        if self.kind == 'knn': return late('sklearn.neighbors:KNeighborsClassifier')(int(self.strength), metric='cosine')
-        return late('sklearn.neural_network:MLPClassifier')((64,), alpha=self.strength, batch_size=64, max_iter=60, random_state=self.seed)
+        if self.kind == 'linear':
+            return late('sklearn.linear_model:LogisticRegression')(
+                C=self.strength, max_iter=500, tol=tol
+            )
+        if self.kind == 'knn':
+            return late('sklearn.neighbors:KNeighborsClassifier')(
+                int(self.strength), metric='cosine'
+            )
+        return late('sklearn.neural_network:MLPClassifier')(
+            (64,), alpha=self.strength, batch_size=64, max_iter=60, random_state=self.seed
+        )
 
-    def fit(self,
-        X:np.ndarray, # (N, D)
-        y, # (N,) labels
-        tol:float=1e-3, # When to stop
+    def fit(
+        self,
+        X: np.ndarray,  # (N, D)
+        y,  # (N,) labels
+        tol: float = 1e-3,  # When to stop
     ):
         "Learn; features are standardised first, and those that never vary are left out."
-        self.mean = X.mean(0); self.scale = np.where(X.std(0) > 1e-6, X.std(0), np.inf).astype('float32')
+        self.mean = X.mean(0)
+        self.scale = np.where(X.std(0) > 1e-6, X.std(0), np.inf).astype('float32')
         self.model = self._model(tol)
         self.model.fit(self._z(X), np.asarray(y, str))
-        self.classes = [str(c) for c in self.model.classes_]; return self
+        self.classes = [str(c) for c in self.model.classes_]
+        return self
 
-    def _z(self, X): return (np.asarray(X, 'float32') - self.mean)/self.scale
+    def _z(self, X):
+        return (np.asarray(X, 'float32') - self.mean) / self.scale
 
-    def probabilities(self,
-        X:np.ndarray, # (N, D)
-    )->np.ndarray: # (N, C), columns as in `classes`
-        "Class probabilities; a vote of k neighbours gets one more vote for each class (Laplace), since none of them is impossible."
+    def probabilities(
+        self,
+        X: np.ndarray,  # (N, D)
+    ) -> np.ndarray:  # (N, C), columns as in `classes`
+        """Class probabilities; a vote of k neighbours gets one more vote for each class (Laplace),
+        since none of them is impossible.
+        """
         p = self.model.predict_proba(self._z(X))
-        if self.kind == 'knn': k = int(self.strength); p = (k*p + 1)/(k + p.shape[1])
+        if self.kind == 'knn':
+            k = int(self.strength)
+            p = (k * p + 1) / (k + p.shape[1])
         return p.astype('float32')
 
 # %% ../nbs/23_probe.ipynb #9dfff51f
-GRIDS = {'linear': (1e-3, 1e-2, 1e-1, 1.), 'knn': (3, 5, 9, 15), 'mlp': (.1, 1., 10.)} # strengths that are tried
+GRIDS = {
+    'linear': (1e-3, 1e-2, 1e-1, 1.0),
+    'knn': (3, 5, 9, 15),
+    'mlp': (0.1, 1.0, 10.0),
+}  # strengths that are tried
+
 
 def _log_loss(p, y, classes):
     "Mean negative logarithm of the true class's probability."
     where = {c: i for i, c in enumerate(classes)}
     return float(-np.log(np.clip(p[np.arange(len(y)), [where[c] for c in y]], 1e-7, 1)).mean())
 
+
 def fit_head(
-    X:np.ndarray, # (V, N, D) features; all views of the training images are learned from
-    y, # (N,) labels
-    groups, # (N,) rows of one group are never on both sides of a fold
-    kind:str='linear', # 'linear', 'knn', 'mlp', or 'auto': whichever has the lowest loss
-    folds:int=3, # Folds to choose the strength on
-    seed:int=42, # Same seed, same folds
-)->tuple: # (`Head`, DataFrame of what was tried: head, strength, log_loss)
+    X: np.ndarray,  # (V, N, D) features; all views of the training images are learned from
+    y,  # (N,) labels
+    groups,  # (N,) rows of one group are never on both sides of a fold
+    kind: str = 'linear',  # 'linear', 'knn', 'mlp', or 'auto': whichever has the lowest loss
+    folds: int = 3,  # Folds to choose the strength on
+    seed: int = 42,  # Same seed, same folds
+) -> tuple:  # (`Head`, DataFrame of what was tried: head, strength, log_loss)
     "Choose a head and its strength by cross-validation, then learn from everything."
-    if kind not in (*GRIDS, 'auto'): raise RunError(f'head={kind!r} is not known. Use one of: auto, {", ".join(GRIDS)}.')
-    y, groups, kinds = np.asarray(y, str), np.asarray(groups), list(GRIDS) if kind == 'auto' else [kind]
-    fewest = min(len(np.unique(groups[y == c])) for c in np.unique(y)); folds = min(folds, fewest)
+    if kind not in (*GRIDS, 'auto'):
+        raise RunError(f'head={kind!r} is not known. Use one of: auto, {", ".join(GRIDS)}.')
+    y, groups, kinds = (
+        np.asarray(y, str),
+        np.asarray(groups),
+        list(GRIDS) if kind == 'auto' else [kind],
+    )
+    fewest = min(len(np.unique(groups[y == c])) for c in np.unique(y))
+    folds = min(folds, fewest)
     parts = grouped_folds(y, groups, folds, seed) if folds > 1 else []
-    flat = lambda rows: X[:, rows].reshape(-1, X.shape[-1]); again = lambda rows: np.tile(y[rows], len(X))
-    jobs = [(k, s) for k in kinds for s in GRIDS[k] if k != 'knn' or s < len(y)*len(X)*.6]
+    flat = lambda rows: X[:, rows].reshape(-1, X.shape[-1])
+    again = lambda rows: np.tile(y[rows], len(X))
+    jobs = [(k, s) for k in kinds for s in GRIDS[k] if k != 'knn' or s < len(y) * len(X) * 0.6]
+
     def loss(job):
-        p = np.full((len(y), len(np.unique(y))), 1/len(np.unique(y)))
-        for fit, test in parts: h = Head(*job, seed).fit(flat(fit), again(fit), 1e-2); p[np.ix_(test, np.searchsorted(np.unique(y), h.classes))] = h.probabilities(X[0][test])
+        p = np.full((len(y), len(np.unique(y))), 1 / len(np.unique(y)))
+        for fit, test in parts:
+            h = Head(*job, seed).fit(flat(fit), again(fit), 1e-2)
+            p[np.ix_(test, np.searchsorted(np.unique(y), h.classes))] = h.probabilities(X[0][test])
         return _log_loss(p, y, np.unique(y)) if parts else np.nan
-    with narrow(), warnings.catch_warnings(): # such narrow products are four times slower with several threads each
+
+    with (
+        narrow(),
+        warnings.catch_warnings(),
+    ):  # such narrow products are four times slower with several threads each
         warnings.simplefilter('ignore', late('sklearn.exceptions:ConvergenceWarning'))
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool: tried = pd.DataFrame([dict(head=k, strength=s, log_loss=v) for (k, s), v in zip(jobs, pool.map(loss, jobs))])
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            tried = pd.DataFrame(
+                [
+                    dict(head=k, strength=s, log_loss=v)
+                    for (k, s), v in zip(jobs, pool.map(loss, jobs))
+                ]
+            )
         k, s = jobs[int(tried.log_loss.argmin())] if parts else (kinds[0], GRIDS[kinds[0]][1])
         return Head(k, s, seed).fit(flat(np.arange(len(y))), again(np.arange(len(y)))), tried
 
 # %% ../nbs/23_probe.ipynb #411220d3
 class _Linear:
-    "A linear model made of its numbers; probabilities as scikit-learn's `LogisticRegression` gives them."
-    def __init__(self, coef, intercept): self.coef_, self.intercept_ = coef, intercept
-    def predict_proba(self, z): d = z @ self.coef_.T + self.intercept_; return softmax(np.c_[np.zeros_like(d), d] if d.shape[1] == 1 else d) # one score for two classes
+    """A linear model made of its numbers; probabilities as scikit-learn's `LogisticRegression`
+    gives them.
+    """
+
+    def __init__(self, coef, intercept):
+        self.coef_, self.intercept_ = coef, intercept
+
+    def predict_proba(self, z):  # one score for two classes
+        d = z @ self.coef_.T + self.intercept_
+        return softmax(np.c_[np.zeros_like(d), d] if d.shape[1] == 1 else d)
+
 
 def known_head(
-    X:np.ndarray, # (V, N, D) features, as in `fit_head`
-    y, # (N,) labels
-    groups, # (N,) what stays together
-    kind:str='linear', # As in `fit_head`; only linear heads are kept
-    seed:int=42, # Same seed, same folds
-)->tuple: # As `fit_head` gives
+    X: np.ndarray,  # (V, N, D) features, as in `fit_head`
+    y,  # (N,) labels
+    groups,  # (N,) what stays together
+    kind: str = 'linear',  # As in `fit_head`; only linear heads are kept
+    seed: int = 42,  # Same seed, same folds
+) -> tuple:  # As `fit_head` gives
     "`fit_head`, or what it gave for the same features, labels and groups before."
-    if kind != 'linear': return fit_head(X, y, groups, kind, seed=seed)
-    name = hashlib.sha256(json.dumps([1, seed, X.shape, GRIDS['linear'], *map(versions_of, ('scikit-learn', 'numpy')), np.asarray(y, str).tolist(), np.unique(np.asarray(groups), return_inverse=True)[1].tolist()]).encode()); name.update(np.ascontiguousarray(X))
+    if kind != 'linear':
+        return fit_head(X, y, groups, kind, seed=seed)
+    name = hashlib.sha256(
+        json.dumps(
+            [
+                1,
+                seed,
+                X.shape,
+                GRIDS['linear'],
+                *map(versions_of, ('scikit-learn', 'numpy')),
+                np.asarray(y, str).tolist(),
+                np.unique(np.asarray(groups), return_inverse=True)[1].tolist(),
+            ]
+        ).encode()
+    )
+    name.update(np.ascontiguousarray(X))
+
     def fit():
-        h, tried = fit_head(X, y, groups, kind, seed=seed); whole = io.BytesIO()
-        np.savez(whole, mean=h.mean, scale=h.scale, coef=h.model.coef_, intercept=h.model.intercept_, classes=np.array(h.classes), said=json.dumps([h.strength, tried.to_dict('records')])); return whole.getvalue()
+        h, tried = fit_head(X, y, groups, kind, seed=seed)
+        whole = io.BytesIO()
+        np.savez(
+            whole,
+            mean=h.mean,
+            scale=h.scale,
+            coef=h.model.coef_,
+            intercept=h.model.intercept_,
+            classes=np.array(h.classes),
+            said=json.dumps([h.strength, tried.to_dict('records')]),
+        )
+        return whole.getvalue()
+
     def read(path):
-        with np.load(path, allow_pickle=False) as d: strength, tried = json.loads(str(d['said'])); h = Head(kind, strength, seed); h.mean, h.scale, h.classes, h.model = d['mean'], d['scale'], d['classes'].tolist(), _Linear(d['coef'], d['intercept'])
+        with np.load(path, allow_pickle=False) as d:
+            strength, tried = json.loads(str(d['said']))
+            h = Head(kind, strength, seed)
+            h.mean, h.scale, h.classes, h.model = (
+                d['mean'],
+                d['scale'],
+                d['classes'].tolist(),
+                _Linear(d['coef'], d['intercept']),
+            )
         return h, pd.DataFrame(tried)
+
     return kept('heads', f'{name.hexdigest()[:32]}.npz', fit, read)
 
 # %% ../nbs/23_probe.ipynb #1a9dc77b
 @patch
-def arrays(self:Head)->tuple: # ({name: array} of the layers that `probe_head` builds, shape for it)
+def arrays(
+    self: Head,
+) -> tuple:  # ({name: array} of the layers that `probe_head` builds, shape for it)
     "The head as weights of a network on raw features: standardising is folded in."
     m, both = self.model, len(self.classes) == 2
-    two = lambda w: np.stack([np.zeros_like(w[0]), w[0]]) if both and len(w) == 1 else w # scikit-learn keeps one score for two classes
-    fold = lambda w, b: (w/self.scale, b - (w/self.scale) @ self.mean)
+    two = lambda w: (
+        np.stack([np.zeros_like(w[0]), w[0]]) if both and len(w) == 1 else w
+    )  # scikit-learn keeps one score for two classes
+    fold = lambda w, b: (w / self.scale, b - (w / self.scale) @ self.mean)
     if self.kind == 'linear':
-        w, b = fold(two(m.coef_), two(m.intercept_[:, None])[:, 0]); out = {'0.weight': w, '0.bias': b}; shape = w.shape
+        w, b = fold(two(m.coef_), two(m.intercept_[:, None])[:, 0])
+        out = {'0.weight': w, '0.bias': b}
+        shape = w.shape
     elif self.kind == 'mlp':
-        w, b = fold(m.coefs_[0].T, m.intercepts_[0]); out = {'0.weight': w, '0.bias': b, '2.weight': two(m.coefs_[1].T), '2.bias': two(m.intercepts_[1][:, None])[:, 0]}; shape = (w.shape[1], len(w), len(self.classes))
+        w, b = fold(m.coefs_[0].T, m.intercepts_[0])
+        out = {
+            '0.weight': w,
+            '0.bias': b,
+            '2.weight': two(m.coefs_[1].T),
+            '2.bias': two(m.intercepts_[1][:, None])[:, 0],
+        }
+        shape = (w.shape[1], len(w), len(self.classes))
     else:
-        points = m._fit_X/np.maximum(np.linalg.norm(m._fit_X, axis=1, keepdims=True), 1e-12); votes = np.eye(len(self.classes))[np.searchsorted(m.classes_, m.classes_[m._y])]
-        out = {'0.mean': self.mean, '0.scale': self.scale, '0.points': points, '0.votes': votes}; shape = (*points.shape, len(self.classes), int(self.strength))
+        points = m._fit_X / np.maximum(np.linalg.norm(m._fit_X, axis=1, keepdims=True), 1e-12)
+        votes = np.eye(len(self.classes))[np.searchsorted(m.classes_, m.classes_[m._y])]
+        out = {'0.mean': self.mean, '0.scale': self.scale, '0.points': points, '0.votes': votes}
+        shape = (*points.shape, len(self.classes), int(self.strength))
     return {k: np.ascontiguousarray(v, 'float32') for k, v in out.items()}, [int(v) for v in shape]
 
 # %% ../nbs/23_probe.ipynb #a57d689d
 def _state(frozen, head):
     "Weights of body and head, named as fastai's Learner names them."
-    return {**{f'0.{k}': v for k, v in frozen.state.items()}, **{f'1.{k}': v for k, v in head.arrays()[0].items()}}
+    return {
+        **{f'0.{k}': v for k, v in frozen.state.items()},
+        **{f'1.{k}': v for k, v in head.arrays()[0].items()},
+    }
+
 
 def fit_probe(
-    recipe:Recipe, # Of kind 'probe'
-    table:pd.DataFrame, # With `split` filled
-    folder:Path, # The run's new folder
-    info:dict, # What is known about the run; more is added
-    device:str='auto', # Where features are computed, as in `pick_device`
-    progress:bool=True, # Show a bar
-)->Fitted: # The probe; its learner.pkl is written when the report stands
+    recipe: Recipe,  # Of kind 'probe'
+    table: pd.DataFrame,  # With `split` filled
+    folder: Path,  # The run's new folder
+    info: dict,  # What is known about the run; more is added
+    device: str = 'auto',  # Where features are computed, as in `pick_device`
+    progress: bool = True,  # Show a bar
+) -> Fitted:  # The probe; its learner.pkl is written when the report stands
     "Features once, a head by cross-validation; the result is a run like any other."
     from safetensors.numpy import save
-    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size); check_space(folder, 50_000_000)
-    X = frozen(table.path, device=device, views=recipe.views, progress=progress); train = (table.split == 'train').to_numpy()
-    head, tried = known_head(X[:, train], table.label[train], groups_of(table)[train], recipe.head, info['seed'])
-    values, shape = head.arrays(); f = frozen.facts; learned = sum(v.size for k, v in values.items() if head.kind != 'knn')
-    info.update(device=str(getattr(frozen.engine, 'device', 'cpu')) if frozen.engine else 'features from the cache', precision='fp32', status='finished', head_tried=tried.to_dict('records'), model=dict(arch=f['arch'], model_args=f['model_args'], classes=head.classes, mean=f['mean'], std=f['std'],
-        timm=True, head=dict(kind=head.kind, strength=head.strength, shape=shape), total=f['parameters'] + learned, trainable=learned, frozen=f['parameters']))
-    if len(info['model']['classes']) < table.label.nunique(): raise DataError(f'Class {listed(sorted(set(table.label) - set(head.classes)))} has no training image. Fill `split` with split_table(table).')
-    write_info(folder, info); write_csv(folder/'table.csv', table)
-    write_whole(folder/'model.safetensors', save(_state(frozen, head)))
-    write_csv(folder/'history.csv', pd.DataFrame(columns=['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds'])) # last: a folder without it holds nothing learned
+
+    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size)
+    check_space(folder, 50_000_000)
+    X = frozen(table.path, device=device, views=recipe.views, progress=progress)
+    train = (table.split == 'train').to_numpy()
+    head, tried = known_head(
+        X[:, train], table.label[train], groups_of(table)[train], recipe.head, info['seed']
+    )
+    values, shape = head.arrays()
+    f = frozen.facts
+    learned = sum(v.size for k, v in values.items() if head.kind != 'knn')
+    info.update(
+        device=(
+            str(getattr(frozen.engine, 'device', 'cpu'))
+            if frozen.engine
+            else 'features from the cache'
+        ),
+        precision='fp32',
+        status='finished',
+        head_tried=tried.to_dict('records'),
+        model=dict(
+            arch=f['arch'],
+            model_args=f['model_args'],
+            classes=head.classes,
+            mean=f['mean'],
+            std=f['std'],
+            timm=True,
+            head=dict(kind=head.kind, strength=head.strength, shape=shape),
+            total=f['parameters'] + learned,
+            trainable=learned,
+            frozen=f['parameters'],
+        ),
+    )
+    if len(info['model']['classes']) < table.label.nunique():
+        raise DataError(
+            f'Class {listed(sorted(set(table.label) - set(head.classes)))} has no training image.'
+            ' Fill `split` with split_table(table).'
+        )
+    write_info(folder, info)
+    write_csv(folder / 'table.csv', table)
+    write_whole(folder / 'model.safetensors', save(_state(frozen, head)))
+    write_csv(
+        folder / 'history.csv',
+        pd.DataFrame(
+            columns=['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds']
+        ),
+    )  # last: a folder without it holds nothing learned
     where = {p: i for i, p in enumerate(table.path)}
+
     def predict(paths):
         p = head.probabilities(X[0][[where[q] for q in paths]])
-        return pd.DataFrame(p, columns=[f'p_{c}' for c in head.classes]).assign(pred=[head.classes[i] for i in p.argmax(1)])
-    return Fitted(predict, rate=frozen.rate, remembered=frozen.remembered, after=lambda: _learner(folder, table, predict, device), make=lambda: late('leukocls.fit:rebuild')(Run(folder), table))
+        return pd.DataFrame(p, columns=[f'p_{c}' for c in head.classes]).assign(
+            pred=[head.classes[i] for i in p.argmax(1)]
+        )
+
+    return Fitted(
+        predict,
+        rate=frozen.rate,
+        remembered=frozen.remembered,
+        after=lambda: _learner(folder, table, predict, device),
+        make=lambda: late('leukocls.fit:rebuild')(Run(folder), table),
+    )
 
 # %% ../nbs/23_probe.ipynb #878c1c69
 def _learner(folder, table, predict, device):
     "learner.pkl, compared with the probe; the learner too, unless the file was there already."
-    run, few = Run(folder), list(table.path[table.split != 'train'][:4]); mine = predict(few).drop(columns='pred').to_numpy(); old = learner_file(run, table, few, mine)
-    if take_learner(old, folder): return None
+    run, few = Run(folder), list(table.path[table.split != 'train'][:4])
+    mine = predict(few).drop(columns='pred').to_numpy()
+    old = learner_file(run, table, few, mine)
+    if take_learner(old, folder):
+        return None
     rebuild, by_fastai = late('leukocls.fit:rebuild'), late('leukocls.predict:by_fastai')
-    with one_thread(): learn = rebuild(run, table); gap = disagreement(by_fastai(learn, few), mine)
-    if gap > 20*SAME: raise RunError(f'{folder}: the network gives other probabilities than the probe (up to {gap:.3f}), so learner.pkl is not written. The figures stand; please report this with recipe.json.')
-    late('leukocls.fit:write_pickle')(learn, folder); keep_learner(old, folder); return learn
+    with one_thread():
+        learn = rebuild(run, table)
+        gap = disagreement(by_fastai(learn, few), mine)
+    if gap > 20 * SAME:
+        raise RunError(
+            f'{folder}: the network gives other probabilities than the probe (up to {gap:.3f}), so'
+            ' learner.pkl is not written. The figures stand; please report this with recipe.json.'
+        )
+    late('leukocls.fit:write_pickle')(learn, folder)
+    keep_learner(old, folder)
+    return learn
 
 # %% ../nbs/23_probe.ipynb #2d2cc272
 def probe_folds(
-    table:pd.DataFrame, # From `read_table`
-    recipe='probe', # Recipe of kind 'probe', or its name
-    folds:int=5, # Folds; whole patients where they are known, copies always together
-    method:str='auto', # As in `fold_tables`
-    seed:int=42, # Same seed, same folds
-    **changes # Fields of the recipe to change
-)->pd.DataFrame: # Predictions of every image by a probe that has not seen its group; column `fold` says which
-    "Out-of-fold predictions of the whole table: the features are shared, so k folds cost hardly more than one."
-    recipe = get_recipe(recipe, **changes); parts = fold_tables(table, folds, method, seed=seed); X = FrozenBody(recipe.arch, recipe.weights, recipe.size)(table.path, views=recipe.views); groups, out = groups_of(parts[0]), []
+    table: pd.DataFrame,  # From `read_table`
+    recipe='probe',  # Recipe of kind 'probe', or its name
+    folds: int = 5,  # Folds; whole patients where they are known, copies always together
+    method: str = 'auto',  # As in `fold_tables`
+    seed: int = 42,  # Same seed, same folds
+    **changes,  # Fields of the recipe to change
+    # Predictions of every image by a probe that has not seen its group; column `fold` says which
+) -> pd.DataFrame:
+    """Out-of-fold predictions of the whole table: the features are shared, so k folds cost hardly
+    more than one.
+    """
+    recipe = get_recipe(recipe, **changes)
+    parts = fold_tables(table, folds, method, seed=seed)
+    X = FrozenBody(recipe.arch, recipe.weights, recipe.size)(table.path, views=recipe.views)
+    groups, out = groups_of(parts[0]), []
     for k, t in enumerate(parts):
-        fit = (t.split == 'train').to_numpy(); head = fit_head(X[:, fit], t.label[fit], groups[fit], recipe.head, seed=seed)[0]; p = head.probabilities(X[0][~fit])
-        part = t.loc[~fit, ['path', 'label', 'patient', 'split']].assign(fold=k, pred=[head.classes[i] for i in p.argmax(1)])
-        out.append(pd.concat([part.reset_index(drop=True), pd.DataFrame(p, columns=[f'p_{c}' for c in head.classes])], axis=1))
+        fit = (t.split == 'train').to_numpy()
+        head = fit_head(X[:, fit], t.label[fit], groups[fit], recipe.head, seed=seed)[0]
+        p = head.probabilities(X[0][~fit])
+        part = t.loc[~fit, ['path', 'label', 'patient', 'split']].assign(
+            fold=k, pred=[head.classes[i] for i in p.argmax(1)]
+        )
+        out.append(
+            pd.concat(
+                [
+                    part.reset_index(drop=True),
+                    pd.DataFrame(p, columns=[f'p_{c}' for c in head.classes]),
+                ],
+                axis=1,
+            )
+        )
     return pd.concat(out, ignore_index=True).sort_values('path', ignore_index=True)

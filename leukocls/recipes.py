@@ -26,198 +26,535 @@ from .papers import ALIASES, PAPER_SYSTEMS, PAPERS, PARAMETERS
 @dataclass(frozen=True)
 class Recipe:
     "Everything that decides a training run, besides the data and the seed."
-    name:str # One word, as in `train_all(data, recipes='effb3')`
-    arch:str # timm name, several joined by `+`, one of `leukocls.architectures.NETWORKS`; of kind 'classical' one of `leukocls.baselines.SYSTEMS`
-    title:str = '' # What it is, in a few words
-    paper:str = '' # Where it comes from
-    kind:str = 'network' # 'network' (trained by fastai), 'probe' (frozen features and a small head) or 'classical' (scikit-learn on two features)
-    weights:str = 'imagenet' # 'imagenet', 'none', a folder or a file
-    size:int = 224 # Side of the square input, in pixels
-    grey:bool = False # One channel
-    median:int = 0 # Side of a median filter, in pixels
-    augment:str = 'none' # One of `leukocls.augment.AUGMENTATIONS`
-    bs:int = 64 # Images per batch
-    epochs:int = 20 # Passes over the training images
-    head_epochs:int = 0 # Passes with the body frozen before those
-    freeze:bool = False # Keep the body frozen all the time
-    lr:float|tuple|None = None # Highest learning rate; (low, high) over the layers; None lets `lr_find` choose, and so does 'find' in `change`
-    schedule:str = 'one-cycle' # 'one-cycle' or 'flat'
-    opt:str = 'adam' # 'adam' (fastai's, with decoupled decay), 'keras-adam' (the same with Keras' averages of 0.9 and 0.999 and epsilon of 1e-7), 'sgd'
-    wd:float|None = None # Weight decay; None is fastai's (0.01 for adam)
-    precision:str = 'auto' # 'auto', 'fp16' (CUDA), 'bf16', 'fp32'
-    patience:int = 0 # Stop after so many epochs without a lower validation loss; 0 never
-    keep:str = 'best' # Which weights to keep: 'best' (lowest validation loss) or 'last'
-    top:str = 'fastai' # What stands on a timm body, one of `TOPS`
-    head:str = 'linear' # Of a probe: 'linear', 'knn', 'mlp', or 'auto', the best of them by cross-validation
-    views:int = 1 # How many of the eight flips and quarter turns a probe learns from, and a network averages over when it predicts
-    members:int = 1 # Networks, each trained without another part of the training images, on which its epoch is chosen; the mean of their probabilities counts (cross-validated committee, Parmanto et al. 1996)
-    loss:str = 'cross-entropy' # 'cross-entropy' or 'focal' (Lin et al. 2017, gamma 2: easy images count less)
-    balance:bool = False # Weight each class by the inverse of its share of the training images
-    mixup:float = 0. # Blend pairs of training images, by a Beta(mixup, mixup) share (Zhang et al. 2018); 0 does not
-    ema:float = 0. # Keep the exponential moving average of the weights with this decay, below 1; 0 does not
-    published:dict = field(default_factory=dict) # The paper's figures, per cent
-    filled:tuple = () # What the paper does not say, and what we took
-    data:str = '' # The paper's data set
+
+    name: str  # One word, as in `train_all(data, recipes='effb3')`
+    # timm name, several joined by `+`, one of `leukocls.architectures.NETWORKS`; of kind
+    # 'classical' one of `leukocls.baselines.SYSTEMS`
+    arch: str
+    title: str = ''  # What it is, in a few words
+    paper: str = ''  # Where it comes from
+    # 'network' (trained by fastai), 'probe' (frozen features and a small head) or 'classical'
+    # (scikit-learn on two features)
+    kind: str = 'network'
+    weights: str = 'imagenet'  # 'imagenet', 'none', a folder or a file
+    size: int = 224  # Side of the square input, in pixels
+    grey: bool = False  # One channel
+    median: int = 0  # Side of a median filter, in pixels
+    augment: str = 'none'  # One of `leukocls.augment.AUGMENTATIONS`
+    bs: int = 64  # Images per batch
+    epochs: int = 20  # Passes over the training images
+    head_epochs: int = 0  # Passes with the body frozen before those
+    freeze: bool = False  # Keep the body frozen all the time
+    # Highest learning rate; (low, high) over the layers; None lets `lr_find` choose, and so does
+    # 'find' in `change`
+    lr: float | tuple | None = None
+    schedule: str = 'one-cycle'  # 'one-cycle' or 'flat'
+    # 'adam' (fastai's, with decoupled decay), 'keras-adam' (the same with Keras' averages of 0.9
+    # and 0.999 and epsilon of 1e-7), 'sgd'
+    opt: str = 'adam'
+    wd: float | None = None  # Weight decay; None is fastai's (0.01 for adam)
+    precision: str = 'auto'  # 'auto', 'fp16' (CUDA), 'bf16', 'fp32'
+    patience: int = 0  # Stop after so many epochs without a lower validation loss; 0 never
+    keep: str = 'best'  # Which weights to keep: 'best' (lowest validation loss) or 'last'
+    top: str = 'fastai'  # What stands on a timm body, one of `TOPS`
+    # Of a probe: 'linear', 'knn', 'mlp', or 'auto', the best of them by cross-validation
+    head: str = 'linear'
+    # How many of the eight flips and quarter turns a probe learns from, and a network averages over
+    # when it predicts
+    views: int = 1
+    # Networks, each trained without another part of the training images, on which its epoch is
+    # chosen; the mean of their probabilities counts (cross-validated committee, Parmanto et al.
+    # 1996)
+    members: int = 1
+    # 'cross-entropy' or 'focal' (Lin et al. 2017, gamma 2: easy images count less)
+    loss: str = 'cross-entropy'
+    # Weight each class by the inverse of its share of the training images
+    balance: bool = False
+    # Blend pairs of training images, by a Beta(mixup, mixup) share (Zhang et al. 2018); 0 does not
+    mixup: float = 0.0
+    # Keep the exponential moving average of the weights with this decay, below 1; 0 does not
+    ema: float = 0.0
+    published: dict = field(default_factory=dict)  # The paper's figures, per cent
+    filled: tuple = ()  # What the paper does not say, and what we took
+    data: str = ''  # The paper's data set
 
 # %% ../nbs/21_recipes.ipynb #87004ee8
 def _own_weights(recipe):
-    "Of a folder that holds folders of weights, the one or those that a recipe's networks need; where there are none, training says so."
-    if recipe.weights in ('imagenet', 'none') or ':' in recipe.arch or not Path(recipe.weights).exists(): return recipe.weights
-    try: found = [str(weights_folder(a, recipe.weights)) for a in recipe.arch.split('+')]
-    except ModelError: return recipe.weights
-    return '+'.join(found) if found != [str(recipe.weights)]*len(found) and (len(found) == 1 or not any('+' in f for f in found)) else recipe.weights
-
+    """Of a folder that holds folders of weights, the one or those that a recipe's networks need;
+    where there are none, training says so.
+    """
+    if (
+        recipe.weights in ('imagenet', 'none')
+        or ':' in recipe.arch
+        or not Path(recipe.weights).exists()
+    ):
+        return recipe.weights
+    try:
+        found = [str(weights_folder(a, recipe.weights)) for a in recipe.arch.split('+')]
+    except ModelError:
+        return recipe.weights
+    return (
+        '+'.join(found)
+        if found != [str(recipe.weights)] * len(found)
+        and (len(found) == 1 or not any('+' in f for f in found))
+        else recipe.weights
+    )
 
 # %% ../nbs/21_recipes.ipynb #bae7b799
-TOPS = {'fastai': "fastai's: averaged and largest values of the last maps, dense layer of 512, batch normalisation, dropout", 'linear': "the network's own last features, one dense layer",
-        'dropout': "the network's own last features, dropout of 0.5, one dense layer", 'dense-4096': 'the last maps as 7×7 (the features, where a network has no maps), two dense layers of 4096 with ReLU, one dense layer'}
-_CHOICES = dict(schedule=('one-cycle', 'flat'), opt=('adam', 'keras-adam', 'sgd'), precision=('auto', 'fp16', 'bf16', 'fp32'),
-                keep=('best', 'last'), top=tuple(TOPS), augment=tuple(AUGMENTATIONS), kind=('network', 'probe', 'classical'), head=('linear', 'knn', 'mlp', 'auto'), views=tuple(range(1, 9)), members=tuple(range(1, MOST_MEMBERS + 1)), loss=('cross-entropy', 'focal'))
-_RANGES = dict(size=(8, None), bs=(1, None), epochs=(1, None), head_epochs=(0, None), patience=(0, None), wd=(0, None), mixup=(0, 10), ema=(0, .9999))
+TOPS = {
+    'fastai': (
+        "fastai's: averaged and largest values of the last maps, dense layer of 512, batch"
+        " normalisation, dropout"
+    ),
+    'linear': "the network's own last features, one dense layer",
+    'dropout': "the network's own last features, dropout of 0.5, one dense layer",
+    'dense-4096': (
+        'the last maps as 7×7 (the features, where a network has no maps), two dense layers of 4096'
+        ' with ReLU, one dense layer'
+    ),
+}
+_CHOICES = dict(
+    schedule=('one-cycle', 'flat'),
+    opt=('adam', 'keras-adam', 'sgd'),
+    precision=('auto', 'fp16', 'bf16', 'fp32'),
+    keep=('best', 'last'),
+    top=tuple(TOPS),
+    augment=tuple(AUGMENTATIONS),
+    kind=('network', 'probe', 'classical'),
+    head=('linear', 'knn', 'mlp', 'auto'),
+    views=tuple(range(1, 9)),
+    members=tuple(range(1, MOST_MEMBERS + 1)),
+    loss=('cross-entropy', 'focal'),
+)
+_RANGES = dict(
+    size=(8, None),
+    bs=(1, None),
+    epochs=(1, None),
+    head_epochs=(0, None),
+    patience=(0, None),
+    wd=(0, None),
+    mixup=(0, 10),
+    ema=(0, 0.9999),
+)
+
 
 def _tidy(k, v):
-    "A value as a recipe holds it: NumPy's numbers as Python's, a path as text, fastai's slice as a pair, 'find' as no rate."
+    """A value as a recipe holds it: NumPy's numbers as Python's, a path as text, fastai's slice as
+    a pair, 'find' as no rate.
+    """
     v = v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else v
-    if k != 'lr': return v
-    if isinstance(v, slice): v = (v.stop/10 if v.start is None else v.start, v.stop)
-    return None if isinstance(v, str) and v == 'find' else tuple(_tidy('', o) for o in v) if isinstance(v, (list, tuple)) else v
+    if k != 'lr':
+        return v
+    if isinstance(v, slice):
+        v = (v.stop / 10 if v.start is None else v.start, v.stop)
+    return (
+        None
+        if isinstance(v, str) and v == 'find'
+        else tuple(_tidy('', o) for o in v)
+        if isinstance(v, (list, tuple))
+        else v
+    )
+
 
 def _misfit(k, v, kind):
     "Why a value cannot stand in a field, in words; nothing if it can."
     number = lambda n: type(n) in (int, float) and math.isfinite(n)
-    if k == 'name' and (not isinstance(v, str) or re.search(r'[\\/:*?"<>|\x00-\x1f]|^\.|^$', v)): return 'text that can be the name of a folder'
-    if k in _CHOICES: c = _CHOICES[k]; return '' if any(type(v) is type(o) and v == o for o in c) else f'{c[0]} to {c[-1]}' if isinstance(c[0], int) else 'one of ' + ', '.join(c)
-    if k == 'lr': return '' if v is None or all(number(n) and n > 0 for n in (v if isinstance(v, tuple) and len(v) == 2 else [v])) else 'above 0, or two such for the first and the last layers, or "find"'
-    if k == 'median': return '' if type(v) is int and (v == 0 or v > 2 and v % 2) else '0, or 3, 5, 7, …'
-    if k == 'wd' and v is None: return ''
+    if k == 'name' and (not isinstance(v, str) or re.search(r'[\\/:*?"<>|\x00-\x1f]|^\.|^$', v)):
+        return 'text that can be the name of a folder'
+    if k in _CHOICES:
+        c = _CHOICES[k]
+        return (
+            ''
+            if any(type(v) is type(o) and v == o for o in c)
+            else f'{c[0]} to {c[-1]}'
+            if isinstance(c[0], int)
+            else 'one of ' + ', '.join(c)
+        )
+    if k == 'lr':
+        return (
+            ''
+            if v is None
+            or all(
+                number(n) and n > 0 for n in (v if isinstance(v, tuple) and len(v) == 2 else [v])
+            )
+            else 'above 0, or two such for the first and the last layers, or "find"'
+        )
+    if k == 'median':
+        return '' if type(v) is int and (v == 0 or v > 2 and v % 2) else '0, or 3, 5, 7, …'
+    if k == 'wd' and v is None:
+        return ''
     if k in _RANGES:
         low, high = _RANGES[k]
-        if kind is int and type(v) is not int: return 'a whole number'
-        return '' if number(v) and v >= low and (high is None or v <= high) else f'at least {low}' if high is None else f'from {low} to {high}'
-    return '' if kind not in (bool, str) or type(v) is kind else 'True or False' if kind is bool else 'text'
+        if kind is int and type(v) is not int:
+            return 'a whole number'
+        return (
+            ''
+            if number(v) and v >= low and (high is None or v <= high)
+            else f'at least {low}'
+            if high is None
+            else f'from {low} to {high}'
+        )
+    return (
+        ''
+        if kind not in (bool, str) or type(v) is kind
+        else 'True or False'
+        if kind is bool
+        else 'text'
+    )
 
 # %% ../nbs/21_recipes.ipynb #ac540a77
 def change(
-    recipe:Recipe, # Any recipe
-    **changes # Fields to change; None leaves a field as it is
-)->Recipe: # Another recipe
+    recipe: Recipe,  # Any recipe
+    **changes,  # Fields to change; None leaves a field as it is
+) -> Recipe:  # Another recipe
     "A recipe with some fields changed; every field is checked, all that is wrong is said at once."
     known = {f.name for f in dataclasses.fields(Recipe)}
     changes = {k: v for k, v in changes.items() if v is not None}
-    if recipe.weights == 'none' and 'weights' not in changes and any(a.startswith(('local-dir:', 'hf-hub:', 'hf_hub:')) for a in str(changes.get('arch', '')).split('+')): changes['weights'] = 'imagenet' # such a name says where its weights are: they are wanted
-    wrong = [f'`{k}` is no field of a recipe ({", ".join(difflib.get_close_matches(k, known, 2)) or "see Recipe"})' for k in changes if k not in known]
-    if wrong: raise RunError('; '.join(wrong) + '. Fields: ' + ', '.join(sorted(known)) + '.')
+    if (
+        recipe.weights == 'none'
+        and 'weights' not in changes
+        and any(
+            a.startswith(('local-dir:', 'hf-hub:', 'hf_hub:'))
+            for a in str(changes.get('arch', '')).split('+')
+        )
+    ):
+        changes['weights'] = 'imagenet'  # such a name says where its weights are: they are wanted
+    wrong = [
+        f'`{k}` is no field of a recipe'
+        f' ({", ".join(difflib.get_close_matches(k, known, 2)) or "see Recipe"})'
+        for k in changes
+        if k not in known
+    ]
+    if wrong:
+        raise RunError('; '.join(wrong) + '. Fields: ' + ', '.join(sorted(known)) + '.')
     out = dataclasses.replace(recipe, **{k: _tidy(k, v) for k, v in changes.items()})
-    if 'weights' in changes and isinstance(out.weights, str): out = dataclasses.replace(out, weights=_own_weights(out))
-    wrong = [f'{f.name}={getattr(out, f.name)!r} ({why})' for f in dataclasses.fields(Recipe) if (why := _misfit(f.name, getattr(out, f.name), f.type))]
-    wrong += [f'members={out.members} (only a network is trained several times, and this is of kind {out.kind})'] if not wrong and out.kind != 'network' and out.members > 1 else []
-    if wrong: raise RunError(f'Recipe `{out.name}` cannot be used: {"; ".join(wrong)}.')
+    if 'weights' in changes and isinstance(out.weights, str):
+        out = dataclasses.replace(out, weights=_own_weights(out))
+    wrong = [
+        f'{f.name}={getattr(out, f.name)!r} ({why})'
+        for f in dataclasses.fields(Recipe)
+        if (why := _misfit(f.name, getattr(out, f.name), f.type))
+    ]
+    wrong += (
+        [
+            f'members={out.members} (only a network is trained several times, and this is of kind'
+            f' {out.kind})'
+        ]
+        if not wrong and out.kind != 'network' and out.members > 1
+        else []
+    )
+    if wrong:
+        raise RunError(f'Recipe `{out.name}` cannot be used: {"; ".join(wrong)}.')
     return out
 
 # %% ../nbs/21_recipes.ipynb #bde1ae0c
 _OURS = [
-    Recipe('mobilenetv2-tta', 'mobilenetv2_100', 'MobileNetV2, fine-tuned longer, the mean of eight views', 'none; what paid in results/ablation.csv', size=160, augment='turns', bs=32, epochs=12, lr=(1e-3, 3e-3), views=8),
-    Recipe('mobilenetv2', 'mobilenetv2_100', 'MobileNetV2, fine-tuned', 'none; a small backbone with modern defaults', size=224, augment='turns', bs=32, epochs=6, lr=(1e-3, 3e-3)),
-    Recipe('probe', 'mobilenetv2_100', 'Frozen MobileNetV2, all stages, linear head', 'none; the fast path', kind='probe', size=224),
-    Recipe('small-cnn', 'small-cnn', 'Small CNN from random weights', 'none; for synthetic films and for trying things out', weights='none', size=64, augment='turns', bs=32, epochs=12, lr=None, precision='fp32')]
+    Recipe(
+        'mobilenetv2-tta',
+        'mobilenetv2_100',
+        'MobileNetV2, fine-tuned longer, the mean of eight views',
+        'none; what paid in results/ablation.csv',
+        size=160,
+        augment='turns',
+        bs=32,
+        epochs=12,
+        lr=(1e-3, 3e-3),
+        views=8,
+    ),
+    Recipe(
+        'mobilenetv2',
+        'mobilenetv2_100',
+        'MobileNetV2, fine-tuned',
+        'none; a small backbone with modern defaults',
+        size=224,
+        augment='turns',
+        bs=32,
+        epochs=6,
+        lr=(1e-3, 3e-3),
+    ),
+    Recipe(
+        'probe',
+        'mobilenetv2_100',
+        'Frozen MobileNetV2, all stages, linear head',
+        'none; the fast path',
+        kind='probe',
+        size=224,
+    ),
+    Recipe(
+        'small-cnn',
+        'small-cnn',
+        'Small CNN from random weights',
+        'none; for synthetic films and for trying things out',
+        weights='none',
+        size=64,
+        augment='turns',
+        bs=32,
+        epochs=12,
+        lr=None,
+        precision='fp32',
+    ),
+]
+
 
 def _of_paper(system):
     "The recipe of a paper's system."
-    paper = PAPERS[system['paper']]; from_paper = bool(system['published']) or 'converges' not in system['name']
-    return Recipe(**system | dict(paper=paper['citation'] if from_paper else f"none; after {paper['citation']}", data=paper['data'], filled=(*system['filled'], *(P2_FILLED if system.get('augment') == 'p2' else ()), *paper['filled'])))
+    paper = PAPERS[system['paper']]
+    from_paper = bool(system['published']) or 'converges' not in system['name']
+    return Recipe(
+        **system
+        | dict(
+            paper=paper['citation'] if from_paper else f"none; after {paper['citation']}",
+            data=paper['data'],
+            filled=(
+                *system['filled'],
+                *(P2_FILLED if system.get('augment') == 'p2' else ()),
+                *paper['filled'],
+            ),
+        )
+    )
+
 
 _RECIPES = {r.name: r for r in (*map(_of_paper, PAPER_SYSTEMS), *_OURS)}
-_PARAMETERS = PARAMETERS | {'mobilenetv2': 3_542_784, 'mobilenetv2-tta': 3_542_784, 'probe': 1_815_620, 'small-cnn': 162_418} # of ours for four classes; checked by tests/test_recipes.py
+_PARAMETERS = PARAMETERS | {
+    'mobilenetv2': 3_542_784,
+    'mobilenetv2-tta': 3_542_784,
+    'probe': 1_815_620,
+    'small-cnn': 162_418,
+}  # of ours for four classes; checked by tests/test_recipes.py
 
 # %% ../nbs/21_recipes.ipynb #f536e3f1
-GROUPS = ('p1', 'p2', 'p3', 'p4', 'classical', 'ours', 'all') # words that stand for several recipes
+GROUPS = (
+    'p1',
+    'p2',
+    'p3',
+    'p4',
+    'classical',
+    'ours',
+    'all',
+)  # words that stand for several recipes
+
 
 def get_recipe(
-    recipe:str|Recipe, # Name, or a recipe, which is returned as it is
-    **changes # Fields to change, as in `change`
-)->Recipe: # The recipe
+    recipe: str | Recipe,  # Name, or a recipe, which is returned as it is
+    **changes,  # Fields to change, as in `change`
+) -> Recipe:  # The recipe
     "The recipe of that name."
     if not isinstance(recipe, Recipe):
-        name = str(recipe).lower(); name = ALIASES.get(name, name)
+        name = str(recipe).lower()
+        name = ALIASES.get(name, name)
         if name not in _RECIPES:
-            near = difflib.get_close_matches(name, [*_RECIPES, *ALIASES], 2, .4)
-            raise RunError(f'No recipe is named `{recipe}`.{f" Did you mean {near[0]}?" if near else ""} Known: {", ".join(_RECIPES)}; in a list also {", ".join(GROUPS)}, for several.')
+            near = difflib.get_close_matches(name, [*_RECIPES, *ALIASES], 2, 0.4)
+            raise RunError(
+                f'No recipe is named `{recipe}`.{f" Did you mean {near[0]}?" if near else ""}'
+                f' Known: {", ".join(_RECIPES)}; in a list also {", ".join(GROUPS)}, for several.'
+            )
         recipe = _RECIPES[name]
     return change(recipe, **changes)
 
 # %% ../nbs/21_recipes.ipynb #70a99082
-_OF_NETWORKS = ('members', 'top', 'epochs', 'head_epochs', 'lr', 'opt', 'wd', 'schedule', 'patience', 'keep', 'precision', 'mixup', 'ema', 'loss', 'freeze', 'augment') # fields that only a network heeds
+_OF_NETWORKS = (
+    'members',
+    'top',
+    'epochs',
+    'head_epochs',
+    'lr',
+    'opt',
+    'wd',
+    'schedule',
+    'patience',
+    'keep',
+    'precision',
+    'mixup',
+    'ema',
+    'loss',
+    'freeze',
+    'augment',
+)  # fields that only a network heeds
+
 
 def recipes_named(
-    names, # Name of a recipe or of a group, a recipe, or a list of these
-    **changes # Fields of all of them to change, as in `change`
-)->list: # Recipes, each once
+    names,  # Name of a recipe or of a group, a recipe, or a list of these
+    **changes,  # Fields of all of them to change, as in `change`
+) -> list:  # Recipes, each once
     "The recipes that some words stand for: `'p3'` is everything of paper P3."
-    words = [w.lower() if isinstance(w, str) else w for w in ([names] if isinstance(names, (str, Recipe)) else names or [])]; paper = {s['name']: s['paper'].lower() for s in PAPER_SYSTEMS}; kind = {r.name: r.kind for r in _RECIPES.values()}
-    found = [n for w in words for n in ([w] if not isinstance(w, str) or w not in GROUPS else [n for n in _RECIPES if w in ('all', paper.get(n, 'ours'), kind[n])])]
-    if not found: raise RunError('recipes is empty. Name at least one, such as "effb3".')
-    begins = lambda n: len(found) > 1 and changes.get('arch') is None and get_recipe(n).weights == 'none' # from random numbers: among several, a folder of weights is for the others, as several members are for networks
-    means = lambda k, n: not (k == 'weights' and begins(n) or len(found) > 1 and (k in _OF_NETWORKS and get_recipe(n).kind != 'network' or k in ('arch', 'bs') and get_recipe(n).kind == 'classical')) # among several, what a recipe has no use for leaves it as it is
+    words = [
+        w.lower() if isinstance(w, str) else w
+        for w in ([names] if isinstance(names, (str, Recipe)) else names or [])
+    ]
+    paper = {s['name']: s['paper'].lower() for s in PAPER_SYSTEMS}
+    kind = {r.name: r.kind for r in _RECIPES.values()}
+    found = [
+        n
+        for w in words
+        for n in (
+            [w]
+            if not isinstance(w, str) or w not in GROUPS
+            else [n for n in _RECIPES if w in ('all', paper.get(n, 'ours'), kind[n])]
+        )
+    ]
+    if not found:
+        raise RunError('recipes is empty. Name at least one, such as "effb3".')
+    begins = (
+        lambda n: len(found) > 1 and changes.get('arch') is None and get_recipe(n).weights == 'none'
+        # from random numbers: among several, a folder of weights is for the others, as several members
+        # are for networks
+    )
+    means = lambda k, n: (
+        not (
+            k == 'weights'
+            and begins(n)
+            or len(found) > 1
+            and (
+                k in _OF_NETWORKS
+                and get_recipe(n).kind != 'network'
+                or k in ('arch', 'bs')
+                and get_recipe(n).kind == 'classical'
+            )
+        )
+    )  # among several, what a recipe has no use for leaves it as it is
     out = []
-    for r in (get_recipe(n, **{k: v for k, v in changes.items() if means(k, n)}) for n in found): out += [r] if r not in out else []
+    for r in (get_recipe(n, **{k: v for k, v in changes.items() if means(k, n)}) for n in found):
+        out += [r] if r not in out else []
     return out
 
 # %% ../nbs/21_recipes.ipynb #12d4c16d
 def recipes(
-)->pd.DataFrame: # One row per recipe; `parameters` of networks, for their paper's number of classes, of ours for four
+    # One row per recipe; `parameters` of networks, for their paper's number of classes, of ours for
+    # four
+) -> pd.DataFrame:
     "All recipes as a table."
-    also = {v: k for k, v in ALIASES.items()}; network = lambda r: r.kind == 'network'
-    rows = [dict(recipe=r.name, also=also.get(r.name, ''), title=r.title, paper=r.paper, data=r.data, kind=r.kind, arch=r.arch, weights=r.weights, size=r.size, grey=r.grey, augment=r.augment,
-                 optimiser=r.opt if network(r) else 'scikit-learn', learning_rate=(str(r.lr) if r.lr else 'lr_find') if network(r) else '', schedule=r.schedule if network(r) else '', epochs=r.head_epochs + r.epochs if network(r) else 0, patience=r.patience,
-                 parameters=_PARAMETERS.get(r.name), **{f'published_{k}': r.published.get(k) for k in ('accuracy', 'precision', 'recall', 'specificity', 'f1', 'auroc')}) for r in _RECIPES.values()]
+    also = {v: k for k, v in ALIASES.items()}
+    network = lambda r: r.kind == 'network'
+    rows = [
+        dict(
+            recipe=r.name,
+            also=also.get(r.name, ''),
+            title=r.title,
+            paper=r.paper,
+            data=r.data,
+            kind=r.kind,
+            arch=r.arch,
+            weights=r.weights,
+            size=r.size,
+            grey=r.grey,
+            augment=r.augment,
+            optimiser=r.opt if network(r) else 'scikit-learn',
+            learning_rate=(str(r.lr) if r.lr else 'lr_find') if network(r) else '',
+            schedule=r.schedule if network(r) else '',
+            epochs=r.head_epochs + r.epochs if network(r) else 0,
+            patience=r.patience,
+            parameters=_PARAMETERS.get(r.name),
+            **{
+                f'published_{k}': r.published.get(k)
+                for k in ('accuracy', 'precision', 'recall', 'specificity', 'f1', 'auroc')
+            },
+        )
+        for r in _RECIPES.values()
+    ]
     return pd.DataFrame(rows).astype({'parameters': 'Int64'}).set_index('recipe')
 
+
 def protocol(
-    recipe:str|Recipe, # Name of a paper's recipe, or the recipe
-)->dict: # `split`, `valid_pct`, `test_pct`, for `train_all`
-    "How a recipe's paper divides its images: `train_all(data, recipe, **protocol(recipe))` repeats it."
-    recipe = get_recipe(recipe); found = [p['protocol'] for p in PAPERS.values() if recipe.paper.endswith(p['citation'])]
-    if not found: raise RunError(f'Recipe `{recipe.name}` is no paper\'s. Choose the shares yourself: valid_pct=…, test_pct=….')
+    recipe: str | Recipe,  # Name of a paper's recipe, or the recipe
+) -> dict:  # `split`, `valid_pct`, `test_pct`, for `train_all`
+    """How a recipe's paper divides its images: `train_all(data, recipe, **protocol(recipe))`
+    repeats it.
+    """
+    recipe = get_recipe(recipe)
+    found = [p['protocol'] for p in PAPERS.values() if recipe.paper.endswith(p['citation'])]
+    if not found:
+        raise RunError(
+            f'Recipe `{recipe.name}` is no paper\'s. Choose the shares yourself: valid_pct=…,'
+            ' test_pct=….'
+        )
     return dict(found[0])
 
 # %% ../nbs/21_recipes.ipynb #55610700
 def as_dict(
-    recipe:Recipe, # Any recipe
-)->dict: # Plain values, for JSON
+    recipe: Recipe,  # Any recipe
+) -> dict:  # Plain values, for JSON
     "A recipe as it is written into `recipe.json`."
     return dataclasses.asdict(recipe)
 
+
 def from_dict(
-    d:dict, # From `as_dict`, perhaps through JSON
-)->Recipe: # The same recipe
-    "Read a recipe back; JSON's lists become tuples again, fields of later versions are passed over."
+    d: dict,  # From `as_dict`, perhaps through JSON
+) -> Recipe:  # The same recipe
+    """Read a recipe back; JSON's lists become tuples again, fields of later versions are passed
+    over.
+    """
     known = {f.name for f in dataclasses.fields(Recipe)}
     return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items() if k in known})
 
-_SAID = ('title', 'paper', 'published', 'filled', 'data') # what is said of a recipe, and may be said better later
+
+_SAID = (
+    'title',
+    'paper',
+    'published',
+    'filled',
+    'data',
+)  # what is said of a recipe, and may be said better later
+
 
 def deciding(
-    d:dict, # From `as_dict`, perhaps through JSON and of an older version
-)->str: # Equal where two recipes train alike
+    d: dict,  # From `as_dict`, perhaps through JSON and of an older version
+) -> str:  # Equal where two recipes train alike
     "What decides a run, as text; fields that came later have their default."
-    return json.dumps({k: v for k, v in (as_dict(Recipe('', '')) | d).items() if k not in _SAID}, sort_keys=True, default=str)
+    return json.dumps(
+        {k: v for k, v in (as_dict(Recipe('', '')) | d).items() if k not in _SAID},
+        sort_keys=True,
+        default=str,
+    )
 
 # %% ../nbs/21_recipes.ipynb #0a8ba625
 def changes_of(
-    recipe:Recipe, # Any recipe
-)->dict: # Field → value; empty for a recipe as it stands in `recipes()`, and for one whose name does not
-    "Fields in which a recipe is no longer the one of its name; of folders only their own names, since this is shown to others."
-    shown = lambda k, v: '+'.join(p if p in ('imagenet', 'none') else Path(p).name for p in split_weights(v)) if k == 'weights' else '+'.join(f'local-dir:{Path(a).name}' if a.startswith('local-dir:') else a for a in v.split('+')) if k == 'arch' else v
-    known = _RECIPES.get(recipe.name); plain = as_dict(known) if known else {}
-    return {k: shown(k, v) for k, v in as_dict(recipe).items() if k in plain and v != plain[k] and k not in _SAID and (k != 'weights' or ('none' in split_weights(v)) != ('none' in split_weights(plain[k])))}
+    recipe: Recipe,  # Any recipe
+    # Field → value; empty for a recipe as it stands in `recipes()`, and for one whose name does not
+) -> dict:
+    """Fields in which a recipe is no longer the one of its name; of folders only their own names,
+    since this is shown to others.
+    """
+    shown = lambda k, v: (
+        '+'.join(p if p in ('imagenet', 'none') else Path(p).name for p in split_weights(v))
+        if k == 'weights'
+        else (
+            '+'.join(
+                f'local-dir:{Path(a).name}' if a.startswith('local-dir:') else a
+                for a in v.split('+')
+            )
+            if k == 'arch'
+            else v
+        )
+    )
+    known = _RECIPES.get(recipe.name)
+    plain = as_dict(known) if known else {}
+    return {
+        k: shown(k, v)
+        for k, v in as_dict(recipe).items()
+        if k in plain
+        and v != plain[k]
+        and k not in _SAID
+        and (k != 'weights' or ('none' in split_weights(v)) != ('none' in split_weights(plain[k])))
+    }
 
 # %% ../nbs/21_recipes.ipynb #26f275c3
 def _repr_markdown_(self):
     plain = Recipe('', '')
-    rows = [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in ('name', 'title', 'filled', 'published')
-            and (getattr(self, f.name) != getattr(plain, f.name) or f.name in ('size', 'bs', 'epochs'))]
-    rows += [('published', ', '.join(f'{k} {v} %' for k, v in self.published.items()))] if self.published else []
+    rows = [
+        (f.name, getattr(self, f.name))
+        for f in dataclasses.fields(self)
+        if f.name not in ('name', 'title', 'filled', 'published')
+        and (getattr(self, f.name) != getattr(plain, f.name) or f.name in ('size', 'bs', 'epochs'))
+    ]
+    rows += (
+        [('published', ', '.join(f'{k} {v} %' for k, v in self.published.items()))]
+        if self.published
+        else []
+    )
     rows += [('not stated', f) for f in self.filled]
-    return f'**{self.name}**: {self.title}\n\n| | |\n|---|---|\n' + '\n'.join(f'| {k} | {v} |' for k, v in rows)
+    return f'**{self.name}**: {self.title}\n\n| | |\n|---|---|\n' + '\n'.join(
+        f'| {k} | {v} |' for k, v in rows
+    )
+
 
 Recipe._repr_markdown_ = _repr_markdown_

@@ -27,8 +27,21 @@ from .gate import gate_page
 from .images import Pixels
 from .metrics import METRICS, PER_CLASS, read_predictions, show_interval, wilson
 from .recipes import changes_of, from_dict
-from .plots import (COLOURS, plot_accuracy, plot_augmented, plot_classes, plot_confusion, plot_images, plot_loss, plot_lr_find, plot_patients, plot_precision_recall,
-                            plot_predictions, plot_roc, plot_seen)
+from leukocls.plots import (
+    COLOURS,
+    plot_accuracy,
+    plot_augmented,
+    plot_classes,
+    plot_confusion,
+    plot_images,
+    plot_loss,
+    plot_lr_find,
+    plot_patients,
+    plot_precision_recall,
+    plot_predictions,
+    plot_roc,
+    plot_seen,
+)
 
 # %% ../nbs/32_report.ipynb #456fb4ad
 _CSS = '''body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:64rem;padding:1rem;color:#1a1a1a;background:#fff}
@@ -38,188 +51,579 @@ h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;bord
 th{background:#f5f5f5}code,pre{font-size:.85rem;white-space:pre-wrap;overflow-wrap:anywhere}p,li,h1{overflow-wrap:anywhere}footer{margin-top:2rem;color:#555;font-size:.85rem}
 @media print{body{max-width:none}h2{break-after:avoid}img,table{break-inside:avoid}}'''
 
-def _drawn(fig): canvas = FigureCanvasAgg(fig); canvas.draw(); return canvas
+
+def _drawn(fig):
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    return canvas
+
 
 def _packed(canvas):
     "The PNG file that `savefig` would write."
-    whole = io.BytesIO(); imsave(whole, canvas.buffer_rgba(), format='png', origin='upper', dpi=canvas.figure.dpi); return whole.getvalue()
+    whole = io.BytesIO()
+    imsave(whole, canvas.buffer_rgba(), format='png', origin='upper', dpi=canvas.figure.dpi)
+    return whole.getvalue()
+
 
 def _table(rows, head, kind='wide'):
     cell = lambda tag, v: f'<{tag}>{html.escape(str(v))}</{tag}>'
-    return f'<div class="{kind}"><table>' + ('<tr>' + ''.join(cell('th', h) for h in head) + '</tr>' if any(head) else '') + ''.join('<tr>' + ''.join(cell('td', v) for v in r) + '</tr>' for r in rows) + '</table></div>'
+    return (
+        f'<div class="{kind}"><table>'
+        + ('<tr>' + ''.join(cell('th', h) for h in head) + '</tr>' if any(head) else '')
+        + ''.join('<tr>' + ''.join(cell('td', v) for v in r) + '</tr>' for r in rows)
+        + '</table></div>'
+    )
 
 # %% ../nbs/32_report.ipynb #6b58e48a
-SHORT_SPLIT = dict(patient='split by patient', group='near-duplicates kept together, patients unknown', random='random split of images', source='one source held out', given='split as given with the data')
+SHORT_SPLIT = dict(
+    patient='split by patient',
+    group='near-duplicates kept together, patients unknown',
+    random='random split of images',
+    source='one source held out',
+    given='split as given with the data',
+)
+
 
 def leaks_of(
-    info:dict, # From recipe.json
-)->str: # What stands on two sides, in words; empty if nothing does
+    info: dict,  # From recipe.json
+) -> str:  # What stands on two sides, in words; empty if nothing does
     "What leaks between the sides of a run."
-    s = info['split']; found = [f"{s[k]:,} {word}" for k, word in (('shared_patients', 'patients'), ('shared_files', 'identical files'), ('shared_groups', 'groups of near-duplicates')) if s.get(k)]
+    s = info['split']
+    found = [
+        f"{s[k]:,} {word}"
+        for k, word in (
+            ('shared_patients', 'patients'),
+            ('shared_files', 'identical files'),
+            ('shared_groups', 'groups of near-duplicates'),
+        )
+        if s.get(k)
+    ]
     return ' and '.join([', '.join(found[:-1]), found[-1]] if len(found) > 1 else found)
 
 # %% ../nbs/32_report.ipynb #e5a20ac9
 def stamp_of(
-    info:dict, # From recipe.json
-)->str: # One line
+    info: dict,  # From recipe.json
+) -> str:  # One line
     "What stands below every plot: how the data were divided, and what this is not."
-    return f"{info['name']} · {SHORT_SPLIT.get(info['split'].get('method'), SHORT_SPLIT['given'])}{' · LEAKS between the sides' if leaks_of(info) else ''} · research use only"
+    return (
+        f"{info['name']} ·"
+        f" {SHORT_SPLIT.get(info['split'].get('method'), SHORT_SPLIT['given'])}{' · LEAKS between the sides' if leaks_of(info) else ''}"
+        " · research use only"
+    )
 
 # %% ../nbs/32_report.ipynb #2f8a2762
 def beside(
-    metrics:dict, # From metrics.json
-    shortcuts:dict, # From shortcuts.json
-)->str: # A sentence, or nothing
+    metrics: dict,  # From metrics.json
+    shortcuts: dict,  # From shortcuts.json
+) -> str:  # A sentence, or nothing
     "The model beside the best shortcut, on the same images."
     names = [k for k in shortcuts if k != 'majority']
-    if not names: return ''
-    best = max(names, key=lambda k: shortcuts[k]['accuracy']); s, m = shortcuts[best], metrics['accuracy']; word = dict(colour='Colour', background='The empty field', border='The border', file='File size and format', brightness='Brightness')[best]
-    over = 'clearly more' if m['low'] > s['accuracy'] else 'not more' if m['value'] <= s['accuracy'] else 'not clearly more'
-    return f"{word} alone: {100*s['accuracy']:.1f} %; this model: {100*m['value']:.1f} %, {over}."
+    if not names:
+        return ''
+    best = max(names, key=lambda k: shortcuts[k]['accuracy'])
+    s, m = shortcuts[best], metrics['accuracy']
+    word = dict(
+        colour='Colour',
+        background='The empty field',
+        border='The border',
+        file='File size and format',
+        brightness='Brightness',
+    )[best]
+    over = (
+        'clearly more'
+        if m['low'] > s['accuracy']
+        else 'not more'
+        if m['value'] <= s['accuracy']
+        else 'not clearly more'
+    )
+    return (
+        f"{word} alone: {100 * s['accuracy']:.1f} %; this model: {100 * m['value']:.1f} %, {over}."
+    )
 
 # %% ../nbs/32_report.ipynb #cac96a84
 def verdict(
-    info:dict, # From recipe.json
-    metrics:dict, # From metrics.json
-    shortcuts:dict|None=None, # From shortcuts.json
-)->str: # A few sentences
+    info: dict,  # From recipe.json
+    metrics: dict,  # From metrics.json
+    shortcuts: dict | None = None,  # From shortcuts.json
+) -> str:  # A few sentences
     "What was measured on whom, and how far it can be trusted, in words."
-    patients = metrics['interval'].get('patients'); whom = f' of {patients:,} patients' if patients else ''; leak = leaks_of(info)
-    side = f'test images{whom}' + ('' if leak else ', which had no part in training') if metrics['split'] == 'test' else f'validation images{whom}'
-    ranked = sorted((v['recall']['value'], c) for c, v in metrics['per_class'].items() if v['recall']['value'] is not None)
-    hardest = [c for v, c in ranked if v == ranked[0][0]]; named = f'The hardest class is {hardest[0]}' if len(hardest) == 1 else f'The hardest classes are {", ".join(hardest)}'
-    return ((f'This run leaks: {leak} stand on two sides, so its figures are too good. ' if leak else '') + f"On {metrics['n']:,} {side}, {show_interval(metrics['accuracy'])} are classified correctly (95 % interval in brackets). "
-            f"{named}: {100*ranked[0][0]:.0f} % of {'its' if len(hardest) == 1 else 'their'} images are found. {info['split'].get('note', '')} {beside(metrics, shortcuts or {})}").strip()
+    patients = metrics['interval'].get('patients')
+    whom = f' of {patients:,} patients' if patients else ''
+    leak = leaks_of(info)
+    side = (
+        f'test images{whom}' + ('' if leak else ', which had no part in training')
+        if metrics['split'] == 'test'
+        else f'validation images{whom}'
+    )
+    ranked = sorted(
+        (v['recall']['value'], c)
+        for c, v in metrics['per_class'].items()
+        if v['recall']['value'] is not None
+    )
+    hardest = [c for v, c in ranked if v == ranked[0][0]]
+    named = (
+        f'The hardest class is {hardest[0]}'
+        if len(hardest) == 1
+        else f'The hardest classes are {", ".join(hardest)}'
+    )
+    return (
+        (
+            f'This run leaks: {leak} stand on two sides, so its figures are too good. '
+            if leak
+            else ''
+        )
+        + f"On {metrics['n']:,} {side}, {show_interval(metrics['accuracy'])} are classified"
+        f" correctly (95 % interval in brackets). {named}: {100 * ranked[0][0]:.0f} % of"
+        f" {'its' if len(hardest) == 1 else 'their'} images are found."
+        f" {info['split'].get('note', '')} {beside(metrics, shortcuts or {})}"
+    ).strip()
 
 # %% ../nbs/32_report.ipynb #d8532bac
 def by_patient(
-    predictions:pd.DataFrame, # One side's predictions
-)->pd.DataFrame: # patient, label, n, accuracy, low, high (Wilson's 95 %), the worst first; empty if patients are unknown
+    predictions: pd.DataFrame,  # One side's predictions
+    # patient, label, n, accuracy, low, high (Wilson's 95 %), the worst first; empty if patients are
+    # unknown
+) -> pd.DataFrame:
     "How many of each patient's images are right."
     t = predictions[predictions.patient.notna()].assign(right=lambda t: t.label == t.pred)
-    out = t.groupby('patient').agg(label=('label', lambda s: s.mode()[0]), n=('right', 'size'), accuracy=('right', 'mean')).reset_index()
-    low, high = wilson(out.accuracy*out.n, out.n) if len(out) else ([], [])
-    return out.assign(low=low, high=high).sort_values(['accuracy', 'n'], ascending=[True, False], ignore_index=True)
+    out = (
+        t.groupby('patient')
+        .agg(
+            label=('label', lambda s: s.mode()[0]), n=('right', 'size'), accuracy=('right', 'mean')
+        )
+        .reset_index()
+    )
+    low, high = wilson(out.accuracy * out.n, out.n) if len(out) else ([], [])
+    return out.assign(low=low, high=high).sort_values(
+        ['accuracy', 'n'], ascending=[True, False], ignore_index=True
+    )
 
 # %% ../nbs/32_report.ipynb #bee9ea3b
 def map_svg(
-    predictions:pd.DataFrame, # One side's predictions
-    most:int=2000, # Marks to draw; of more images, all wrong ones and a sample of the others
-)->str: # SVG text
-    "Images as the model sees them: near each other where it gives like probabilities; a ring is a wrong answer."
-    wrong = predictions.label != predictions.pred; t = predictions if len(predictions) <= most else pd.concat([predictions[wrong], predictions[~wrong].sample(max(most - int(wrong.sum()), 1), random_state=0)]).sort_index()
-    names = [c for c in t.columns if c.startswith('p_')]; z = np.log(np.clip(t[names].to_numpy(float), 1e-4, 1)); z = z - z.mean(0); xy = z @ np.linalg.svd(z, full_matrices=False)[2][:2].T
-    xy = np.pad(xy, ((0, 0), (0, 2 - xy.shape[1]))); low, span = xy.min(0), np.maximum(np.ptp(xy, axis=0), 1e-9); at = 14 + (xy - low)/span*[612, 332]; esc = html.escape
-    mark = lambda p, r, i: f'<circle cx="{p[0]:.0f}" cy="{p[1]:.0f}" r="4" fill="{COLOURS[i % len(COLOURS)]}" fill-opacity=".65"' + (' stroke="#B00000" stroke-width="2.5"' if r.label != r.pred else '') + f'><title>{esc(os.path.basename(r.path))}: {esc(r.label)}' + (f' → {esc(r.pred)}' if r.label != r.pred else '') + '</title></circle>'
-    classes = [c[2:] for c in names]; marks = ''.join(mark(p, r, classes.index(r.label)) for p, r in zip(at, t[['path', 'label', 'pred']].itertuples(index=False)))
-    key = ''.join(f'<tspan x="14" dy="15" fill="{COLOURS[i % len(COLOURS)]}">● {esc(c)}</tspan>' for i, c in enumerate(classes))
-    return f'<svg viewBox="0 0 640 {372 + 15*len(classes)}" role="img" aria-label="map of the images" style="width:100%;max-width:48rem;font:12px system-ui,sans-serif">{marks}<text y="360">{key}</text></svg>'
+    predictions: pd.DataFrame,  # One side's predictions
+    # Marks to draw; of more images, all wrong ones and a sample of the others
+    most: int = 2000,
+) -> str:  # SVG text
+    """Images as the model sees them: near each other where it gives like probabilities; a ring is a
+    wrong answer.
+    """
+    wrong = predictions.label != predictions.pred
+    t = (
+        predictions
+        if len(predictions) <= most
+        else pd.concat(
+            [
+                predictions[wrong],
+                predictions[~wrong].sample(max(most - int(wrong.sum()), 1), random_state=0),
+            ]
+        ).sort_index()
+    )
+    names = [c for c in t.columns if c.startswith('p_')]
+    z = np.log(np.clip(t[names].to_numpy(float), 1e-4, 1))
+    z = z - z.mean(0)
+    xy = z @ np.linalg.svd(z, full_matrices=False)[2][:2].T
+    xy = np.pad(xy, ((0, 0), (0, 2 - xy.shape[1])))
+    low, span = xy.min(0), np.maximum(np.ptp(xy, axis=0), 1e-9)
+    at = 14 + (xy - low) / span * [612, 332]
+    esc = html.escape
+    mark = lambda p, r, i: (
+        f'<circle cx="{p[0]:.0f}" cy="{p[1]:.0f}" r="4" fill="{COLOURS[i % len(COLOURS)]}"'
+        ' fill-opacity=".65"'
+        + (' stroke="#B00000" stroke-width="2.5"' if r.label != r.pred else '')
+        + f'><title>{esc(os.path.basename(r.path))}: {esc(r.label)}'
+        + (f' → {esc(r.pred)}' if r.label != r.pred else '')
+        + '</title></circle>'
+    )
+    classes = [c[2:] for c in names]
+    marks = ''.join(
+        mark(p, r, classes.index(r.label))
+        for p, r in zip(at, t[['path', 'label', 'pred']].itertuples(index=False))
+    )
+    key = ''.join(
+        f'<tspan x="14" dy="15" fill="{COLOURS[i % len(COLOURS)]}">● {esc(c)}</tspan>'
+        for i, c in enumerate(classes)
+    )
+    return (
+        f'<svg viewBox="0 0 640 {372 + 15 * len(classes)}" role="img" aria-label="map of the'
+        f' images" style="width:100%;max-width:48rem;font:12px system-ui,sans-serif">{marks}<text'
+        f' y="360">{key}</text></svg>'
+    )
 
 # %% ../nbs/32_report.ipynb #165680be
 def _augmented(recipe, train, epochs, stamp, networks=1, of=1):
     "Name → figure: what augmentation did, if the recipe of this network has one."
-    if recipe.get('kind', 'network') != 'network' or recipe.get('augment', 'none') == 'none' or train.empty: return {}
-    few = train.groupby('label').sample(1, random_state=0).head(8); pixels = Pixels(recipe.get('size') or 128, recipe.get('grey', False), recipe.get('median', 0))
-    return dict(augmented=plot_augmented(list(few.path), list(few.label), recipe['augment'], pixels=pixels, stamp=stamp), **(dict(seen=plot_seen(train, epochs, stamp, networks, of)) if epochs else {}))
-
+    if (
+        recipe.get('kind', 'network') != 'network'
+        or recipe.get('augment', 'none') == 'none'
+        or train.empty
+    ):
+        return {}
+    few = train.groupby('label').sample(1, random_state=0).head(8)
+    pixels = Pixels(recipe.get('size') or 128, recipe.get('grey', False), recipe.get('median', 0))
+    return dict(
+        augmented=plot_augmented(
+            list(few.path), list(few.label), recipe['augment'], pixels=pixels, stamp=stamp
+        ),
+        **(dict(seen=plot_seen(train, epochs, stamp, networks, of)) if epochs else {}),
+    )
 
 # %% ../nbs/32_report.ipynb #fa953ddd
 def _plots(folder, info, metrics, shown):
     "Name → figure, for everything that the run's files can show."
-    stamp, table = stamp_of(info), pd.read_csv(folder/'table.csv', dtype=str, keep_default_na=False)
-    history = pd.read_csv(folder/'history.csv'); train = table[table.split == 'train']
+    stamp, table = (
+        stamp_of(info),
+        pd.read_csv(folder / 'table.csv', dtype=str, keep_default_na=False),
+    )
+    history = pd.read_csv(folder / 'history.csv')
+    train = table[table.split == 'train']
     batch = train.sample(min(16, len(train)), random_state=0)
-    out = dict(confusion=plot_confusion(metrics, stamp=stamp), confusion_shares=plot_confusion(metrics, True, stamp), roc=plot_roc(shown, metrics, stamp), precision_recall=plot_precision_recall(shown, metrics, stamp))
-    if len(history): held = 'validation' if (table.split == 'valid').any() or info['recipe'].get('members', 1) > 1 else 'test'; out |= dict(loss=plot_loss(history, info.get('kept_epoch', 0), stamp, held), accuracy=plot_accuracy(history, info.get('kept_epoch', 0), stamp, held))
-    out |= _augmented(info['recipe'], train, len(history), stamp, len(info.get('members') or [0]), info['recipe'].get('members', 1))
-    if (folder/'lr_find.csv').exists(): out['lr_find'] = plot_lr_find(pd.read_csv(folder/'lr_find.csv'), info.get('lr_found'), stamp)
-    if len(people := by_patient(shown)) > 1: out['patients'] = plot_patients(people, stamp=stamp)
-    if (folder/'calibration.json').exists() and 'note' not in (c := json.loads((folder/'calibration.json').read_text())): out |= calibration_plots(folder, c, stamp)
-    return out | dict(predictions=plot_predictions(shown, stamp=stamp), batch=plot_images(list(batch.path), list(batch.label), title='16 training images' if len(batch) == 16 else '', stamp=stamp), classes=plot_classes(table, stamp))
+    out = dict(
+        confusion=plot_confusion(metrics, stamp=stamp),
+        confusion_shares=plot_confusion(metrics, True, stamp),
+        roc=plot_roc(shown, metrics, stamp),
+        precision_recall=plot_precision_recall(shown, metrics, stamp),
+    )
+    if len(history):
+        held = (
+            'validation'
+            if (table.split == 'valid').any() or info['recipe'].get('members', 1) > 1
+            else 'test'
+        )
+        out |= dict(
+            loss=plot_loss(history, info.get('kept_epoch', 0), stamp, held),
+            accuracy=plot_accuracy(history, info.get('kept_epoch', 0), stamp, held),
+        )
+    out |= _augmented(
+        info['recipe'],
+        train,
+        len(history),
+        stamp,
+        len(info.get('members') or [0]),
+        info['recipe'].get('members', 1),
+    )
+    if (folder / 'lr_find.csv').exists():
+        out['lr_find'] = plot_lr_find(
+            pd.read_csv(folder / 'lr_find.csv'), info.get('lr_found'), stamp
+        )
+    if len(people := by_patient(shown)) > 1:
+        out['patients'] = plot_patients(people, stamp=stamp)
+    if (folder / 'calibration.json').exists() and 'note' not in (
+        c := json.loads((folder / 'calibration.json').read_text())
+    ):
+        out |= calibration_plots(folder, c, stamp)
+    return out | dict(
+        predictions=plot_predictions(shown, stamp=stamp),
+        batch=plot_images(
+            list(batch.path),
+            list(batch.label),
+            title='16 training images' if len(batch) == 16 else '',
+            stamp=stamp,
+        ),
+        classes=plot_classes(table, stamp),
+    )
 
-_SECTIONS = {'Reliability and abstention': ('reliability', 'risk_coverage'), 'Confusion': ('confusion', 'confusion_shares'), 'ROC and precision-recall': ('roc', 'precision_recall'), 'Training': ('loss', 'accuracy', 'lr_find'),
-             'What it gets wrong': ('predictions',), 'Each patient': ('patients',), 'What it learned from': ('batch',), 'Before and after augmentation': ('augmented',), 'Data': ('classes', 'seen')}
+
+_SECTIONS = {
+    'Reliability and abstention': ('reliability', 'risk_coverage'),
+    'Confusion': ('confusion', 'confusion_shares'),
+    'ROC and precision-recall': ('roc', 'precision_recall'),
+    'Training': ('loss', 'accuracy', 'lr_find'),
+    'What it gets wrong': ('predictions',),
+    'Each patient': ('patients',),
+    'What it learned from': ('batch',),
+    'Before and after augmentation': ('augmented',),
+    'Data': ('classes', 'seen'),
+}
+
 
 def _pictures(plots):
     "The plots by section; two stand side by side where there is room."
-    picture = lambda k: f'<img alt="{k.replace("_", " ")}" src="data:image/png;base64,{base64.b64encode(plots[k]).decode()}">'
-    return ''.join(f'<h2>{title}</h2><div class="plots">{"".join(picture(k) for k in names if k in plots)}</div>' for title, names in _SECTIONS.items() if set(names) & set(plots))
+    picture = lambda k: (
+        f'<img alt="{k.replace("_", " ")}"'
+        f' src="data:image/png;base64,{base64.b64encode(plots[k]).decode()}">'
+    )
+    return ''.join(
+        f'<h2>{title}</h2><div'
+        f' class="plots">{"".join(picture(k) for k in names if k in plots)}</div>'
+        for title, names in _SECTIONS.items()
+        if set(names) & set(plots)
+    )
 
 # %% ../nbs/32_report.ipynb #719ff51e
 def _trust(metrics, shortcuts, calibration, gate):
     "What it must beat, and how sure it is."
-    names = dict(majority='always the most frequent class'); rows = [['this model', f"{show_interval(metrics['accuracy'])}"], *([s['what'], f"{100*s['accuracy']:.1f} %"] for s in sorted(shortcuts.values(), key=lambda s: -s['accuracy']))]
-    said = [calibration['note']] if 'note' in calibration else calibration_page(calibration) if calibration else []
+    names = dict(majority='always the most frequent class')
+    rows = [
+        ['this model', f"{show_interval(metrics['accuracy'])}"],
+        *(
+            [s['what'], f"{100 * s['accuracy']:.1f} %"]
+            for s in sorted(shortcuts.values(), key=lambda s: -s['accuracy'])
+        ),
+    ]
+    said = (
+        [calibration['note']]
+        if 'note' in calibration
+        else calibration_page(calibration)
+        if calibration
+        else []
+    )
     said = said + (gate_page(gate) if gate else [])
-    return ((f'<h2>What it must beat</h2><p>Five nearest neighbours in numbers that no cell is needed for, learned from the same training images, judged on the same images.</p>{_table(rows, ["told by", "right"], "plain")}' if shortcuts else '')
-            + (f'<h2>How sure it is</h2><ul>{"".join(f"<li>{html.escape(t)}</li>" for t in said)}</ul>' if said else ''))
+    return (
+        '<h2>What it must beat</h2><p>Five nearest neighbours in numbers that no cell is needed'
+        ' for, learned from the same training images, judged on the same'
+        f' images.</p>{_table(rows, ["told by", "right"], "plain")}'
+        if shortcuts
+        else ''
+    ) + (
+        f'<h2>How sure it is</h2><ul>{"".join(f"<li>{html.escape(t)}</li>" for t in said)}</ul>'
+        if said
+        else ''
+    )
 
 # %% ../nbs/32_report.ipynb #fed602e9
 def changed_text(
-    info:dict, # From recipe.json
-)->str: # A sentence; empty for a recipe as it is
+    info: dict,  # From recipe.json
+) -> str:  # A sentence; empty for a recipe as it is
     "What was changed in the recipe of that name."
-    found = changes_of(from_dict(info['recipe'])); paper = ' It is no longer the system of its paper.' if info['recipe'].get('published') else ''
-    return f"Changed from the recipe `{info['recipe']['name']}`: {', '.join(f'{k}={v}' for k, v in found.items())}.{paper}" if found else ''
-
+    found = changes_of(from_dict(info['recipe']))
+    paper = ' It is no longer the system of its paper.' if info['recipe'].get('published') else ''
+    return (
+        f"Changed from the recipe `{info['recipe']['name']}`:"
+        f" {', '.join(f'{k}={v}' for k, v in found.items())}.{paper}"
+        if found
+        else ''
+    )
 
 # %% ../nbs/32_report.ipynb #2a404b9e
 def weights_text(
-    recipe:dict, # From recipe.json
-)->str: # Names, joined by `+` for networks side by side
+    recipe: dict,  # From recipe.json
+) -> str:  # Names, joined by `+` for networks side by side
     "Where a recipe's weights come from, without the folders above."
-    w = str(recipe['weights']); parts = w.split('+') if w.count('+') == str(recipe.get('arch', '')).count('+') else [w]
+    w = str(recipe['weights'])
+    parts = w.split('+') if w.count('+') == str(recipe.get('arch', '')).count('+') else [w]
     return '+'.join(Path(p).name for p in parts)
 
+
 def repeat(
-    info:dict, # From recipe.json
-)->str: # Python code
-    "How to make the run again: the table lies in the run's folder, so the split is the same whatever version makes it."
-    r = info['recipe']; own = {k: weights_text(r) if k == 'weights' else v for k, v in r.items() if k in ('arch', 'weights', 'size', 'epochs', 'bs', 'lr', 'head', 'views', 'members') and v not in (None, '') and (k, v) != ('members', 1)}; own |= {k: v for k, v in changes_of(from_dict(r)).items() if k not in own}
-    words = ', '.join([repr(r['name']), 'table', f"seed={info['seed']}", *(f'{k}={v!r}' for k, v in own.items())])
-    return (f"from leukocls.data import read_table\nfrom leukocls.train import train\n\ntable = read_table('table.csv')  # this run's own, with its split\nrun = train({words})\n"
-            f"# data: {info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}")
+    info: dict,  # From recipe.json
+) -> str:  # Python code
+    """How to make the run again: the table lies in the run's folder, so the split is the same
+    whatever version makes it.
+    """
+    r = info['recipe']
+    own = {
+        k: weights_text(r) if k == 'weights' else v
+        for k, v in r.items()
+        if k in ('arch', 'weights', 'size', 'epochs', 'bs', 'lr', 'head', 'views', 'members')
+        and v not in (None, '')
+        and (k, v) != ('members', 1)
+    }
+    own |= {k: v for k, v in changes_of(from_dict(r)).items() if k not in own}
+    words = ', '.join(
+        [repr(r['name']), 'table', f"seed={info['seed']}", *(f'{k}={v!r}' for k, v in own.items())]
+    )
+    return (
+        "from leukocls.data import read_table\nfrom leukocls.train import train\n\ntable ="
+        f" read_table('table.csv')  # this run's own, with its split\nrun = train({words})\n# data:"
+        f" {info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}"
+    )
 
 # %% ../nbs/32_report.ipynb #3968f096
 def _page(info, metrics, plots, shown, shortcuts, calibration, gate):
     "The report as one HTML page."
-    esc = html.escape; names = dict(f1='F1', f2='F2', mcc='Matthews correlation', auroc='AUROC', ece='calibration error', kappa="Cohen's kappa")
-    overall = _table([[names.get(k, k.replace('_', ' ')), show_interval(metrics[k], k)] for k in METRICS], ['measure', 'value (95 % interval)'])
-    single = _table([[c, *(show_interval(v[k], k).replace(' (', '\n(') for k in PER_CLASS), v['support']] for c, v in metrics['per_class'].items()], ['class', *(names.get(k, k.replace('_', ' ')) for k in PER_CLASS), 'images'])
-    only = dict(probe=('name', 'arch', 'weights', 'size', 'head', 'views'), classical=('name', 'arch', 'size', 'grey', 'median')).get(info['recipe'].get('kind'))
-    told = lambda k, v: v not in ('', None) and (k in only if only else k not in ('title', 'paper', 'published', 'filled', 'head') and (v, k) not in ((1, 'views'), (1, 'members')))
-    recipe = {k: weights_text(info['recipe']) if k == 'weights' else v for k, v in info['recipe'].items() if told(k, v)}
+    esc = html.escape
+    names = dict(
+        f1='F1',
+        f2='F2',
+        mcc='Matthews correlation',
+        auroc='AUROC',
+        ece='calibration error',
+        kappa="Cohen's kappa",
+    )
+    overall = _table(
+        [[names.get(k, k.replace('_', ' ')), show_interval(metrics[k], k)] for k in METRICS],
+        ['measure', 'value (95 % interval)'],
+    )
+    single = _table(
+        [
+            [c, *(show_interval(v[k], k).replace(' (', '\n(') for k in PER_CLASS), v['support']]
+            for c, v in metrics['per_class'].items()
+        ],
+        ['class', *(names.get(k, k.replace('_', ' ')) for k in PER_CLASS), 'images'],
+    )
+    only = dict(
+        probe=('name', 'arch', 'weights', 'size', 'head', 'views'),
+        classical=('name', 'arch', 'size', 'grey', 'median'),
+    ).get(info['recipe'].get('kind'))
+    told = lambda k, v: (
+        v not in ('', None)
+        and (
+            k in only
+            if only
+            else k not in ('title', 'paper', 'published', 'filled', 'head')
+            and (v, k) not in ((1, 'views'), (1, 'members'))
+        )
+    )
+    recipe = {
+        k: weights_text(info['recipe']) if k == 'weights' else v
+        for k, v in info['recipe'].items()
+        if told(k, v)
+    }
     recipe |= {'lr, found by lr_find': f"{info['lr_found']:.2g}"} if 'lr_found' in info else {}
-    facts = [['recipe', ', '.join(f'{k}={v}' for k, v in recipe.items())], ['seed', info['seed']], ['data', f"{info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}"],
-             *([['near-duplicates', f"{info['data']['near_duplicate_groups']:,} pictures are there more than once, {info['data']['near_duplicates']:,} files" + (f"; {info['split']['shared_groups']:,} of them on two sides" if info['split'].get('shared_groups') else '; kept on one side each')]] if info['data'].get('near_duplicate_groups') else []), ['sides', ', '.join(f'{k} {v:,}' for k, v in info['data']['sides'].items())], ['parameters', f"{info['model']['total']:,}"], *([['networks', '; '.join(f"{m['train']:,} images to learn from, {m['valid']:,} to choose the epoch on, kept: epoch {m['kept_epoch']}" for m in info['members'])]] if info.get('members') else []), ['device', f"{info['device']}, {info['precision']}"],
-             ['speed', f"{info['seconds']['train']:g} s to train" + (f", with features from the cache that had taken {info['seconds']['remembered']:g} s" if info['seconds'].get('remembered') else '') + (f", {info['seconds']['images_per_second']:,.0f} images/s predicted" if info['seconds'].get('images_per_second') else '')] if 'seconds' in info else ['speed', 'not measured'], ['versions', ', '.join(f'{k} {v}' for k, v in info['versions'].items() if v)]]
+    facts = [
+        ['recipe', ', '.join(f'{k}={v}' for k, v in recipe.items())],
+        ['seed', info['seed']],
+        ['data', f"{info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}"],
+        *(
+            [
+                [
+                    'near-duplicates',
+                    f"{info['data']['near_duplicate_groups']:,} pictures are there more than once,"
+                    f" {info['data']['near_duplicates']:,} files"
+                    + (
+                        f"; {info['split']['shared_groups']:,} of them on two sides"
+                        if info['split'].get('shared_groups')
+                        else '; kept on one side each'
+                    ),
+                ]
+            ]
+            if info['data'].get('near_duplicate_groups')
+            else []
+        ),
+        ['sides', ', '.join(f'{k} {v:,}' for k, v in info['data']['sides'].items())],
+        ['parameters', f"{info['model']['total']:,}"],
+        *(
+            [
+                [
+                    'networks',
+                    '; '.join(
+                        f"{m['train']:,} images to learn from, {m['valid']:,} to choose the epoch"
+                        f" on, kept: epoch {m['kept_epoch']}"
+                        for m in info['members']
+                    ),
+                ]
+            ]
+            if info.get('members')
+            else []
+        ),
+        ['device', f"{info['device']}, {info['precision']}"],
+        (
+            [
+                'speed',
+                f"{info['seconds']['train']:g} s to train"
+                + (
+                    ", with features from the cache that had taken"
+                    f" {info['seconds']['remembered']:g} s"
+                    if info['seconds'].get('remembered')
+                    else ''
+                )
+                + (
+                    f", {info['seconds']['images_per_second']:,.0f} images/s predicted"
+                    if info['seconds'].get('images_per_second')
+                    else ''
+                ),
+            ]
+            if 'seconds' in info
+            else ['speed', 'not measured']
+        ),
+        ['versions', ', '.join(f'{k} {v}' for k, v in info['versions'].items() if v)],
+    ]
     published, changed = info['recipe'].get('published') or {}, changed_text(info)
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{esc(info["name"])}</title><style>{_CSS}</style></head><body>'
-            f'<h1>{esc(info["recipe"].get("title") or info["recipe"]["name"])}</h1><p>{esc(info["name"])}</p>{changed and f"<p>{esc(changed)}</p>"}<p class="verdict">{esc(verdict(info, metrics, shortcuts))}</p>'
-            + (f'<p class="warn"><strong>LEAK.</strong> {esc(leaks_of(info))} stand on two sides. Every figure and plot of this page is too good.</p>' if leaks_of(info) else '') + ''.join(f'<p class="warn">{esc(n)}</p>' for n in info.get('notes', [])) + f'<p><strong>{RESEARCH_ONLY}</strong></p>'
-            f'<h2>Measures</h2>{overall}<p>{esc(metrics["interval"]["note"])} Averages: {esc(metrics["interval"]["average"])}.</p>'
-            + (f'<p>Published for this system ({esc(info["recipe"]["paper"])}): {esc(", ".join(f"{k} {v} %" for k, v in published.items()))}, on its own split{"; here it was changed, see above" if changed else ""}.</p>' if published else '')
-            + f'<h2>Each class</h2>{single}{_trust(metrics, shortcuts, calibration, gate)}{_pictures(plots)}<h2>Map</h2><p>Images that get like probabilities lie together; a red ring is a wrong answer. Rest on a mark to see which image it is.</p>{map_svg(shown)}<h2>How it was made</h2>{_table(facts, ["", ""], "prose")}<h2>How to repeat it</h2><pre>{esc(repeat(info))}</pre>'
-            + (_table([[t['head'], f"{t['strength']:g}", 'not tried' if t['log_loss'] is None or t['log_loss'] != t['log_loss'] else f"{t['log_loss']:.4f}"] for t in info['head_tried']], ['head', 'strength', 'log loss in cross-validation of the training images']) if info.get('head_tried') else '')
-            + (_table([[f] for f in info['recipe']['filled']], ['what the paper does not say, and what was taken'], 'prose') if info['recipe'].get('filled') else '')
-            + f'<footer>{RESEARCH_ONLY} Made with leukocls.</footer></body></html>')
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
+        f' content="width=device-width,initial-scale=1"><title>{esc(info["name"])}</title><style>{_CSS}</style></head><body><h1>{esc(info["recipe"].get("title") or info["recipe"]["name"])}</h1><p>{esc(info["name"])}</p>{changed and f"<p>{esc(changed)}</p>"}<p'
+        f' class="verdict">{esc(verdict(info, metrics, shortcuts))}</p>'
+        + (
+            f'<p class="warn"><strong>LEAK.</strong> {esc(leaks_of(info))} stand on two sides.'
+            ' Every figure and plot of this page is too good.</p>'
+            if leaks_of(info)
+            else ''
+        )
+        + ''.join(f'<p class="warn">{esc(n)}</p>' for n in info.get('notes', []))
+        + f'<p><strong>{RESEARCH_ONLY}</strong></p><h2>Measures</h2>{overall}<p>{esc(metrics["interval"]["note"])}'
+        f' Averages: {esc(metrics["interval"]["average"])}.</p>'
+        + (
+            f'<p>Published for this system ({esc(info["recipe"]["paper"])}):'
+            f' {esc(", ".join(f"{k} {v} %" for k, v in published.items()))}, on its own'
+            f' split{"; here it was changed, see above" if changed else ""}.</p>'
+            if published
+            else ''
+        )
+        + '<h2>Each'
+        f' class</h2>{single}{_trust(metrics, shortcuts, calibration, gate)}{_pictures(plots)}<h2>Map</h2><p>Images'
+        ' that get like probabilities lie together; a red ring is a wrong answer. Rest on a mark'
+        f' to see which image it is.</p>{map_svg(shown)}<h2>How it was'
+        f' made</h2>{_table(facts, ["", ""], "prose")}<h2>How to repeat'
+        f' it</h2><pre>{esc(repeat(info))}</pre>'
+        + (
+            _table(
+                [
+                    [
+                        t['head'],
+                        f"{t['strength']:g}",
+                        (
+                            'not tried'
+                            if t['log_loss'] is None or t['log_loss'] != t['log_loss']
+                            else f"{t['log_loss']:.4f}"
+                        ),
+                    ]
+                    for t in info['head_tried']
+                ],
+                ['head', 'strength', 'log loss in cross-validation of the training images'],
+            )
+            if info.get('head_tried')
+            else ''
+        )
+        + (
+            _table(
+                [[f] for f in info['recipe']['filled']],
+                ['what the paper does not say, and what was taken'],
+                'prose',
+            )
+            if info['recipe'].get('filled')
+            else ''
+        )
+        + f'<footer>{RESEARCH_ONLY} Made with leukocls.</footer></body></html>'
+    )
 
 # %% ../nbs/32_report.ipynb #a4deac03
 def _written(folder, figures):
     "Figures as files of a folder: name → PNG."
-    def write(name, canvas): data = _packed(canvas); write_whole(folder/f'{name}.png', data); return data
-    with ThreadPoolExecutor(1) as pool: jobs = {k: pool.submit(write, k, _drawn(figures[k])) for k in sorted(figures, key=lambda k: k not in ('predictions', 'batch'))} # those with pictures first
+
+    def write(name, canvas):
+        data = _packed(canvas)
+        write_whole(folder / f'{name}.png', data)
+        return data
+
+    with ThreadPoolExecutor(1) as pool:
+        jobs = {
+            k: pool.submit(write, k, _drawn(figures[k]))
+            for k in sorted(figures, key=lambda k: k not in ('predictions', 'batch'))
+        }  # those with pictures first
     return {k: jobs[k].result() for k in figures}
 
 # %% ../nbs/32_report.ipynb #f9ee423d
 def report_run(
-    folder, # A run folder with recipe.json, table.csv, history.csv, predictions.csv, metrics.json
-)->Path: # report.html
-    "Draw the plots of a run and write its page; needs nothing but the folder, and the images for the pictures."
+    # A run folder with recipe.json, table.csv, history.csv, predictions.csv, metrics.json
+    folder,
+) -> Path:  # report.html
+    """Draw the plots of a run and write its page; needs nothing but the folder, and the images for
+    the pictures.
+    """
     folder = Path(folder)
-    read = lambda name: json.loads((folder/name).read_text())
-    info, metrics, predictions = read('recipe.json'), read('metrics.json'), read_predictions(folder/'predictions.csv')
+    read = lambda name: json.loads((folder / name).read_text())
+    info, metrics, predictions = (
+        read('recipe.json'),
+        read('metrics.json'),
+        read_predictions(folder / 'predictions.csv'),
+    )
     shown = predictions[predictions.split == metrics['split']].reset_index(drop=True)
-    extra = {k: read(f'{k}.json') if (folder/f'{k}.json').exists() else {} for k in ('shortcuts', 'calibration', 'gate')}
-    with rc_context({'text.parse_math': False}): plots = _written(folder/'plots', _plots(folder, info, metrics, shown)) # a class may be named $x^{$
-    return write_whole(folder/'report.html', _page(info, metrics, plots, shown, **extra))
+    extra = {
+        k: read(f'{k}.json') if (folder / f'{k}.json').exists() else {}
+        for k in ('shortcuts', 'calibration', 'gate')
+    }
+    with rc_context({'text.parse_math': False}):
+        plots = _written(
+            folder / 'plots', _plots(folder, info, metrics, shown)
+        )  # a class may be named $x^{$
+    return write_whole(folder / 'report.html', _page(info, metrics, plots, shown, **extra))

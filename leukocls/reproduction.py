@@ -22,90 +22,233 @@ from .train import train_all
 
 # %% ../nbs/48_reproduction.ipynb #8e4f5299
 def _figures(runs):
-    "What decides a recipe → (measures over its finished runs, nothing); where there are none, over those that broke off, and how they ended."
+    """What decides a recipe → (measures over its finished runs, nothing); where there are none,
+    over those that broke off, and how they ended.
+    """
     out = {}
-    for rs in sorted(systems(runs).values(), key=lambda rs: rs[0].info['status'] != 'finished'): out.setdefault(deciding(rs[0].info['recipe']), (metrics_of(rs), '' if rs[0].info['status'] == 'finished' else f" ({rs[0].info['status']})"))
+    for rs in sorted(systems(runs).values(), key=lambda rs: rs[0].info['status'] != 'finished'):
+        out.setdefault(
+            deciding(rs[0].info['recipe']),
+            (
+                metrics_of(rs),
+                '' if rs[0].info['status'] == 'finished' else f" ({rs[0].info['status']})",
+            ),
+        )
     return out
 
-def _reason(runs, name): return 'failed' if any(f['recipe'] == name for f in runs.failed) else 'not run'
 
-def _said(k, v): return f'{v:g} %' if k in SHARES else f'{v/100:g}' # a published figure, in the unit of ours
+def _reason(runs, name):
+    return 'failed' if any(f['recipe'] == name for f in runs.failed) else 'not run'
+
+
+def _said(k, v):  # a published figure, in the unit of ours
+    return f'{v:g} %' if k in SHARES else f'{v / 100:g}'
 
 # %% ../nbs/48_reproduction.ipynb #4fb127ba
 @dataclass
 class Reproduction:
     "A paper's systems, judged its way and ours."
-    paper:str # 'p1' to 'p4'
-    repeated:Runs # By the paper's protocol
-    honest:Runs # By patients where they are known, else with near-duplicates together, on a test part that nothing was chosen on
-    names:list # Recipes, in the paper's order
+
+    paper: str  # 'p1' to 'p4'
+    repeated: Runs  # By the paper's protocol
+    # By patients where they are known, else with near-duplicates together, on a test part that
+    # nothing was chosen on
+    honest: Runs
+    names: list  # Recipes, in the paper's order
 
     @property
-    def table(self)->pd.DataFrame: # One row per recipe and published measure: `published`, `repeated`, `honest`
-        halves, rows = [(c, _figures(runs), runs) for c, runs in (('repeated', self.repeated), ('honest', self.honest))], []
+    def table(
+        self,
+    ) -> (
+        pd.DataFrame
+    ):  # One row per recipe and published measure: `published`, `repeated`, `honest`
+        halves, rows = (
+            [
+                (c, _figures(runs), runs)
+                for c, runs in (('repeated', self.repeated), ('honest', self.honest))
+            ],
+            [],
+        )
         for r, name in zip(self.names, self._names):
-            own = deciding(as_dict(r)); shown = lambda k, v, runs: show_interval(v[own][0][k], k) + v[own][1] if own in v else _reason(runs, r.name)
-            for k in r.published or ('accuracy',): rows.append(dict(recipe=name, measure=k, published=_said(k, r.published[k]) if k in r.published else '–', **{c: shown(k, v, runs) for c, v, runs in halves}))
+            own = deciding(as_dict(r))
+            shown = lambda k, v, runs: (
+                show_interval(v[own][0][k], k) + v[own][1] if own in v else _reason(runs, r.name)
+            )
+            for k in r.published or ('accuracy',):
+                rows.append(
+                    dict(
+                        recipe=name,
+                        measure=k,
+                        published=_said(k, r.published[k]) if k in r.published else '–',
+                        **{c: shown(k, v, runs) for c, v, runs in halves},
+                    )
+                )
         return pd.DataFrame(rows).set_index(['recipe', 'measure'])
 
     @property
-    def _names(self): # of two of one name, each with what makes it another
-        several = [r.name for r in self.names]; return [r.name + (f" ({', '.join(f'{k}={v}' for k, v in changes_of(r).items()) or 'as it stands'})" if several.count(r.name) > 1 else '') for r in self.names]
+    def _names(self):  # of two of one name, each with what makes it another
+        several = [r.name for r in self.names]
+        return [
+            r.name
+            + (
+                f" ({', '.join(f'{k}={v}' for k, v in changes_of(r).items()) or 'as it stands'})"
+                if several.count(r.name) > 1
+                else ''
+            )
+            for r in self.names
+        ]
 
-    def __str__(self): return self.table.reset_index().to_string(index=False) + '\n\n' + '\n'.join(self.notes)
-    def _repr_html_(self): return self.table.to_html() + ''.join(f'<p>{n}</p>' for n in self.notes)
+    def __str__(self):
+        return self.table.reset_index().to_string(index=False) + '\n\n' + '\n'.join(self.notes)
+
+    def _repr_html_(self):
+        return self.table.to_html() + ''.join(f'<p>{n}</p>' for n in self.notes)
 
 # %% ../nbs/48_reproduction.ipynb #86713d88
 @patch(as_prop=True)
-def notes(self:Reproduction)->list: # Sentences that belong to the table
+def notes(self: Reproduction) -> list:  # Sentences that belong to the table
     "What images, what rule, what was changed, what failed and why."
-    p, out = PAPERS[self.paper.upper()], [PAPERS[self.paper.upper()]['citation'] + '.', *PAPERS[self.paper.upper()]['filled']]
+    p, out = (
+        PAPERS[self.paper.upper()],
+        [PAPERS[self.paper.upper()]['citation'] + '.', *PAPERS[self.paper.upper()]['filled']],
+    )
     for said, runs in (('Repeated', self.repeated), ('Honest', self.honest)):
-        if runs: i = runs[0].info; out.append(f"{said}: {runs[0].metrics['n']:,} {runs[0].metrics['split']} images; {i['split'].get('note', '')}"); classes = i['data']['classes']
+        if runs:
+            i = runs[0].info
+            out.append(
+                f"{said}: {runs[0].metrics['n']:,} {runs[0].metrics['split']} images;"
+                f" {i['split'].get('note', '')}"
+            )
+            classes = i['data']['classes']
     if self.repeated or self.honest:
-        if len(classes) != p['classes']: out.append(f"The paper has {p['classes']} classes, these images have {len(classes)} ({listed(classes, 8)}): the published figures are of another task.")
-    changed = [', '.join(f'{k}={v}' for k, v in changes_of(r).items()) for r in self.names]; each = [f'{r.name}: {c}' for r, c in zip(self.names, changed) if c]
-    if each: out.append(f"Changed: {changed[0] if len(set(changed)) == 1 else '; '.join(each)}. What is changed is no longer the paper's system.")
-    out += dict.fromkeys(f"{f['recipe']} failed: {f['error']}" for runs in (self.repeated, self.honest) for f in runs.failed)
-    if any(r.filled for r in self.names): out.append('What the paper leaves open, and what was taken, stands in each recipe (`leukocls recipes --json`, field `filled`).')
+        if len(classes) != p['classes']:
+            out.append(
+                f"The paper has {p['classes']} classes, these images have {len(classes)}"
+                f" ({listed(classes, 8)}): the published figures are of another task."
+            )
+    changed = [', '.join(f'{k}={v}' for k, v in changes_of(r).items()) for r in self.names]
+    each = [f'{r.name}: {c}' for r, c in zip(self.names, changed) if c]
+    if each:
+        out.append(
+            f"Changed: {changed[0] if len(set(changed)) == 1 else '; '.join(each)}. What is changed"
+            " is no longer the paper's system."
+        )
+    out += dict.fromkeys(
+        f"{f['recipe']} failed: {f['error']}"
+        for runs in (self.repeated, self.honest)
+        for f in runs.failed
+    )
+    if any(r.filled for r in self.names):
+        out.append(
+            'What the paper leaves open, and what was taken, stands in each recipe (`leukocls'
+            ' recipes --json`, field `filled`).'
+        )
     return [*out, RESEARCH_ONLY]
 
 # %% ../nbs/48_reproduction.ipynb #76625d25
 def _runs_of(data, chosen, out, how):
     "As `train_all`; what fails or is interrupted as a whole is said in the table."
-    try: return train_all(data, chosen, out=out, **how)
-    except KeyboardInterrupt: return Runs(interrupted=True)
-    except (ValueError, RuntimeError, OSError, MemoryError) as e: # as in `train_all`
+    try:
+        return train_all(data, chosen, out=out, **how)
+    except KeyboardInterrupt:
+        return Runs(interrupted=True)
+    except (ValueError, RuntimeError, OSError, MemoryError) as e:  # as in `train_all`
         said = f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}'
-        return Runs([e.run] if hasattr(e, 'run') else [], getattr(e, 'failed', [dict(recipe=r.name, seed=how['seed'], fold=None, error=said, run=e.run.name if hasattr(e, 'run') and e.run.recipe.name == r.name else None) for r in chosen]))
+        return Runs(
+            [e.run] if hasattr(e, 'run') else [],
+            getattr(
+                e,
+                'failed',
+                [
+                    dict(
+                        recipe=r.name,
+                        seed=how['seed'],
+                        fold=None,
+                        error=said,
+                        run=e.run.name
+                        if hasattr(e, 'run') and e.run.recipe.name == r.name
+                        else None,
+                    )
+                    for r in chosen
+                ],
+            ),
+        )
 
 # %% ../nbs/48_reproduction.ipynb #fb164d5c
 def _honest(data, patient, on_error):
-    "The rule of the honest half, whatever split the data bring: patients where all are known, else near-duplicates (and the patients that are known) together."
-    try: return 'patient' if read_table(data, patient=patient, on_error=on_error).patient.notna().all() else 'group'
-    except LeukoError: return 'group' # it is said when the runs are made
+    """The rule of the honest half, whatever split the data bring: patients where all are known,
+    else near-duplicates (and the patients that are known) together.
+    """
+    try:
+        return (
+            'patient'
+            if read_table(data, patient=patient, on_error=on_error).patient.notna().all()
+            else 'group'
+        )
+    except LeukoError:
+        return 'group'  # it is said when the runs are made
+
 
 def reproduce(
-    paper:str, # 'p1', 'p2', 'p3' or 'p4'
-    data, # Folder, CSV file or DataFrame, as in `read_table`; best the paper's own
-    out:str='runs', # Folder; the runs lie in OUT/p3-repeated and OUT/p3-honest, and are not trained again when it is started again
-    recipes=None, # Some of the paper's recipes; default all of them
-    patient=None, # Column, pattern or card that tells the patient, as in `read_table`
-    seeds=None, # Several starts, such as (0, 1, 2); default one
-    seed:int=42, # Decides both splits
-    device:str='auto', # As in `pick_device`
-    on_error:str='raise', # 'raise' or 'skip' unreadable images
-    progress:bool=True, # Show bars
-    **changes # Fields of every recipe to change, such as `weights='folder'`, `epochs=2`: then it is no longer the paper's system
-)->Reproduction: # `table`, `notes`, and all the runs
-    "Train a paper's systems by its own protocol, and again on an honest split; published, repeated and honest figures side by side."
+    paper: str,  # 'p1', 'p2', 'p3' or 'p4'
+    data,  # Folder, CSV file or DataFrame, as in `read_table`; best the paper's own
+    # Folder; the runs lie in OUT/p3-repeated and OUT/p3-honest, and are not trained again when it
+    # is started again
+    out: str = 'runs',
+    recipes=None,  # Some of the paper's recipes; default all of them
+    patient=None,  # Column, pattern or card that tells the patient, as in `read_table`
+    seeds=None,  # Several starts, such as (0, 1, 2); default one
+    seed: int = 42,  # Decides both splits
+    device: str = 'auto',  # As in `pick_device`
+    on_error: str = 'raise',  # 'raise' or 'skip' unreadable images
+    progress: bool = True,  # Show bars
+    # Fields of every recipe to change, such as `weights='folder'`, `epochs=2`: then it is no longer
+    # the paper's system
+    **changes,
+) -> Reproduction:  # `table`, `notes`, and all the runs
+    """Train a paper's systems by its own protocol, and again on an honest split; published,
+    repeated and honest figures side by side.
+    """
     paper = str(paper).lower()
-    if paper.upper() not in PAPERS: raise RunError(f'No paper is named `{paper}`. Use one of: {", ".join(k.lower() for k in PAPERS)}.')
-    all_of = {r.name for r in recipes_named(paper)}; chosen = recipes_named(paper if recipes is None else recipes, **changes); other = [r.name for r in chosen if r.name not in all_of]
-    if other: raise RunError(f'{listed(other)} is not of paper {paper}. Its recipes: {", ".join(sorted(all_of))}.')
-    common = dict(patient=patient, seeds=seeds, seed=seed, device=device, on_error=on_error, progress=progress, repeat=False)
-    parts = [_runs_of(data, chosen, f'{out}/{paper}-repeated', common | PAPERS[paper.upper()]['protocol'])]
-    parts += [Runs(interrupted=True) if parts[0].interrupted else _runs_of(data, chosen, f'{out}/{paper}-honest', common | dict(split=_honest(data, patient, on_error), valid_pct=.16, test_pct=.2))]
-    if not any(parts) and any(p.interrupted for p in parts): raise KeyboardInterrupt
-    if not any(parts): raise RunError(f"Nothing of {paper} could be trained. First: {parts[0].failed[0]['error']}")
+    if paper.upper() not in PAPERS:
+        raise RunError(
+            f'No paper is named `{paper}`. Use one of: {", ".join(k.lower() for k in PAPERS)}.'
+        )
+    all_of = {r.name for r in recipes_named(paper)}
+    chosen = recipes_named(paper if recipes is None else recipes, **changes)
+    other = [r.name for r in chosen if r.name not in all_of]
+    if other:
+        raise RunError(
+            f'{listed(other)} is not of paper {paper}. Its recipes: {", ".join(sorted(all_of))}.'
+        )
+    common = dict(
+        patient=patient,
+        seeds=seeds,
+        seed=seed,
+        device=device,
+        on_error=on_error,
+        progress=progress,
+        repeat=False,
+    )
+    parts = [
+        _runs_of(
+            data, chosen, f'{out}/{paper}-repeated', common | PAPERS[paper.upper()]['protocol']
+        )
+    ]
+    parts += [
+        (
+            Runs(interrupted=True)
+            if parts[0].interrupted
+            else _runs_of(
+                data,
+                chosen,
+                f'{out}/{paper}-honest',
+                common | dict(split=_honest(data, patient, on_error), valid_pct=0.16, test_pct=0.2),
+            )
+        )
+    ]
+    if not any(parts) and any(p.interrupted for p in parts):
+        raise KeyboardInterrupt
+    if not any(parts):
+        raise RunError(f"Nothing of {paper} could be trained. First: {parts[0].failed[0]['error']}")
     return Reproduction(paper, *parts, chosen)

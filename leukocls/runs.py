@@ -21,206 +21,505 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import RESEARCH_ONLY, RunError, cache_folder, from_here, late, new_folder, split_weights, versions, write_whole
+from leukocls.core import (
+    RESEARCH_ONLY,
+    RunError,
+    cache_folder,
+    from_here,
+    late,
+    new_folder,
+    split_weights,
+    versions,
+    write_whole,
+)
 from .data import fingerprint, has_groups
 from .memory import content_hashes, only_ours, prune
 
 # %% ../nbs/19_runs.ipynb #117dfdda
 def write_csv(
-    path, # File to write
-    frame:pd.DataFrame, # Any table; its index is left out
-)->Path: # The file's path
+    path,  # File to write
+    frame: pd.DataFrame,  # Any table; its index is left out
+) -> Path:  # The file's path
     "A table as CSV with Unix line ends, whole or not at all."
     return write_whole(path, frame.to_csv(index=False, lineterminator='\n'))
 
 # %% ../nbs/19_runs.ipynb #173fde7f
 def write_info(
-    folder, # A run folder
-    info:dict, # What is known about the run
-)->Path: # recipe.json
+    folder,  # A run folder
+    info: dict,  # What is known about the run
+) -> Path:  # recipe.json
     "Write recipe.json."
-    return write_whole(Path(folder)/'recipe.json', json.dumps(info, indent=1, ensure_ascii=False, default=str))
+    return write_whole(
+        Path(folder) / 'recipe.json', json.dumps(info, indent=1, ensure_ascii=False, default=str)
+    )
 
 # %% ../nbs/19_runs.ipynb #dc4f76e3
 def weights_contents(
-    recipe, # `Recipe`
-)->str|None: # 16 hexadecimal digits; None where weights come from the network or from nowhere
+    recipe,  # `Recipe`
+    # 16 hexadecimal digits; None where weights come from the network or from nowhere
+) -> str | None:
     "A short name for the contents of the files that a recipe's own weights lie in."
-    places = [Path(p.removeprefix('local-dir:')) for p in (*split_weights(recipe.weights), *(a for a in str(recipe.arch).split('+') if a.startswith('local-dir:'))) if p not in ('imagenet', 'none')]
-    files = [f for p in places for f in ([p] if p.is_file() else sorted(g for g in (*p.glob('*'), *(() if (p/'config.json').exists() else p.glob('*/*'))) if g.suffix in ('.json', '.safetensors', '.bin', '.pth', '.pt') and g.is_file()) if p.is_dir() else [])]
-    return hashlib.sha256(b''.join(f.name.encode() + h.tobytes() for f, h in zip(files, content_hashes(files)))).hexdigest()[:16] if files else None
+    places = [
+        Path(p.removeprefix('local-dir:'))
+        for p in (
+            *split_weights(recipe.weights),
+            *(a for a in str(recipe.arch).split('+') if a.startswith('local-dir:')),
+        )
+        if p not in ('imagenet', 'none')
+    ]
+    files = [
+        f
+        for p in places
+        for f in (
+            [p]
+            if p.is_file()
+            else sorted(
+                g
+                for g in (*p.glob('*'), *(() if (p / 'config.json').exists() else p.glob('*/*')))
+                if g.suffix in ('.json', '.safetensors', '.bin', '.pth', '.pt') and g.is_file()
+            )
+            if p.is_dir()
+            else []
+        )
+    ]
+    return (
+        hashlib.sha256(
+            b''.join(f.name.encode() + h.tobytes() for f, h in zip(files, content_hashes(files)))
+        ).hexdigest()[:16]
+        if files
+        else None
+    )
 
 # %% ../nbs/19_runs.ipynb #528172bc
 def start_run(
-    recipe, # `Recipe`
-    table:pd.DataFrame, # With `split` filled
-    out='runs', # Folder of all runs
-    seed:int=42, # Written down
-    device='cpu', # Written down
-    fold:int|None=None, # Number of the fold in cross-validation, from 0; written down
-)->tuple: # (a new folder, what is known about the run so far)
+    recipe,  # `Recipe`
+    table: pd.DataFrame,  # With `split` filled
+    out='runs',  # Folder of all runs
+    seed: int = 42,  # Written down
+    device='cpu',  # Written down
+    fold: int | None = None,  # Number of the fold in cross-validation, from 0; written down
+) -> tuple:  # (a new folder, what is known about the run so far)
     "Make a run's folder; recipe.json is written by whoever trains, as soon as the model stands."
     folder = new_folder(out, f'{recipe.name}-seed{seed}' + ('' if fold is None else f'-fold{fold}'))
-    data = dict(n=len(table), classes=table.label.value_counts().sort_index().to_dict(), sides=table.split.value_counts().to_dict(),
-                patients=int(table.patient.nunique()), fingerprint=fingerprint(table), skipped=table.attrs.get('skipped', {}))
-    if has_groups(table): copies = table.group.duplicated(keep=False); data |= dict(near_duplicate_groups=int(table.group[copies].nunique()), near_duplicates=int(copies.sum()))
-    notes = ['These pictures are synthetic films of fictional patients: the figures say nothing about blood.'] if late('leukocls.smears:is_drawn')(table.path.iloc[0]) else []
-    return folder, dict(name=folder.name, recipe=late('leukocls.recipes:as_dict')(recipe), seed=seed, versions=versions(), device=str(device),
-                        fold=fold, data=data, weights_contents=weights_contents(recipe), split=table.attrs.get('split', {}), notes=notes, status='training')
+    data = dict(
+        n=len(table),
+        classes=table.label.value_counts().sort_index().to_dict(),
+        sides=table.split.value_counts().to_dict(),
+        patients=int(table.patient.nunique()),
+        fingerprint=fingerprint(table),
+        skipped=table.attrs.get('skipped', {}),
+    )
+    if has_groups(table):
+        copies = table.group.duplicated(keep=False)
+        data |= dict(
+            near_duplicate_groups=int(table.group[copies].nunique()),
+            near_duplicates=int(copies.sum()),
+        )
+    notes = (
+        [
+            'These pictures are synthetic films of fictional patients: the figures say nothing'
+            ' about blood.'
+        ]
+        if late('leukocls.smears:is_drawn')(table.path.iloc[0])
+        else []
+    )
+    return folder, dict(
+        name=folder.name,
+        recipe=late('leukocls.recipes:as_dict')(recipe),
+        seed=seed,
+        versions=versions(),
+        device=str(device),
+        fold=fold,
+        data=data,
+        weights_contents=weights_contents(recipe),
+        split=table.attrs.get('split', {}),
+        notes=notes,
+        status='training',
+    )
 
 # %% ../nbs/19_runs.ipynb #07d97250
 def check_space(
-    folder, # Where the run will be written
-    model_bytes:int, # Size of the weights
-)->None:
+    folder,  # Where the run will be written
+    model_bytes: int,  # Size of the weights
+) -> None:
     "Refuse to train for hours what cannot be saved."
-    wanted, free = 3*model_bytes + 50_000_000, shutil.disk_usage(folder).free
-    if free < wanted: raise RunError(f'{folder}: {free/1e6:,.0f} MB free, {wanted/1e6:,.0f} MB needed for model and report. Free some space, or choose another folder with --out.')
+    wanted, free = 3 * model_bytes + 50_000_000, shutil.disk_usage(folder).free
+    if free < wanted:
+        raise RunError(
+            f'{folder}: {free / 1e6:,.0f} MB free, {wanted / 1e6:,.0f} MB needed for model and'
+            ' report. Free some space, or choose another folder with --out.'
+        )
 
 # %% ../nbs/19_runs.ipynb #799b732f
 def learner_file(
-    run, # `Run` with model.safetensors
-    table:pd.DataFrame, # What it was trained on, with `split`
-    few, # Images of the proof
-    mine, # (N, C) their probabilities
-): # Path where a learner.pkl of exactly these weights, proven on these images, is kept; None where nothing is kept
+    run,  # `Run` with model.safetensors
+    table: pd.DataFrame,  # What it was trained on, with `split`
+    few,  # Images of the proof
+    mine,  # (N, C) their probabilities
+    # Path where a learner.pkl of exactly these weights, proven on these images, is kept; None where
+    # nothing is kept
+):
     "The name of a learner.pkl is the content of all that it depends on."
-    home, r, info = cache_folder('learners'), run.recipe, run.info; sides = table.split == 'train'
-    if home is None or set(table.label[sides]) - set(table.label[~sides]): return None # fastai has something to say about a class that is not held out
-    facts = json.dumps([1, info['model'], info['versions'], r.size, r.bs, r.grey, r.median, min(r.bs, int(sides.sum()))], sort_keys=True)
-    parts = facts.encode(), (run.folder/'model.safetensors').read_bytes(), content_hashes(few).tobytes(), np.asarray(mine, 'float32').tobytes()
-    return home/f"{hashlib.sha256(b''.join(hashlib.sha256(p).digest() for p in parts)).hexdigest()[:32]}.pkl"
+    home, r, info = cache_folder('learners'), run.recipe, run.info
+    sides = table.split == 'train'
+    if home is None or set(table.label[sides]) - set(table.label[~sides]):
+        return None  # fastai has something to say about a class that is not held out
+    facts = json.dumps(
+        [
+            1,
+            info['model'],
+            info['versions'],
+            r.size,
+            r.bs,
+            r.grey,
+            r.median,
+            min(r.bs, int(sides.sum())),
+        ],
+        sort_keys=True,
+    )
+    parts = (
+        facts.encode(),
+        (run.folder / 'model.safetensors').read_bytes(),
+        content_hashes(few).tobytes(),
+        np.asarray(mine, 'float32').tobytes(),
+    )
+    return (
+        home
+        / f"{hashlib.sha256(b''.join(hashlib.sha256(p).digest() for p in parts)).hexdigest()[:32]}.pkl"
+    )
 
 # %% ../nbs/19_runs.ipynb #f9cc72ff
 def take_learner(
-    old, # From `learner_file`
-    folder, # Where learner.pkl is to lie
-)->bool: # False if there is none, or none that can be trusted and is whole
+    old,  # From `learner_file`
+    folder,  # Where learner.pkl is to lie
+) -> bool:  # False if there is none, or none that can be trusted and is whole
     "Copy a kept learner.pkl."
-    try: good = old is not None and only_ours(old) and zipfile.ZipFile(old).testzip() is None
-    except (OSError, zipfile.BadZipFile): good = False
-    if good: os.utime(old); write_whole(folder/'learner.pkl', old.read_bytes())
+    try:
+        good = old is not None and only_ours(old) and zipfile.ZipFile(old).testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        good = False
+    if good:
+        os.utime(old)
+        write_whole(folder / 'learner.pkl', old.read_bytes())
     return good
 
 # %% ../nbs/19_runs.ipynb #2050084e
 def keep_learner(
-    old, # From `learner_file`
-    folder, # Where learner.pkl lies
-)->None:
+    old,  # From `learner_file`
+    folder,  # Where learner.pkl lies
+) -> None:
     "Keep a proven learner.pkl; where that cannot be, it is made again next time."
-    try: old and (os.chmod(old.parent, 0o700), write_whole(old, (folder/'learner.pkl').read_bytes()), prune(old.parent, 1e9))
-    except (OSError, RunError): pass
+    try:
+        old and (
+            os.chmod(old.parent, 0o700),
+            write_whole(old, (folder / 'learner.pkl').read_bytes()),
+            prune(old.parent, 1e9),
+        )
+    except (OSError, RunError):
+        pass
 
 # %% ../nbs/19_runs.ipynb #26c079a0
-def _page(board): return board.astype(object).where(board.notna(), '–').to_html() # pandas has three words for what is not there
+def _page(board):  # pandas has three words for what is not there
+    return board.astype(object).where(board.notna(), '–').to_html()
+
 
 class Run:
     "A training run: its folder, and what lies in it."
-    def __init__(self, folder, learner=None, make=None): # An existing run folder; the learner, if it is still in memory, or a function that makes it when it is asked for
-        self.folder, self._learner, self._make = Path(os.path.abspath(folder)), learner, make # whoever changes directory finds it again
-        if not (self.folder/'recipe.json').exists(): raise RunError(f'{folder} is no run folder: it has no recipe.json. Runs lie in ./runs unless --out said otherwise.')
+
+    def __init__(
+        self,
+        folder,
+        learner=None,
+        make=None,
+        # An existing run folder; the learner, if it is still in memory, or a function that makes it
+        # when it is asked for
+    ):
+        self.folder, self._learner, self._make = (
+            Path(os.path.abspath(folder)),
+            learner,
+            make,
+        )  # whoever changes directory finds it again
+        if not (self.folder / 'recipe.json').exists():
+            raise RunError(
+                f'{folder} is no run folder: it has no recipe.json. Runs lie in ./runs unless --out'
+                ' said otherwise.'
+            )
+
     @property
-    def name(self): return self.folder.name
+    def name(self):
+        return self.folder.name
+
     @cached_property
-    def info(self)->dict: return json.loads((self.folder/'recipe.json').read_text())
+    def info(self) -> dict:
+        return json.loads((self.folder / 'recipe.json').read_text())
+
     @cached_property
-    def history(self)->pd.DataFrame: return pd.read_csv(self.folder/'history.csv')
+    def history(self) -> pd.DataFrame:
+        return pd.read_csv(self.folder / 'history.csv')
+
     @cached_property
-    def table(self)->pd.DataFrame: return pd.read_csv(self.folder/'table.csv', dtype='string', keep_default_na=False, na_values={'patient': [''], 'source': ['']})
+    def table(self) -> pd.DataFrame:
+        return pd.read_csv(
+            self.folder / 'table.csv',
+            dtype='string',
+            keep_default_na=False,
+            na_values={'patient': [''], 'source': ['']},
+        )
+
     @cached_property
-    def predictions(self)->pd.DataFrame: return late('leukocls.metrics:read_predictions')(self.folder/'predictions.csv')
+    def predictions(self) -> pd.DataFrame:
+        return late('leukocls.metrics:read_predictions')(self.folder / 'predictions.csv')
+
     @cached_property
-    def metrics(self)->dict: return json.loads((self.folder/'metrics.json').read_text())
+    def metrics(self) -> dict:
+        return json.loads((self.folder / 'metrics.json').read_text())
+
     @property
-    def recipe(self): return late('leukocls.recipes:from_dict')(self.info['recipe'])
+    def recipe(self):
+        return late('leukocls.recipes:from_dict')(self.info['recipe'])
+
     @property
-    def learner(self): # The fastai Learner; rebuilt from recipe and weights if needed, without unpickling anything, and with the images, if they still lie where they were, to train on
-        if self._learner is None: self._learner = self._make() if self._make else late('leukocls.fit:rebuild')(self, self.table if (self.folder/'table.csv').is_file() and all(map(os.path.isfile, self.table.path)) else None)
+    def learner(
+        self,
+        # The fastai Learner; rebuilt from recipe and weights if needed, without unpickling anything,
+        # and with the images, if they still lie where they were, to train on
+    ):
+        if self._learner is None:
+            self._learner = (
+                self._make()
+                if self._make
+                else late('leukocls.fit:rebuild')(
+                    self,
+                    (
+                        self.table
+                        if (self.folder / 'table.csv').is_file()
+                        and all(map(os.path.isfile, self.table.path))
+                        else None
+                    ),
+                )
+            )
         return self._learner
-    def export_bundle(self, out=None, **kwargs): return late('leukocls.bundle:export_bundle')(self, out, **kwargs) # As in `leukocls.bundle.export_bundle`: a folder of plain files for others to use
-    def _repr_html_(self): return _page(Runs([self]).leaderboard) + f'<p>{from_here(self.folder/"report.html")}</p><p>{RESEARCH_ONLY}</p>'
+
+    def export_bundle(self, out=None, **kwargs):
+        "As in `leukocls.bundle.export_bundle`: a folder of plain files for others to use."
+        return late('leukocls.bundle:export_bundle')(self, out, **kwargs)
+
+    def _repr_html_(self):
+        return (
+            _page(Runs([self]).leaderboard)
+            + f'<p>{from_here(self.folder / "report.html")}</p><p>{RESEARCH_ONLY}</p>'
+        )
 
 # %% ../nbs/19_runs.ipynb #755103ef
 class Runs(list):
-    "Several runs on one split; `leaderboard` compares their systems, `best` is the one to use, `failed` tells of those that could not be made, `interrupted` that others were not begun."
-    def __init__(self, runs=(), failed=(), interrupted=False): # `Run`s; dicts with `recipe`, `seed`, `fold`, `error`; whether Ctrl-C ended them
-        super().__init__(runs); self.failed, self.interrupted = list(failed), interrupted
-    def __getitem__(self, i): got = super().__getitem__(i); return Runs(got) if isinstance(i, slice) else got
-    def __add__(self, other): return Runs([*self, *other], [*self.failed, *getattr(other, 'failed', ())], self.interrupted or getattr(other, 'interrupted', False))
+    """Several runs on one split; `leaderboard` compares their systems, `best` is the one to use,
+    `failed` tells of those that could not be made, `interrupted` that others were not begun.
+    """
+
+    def __init__(
+        self, runs=(), failed=(), interrupted=False
+    ):  # `Run`s; dicts with `recipe`, `seed`, `fold`, `error`; whether Ctrl-C ended them
+        super().__init__(runs)
+        self.failed, self.interrupted = list(failed), interrupted
+
+    def __getitem__(self, i):
+        got = super().__getitem__(i)
+        return Runs(got) if isinstance(i, slice) else got
+
+    def __add__(self, other):
+        return Runs(
+            [*self, *other],
+            [*self.failed, *getattr(other, 'failed', ())],
+            self.interrupted or getattr(other, 'interrupted', False),
+        )
+
     @property
-    def leaderboard(self)->pd.DataFrame: return late('leukocls.leaderboard:leaderboard')(self) # One row per system, best first, for people
+    def leaderboard(self) -> pd.DataFrame:  # One row per system, best first, for people
+        return late('leukocls.leaderboard:leaderboard')(self)
+
     @property
-    def standings(self)->pd.DataFrame: return late('leukocls.leaderboard:standings')(self) # The same as numbers
-    def plot(self, metric='accuracy'): return late('leukocls.leaderboard:plot_standings')(self, metric) # Bar chart of any of `METRICS`
+    def standings(self) -> pd.DataFrame:  # The same as numbers
+        return late('leukocls.leaderboard:standings')(self)
+
+    def plot(self, metric='accuracy'):  # Bar chart of any of `METRICS`
+        return late('leukocls.leaderboard:plot_standings')(self, metric)
+
     @property
-    def best(self)->Run: # Chosen on validation images where there are any, so that its test figure stays honest
-        if not self: raise RunError('There are no runs to choose from. Train one with train_all(data).')
-        def right(r): p = r.predictions; v = p[p.split == 'valid'] if (p.split == 'valid').any() else p; return (v.label == v.pred).mean()
+    def best(
+        self,
+    ) -> (
+        Run
+    ):  # Chosen on validation images where there are any, so that its test figure stays honest
+        if not self:
+            raise RunError('There are no runs to choose from. Train one with train_all(data).')
+
+        def right(r):
+            p = r.predictions
+            v = p[p.split == 'valid'] if (p.split == 'valid').any() else p
+            return (v.label == v.pred).mean()
+
         return max([r for r in self if r.info['status'] == 'finished'] or self, key=right)
+
     @property
-    def advice(self)->str: # A sentence, or nothing if there is nothing to compare
-        "Whether fine-tuning pays: only where a network lies above the interval of the probe, on the same images."
-        of = lambda kind: [late('leukocls.leaderboard:metrics_of')(rs)['accuracy'] | dict(name=rs[0].recipe.name) for rs in late('leukocls.leaderboard:by_system')(r for r in self if r.info['recipe'].get('kind', 'network') == kind and r.info['status'] == 'finished')]
+    def advice(self) -> str:  # A sentence, or nothing if there is nothing to compare
+        """Whether fine-tuning pays: only where a network lies above the interval of the probe, on
+        the same images.
+        """
+        of = lambda kind: [
+            late('leukocls.leaderboard:metrics_of')(rs)['accuracy'] | dict(name=rs[0].recipe.name)
+            for rs in late('leukocls.leaderboard:by_system')(
+                r
+                for r in self
+                if r.info['recipe'].get('kind', 'network') == kind
+                and r.info['status'] == 'finished'
+            )
+        ]
         probes, networks = of('probe'), of('network')
-        if not probes or not networks: return ''
-        show, (best, top) = late('leukocls.metrics:show_interval'), (max(v, key=lambda m: m['value']) for v in (probes, networks)); pays = top['value'] > best['high']
-        return f"The probe is right in {show(best)}; {top['name']}, at {show(top)}, lies {'above that interval: fine-tuning pays here' if pays else 'not above that interval: fine-tuning does not pay here'}."
-    def _repr_html_(self): return _page(self.leaderboard) + f'<p>{self.advice}</p><p>{RESEARCH_ONLY}</p>'
+        if not probes or not networks:
+            return ''
+        show, (best, top) = (
+            late('leukocls.metrics:show_interval'),
+            (max(v, key=lambda m: m['value']) for v in (probes, networks)),
+        )
+        pays = top['value'] > best['high']
+        return (
+            f"The probe is right in {show(best)}; {top['name']}, at {show(top)}, lies"
+            f" {'above that interval: fine-tuning pays here' if pays else 'not above that interval: fine-tuning does not pay here'}."
+        )
+
+    def _repr_html_(self):
+        return _page(self.leaderboard) + f'<p>{self.advice}</p><p>{RESEARCH_ONLY}</p>'
 
 # %% ../nbs/19_runs.ipynb #356ef3e0
 def _follow(run, table):
-    "A run whose images were moved since, with their new paths in its tables: names, contents and labels are known to be the same."
-    if not (run.folder/'table.csv').is_file() or set(run.table.path) == set(table.path): return run
-    order = lambda paths: sorted(paths, key=lambda p, root=os.path.commonpath([*map(os.path.dirname, paths)]): os.path.relpath(p, root))
+    """A run whose images were moved since, with their new paths in its tables: names, contents and
+    labels are known to be the same.
+    """
+    if not (run.folder / 'table.csv').is_file() or set(run.table.path) == set(table.path):
+        return run
+    order = lambda paths: sorted(
+        paths,
+        key=lambda p, root=os.path.commonpath([*map(os.path.dirname, paths)]): os.path.relpath(
+            p, root
+        ),
+    )
     new = dict(zip(order(list(run.table.path)), order(list(table.path))))
     try:
-        for name in ('table.csv', 'predictions.csv'): t = pd.read_csv(run.folder/name, dtype=str, keep_default_na=False); write_csv(run.folder/name, t.assign(path=t.path.map(new)))
-    except RunError: pass # a folder that may not be written: it keeps the old paths
+        for name in ('table.csv', 'predictions.csv'):
+            t = pd.read_csv(run.folder / name, dtype=str, keep_default_na=False)
+            write_csv(run.folder / name, t.assign(path=t.path.map(new)))
+    except RunError:
+        pass  # a folder that may not be written: it keeps the old paths
     return Run(run.folder)
 
+
 def finished_run(
-    out, # Folder of all runs
-    recipe, # `Recipe`
-    seed:int, # Of the run
-    table:pd.DataFrame, # With `split` filled
-    fold:int|None=None, # Number of the fold in cross-validation
-)->Run|None: # A run of exactly this, if there is one
-    "Look for a finished run of the same recipe, weights, seed and version on the same images, labels and sides, divided by the same rule; files count by their contents, wherever they lie now."
-    deciding = late('leukocls.recipes:deciding'); want = [deciding(late('leukocls.recipes:as_dict')(recipe)), seed, fold, fingerprint(table), weights_contents(recipe), versions()['leukocls']]; rule = table.attrs.get('split', {}).get('method')
+    out,  # Folder of all runs
+    recipe,  # `Recipe`
+    seed: int,  # Of the run
+    table: pd.DataFrame,  # With `split` filled
+    fold: int | None = None,  # Number of the fold in cross-validation
+) -> Run | None:  # A run of exactly this, if there is one
+    """Look for a finished run of the same recipe, weights, seed and version on the same images,
+    labels and sides, divided by the same rule; files count by their contents, wherever they lie
+    now.
+    """
+    deciding = late('leukocls.recipes:deciding')
+    want = [
+        deciding(late('leukocls.recipes:as_dict')(recipe)),
+        seed,
+        fold,
+        fingerprint(table),
+        weights_contents(recipe),
+        versions()['leukocls'],
+    ]
+    rule = table.attrs.get('split', {}).get('method')
     for f in sorted(Path(out).glob('*/recipe.json')):
-        try: i = json.loads(f.read_text()); same = [deciding(i['recipe']), i['seed'], i.get('fold'), i['data']['fingerprint'], i['weights_contents'], i['versions']['leukocls']] == want and i['status'] == 'finished' and rule in (None, i['split'].get('method'))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError): continue
-        if same and all((f.parent/n).is_file() for n in ('predictions.csv', 'metrics.json', 'report.html', 'learner.pkl')): return _follow(Run(f.parent), table)
+        try:
+            i = json.loads(f.read_text())
+            same = (
+                [
+                    deciding(i['recipe']),
+                    i['seed'],
+                    i.get('fold'),
+                    i['data']['fingerprint'],
+                    i['weights_contents'],
+                    i['versions']['leukocls'],
+                ]
+                == want
+                and i['status'] == 'finished'
+                and rule in (None, i['split'].get('method'))
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if same and all(
+            (f.parent / n).is_file()
+            for n in ('predictions.csv', 'metrics.json', 'report.html', 'learner.pkl')
+        ):
+            return _follow(Run(f.parent), table)
 
 # %% ../nbs/19_runs.ipynb #f5055ead
-STEPS = [['leukocls.metrics:score_run'], ['leukocls.calibrate:calibrate_run', 'leukocls.audit:shortcut_run', 'leukocls.gate:gate_run'], ['leukocls.report:report_run'], ['leukocls.modelcard:card_run']] # what is done with a finished run, in order; steps of one list do not need each other
+STEPS = [
+    ['leukocls.metrics:score_run'],
+    ['leukocls.calibrate:calibrate_run', 'leukocls.audit:shortcut_run', 'leukocls.gate:gate_run'],
+    ['leukocls.report:report_run'],
+    ['leukocls.modelcard:card_run'],
+]  # what is done with a finished run, in order; steps of one list do not need each other
+
 
 @dataclass
 class Fitted:
     "What a trained system hands over, whatever it is."
-    predict:object # Function of a list of image files; a DataFrame with `pred` and `p_<class>`
-    learner:object = None # fastai Learner, if there is one in memory
-    said:str|None = None # What went wrong, in words; the best weights so far are kept all the same
-    rate:float|None = None # Images/s in prediction, where `predict` only looks things up
-    after:object = None # Function to call when the report stands: writes what is slow to make, may return the learner
-    make:object = None # Function that makes the learner, with the loaders it was trained with, for whoever asks for it
-    remembered:float = 0. # Seconds that what was read from the cache took when it was computed
+
+    # Function of a list of image files; a DataFrame with `pred` and `p_<class>`
+    predict: object
+    learner: object = None  # fastai Learner, if there is one in memory
+    # What went wrong, in words; the best weights so far are kept all the same
+    said: str | None = None
+    rate: float | None = None  # Images/s in prediction, where `predict` only looks things up
+    # Function to call when the report stands: writes what is slow to make, may return the learner
+    after: object = None
+    # Function that makes the learner, with the loaders it was trained with, for whoever asks for it
+    make: object = None
+    # Seconds that what was read from the cache took when it was computed
+    remembered: float = 0.0
 
 # %% ../nbs/19_runs.ipynb #df0500b8
 def finish_run(
-    folder, # A run folder
-    info:dict, # What is known about the run
-    table:pd.DataFrame, # With `split`
-    fitted:Fitted, # The trained system
-    began:float, # `time.perf_counter()` at the start
-)->Run: # The finished run
+    folder,  # A run folder
+    info: dict,  # What is known about the run
+    table: pd.DataFrame,  # With `split`
+    fitted: Fitted,  # The trained system
+    began: float,  # `time.perf_counter()` at the start
+) -> Run:  # The finished run
     "Predict what was held out, once; then measures, plots, report."
-    trained = time.perf_counter(); held = table[table.split != 'train']; took = lambda: time.perf_counter() - trained
+    trained = time.perf_counter()
+    held = table[table.split != 'train']
+    took = lambda: time.perf_counter() - trained
     p = fitted.predict(list(held.path))
-    write_csv(folder/'predictions.csv', pd.concat([held[['path', 'label', 'patient', 'split']].reset_index(drop=True), p[[c for c in p if c != 'path']]], axis=1))
-    info['seconds'] = dict(train=round(trained - began, 2), remembered=round(fitted.remembered, 2), predict=round(took(), 2), images_per_second=(round(fitted.rate, 1) or None) if fitted.rate is not None else round(len(held)/max(took(), 1e-9), 1))
+    write_csv(
+        folder / 'predictions.csv',
+        pd.concat(
+            [
+                held[['path', 'label', 'patient', 'split']].reset_index(drop=True),
+                p[[c for c in p if c != 'path']],
+            ],
+            axis=1,
+        ),
+    )
+    info['seconds'] = dict(
+        train=round(trained - began, 2),
+        remembered=round(fitted.remembered, 2),
+        predict=round(took(), 2),
+        images_per_second=(round(fitted.rate, 1) or None)
+        if fitted.rate is not None
+        else round(len(held) / max(took(), 1e-9), 1),
+    )
     write_info(folder, info)
     for first, *others in STEPS:
-        with ThreadPoolExecutor(1) as aside: jobs = [aside.submit(late(step), folder) for step in others]; late(first)(folder)
-        for j in jobs: j.result()
+        with ThreadPoolExecutor(1) as aside:
+            jobs = [aside.submit(late(step), folder) for step in others]
+            late(first)(folder)
+        for j in jobs:
+            j.result()
     return Run(folder, (fitted.after and fitted.after()) or fitted.learner, fitted.make)

@@ -31,171 +31,347 @@ from .upload import Limits, open_upload
 # %% ../nbs/44_serve.ipynb #08620180
 class Server:
     "An application that listens."
-    def __init__(self,
-        app, # From `make_app`
-        host:str='127.0.0.1', # Address to listen on
-        port:int=0, # 0 picks a free one
-        limits:Limits=Limits(), # Deadlines and number of connections
-        cert:str|None=None, # File with a TLS certificate
-        key:str|None=None, # File with its key
+
+    def __init__(
+        self,
+        app,  # From `make_app`
+        host: str = '127.0.0.1',  # Address to listen on
+        port: int = 0,  # 0 picks a free one
+        limits: Limits = Limits(),  # Deadlines and number of connections
+        cert: str | None = None,  # File with a TLS certificate
+        key: str | None = None,  # File with its key
     ):
-        self.uvicorn = need('uvicorn', 'app', 'the web page'); self.app, self.host = app, host
-        try: self.socket = socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET, backlog=limits.connections)
-        except (OSError, OverflowError) as e: raise LeukoError(f'Cannot listen on {host}, port {port} ({getattr(e, "strerror", None) or e}). Another program may use it: take another port (port 0 picks a free one), and for host an address of this machine.') from None
-        self.port = self.socket.getsockname()[1]; self.scheme = 'https' if cert else 'http'; shown = {'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host); self.url = f'{self.scheme}://{f"[{shown}]" if ":" in shown else shown}:{self.port}/'
-        config = dict(http=patient_protocol(limits), ws='none', lifespan='off', log_config=None, log_level='critical', access_log=False, proxy_headers=False, server_header=False, timeout_keep_alive=5, timeout_graceful_shutdown=5, h11_max_incomplete_event_size=16_384)
-        try: self.config = self.uvicorn.Config(app, ssl_certfile=cert, ssl_keyfile=key, **config); self.config.load()
-        except OSError as e: self.socket.close(); raise LeukoError(f'The certificate or its key cannot be used ({e.strerror or e}). Both are PEM files.') from None
+        self.uvicorn = need('uvicorn', 'app', 'the web page')
+        self.app, self.host = app, host
+        try:
+            self.socket = socket.create_server(
+                (host, port),
+                family=socket.AF_INET6 if ':' in host else socket.AF_INET,
+                backlog=limits.connections,
+            )
+        except (OSError, OverflowError) as e:
+            raise LeukoError(
+                f'Cannot listen on {host}, port {port} ({getattr(e, "strerror", None) or e}).'
+                ' Another program may use it: take another port (port 0 picks a free one), and for'
+                ' host an address of this machine.'
+            ) from None
+        self.port = self.socket.getsockname()[1]
+        self.scheme = 'https' if cert else 'http'
+        shown = {'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host)
+        self.url = f'{self.scheme}://{f"[{shown}]" if ":" in shown else shown}:{self.port}/'
+        config = dict(
+            http=patient_protocol(limits),
+            ws='none',
+            lifespan='off',
+            log_config=None,
+            log_level='critical',
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=16_384,
+        )
+        try:
+            self.config = self.uvicorn.Config(app, ssl_certfile=cert, ssl_keyfile=key, **config)
+            self.config.load()
+        except OSError as e:
+            self.socket.close()
+            raise LeukoError(
+                f'The certificate or its key cannot be used ({e.strerror or e}). Both are PEM'
+                ' files.'
+            ) from None
         self.server, self.thread = self.uvicorn.Server(self.config), None
 
-    def __enter__(self): return self.start()
-    def __exit__(self, *_): self.stop()
-    def _repr_html_(self): return f'<p>leukocls listens at <a href="{self.url}" target="_blank">{self.url}</a>. {RESEARCH_ONLY}</p>'
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _repr_html_(self):
+        return (
+            f'<p>leukocls listens at <a href="{self.url}" target="_blank">{self.url}</a>.'
+            f' {RESEARCH_ONLY}</p>'
+        )
 
 # %% ../nbs/44_serve.ipynb #34099362
 @patch
-def run(self:Server):
+def run(self: Server):
     "Listen until interrupted."
-    try: self.server.run(sockets=[self.socket])
-    finally: self.app.desk.worker.close()
+    try:
+        self.server.run(sockets=[self.socket])
+    finally:
+        self.app.desk.worker.close()
+
 
 @patch
-def start(self:Server)->'Server': # Itself
+def start(self: Server) -> 'Server':  # Itself
     "Listen in a thread; comes back when it listens."
-    self.thread = threading.Thread(target=self.run, name='leukocls-server', daemon=True); self.thread.start()
-    while not self.server.started and self.thread.is_alive(): time.sleep(.01)
+    self.thread = threading.Thread(target=self.run, name='leukocls-server', daemon=True)
+    self.thread.start()
+    while not self.server.started and self.thread.is_alive():
+        time.sleep(0.01)
     return self
 
+
 @patch
-def stop(self:Server):
+def stop(self: Server):
     "Stop listening, and wait until the thread has ended."
     self.server.should_exit = True
-    if self.thread: self.thread.join(10)
+    if self.thread:
+        self.thread.join(10)
 
 # %% ../nbs/44_serve.ipynb #b07c65e7
 def load_bundles(
-    folders:list, # Bundles, or run folders with a bundle in them
-    engine:str='auto', # As in `Classifier.load`
-)->list: # Classifiers
+    folders: list,  # Bundles, or run folders with a bundle in them
+    engine: str = 'auto',  # As in `Classifier.load`
+) -> list:  # Classifiers
     "Load what is to be served."
-    folders = [Path(f) for f in folders]; inside = [f/'bundle' if (f/'bundle').is_dir() else f for f in folders]
+    folders = [Path(f) for f in folders]
+    inside = [f / 'bundle' if (f / 'bundle').is_dir() else f for f in folders]
     return [late('leukocls.classify:Classifier').load(f, engine=engine) for f in inside]
 
+
 def is_here(
-    host:str, # Address to listen on
-)->bool: # True if only this machine can reach it
+    host: str,  # Address to listen on
+) -> bool:  # True if only this machine can reach it
     "Whether an address is this machine's own."
-    try: return host == 'localhost' or ip_address(host).is_loopback
-    except ValueError: return False
+    try:
+        return host == 'localhost' or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 # %% ../nbs/44_serve.ipynb #260b7274
 def _addresses(server, token):
     "What to open: the server's address, and from other machines the one they see."
     urls = [server.url]
     if server.host in ('0.0.0.0', '::'):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s: # nothing is sent: the system only says which way it would go
-            try: s.connect(('192.0.2.1', 9)); urls.append(f'{server.scheme}://{s.getsockname()[0]}:{server.port}/')
-            except OSError: pass
+        with socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM
+        ) as s:  # nothing is sent: the system only says which way it would go
+            try:
+                s.connect(('192.0.2.1', 9))
+                urls.append(f'{server.scheme}://{s.getsockname()[0]}:{server.port}/')
+            except OSError:
+                pass
     return [f'{u}login#{token.token}' if token else u for u in urls]
 
 # %% ../nbs/44_serve.ipynb #60eb2326
 def serve(
-    classifiers:list, # Classifiers, or folders of bundles
-    host:str='127.0.0.1', # Address to listen on; any other than this machine's needs a token
-    port:int=8000, # 0 picks a free one
-    token:str|None=None, # Token for everybody; made where one is needed and none is given
-    max_mb:float=64, # Megabytes of one request
-    names:tuple=(), # Host names the server is known by, behind a proxy
-    lang:str='en', # Language of the texts
-    open_page:bool=False, # Open the page in a browser
-    cert:str|None=None, key:str|None=None, # Files with a TLS certificate and its key
-    say=print, # Called with each line
-    run:bool=True, # False gives the server without starting it
-)->Server: # After it was stopped
+    classifiers: list,  # Classifiers, or folders of bundles
+    # Address to listen on; any other than this machine's needs a token
+    host: str = '127.0.0.1',
+    port: int = 8000,  # 0 picks a free one
+    token: str | None = None,  # Token for everybody; made where one is needed and none is given
+    max_mb: float = 64,  # Megabytes of one request
+    names: tuple = (),  # Host names the server is known by, behind a proxy
+    lang: str = 'en',  # Language of the texts
+    open_page: bool = False,  # Open the page in a browser
+    cert: str | None = None,  # File of a TLS certificate (PEM)
+    key: str | None = None,  # File of its key (PEM)
+    say=print,  # Called with each line
+    run: bool = True,  # False gives the server without starting it
+) -> Server:  # After it was stopped
     "Serve the web page until interrupted."
-    if not .1 <= max_mb <= 1000: raise LeukoError(f'max_mb={max_mb:g} is outside 0.1 … 1000. Choose a number in that range.')
-    loaded = [c if hasattr(c, 'many') else load_bundles([c])[0] for c in classifiers]; pixels = Limits.pixels; body = int(max_mb*1e6)
-    limits = Limits(body=body, memory=3*body, pixels=pixels); token = Token(token or '') if token is not None or not is_here(host) else None
-    app = make_app(loaded, token, limits, lang, log=lambda line: say(f'Error inside the server: {line}'), names=tuple(names), numbers=not is_here(host))
-    try: server = Server(app, host, port, limits, cert, key)
-    except LeukoError: app.desk.worker.close(); raise
+    if not 0.1 <= max_mb <= 1000:
+        raise LeukoError(f'max_mb={max_mb:g} is outside 0.1 … 1000. Choose a number in that range.')
+    loaded = [c if hasattr(c, 'many') else load_bundles([c])[0] for c in classifiers]
+    pixels = Limits.pixels
+    body = int(max_mb * 1e6)
+    limits = Limits(body=body, memory=3 * body, pixels=pixels)
+    token = Token(token or '') if token is not None or not is_here(host) else None
+    app = make_app(
+        loaded,
+        token,
+        limits,
+        lang,
+        log=lambda line: say(f'Error inside the server: {line}'),
+        names=tuple(names),
+        numbers=not is_here(host),
+    )
+    try:
+        server = Server(app, host, port, limits, cert, key)
+    except LeukoError:
+        app.desk.worker.close()
+        raise
     urls = _addresses(server, token)
-    for line in (f'Models: {", ".join(m["name"] for m in app.desk.about["models"])}', *(f'Open {u}' for u in urls), *([f'Token: {token.token}'] if token else []), *(['Anybody in the network can read what is sent: add --cert and --key, or a proxy with TLS.'] if token and not cert and not is_here(host) else []), RESEARCH_ONLY, 'Stop with Ctrl+C.'): say(line)
-    if open_page: threading.Timer(.5, webbrowser.open, [urls[0]]).start()
-    if run: warnings.filterwarnings('ignore', module='PIL'); server.run() # a strange file makes Pillow warn thousands of times; here nobody reads that
+    for line in (
+        f'Models: {", ".join(m["name"] for m in app.desk.about["models"])}',
+        *(f'Open {u}' for u in urls),
+        *([f'Token: {token.token}'] if token else []),
+        *(
+            [
+                'Anybody in the network can read what is sent: add --cert and --key, or a proxy'
+                ' with TLS.'
+            ]
+            if token and not cert and not is_here(host)
+            else []
+        ),
+        RESEARCH_ONLY,
+        'Stop with Ctrl+C.',
+    ):
+        say(line)
+    if open_page:
+        threading.Timer(0.5, webbrowser.open, [urls[0]]).start()
+    if run:
+        warnings.filterwarnings('ignore', module='PIL')
+        server.run()  # a strange file makes Pillow warn thousands of times; here nobody reads that
     return server
 
 # %% ../nbs/44_serve.ipynb #4914eafe
-def where_are_we(
-)->str: # 'colab', 'kaggle', 'hub', 'jupyter' or '' (no notebook)
+def where_are_we() -> str:  # 'colab', 'kaggle', 'hub', 'jupyter' or '' (no notebook)
     "Which notebook service this runs on."
-    try: shell = sys.modules['IPython'].get_ipython()
-    except (KeyError, AttributeError): shell = None
-    if os.environ.get('KAGGLE_KERNEL_RUN_TYPE'): return 'kaggle' # first: Kaggle's image is built on Colab's and looks like it
-    if shell is None: return ''
-    if type(shell).__module__.startswith('google.colab'): return 'colab'
+    try:
+        shell = sys.modules['IPython'].get_ipython()
+    except (KeyError, AttributeError):
+        shell = None
+    if os.environ.get('KAGGLE_KERNEL_RUN_TYPE'):
+        return 'kaggle'  # first: Kaggle's image is built on Colab's and looks like it
+    if shell is None:
+        return ''
+    if type(shell).__module__.startswith('google.colab'):
+        return 'colab'
     return 'hub' if os.environ.get('JUPYTERHUB_SERVICE_PREFIX') else 'jupyter'
 
 # %% ../nbs/44_serve.ipynb #283302ef
 def results_html(
-    clf, # Classifier
-    files:list, # (name, bytes) of each image
-    limits:Limits=Limits(), # How large an image may be
-)->str: # HTML
+    clf,  # Classifier
+    files: list,  # (name, bytes) of each image
+    limits: Limits = Limits(),  # How large an image may be
+) -> str:  # HTML
     "A table of predictions with small pictures, for places where no page can be shown."
     rows = []
-    for (name, data), p in zip(files, late('leukocls.app:predict_work')(clf, [('images', n, d) for n, d in files], limits)(lambda: True)):
-        picture, words = '', p['error'] or ('No blood cell as this model knows them. ' + p['why'] if p['in_domain'] is False else 'Not sure – an expert should look. ' + p['why'] if p['refer'] else p['label'])
-        if not p['error']: im = open_upload(data, limits)[0]; im.thumbnail((96, 96)); b = BytesIO(); im.save(b, 'JPEG'); picture = f'<img alt="" width="96" src="data:image/jpeg;base64,{b64encode(b.getvalue()).decode()}">'
-        likely = ', '.join(f'{k} {100*v:.1f} %' for k, v in sorted(p['probabilities'].items(), key=lambda o: -o[1])[:3])
-        rows.append(f'<tr><td>{picture}</td><td>{escape(name)}</td><td><b>{escape(words)}</b><br>{escape(likely)}</td><td>{escape(" ".join(p["warnings"]))}</td></tr>')
-    return f'<table><tr><th></th><th>file</th><th>result</th><th></th></tr>{"".join(rows)}</table><p><small>{escape(clf.name)}. {RESEARCH_ONLY}</small></p>'
+    for (name, data), p in zip(
+        files,
+        late('leukocls.app:predict_work')(clf, [('images', n, d) for n, d in files], limits)(
+            lambda: True
+        ),
+    ):
+        picture, words = (
+            '',
+            p['error']
+            or (
+                'No blood cell as this model knows them. ' + p['why']
+                if p['in_domain'] is False
+                else 'Not sure – an expert should look. ' + p['why']
+                if p['refer']
+                else p['label']
+            ),
+        )
+        if not p['error']:
+            im = open_upload(data, limits)[0]
+            im.thumbnail((96, 96))
+            b = BytesIO()
+            im.save(b, 'JPEG')
+            picture = (
+                '<img alt="" width="96"'
+                f' src="data:image/jpeg;base64,{b64encode(b.getvalue()).decode()}">'
+            )
+        likely = ', '.join(
+            f'{k} {100 * v:.1f} %'
+            for k, v in sorted(p['probabilities'].items(), key=lambda o: -o[1])[:3]
+        )
+        rows.append(
+            f'<tr><td>{picture}</td><td>{escape(name)}</td><td><b>{escape(words)}</b><br>{escape(likely)}</td><td>{escape(" ".join(p["warnings"]))}</td></tr>'
+        )
+    return (
+        f'<table><tr><th></th><th>file</th><th>result</th><th></th></tr>{"".join(rows)}</table><p><small>{escape(clf.name)}.'
+        f' {RESEARCH_ONLY}</small></p>'
+    )
 
 # %% ../nbs/44_serve.ipynb #3c195d10
-def _uploaded(value): # what ipywidgets 7 and 8 give
-    if isinstance(value, dict): return [(name, bytes(o['content'])) for name, o in value.items()]
+def _uploaded(value):  # what ipywidgets 7 and 8 give
+    if isinstance(value, dict):
+        return [(name, bytes(o['content'])) for name, o in value.items()]
     return [(o['name'], bytes(o['content'])) for o in value]
 
+
 def upload_box(
-    clf, # Classifier
-): # A widget
+    clf,  # Classifier
+):  # A widget
     "A button for pictures and the results below it, over the notebook's own line to its kernel."
-    w, display = need('ipywidgets', 'app', 'choosing pictures here'), late('IPython.display:display')
-    button, out = w.FileUpload(accept='image/*', multiple=True, description='Choose pictures'), w.Output()
+    w, display = (
+        need('ipywidgets', 'app', 'choosing pictures here'),
+        late('IPython.display:display'),
+    )
+    button, out = (
+        w.FileUpload(accept='image/*', multiple=True, description='Choose pictures'),
+        w.Output(),
+    )
+
     def look(change):
-        if not change['new']: return
-        with out: late('IPython.display:clear_output')(); display(late('IPython.display:HTML')(results_html(clf, _uploaded(change['new']))))
-    button.observe(look, names='value'); return w.VBox([button, out])
+        if not change['new']:
+            return
+        with out:
+            late('IPython.display:clear_output')()
+            display(late('IPython.display:HTML')(results_html(clf, _uploaded(change['new']))))
+
+    button.observe(look, names='value')
+    return w.VBox([button, out])
 
 # %% ../nbs/44_serve.ipynb #a26bc0f1
 def _classifiers(what):
     "Classifiers from whatever `show` is given; a run is exported if it was not."
-    if isinstance(what, (list, tuple)): return [c for o in what for c in _classifiers(o)]
-    if hasattr(what, 'many'): return [what]
-    if hasattr(what, 'export_bundle'): folder = Path(what.folder)/'bundle'; return load_bundles([folder if folder.is_dir() else what.export_bundle().folder])
+    if isinstance(what, (list, tuple)):
+        return [c for o in what for c in _classifiers(o)]
+    if hasattr(what, 'many'):
+        return [what]
+    if hasattr(what, 'export_bundle'):
+        folder = Path(what.folder) / 'bundle'
+        return load_bundles([folder if folder.is_dir() else what.export_bundle().folder])
     return load_bundles([what])
 
-_running = {} # one server a notebook: running the cell again replaces it
+
+_running = {}  # one server a notebook: running the cell again replaces it
+
 
 def show(
-    what, # Run, bundle folder, Classifier, or a list of them
-    height:int=800, # Pixels
-    images:list|None=None, # Paths to classify at once, where there is no way to a server
-): # What the notebook shows; the server outside of notebooks
+    what,  # Run, bundle folder, Classifier, or a list of them
+    height: int = 800,  # Pixels
+    images: list | None = None,  # Paths to classify at once, where there is no way to a server
+):  # What the notebook shows; the server outside of notebooks
     "Show the web page below a notebook's cell."
     found, place = _classifiers(what), where_are_we()
-    if place == 'kaggle': return _without_server(found[0], images)
-    if 'server' in _running: _running.pop('server').stop()
-    hub = place == 'hub'; token = Token() if hub else None; frames = {'colab': "https://*.googleusercontent.com https://colab.research.google.com https://*.colab.dev", 'jupyter': 'http://localhost:* http://127.0.0.1:* vscode-webview:', 'hub': "'self'"}.get(place, "'none'")
-    server = _running['server'] = Server(make_app(found, token, names=('*',) if place in ('colab', 'hub') else (), frames=frames)).start()
-    if place == 'colab': need('google.colab.output', 'app', 'the page on Colab').serve_kernel_port_as_iframe(server.port, height=str(height)); return
+    if place == 'kaggle':
+        return _without_server(found[0], images)
+    if 'server' in _running:
+        _running.pop('server').stop()
+    hub = place == 'hub'
+    token = Token() if hub else None
+    frames = {
+        'colab': (
+            "https://*.googleusercontent.com https://colab.research.google.com https://*.colab.dev"
+        ),
+        'jupyter': 'http://localhost:* http://127.0.0.1:* vscode-webview:',
+        'hub': "'self'",
+    }.get(place, "'none'")
+    server = _running['server'] = Server(
+        make_app(found, token, names=('*',) if place in ('colab', 'hub') else (), frames=frames)
+    ).start()
+    if place == 'colab':
+        need('google.colab.output', 'app', 'the page on Colab').serve_kernel_port_as_iframe(
+            server.port, height=str(height)
+        )
+        return
     frame = late('IPython.display:IFrame') if place else None
-    if hub: return frame(f'{os.environ["JUPYTERHUB_SERVICE_PREFIX"]}proxy/{server.port}/login#{token.token}', '100%', height)
+    if hub:
+        return frame(
+            f'{os.environ["JUPYTERHUB_SERVICE_PREFIX"]}proxy/{server.port}/login#{token.token}',
+            '100%',
+            height,
+        )
     return frame(server.url, '100%', height) if place else server
 
 # %% ../nbs/44_serve.ipynb #5b694a56
 def _without_server(clf, images):
     html = late('IPython.display:HTML')
-    if images: return html(results_html(clf, [(Path(p).name, Path(p).read_bytes()) for p in images]))
-    try: return upload_box(clf)
-    except LeukoError: return html('<p>There is no way from this page to a server in the notebook. Pass pictures: <code>show(run, images=[…])</code>.</p>')
+    if images:
+        return html(results_html(clf, [(Path(p).name, Path(p).read_bytes()) for p in images]))
+    try:
+        return upload_box(clf)
+    except LeukoError:
+        return html(
+            '<p>There is no way from this page to a server in the notebook. Pass pictures:'
+            ' <code>show(run, images=[…])</code>.</p>'
+        )

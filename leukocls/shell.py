@@ -18,99 +18,184 @@ from .core import RESEARCH_ONLY, DataError, RunError, from_here, late, listed, t
 
 # %% ../nbs/41_shell.ipynb #783f2976
 def in_shell_words(
-    message:str, # A message written for Python
-)->str: # The same for the shell
+    message: str,  # A message written for Python
+) -> str:  # The same for the shell
     "Options as a shell wants them: `on_error=\"skip\"` becomes `--on-error skip`."
     option = r'\b(on_error|split|weights|arch|epochs|lr|bs|size|test_pct|valid_pct|patient|engine|device|seed)=("[^"]*"|…|[\w./\\-]+)'
     said = re.sub(option, lambda m: f'--{m[1].replace("_", "-")} {m[2].strip(chr(34))}', message)
     return said.replace('pass --', 'add --').replace('Pass --', 'Add --')
 
 # %% ../nbs/41_shell.ipynb #370add99
-Out = Annotated[Path, typer.Option('--out', help='Folder of all runs; each run gets its own folder in it.')]
+Out = Annotated[
+    Path, typer.Option('--out', help='Folder of all runs; each run gets its own folder in it.')
+]
 Seed = Annotated[int, typer.Option(help='Same seed, same split, same start.')]
-Seeds = Annotated[Optional[str], typer.Option(help='Several starts on the same split, such as 0,1,2.')]
+Seeds = Annotated[
+    Optional[str], typer.Option(help='Several starts on the same split, such as 0,1,2.')
+]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1 or mps.')]
-Trust = Annotated[bool, typer.Option('--trust', help='Open a .pkl file, which can run any code it holds. Only for files you made or trust.')]
-PatientOption = Annotated[Optional[str], typer.Option('--patient', help='Column, or regular expression with one group, that tells the patient, such as "UID_(H?\\d+)_".')]
-OnError = Annotated[str, typer.Option('--on-error', help='raise: name every bad image and stop; skip: leave them out.')]
-Weights = Annotated[Optional[str], typer.Option(help='imagenet, none, a timm local-dir folder, a folder that holds one for each network, or a weights file.')]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        '--trust',
+        help='Open a .pkl file, which can run any code it holds. Only for files you made or trust.',
+    ),
+]
+PatientOption = Annotated[
+    Optional[str],
+    typer.Option(
+        '--patient',
+        help=(
+            'Column, or regular expression with one group, that tells the patient, such as'
+            ' "UID_(H?\\d+)_".'
+        ),
+    ),
+]
+OnError = Annotated[
+    str,
+    typer.Option('--on-error', help='raise: name every bad image and stop; skip: leave them out.'),
+]
+Weights = Annotated[
+    Optional[str],
+    typer.Option(
+        help=(
+            'imagenet, none, a timm local-dir folder, a folder that holds one for each network, or'
+            ' a weights file.'
+        )
+    ),
+]
 Epochs = Annotated[Optional[int], typer.Option(help='Another number of epochs.')]
 Size = Annotated[Optional[int], typer.Option(help='Another input size in pixels.')]
 
+
 def numbers_of(
-    text:str|None, # '0,1,2'; None is nothing
-)->list|None: # [0, 1, 2]
+    text: str | None,  # '0,1,2'; None is nothing
+) -> list | None:  # [0, 1, 2]
     "Whole numbers of an option."
-    try: return None if text is None else [int(n) for n in text.split(',')]
-    except ValueError: raise RunError(f'{text!r} are no whole numbers. Write them as 0,1,2.') from None
+    try:
+        return None if text is None else [int(n) for n in text.split(',')]
+    except ValueError:
+        raise RunError(f'{text!r} are no whole numbers. Write them as 0,1,2.') from None
+
 
 def check_target(
-    path:Path|None, # File to write; None writes none
-    overwrite:bool=False, # It may exist
-)->None:
+    path: Path | None,  # File to write; None writes none
+    overwrite: bool = False,  # It may exist
+) -> None:
     "Say before the work, not after it, that a file cannot be written."
-    if path is None: return
-    if path.is_dir(): raise RunError(f'{path} is a folder. Name a file in it, such as {path/"result.csv"}.')
-    if path.exists() and not overwrite: raise RunError(f'{path} exists already. Choose another name, or add --overwrite.')
+    if path is None:
+        return
+    if path.is_dir():
+        raise RunError(f'{path} is a folder. Name a file in it, such as {path / "result.csv"}.')
+    if path.exists() and not overwrite:
+        raise RunError(f'{path} exists already. Choose another name, or add --overwrite.')
     above = next(p for p in path.absolute().parents if p.exists())
-    if not above.is_dir(): raise RunError(f'{above} is a file, and nothing can be written below it. Choose another name than {path}.')
+    if not above.is_dir():
+        raise RunError(
+            f'{above} is a file, and nothing can be written below it. Choose another name than'
+            f' {path}.'
+        )
 
 # %% ../nbs/41_shell.ipynb #6349288d
 def say_metrics(
-    metrics:dict, # As metrics.json
-    notes, # Sentences
-)->None:
+    metrics: dict,  # As metrics.json
+    notes,  # Sentences
+) -> None:
     "Every measure with its interval, a line each; then the notes."
     from leukocls.metrics import METRICS, show_interval
-    for k in METRICS: typer.echo(f"  {k.replace('_', ' '):18} {show_interval(metrics[k], k)}")
-    for note in notes: typer.echo(f'Note: {note}')
+
+    for k in METRICS:
+        typer.echo(f"  {k.replace('_', ' '):18} {show_interval(metrics[k], k)}")
+    for note in notes:
+        typer.echo(f'Note: {note}')
+
 
 def say_run(
-    run, # A finished `Run`
-)->None:
+    run,  # A finished `Run`
+) -> None:
     "What a person wants to know when a run has ended."
     m = run.metrics
     typer.echo(f"\n{m['n']:,} {m['split']} images. {run.info['split'].get('note', '')}")
     say_metrics(m, run.info['notes'])
-    for label, name in (('Report', 'report.html'), ('Plots', 'plots'), ('Learner', 'learner.pkl'), ('Metrics', 'metrics.json')): typer.echo(f'{label + ":":9}{from_here(run.folder/name)}')
+    for label, name in (
+        ('Report', 'report.html'),
+        ('Plots', 'plots'),
+        ('Learner', 'learner.pkl'),
+        ('Metrics', 'metrics.json'),
+    ):
+        typer.echo(f'{label + ":":9}{from_here(run.folder / name)}')
     typer.echo(RESEARCH_ONLY)
 
+
 def say_runs(
-    runs, # Finished `Runs`
-    out, # Folder of all runs
-)->None:
+    runs,  # Finished `Runs`
+    out,  # Folder of all runs
+) -> None:
     "Each of a few runs, the table of many."
-    for run in runs if len(runs) <= 3 else (): say_run(run)
+    for run in runs if len(runs) <= 3 else ():
+        say_run(run)
     if len(runs) + len(runs.failed) > 1:
-        board = runs.leaderboard; board['status'] = board.status.str.split(':').str[0] # the reasons stand above, a line each
-        typer.echo(board[['accuracy', *(['from_best', 'f1', 'train_seconds', 'images_per_second'] if runs else []), 'status', *(['changed'] if 'changed' in board else [])]].to_string(na_rep='–') + '\n* further from the best than chance would put it' + (f'\n{runs.advice}' if runs.advice else ''))
-        typer.echo(f'Every measure: {Path(out)/"leaderboard.csv"}, drawn: leaderboard.png') if len(runs) > 1 else None; len(runs) <= 3 or typer.echo(RESEARCH_ONLY)
-    if runs.interrupted: typer.echo('Interrupted. What was finished or learned until then is kept.', err=True); raise typer.Exit(130)
+        board = runs.leaderboard
+        board['status'] = board.status.str.split(':').str[0]  # the reasons stand above, a line each
+        typer.echo(
+            board[
+                [
+                    'accuracy',
+                    *(['from_best', 'f1', 'train_seconds', 'images_per_second'] if runs else []),
+                    'status',
+                    *(['changed'] if 'changed' in board else []),
+                ]
+            ].to_string(na_rep='–')
+            + '\n* further from the best than chance would put it'
+            + (f'\n{runs.advice}' if runs.advice else '')
+        )
+        typer.echo(
+            f'Every measure: {Path(out) / "leaderboard.csv"}, drawn: leaderboard.png'
+        ) if len(runs) > 1 else None
+        len(runs) <= 3 or typer.echo(RESEARCH_ONLY)
+    if runs.interrupted:
+        typer.echo('Interrupted. What was finished or learned until then is kept.', err=True)
+        raise typer.Exit(130)
 
 # %% ../nbs/41_shell.ipynb #1d9e5834
 def is_bundle(
-    path, # Anything a user named
-)->bool: # True for a folder with SHA256SUMS
+    path,  # Anything a user named
+) -> bool:  # True for a folder with SHA256SUMS
     "Whether a path is a bundle."
     return os.path.isfile(os.path.join(path, 'SHA256SUMS'))
 
+
 def open_model(
-    model, # Run folder or .pkl file
-    trust:bool, # The user says that the pickle may run code
-)->tuple: # (`Run` or fastai Learner, paths it was trained on, if known)
+    model,  # Run folder or .pkl file
+    trust: bool,  # The user says that the pickle may run code
+) -> tuple:  # (`Run` or fastai Learner, paths it was trained on, if known)
     "A run, or the learner of a pickle."
     from leukocls.runs import Run
-    if str(model).endswith('.pkl') and not os.path.isdir(model): trusted(model, trust); return late('leukocls.predict:open_pickle')(model, trust), () # asked before PyTorch is imported
-    if not os.path.isdir(model): raise RunError(f'{model} is neither a bundle, nor a run folder, nor a .pkl file. Runs lie in ./runs unless --out said otherwise.')
+
+    if str(model).endswith('.pkl') and not os.path.isdir(model):
+        trusted(model, trust)
+        return (
+            late('leukocls.predict:open_pickle')(model, trust),
+            (),
+        )  # asked before PyTorch is imported
+    if not os.path.isdir(model):
+        raise RunError(
+            f'{model} is neither a bundle, nor a run folder, nor a .pkl file. Runs lie in ./runs'
+            ' unless --out said otherwise.'
+        )
     run = Run(model)
     return run, run.table.path[run.table.split == 'train']
 
+
 def images_of(
-    paths, # Files and folders as they were given
-)->list: # Image files
+    paths,  # Files and folders as they were given
+) -> list:  # Image files
     "Files as they are given; of a folder all images below it."
     from leukocls.images import image_files
+
     out, lost = [], [p for p in paths if not os.path.exists(p)]
-    if lost: raise DataError(f'{listed(lost)}: no such file. Check the name and the folder.')
-    for p in paths: out += image_files(str(p))
+    if lost:
+        raise DataError(f'{listed(lost)}: no such file. Check the name and the folder.')
+    for p in paths:
+        out += image_files(str(p))
     return out

@@ -18,145 +18,222 @@ from .core import LeukoError
 # %% ../nbs/01_smears.ipynb #8c391500
 @dataclass(frozen=True)
 class Morphology:
-    "How the blasts of one class are drawn; lengths as shares of the picture's side, the rest between 0 and 1."
-    radius:float # Cell radius
-    nucleus:float # Nucleus radius as a share of the cell's
-    notch:float # How far the nucleus is from round
-    grain:float # Contrast of the chromatin
-    nucleoli:float # Expected number of pale nucleoli
-    vacuoles:float # Expected number of vacuoles in the cytoplasm
+    """How the blasts of one class are drawn; lengths as shares of the picture's side, the rest
+    between 0 and 1.
+    """
+
+    radius: float  # Cell radius
+    nucleus: float  # Nucleus radius as a share of the cell's
+    notch: float  # How far the nucleus is from round
+    grain: float  # Contrast of the chromatin
+    nucleoli: float  # Expected number of pale nucleoli
+    vacuoles: float  # Expected number of vacuoles in the cytoplasm
+
 
 MORPHOLOGY = {
-    'Benign': Morphology(radius=.195, nucleus=.88, notch=.02, grain=.06, nucleoli=.1, vacuoles=.1),
-    'Early':  Morphology(radius=.210, nucleus=.80, notch=.06, grain=.25, nucleoli=1.2, vacuoles=.2),
-    'Pre':    Morphology(radius=.225, nucleus=.66, notch=.28, grain=.30, nucleoli=.8, vacuoles=.4),
-    'Pro':    Morphology(radius=.235, nucleus=.76, notch=.10, grain=.50, nucleoli=3, vacuoles=5)}
+    'Benign': Morphology(
+        radius=0.195, nucleus=0.88, notch=0.02, grain=0.06, nucleoli=0.1, vacuoles=0.1
+    ),
+    'Early': Morphology(
+        radius=0.210, nucleus=0.80, notch=0.06, grain=0.25, nucleoli=1.2, vacuoles=0.2
+    ),
+    'Pre': Morphology(
+        radius=0.225, nucleus=0.66, notch=0.28, grain=0.30, nucleoli=0.8, vacuoles=0.4
+    ),
+    'Pro': Morphology(radius=0.235, nucleus=0.76, notch=0.10, grain=0.50, nucleoli=3, vacuoles=5),
+}
 CLASSES = tuple(MORPHOLOGY)
 
 # %% ../nbs/01_smears.ipynb #d4ec2e00
 @dataclass(frozen=True)
 class Patient:
     "A fictional patient: one diagnosis, one stain, one microscope, cells that are theirs."
-    name:str # Identifier, such as P007
-    label:str # Class of all their blasts
-    stain:np.ndarray # (3,) factors on the optical density of red, green, blue
-    light:np.ndarray # (3,) factors on the brightness of red, green, blue
-    slope:np.ndarray # (2,) light falling off across the picture, per side
-    noise:float # Standard deviation of the camera's noise, in grey levels
-    crowd:int # Red cells per picture
-    shape:np.ndarray # (6,) factors on the class's morphology
+
+    name: str  # Identifier, such as P007
+    label: str  # Class of all their blasts
+    stain: np.ndarray  # (3,) factors on the optical density of red, green, blue
+    light: np.ndarray  # (3,) factors on the brightness of red, green, blue
+    slope: np.ndarray  # (2,) light falling off across the picture, per side
+    noise: float  # Standard deviation of the camera's noise, in grey levels
+    crowd: int  # Red cells per picture
+    shape: np.ndarray  # (6,) factors on the class's morphology
 
 # %% ../nbs/01_smears.ipynb #d63601e5
 def draw_patient(
-    label:str, # One of `CLASSES`
-    number:int=0, # Which patient; the name is made of it
-    seed:int=42, # Same seed and number, same patient
-)->Patient: # A patient with that class
+    label: str,  # One of `CLASSES`
+    number: int = 0,  # Which patient; the name is made of it
+    seed: int = 42,  # Same seed and number, same patient
+) -> Patient:  # A patient with that class
     "Make up a patient: everything that all pictures of one person share."
-    if label not in MORPHOLOGY: raise LeukoError(f'Unknown class `{label}`. Synthetic films know: {", ".join(CLASSES)}.')
+    if label not in MORPHOLOGY:
+        raise LeukoError(f'Unknown class `{label}`. Synthetic films know: {", ".join(CLASSES)}.')
     rng = np.random.default_rng([seed, number, 7])
-    return Patient(name=f'P{number:03}', label=label, stain=rng.lognormal(0, .22, 3), light=1 - rng.uniform(0, .16, 3),
-                   slope=rng.normal(0, .10, 2), noise=rng.uniform(1, 6), crowd=int(rng.integers(4, 10)),
-                   shape=rng.lognormal(0, [.08, .04, .25, .25, .3, .3]))
+    return Patient(
+        name=f'P{number:03}',
+        label=label,
+        stain=rng.lognormal(0, 0.22, 3),
+        light=1 - rng.uniform(0, 0.16, 3),
+        slope=rng.normal(0, 0.10, 2),
+        noise=rng.uniform(1, 6),
+        crowd=int(rng.integers(4, 10)),
+        shape=rng.lognormal(0, [0.08, 0.04, 0.25, 0.25, 0.3, 0.3]),
+    )
 
 # %% ../nbs/01_smears.ipynb #af48377e
 def _blob(size, centre, radius, notch, rng):
-    "Signed depth inside a wobbly disc, in pixels: positive inside; as a box of rows, a box of columns and the depth."
-    y0, x0 = (np.maximum(0, np.floor(np.array(centre) - 1.6*radius - 2))).astype(int)
-    y1, x1 = (np.minimum(size, np.ceil(np.array(centre) + 1.6*radius + 2))).astype(int)
-    y, x = np.mgrid[y0:max(y0, y1), x0:max(x0, x1)]
+    """Signed depth inside a wobbly disc, in pixels: positive inside; as a box of rows, a box of
+    columns and the depth.
+    """
+    y0, x0 = (np.maximum(0, np.floor(np.array(centre) - 1.6 * radius - 2))).astype(int)
+    y1, x1 = (np.minimum(size, np.ceil(np.array(centre) + 1.6 * radius + 2))).astype(int)
+    y, x = np.mgrid[y0 : max(y0, y1), x0 : max(x0, x1)]
     dy, dx = y - centre[0], x - centre[1]
-    angle = np.arctan2(dy, dx); edge = np.ones_like(angle)
-    for k, share in ((2, .5), (3, .35), (5, .15)): edge += notch*share*2*np.cos(k*angle + rng.uniform(0, 2*np.pi))
-    return slice(y0, max(y0, y1)), slice(x0, max(x0, x1)), radius*edge - np.hypot(dy, dx)
+    angle = np.arctan2(dy, dx)
+    edge = np.ones_like(angle)
+    for k, share in ((2, 0.5), (3, 0.35), (5, 0.15)):
+        edge += notch * share * 2 * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
+    return slice(y0, max(y0, y1)), slice(x0, max(x0, x1)), radius * edge - np.hypot(dy, dx)
 
-def _cover(depth): return np.clip(depth + .5, 0, 1)[..., None]
+
+def _cover(depth):
+    return np.clip(depth + 0.5, 0, 1)[..., None]
 
 # %% ../nbs/01_smears.ipynb #a1f05bd7
-_DENSITY = {name: np.array(od) for name, od in dict( # Optical density of red, green, blue
-    background=(.02, .03, .03), red_cell=(.14, .34, .26), cytoplasm=(.30, .26, .08), nucleus=(.62, .85, .30), pale=(.30, .42, .12)).items()}
+_DENSITY = {
+    name: np.array(od)
+    for name, od in dict(  # Optical density of red, green, blue
+        background=(0.02, 0.03, 0.03),
+        red_cell=(0.14, 0.34, 0.26),
+        cytoplasm=(0.30, 0.26, 0.08),
+        nucleus=(0.62, 0.85, 0.30),
+        pale=(0.30, 0.42, 0.12),
+    ).items()
+}
+
 
 def _grain(shape, scale, rng):
     "Smooth noise with mean 0 and unit scatter: what chromatin is made of."
-    small = rng.normal(size=(max(2, int(shape[0]/scale) + 2), max(2, int(shape[1]/scale) + 2))).astype('float32')
+    small = rng.normal(
+        size=(max(2, int(shape[0] / scale) + 2), max(2, int(shape[1] / scale) + 2))
+    ).astype('float32')
     big = np.asarray(Image.fromarray(small).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
-    return (big - big.mean())/(big.std() + 1e-6)
+    return (big - big.mean()) / (big.std() + 1e-6)
 
 # %% ../nbs/01_smears.ipynb #7b72e086
 def _draw_red_cell(od, rng):
-    size = od.shape[0]; radius = size*rng.uniform(.10, .125)
-    rows, cols, depth = _blob(size, rng.uniform(0, size, 2), radius, .03, rng)
-    pallor = np.clip(1 - .55*np.exp(-((radius - depth)/(.45*radius))**2), 0, 1)[..., None]
+    size = od.shape[0]
+    radius = size * rng.uniform(0.10, 0.125)
+    rows, cols, depth = _blob(size, rng.uniform(0, size, 2), radius, 0.03, rng)
+    pallor = np.clip(1 - 0.55 * np.exp(-(((radius - depth) / (0.45 * radius)) ** 2)), 0, 1)[
+        ..., None
+    ]
     cover = _cover(depth)
-    od[rows, cols] = od[rows, cols]*(1 - cover) + cover*pallor*_DENSITY['red_cell']
+    od[rows, cols] = od[rows, cols] * (1 - cover) + cover * pallor * _DENSITY['red_cell']
+
 
 def _draw_blast(od, m, centre, rng):
-    size = od.shape[0]; radius = size*m.radius*rng.normal(1, .05)
-    rows, cols, depth = _blob(size, centre, radius, .05, rng)
-    od[rows, cols] = od[rows, cols]*(1 - _cover(depth)) + _cover(depth)*_DENSITY['cytoplasm']
-    for _ in range(rng.poisson(m.vacuoles)): _dot(od, centre, radius*rng.uniform(.55, .9), radius*.13, 'background', rng)
-    inner = np.array(centre) + rng.normal(0, .06*radius, 2)
-    rows, cols, depth = _blob(size, inner, radius*m.nucleus, m.notch, rng)
-    chromatin = 1 + m.grain*_grain(depth.shape, max(1.5, radius/6), rng)[..., None]*.6
-    od[rows, cols] = od[rows, cols]*(1 - _cover(depth)) + _cover(depth)*np.clip(chromatin, .3, 1.8)*_DENSITY['nucleus']
-    for _ in range(rng.poisson(m.nucleoli)): _dot(od, inner, radius*m.nucleus*rng.uniform(0, .6), radius*.15, 'pale', rng)
+    size = od.shape[0]
+    radius = size * m.radius * rng.normal(1, 0.05)
+    rows, cols, depth = _blob(size, centre, radius, 0.05, rng)
+    od[rows, cols] = od[rows, cols] * (1 - _cover(depth)) + _cover(depth) * _DENSITY['cytoplasm']
+    for _ in range(rng.poisson(m.vacuoles)):
+        _dot(od, centre, radius * rng.uniform(0.55, 0.9), radius * 0.13, 'background', rng)
+    inner = np.array(centre) + rng.normal(0, 0.06 * radius, 2)
+    rows, cols, depth = _blob(size, inner, radius * m.nucleus, m.notch, rng)
+    chromatin = 1 + m.grain * _grain(depth.shape, max(1.5, radius / 6), rng)[..., None] * 0.6
+    od[rows, cols] = (
+        od[rows, cols] * (1 - _cover(depth))
+        + _cover(depth) * np.clip(chromatin, 0.3, 1.8) * _DENSITY['nucleus']
+    )
+    for _ in range(rng.poisson(m.nucleoli)):
+        _dot(od, inner, radius * m.nucleus * rng.uniform(0, 0.6), radius * 0.15, 'pale', rng)
 
 # %% ../nbs/01_smears.ipynb #d8f29a6f
 def _dot(od, centre, away, radius, kind, rng):
-    turn = rng.uniform(0, 2*np.pi)
-    rows, cols, depth = _blob(od.shape[0], np.array(centre) + away*np.array([np.sin(turn), np.cos(turn)]), radius, .05, rng)
-    od[rows, cols] = od[rows, cols]*(1 - _cover(depth)) + _cover(depth)*_DENSITY[kind]
+    turn = rng.uniform(0, 2 * np.pi)
+    rows, cols, depth = _blob(
+        od.shape[0],
+        np.array(centre) + away * np.array([np.sin(turn), np.cos(turn)]),
+        radius,
+        0.05,
+        rng,
+    )
+    od[rows, cols] = od[rows, cols] * (1 - _cover(depth)) + _cover(depth) * _DENSITY[kind]
 
 # %% ../nbs/01_smears.ipynb #f1082e93
 def draw_film(
-    patient:Patient, # Whose blood
-    number:int=0, # Which of their pictures
-    size:int=96, # Side in pixels, at least 32
-    seed:int=42, # Same seed, patient and number: same picture
-)->Image.Image: # RGB, `size`×`size`
-    "Draw one picture of a patient's film: one or two blasts among red cells, in their stain and light."
-    if size < 32: raise LeukoError(f'size={size} is too small to draw cells in. Use 32 pixels or more.')
+    patient: Patient,  # Whose blood
+    number: int = 0,  # Which of their pictures
+    size: int = 96,  # Side in pixels, at least 32
+    seed: int = 42,  # Same seed, patient and number: same picture
+) -> Image.Image:  # RGB, `size`×`size`
+    """Draw one picture of a patient's film: one or two blasts among red cells, in their stain and
+    light.
+    """
+    if size < 32:
+        raise LeukoError(f'size={size} is too small to draw cells in. Use 32 pixels or more.')
     rng = np.random.default_rng([seed, int(patient.name[1:]), number])
     base = np.array(list(vars(MORPHOLOGY[patient.label]).values()))
-    m = Morphology(*np.minimum(base*patient.shape, [.3, .93, .4, .8, 6, 9]))
+    m = Morphology(*np.minimum(base * patient.shape, [0.3, 0.93, 0.4, 0.8, 6, 9]))
     od = np.tile(_DENSITY['background'], (size, size, 1))
-    for _ in range(rng.poisson(patient.crowd)): _draw_red_cell(od, rng)
-    for _ in range(int(rng.integers(0, 2))): _draw_blast(od, m, rng.uniform(0, size, 2), rng)
-    _draw_blast(od, m, size/2 + rng.normal(0, .07*size, 2), rng)
-    light = 10**-(od*patient.stain*rng.normal(1, .025))*patient.light
-    y, x = np.mgrid[-.5:.5:size*1j, -.5:.5:size*1j]
-    light = light*(1 + patient.slope[0]*y + patient.slope[1]*x)[..., None]
-    return Image.fromarray(np.clip(255*light + rng.normal(0, patient.noise, light.shape), 0, 255).astype('uint8'))
+    for _ in range(rng.poisson(patient.crowd)):
+        _draw_red_cell(od, rng)
+    for _ in range(int(rng.integers(0, 2))):
+        _draw_blast(od, m, rng.uniform(0, size, 2), rng)
+    _draw_blast(od, m, size / 2 + rng.normal(0, 0.07 * size, 2), rng)
+    light = 10 ** -(od * patient.stain * rng.normal(1, 0.025)) * patient.light
+    y, x = np.mgrid[-0.5 : 0.5 : size * 1j, -0.5 : 0.5 : size * 1j]
+    light = light * (1 + patient.slope[0] * y + patient.slope[1] * x)[..., None]
+    return Image.fromarray(
+        np.clip(255 * light + rng.normal(0, patient.noise, light.shape), 0, 255).astype('uint8')
+    )
 
 # %% ../nbs/01_smears.ipynb #a1e4d8ae
 DRAWN = 'Synthetic film drawn by leukocls: fictional, no clinical meaning.'
 
+
 def _marked():
     from PIL.PngImagePlugin import PngInfo
-    info = PngInfo(); info.add_text('Comment', DRAWN); return info
+
+    info = PngInfo()
+    info.add_text('Comment', DRAWN)
+    return info
+
 
 def is_drawn(
-    path, # Image file
-)->bool: # True for a synthetic film
-    "Whether a picture says of itself that it was drawn here, so that no report is mistaken for one about people."
+    path,  # Image file
+) -> bool:  # True for a synthetic film
+    """Whether a picture says of itself that it was drawn here, so that no report is mistaken for
+    one about people.
+    """
     try:
-        with Image.open(path) as im: return im.info.get('Comment') == DRAWN
-    except (OSError, ValueError, SyntaxError): return False
+        with Image.open(path) as im:
+            return im.info.get('Comment') == DRAWN
+    except (OSError, ValueError, SyntaxError):
+        return False
+
 
 def draw_films(
-    path:str|Path, # Folder to write to; one subfolder per class is made in it
-    patients:int=10, # Patients per class
-    images:int=12, # Pictures per patient
-    size:int=96, # Side in pixels
-    seed:int=42, # Same seed, same films
-)->Path: # `path`
-    "Write synthetic films as `<class>/<patient>_<picture>.png`, ready for `train_all(path, patient=FILM_PATIENT)`."
+    path: str | Path,  # Folder to write to; one subfolder per class is made in it
+    patients: int = 10,  # Patients per class
+    images: int = 12,  # Pictures per patient
+    size: int = 96,  # Side in pixels
+    seed: int = 42,  # Same seed, same films
+) -> Path:  # `path`
+    """Write synthetic films as `<class>/<patient>_<picture>.png`, ready for `train_all(path,
+    patient=FILM_PATIENT)`.
+    """
     path = Path(path)
-    if patients < 1 or images < 1: raise LeukoError(f'patients={patients}, images={images}: both must be 1 or more.')
-    for number in range(patients*len(CLASSES)):
+    if patients < 1 or images < 1:
+        raise LeukoError(f'patients={patients}, images={images}: both must be 1 or more.')
+    for number in range(patients * len(CLASSES)):
         p = draw_patient(CLASSES[number % len(CLASSES)], number, seed)
-        (path/p.label).mkdir(parents=True, exist_ok=True)
-        for i in range(images): draw_film(p, i, size, seed).save(path/p.label/f'{p.name}_{i:03}.png', compress_level=1, pnginfo=_marked())
+        (path / p.label).mkdir(parents=True, exist_ok=True)
+        for i in range(images):
+            draw_film(p, i, size, seed).save(
+                path / p.label / f'{p.name}_{i:03}.png', compress_level=1, pnginfo=_marked()
+            )
     return path
+
 
 FILM_PATIENT = r'(P\d+)_'

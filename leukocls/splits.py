@@ -22,250 +22,480 @@ from .memory import content_hashes
 
 # %% ../nbs/12_splits.ipynb #4046fc0c
 def identical_files(
-    table:pd.DataFrame, # With `path`; a column `sha256` is used instead of reading files
-)->dict: # Content → list of row numbers, only where two or more rows share it
+    table: pd.DataFrame,  # With `path`; a column `sha256` is used instead of reading files
+) -> dict:  # Content → list of row numbers, only where two or more rows share it
     "Rows whose files are the same to the byte; only files of equal size are read."
-    if 'sha256' in table: groups = table.groupby('sha256').indices; return {k: list(v) for k, v in groups.items() if len(v) > 1}
+    if 'sha256' in table:
+        groups = table.groupby('sha256').indices
+        return {k: list(v) for k, v in groups.items() if len(v) > 1}
     by_size, same, alike = defaultdict(list), defaultdict(list), []
     for i, p in enumerate(table.path):
-        if os.path.exists(p): by_size[os.path.getsize(p)].append(i)
+        if os.path.exists(p):
+            by_size[os.path.getsize(p)].append(i)
     for rows in by_size.values():
-        if len(rows) > 1: alike += rows
-    for i, h in zip(alike, content_hashes(table.path.iloc[alike])): same[h.tobytes().hex()].append(i)
+        if len(rows) > 1:
+            alike += rows
+    for i, h in zip(alike, content_hashes(table.path.iloc[alike])):
+        same[h.tobytes().hex()].append(i)
     return {k: v for k, v in same.items() if len(v) > 1}
 
 # %% ../nbs/12_splits.ipynb #ef7900f1
 def groups_of(
-    table:pd.DataFrame, # From `read_table`; a column `group`, from `near_groups`, is heeded
-    by_patient:bool=True, # Keep patients together; False keeps only copies together
-    by_group:bool=True, # Keep near-duplicate groups together; False keeps only identical files together
-)->np.ndarray: # (N,) group numbers; rows with the same number belong on the same side
-    "What must not be divided: a patient's images, and copies of an image, also where they join two patients."
-    table = table.reset_index(drop=True); sets = list(identical_files(table).values())
-    if by_patient: sets += table.groupby(table.patient.astype('string').str.casefold()).indices.values() # H12 and h12 are one person
-    if by_group and has_groups(table): sets += table.groupby('group').indices.values()
+    table: pd.DataFrame,  # From `read_table`; a column `group`, from `near_groups`, is heeded
+    by_patient: bool = True,  # Keep patients together; False keeps only copies together
+    # Keep near-duplicate groups together; False keeps only identical files together
+    by_group: bool = True,
+) -> np.ndarray:  # (N,) group numbers; rows with the same number belong on the same side
+    """What must not be divided: a patient's images, and copies of an image, also where they join
+    two patients.
+    """
+    table = table.reset_index(drop=True)
+    sets = list(identical_files(table).values())
+    if by_patient:
+        sets += table.groupby(
+            table.patient.astype('string').str.casefold()
+        ).indices.values()  # H12 and h12 are one person
+    if by_group and has_groups(table):
+        sets += table.groupby('group').indices.values()
     return joined(len(table), sets)
 
 # %% ../nbs/12_splits.ipynb #da38319c
 def merge_patients(
-    table:pd.DataFrame, # From `read_table`; files, or a column `sha256`, tell what is identical
-)->pd.DataFrame: # A copy with one id for ids that share an identical file or differ only in case; `.attrs['merged']` lists them
+    # From `read_table`; files, or a column `sha256`, tell what is identical
+    table: pd.DataFrame,
+    # A copy with one id for ids that share an identical file or differ only in case;
+    # `.attrs['merged']` lists them
+) -> pd.DataFrame:
     "Give patients who share an image one id, the first of theirs."
-    out = table.reset_index(drop=True).copy(); out.attrs = dict(table.attrs); known = out.patient.notna(); names = out.patient[known].astype(str)
-    ids = pd.Series(dict.fromkeys(names)).index; where = {p: i for i, p in enumerate(ids)}
-    sets = [[where[p] for p in names.reindex(rows).dropna().unique()] for rows in identical_files(out).values()]
-    sets += [[where[p] for p in same] for same in pd.Series(ids).groupby([p.casefold() for p in ids]).apply(list)]
-    number = joined(len(ids), [s for s in sets if s]); first = {k: p for k, p in reversed(list(zip(number, ids)))}
+    out = table.reset_index(drop=True).copy()
+    out.attrs = dict(table.attrs)
+    known = out.patient.notna()
+    names = out.patient[known].astype(str)
+    ids = pd.Series(dict.fromkeys(names)).index
+    where = {p: i for i, p in enumerate(ids)}
+    sets = [
+        [where[p] for p in names.reindex(rows).dropna().unique()]
+        for rows in identical_files(out).values()
+    ]
+    sets += [
+        [where[p] for p in same]
+        for same in pd.Series(ids).groupby([p.casefold() for p in ids]).apply(list)
+    ]
+    number = joined(len(ids), [s for s in sets if s])
+    first = {k: p for k, p in reversed(list(zip(number, ids)))}
     out.loc[known, 'patient'] = names.map(lambda p: first[number[where[p]]])
-    together = pd.Series(ids).groupby(number).apply(sorted); out.attrs['merged'] = sorted(v for v in together if len(v) > 1); return out
+    together = pd.Series(ids).groupby(number).apply(sorted)
+    out.attrs['merged'] = sorted(v for v in together if len(v) > 1)
+    return out
 
 # %% ../nbs/12_splits.ipynb #67872a86
 def near_groups(
-    table:pd.DataFrame, # From `read_table`
-    progress:bool=False, # Show bars
-)->pd.DataFrame: # A copy with a column `group`: one number for all images of one picture
-    "Fill the column `group` with near-duplicate groups; a table that has the column keeps it, one without files has only its identical ones."
-    if has_groups(table): return table
-    if 'group' in table: print('The column `group` holds no whole numbers: it is not taken for groups of near-duplicates, and they are looked for.', file=sys.stderr)
-    out = table.reset_index(drop=True).copy(); out.attrs = dict(table.attrs); sets = list(identical_files(out).values())
-    if 'sha256' not in out: sets += near_duplicates(out.path, progress=progress)[['i', 'j']].to_numpy().tolist()
-    out['group'] = joined(len(out), sets); return out
+    table: pd.DataFrame,  # From `read_table`
+    progress: bool = False,  # Show bars
+) -> pd.DataFrame:  # A copy with a column `group`: one number for all images of one picture
+    """Fill the column `group` with near-duplicate groups; a table that has the column keeps it, one
+    without files has only its identical ones.
+    """
+    if has_groups(table):
+        return table
+    if 'group' in table:
+        print(
+            'The column `group` holds no whole numbers: it is not taken for groups of'
+            ' near-duplicates, and they are looked for.',
+            file=sys.stderr,
+        )
+    out = table.reset_index(drop=True).copy()
+    out.attrs = dict(table.attrs)
+    sets = list(identical_files(out).values())
+    if 'sha256' not in out:
+        sets += near_duplicates(out.path, progress=progress)[['i', 'j']].to_numpy().tolist()
+    out['group'] = joined(len(out), sets)
+    return out
 
 # %% ../nbs/12_splits.ipynb #40140bab
 def shared_patients(
-    table:pd.DataFrame, # With `patient` and `split`
-)->list: # Patients on two sides or more
+    table: pd.DataFrame,  # With `patient` and `split`
+) -> list:  # Patients on two sides or more
     "Patients whose images stand on more than one side; empty is what you want."
     known = table.dropna(subset=['patient', 'split'])
     sides = known.groupby('patient').split.nunique()
     return sorted(sides.index[sides > 1])
 
+
 def shared_files(
-    table:pd.DataFrame, # With `path` and `split`
-)->list: # Lists of paths that are copies of one file and stand on different sides
+    table: pd.DataFrame,  # With `path` and `split`
+) -> list:  # Lists of paths that are copies of one file and stand on different sides
     "Copies of a file on more than one side; empty is what you want."
-    return [table.path.iloc[rows].tolist() for rows in identical_files(table).values() if table.split.iloc[rows].nunique() > 1]
+    return [
+        table.path.iloc[rows].tolist()
+        for rows in identical_files(table).values()
+        if table.split.iloc[rows].nunique() > 1
+    ]
+
 
 def shared_groups(
-    table:pd.DataFrame, # With `group` and `split`
-)->list: # Groups on two sides or more
-    "Near-duplicate groups on more than one side; empty is what you want, and what a table without the column gives."
-    if not has_groups(table): return []
-    sides = table.groupby('group').split.nunique(); return sides.index[sides > 1].tolist()
+    table: pd.DataFrame,  # With `group` and `split`
+) -> list:  # Groups on two sides or more
+    """Near-duplicate groups on more than one side; empty is what you want, and what a table without
+    the column gives.
+    """
+    if not has_groups(table):
+        return []
+    sides = table.groupby('group').split.nunique()
+    return sides.index[sides > 1].tolist()
 
 # %% ../nbs/12_splits.ipynb #3d71fa2d
 def _best_fold(counts, group, total):
-    "The fold that a group evens out best: counts (F, C) of the folds so far, (C,) of the group and of all rows."
-    n = len(counts); tried = np.repeat(counts[None]/total, n, 0); tried[range(n), range(n)] = (counts + group)/total; best, least, fewest = None, np.inf, np.inf
+    """The fold that a group evens out best: counts (F, C) of the folds so far, (C,) of the group
+    and of all rows.
+    """
+    n = len(counts)
+    tried = np.repeat(counts[None] / total, n, 0)
+    tried[range(n), range(n)] = (counts + group) / total
+    best, least, fewest = None, np.inf, np.inf
     for i, (off, size) in enumerate(zip(tried.std(1).mean(1).tolist(), counts.sum(1).tolist())):
-        if off < least or (abs(off - least) <= 1e-8 + 1e-5*least and size < fewest): best, least, fewest = i, off, size # about equal: the emptier fold
+        if off < least or (abs(off - least) <= 1e-8 + 1e-5 * least and size < fewest):
+            best, least, fewest = i, off, size  # about equal: the emptier fold
     return best
 
+
 def grouped_folds(
-    labels, # (N,) class of each row
-    groups, # (N,) rows of one group are tested together
-    folds:int=5, # Number of folds, 2 or more
-    seed:int=42, # Same seed, same folds
-)->list: # Pairs of (rows to learn from, rows to test)
-    "Folds of whole groups with like class shares: those of scikit-learn's `StratifiedGroupKFold(folds, shuffle=True, random_state=seed)`."
-    y, g = (np.unique(np.asarray(v), return_inverse=True)[1] for v in (labels, groups)); total, n = np.bincount(y), g.max(initial=-1) + 1
-    if not 2 <= folds <= min(n, total.max(initial=0)): raise DataError(f'folds={folds}: there are {n:,} groups, and {total.max(initial=0):,} rows of the most frequent class. Use 2 folds or more, and no more than that.')
-    order = np.arange(n); np.random.RandomState(seed).shuffle(order); g = np.argsort(order)[g] # the groups, numbered at random
-    size = np.bincount(g*len(total) + y, minlength=n*len(total)).reshape(n, -1).astype(float); counts, fold = np.zeros((folds, len(total))), np.zeros(n, int)
-    for i in np.argsort(-size.std(1), kind='stable'): fold[i] = _best_fold(counts, size[i], total); counts[fold[i]] += size[i]
+    labels,  # (N,) class of each row
+    groups,  # (N,) rows of one group are tested together
+    folds: int = 5,  # Number of folds, 2 or more
+    seed: int = 42,  # Same seed, same folds
+) -> list:  # Pairs of (rows to learn from, rows to test)
+    """Folds of whole groups with like class shares: those of scikit-learn's
+    `StratifiedGroupKFold(folds, shuffle=True, random_state=seed)`.
+    """
+    y, g = (np.unique(np.asarray(v), return_inverse=True)[1] for v in (labels, groups))
+    total, n = np.bincount(y), g.max(initial=-1) + 1
+    if not 2 <= folds <= min(n, total.max(initial=0)):
+        raise DataError(
+            f'folds={folds}: there are {n:,} groups, and {total.max(initial=0):,} rows of the most'
+            ' frequent class. Use 2 folds or more, and no more than that.'
+        )
+    order = np.arange(n)
+    np.random.RandomState(seed).shuffle(order)
+    g = np.argsort(order)[g]  # the groups, numbered at random
+    size = np.bincount(g * len(total) + y, minlength=n * len(total)).reshape(n, -1).astype(float)
+    counts, fold = np.zeros((folds, len(total))), np.zeros(n, int)
+    for i in np.argsort(-size.std(1), kind='stable'):
+        fold[i] = _best_fold(counts, size[i], total)
+        counts[fold[i]] += size[i]
     return [(np.flatnonzero(fold[g] != k), np.flatnonzero(fold[g] == k)) for k in range(folds)]
 
 # %% ../nbs/12_splits.ipynb #e9dd7d61
 def _one_fold(labels, folds, seed):
-    "Rows of the first fold of scikit-learn's `StratifiedKFold(folds, shuffle=True, random_state=seed)`."
-    y = pd.factorize(np.asarray(labels))[0]; rng, out = np.random.RandomState(seed), np.zeros(len(y), bool); given = [np.bincount(np.sort(y)[k::folds], minlength=y.max() + 1) for k in range(folds)] # dealt out like cards
-    for c in range(y.max() + 1): hand = np.repeat(range(folds), [g[c] for g in given]); rng.shuffle(hand); out[y == c] = hand == 0
+    """Rows of the first fold of scikit-learn's `StratifiedKFold(folds, shuffle=True,
+    random_state=seed)`.
+    """
+    y = pd.factorize(np.asarray(labels))[0]
+    rng, out = np.random.RandomState(seed), np.zeros(len(y), bool)
+    given = [
+        np.bincount(np.sort(y)[k::folds], minlength=y.max() + 1) for k in range(folds)
+    ]  # dealt out like cards
+    for c in range(y.max() + 1):
+        hand = np.repeat(range(folds), [g[c] for g in given])
+        rng.shuffle(hand)
+        out[y == c] = hand == 0
     return np.flatnonzero(out)
 
 # %% ../nbs/12_splits.ipynb #0478d934
 def _hold_out(labels, groups, share, seed):
-    "Row numbers of about `share` of the rows, whole groups, class shares kept; by scikit-learn's grouped folds."
+    """Row numbers of about `share` of the rows, whole groups, class shares kept; by scikit-learn's
+    grouped folds.
+    """
     labels, groups, n = np.asarray(labels), np.asarray(groups), len(labels)
     whole = len(np.unique(groups)) == n
-    folds = max(2, min(round(1/share), len(np.unique(groups))))
-    if abs(1/share - folds) > .01 or pd.Series(labels).value_counts().min() < folds: return _draw(labels, groups, share, seed)
-    if whole: return _one_fold(labels, folds, seed)
+    folds = max(2, min(round(1 / share), len(np.unique(groups))))
+    if abs(1 / share - folds) > 0.01 or pd.Series(labels).value_counts().min() < folds:
+        return _draw(labels, groups, share, seed)
+    if whole:
+        return _one_fold(labels, folds, seed)
     options = grouped_folds(labels, groups, folds, seed)
     return min((test for _, test in options), key=lambda test: _off(labels, test, share))
 
+
 def _off(labels, rows, share):
     "How far the held-out share of each class is from the wanted one, at the worst."
-    want = pd.Series(labels).value_counts()*share
-    return float(((pd.Series(labels[rows]).value_counts().reindex(want.index, fill_value=0) - want).abs()/want).max())
+    want = pd.Series(labels).value_counts() * share
+    return float(
+        (
+            (pd.Series(labels[rows]).value_counts().reindex(want.index, fill_value=0) - want).abs()
+            / want
+        ).max()
+    )
 
 # %% ../nbs/12_splits.ipynb #d592cd23
 def _draw(labels, groups, share, seed, tries=200):
-    "Where folds do not fit (odd shares, few groups): the best of many random draws of whole groups, class by class."
+    """Where folds do not fit (odd shares, few groups): the best of many random draws of whole
+    groups, class by class.
+    """
     rng, best = np.random.default_rng(seed), None
     names, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    size = np.bincount(inverse); kind = labels[first]
+    size = np.bincount(inverse)
+    kind = labels[first]
     for _ in range(1 if len(names) == len(labels) else tries):
         take = []
         for c in np.unique(kind):
-            mine = rng.permutation(np.flatnonzero(kind == c)); want = share*size[mine].sum()
-            total = np.cumsum(size[mine]); k = max(1, int(np.abs(total - want).argmin()) + 1) if len(mine) > 1 else 0
-            take += list(mine[:min(k, len(mine) - 1)])
-        rows = np.flatnonzero(np.isin(inverse, take)); off = _off(labels, rows, share) if len(rows) else np.inf
-        if best is None or off < best[0]: best = off, rows
+            mine = rng.permutation(np.flatnonzero(kind == c))
+            want = share * size[mine].sum()
+            total = np.cumsum(size[mine])
+            k = max(1, int(np.abs(total - want).argmin()) + 1) if len(mine) > 1 else 0
+            take += list(mine[: min(k, len(mine) - 1)])
+        rows = np.flatnonzero(np.isin(inverse, take))
+        off = _off(labels, rows, share) if len(rows) else np.inf
+        if best is None or off < best[0]:
+            best = off, rows
     return best[1]
 
 # %% ../nbs/12_splits.ipynb #15db3f9a
 SPLITS = ('auto', 'patient', 'group', 'random', 'given')
 
+
 def split_table(
-    table:pd.DataFrame, # From `read_table`
-    method:str='auto', # 'patient', 'group' (near-duplicates stay together), 'random' (what the papers did), 'given' (the table's own), 'auto': given, else patient, else group
-    valid_pct:float=.16, # Share of all images for validation, 0 to 0.9; 16 % is P2's 20 % of 80 %
-    test_pct:float=.2, # Share of all images for the test, 0 to 0.9
-    seed:int=42, # Same seed, same split
-)->pd.DataFrame: # A copy with `split` filled; `.attrs['split']` says how
-    "Divide a table into train, valid and test, and prove that no patient and no copy stands on two sides; `given` and `random` say how many do."
-    if method not in SPLITS: raise DataError(f'split={method!r} is not known. Use one of: {", ".join(SPLITS)}.')
-    if not (0 <= valid_pct <= .9 and 0 <= test_pct <= .9 and 0 < valid_pct + test_pct < 1): raise DataError(f'valid_pct={valid_pct}, test_pct={test_pct}: shares lie between 0 and 0.9, and something must be held out and something left to train on.')
+    table: pd.DataFrame,  # From `read_table`
+    # 'patient', 'group' (near-duplicates stay together), 'random' (what the papers did), 'given'
+    # (the table's own), 'auto': given, else patient, else group
+    method: str = 'auto',
+    # Share of all images for validation, 0 to 0.9; 16 % is P2's 20 % of 80 %
+    valid_pct: float = 0.16,
+    test_pct: float = 0.2,  # Share of all images for the test, 0 to 0.9
+    seed: int = 42,  # Same seed, same split
+) -> pd.DataFrame:  # A copy with `split` filled; `.attrs['split']` says how
+    """Divide a table into train, valid and test, and prove that no patient and no copy stands on
+    two sides; `given` and `random` say how many do.
+    """
+    if method not in SPLITS:
+        raise DataError(f'split={method!r} is not known. Use one of: {", ".join(SPLITS)}.')
+    if not (0 <= valid_pct <= 0.9 and 0 <= test_pct <= 0.9 and 0 < valid_pct + test_pct < 1):
+        raise DataError(
+            f'valid_pct={valid_pct}, test_pct={test_pct}: shares lie between 0 and 0.9, and'
+            ' something must be held out and something left to train on.'
+        )
     given, known = table.split.notna().any(), table.patient.notna().all()
-    if method == 'auto': method = 'given' if given else 'patient' if known else 'group'
-    if method != 'patient': table = near_groups(table)
-    if method == 'given': return _given(table, valid_pct, seed)
-    if method == 'patient' and not known: raise DataError(f'{table.patient.isna().sum():,} of {len(table):,} images have no patient. Pass patient=… to read_table, or split="group".')
-    groups = groups_of(table, method == 'patient' or method == 'group' and not known, method != 'random') # patients that are known are kept together even where some are not
-    out = table.reset_index(drop=True).copy(); side = np.full(len(out), 'train', dtype=object)
-    if test_pct: side[_hold_out(out.label, groups, test_pct, seed)] = 'test'
+    if method == 'auto':
+        method = 'given' if given else 'patient' if known else 'group'
+    if method != 'patient':
+        table = near_groups(table)
+    if method == 'given':
+        return _given(table, valid_pct, seed)
+    if method == 'patient' and not known:
+        raise DataError(
+            f'{table.patient.isna().sum():,} of {len(table):,} images have no patient. Pass'
+            ' patient=… to read_table, or split="group".'
+        )
+    groups = groups_of(
+        table, method == 'patient' or method == 'group' and not known, method != 'random'
+    )  # patients that are known are kept together even where some are not
+    out = table.reset_index(drop=True).copy()
+    side = np.full(len(out), 'train', dtype=object)
+    if test_pct:
+        side[_hold_out(out.label, groups, test_pct, seed)] = 'test'
     rest = np.flatnonzero(side == 'train')
-    if valid_pct: side[rest[_hold_out(out.label.iloc[rest], groups[rest], valid_pct/(1 - test_pct), seed + 1)]] = 'valid'
-    empty = [s for s, share in (('test', test_pct), ('valid', valid_pct)) if share and not (side == s).any()]
-    if empty: raise DataError(f'Too few {"patients" if method == "patient" else "images"}: nothing can be held out for {" and ".join(empty)}. Add data, or set {empty[0]}_pct=0.')
+    if valid_pct:
+        side[
+            rest[
+                _hold_out(out.label.iloc[rest], groups[rest], valid_pct / (1 - test_pct), seed + 1)
+            ]
+        ] = 'valid'
+    empty = [
+        s
+        for s, share in (('test', test_pct), ('valid', valid_pct))
+        if share and not (side == s).any()
+    ]
+    if empty:
+        raise DataError(
+            f'Too few {"patients" if method == "patient" else "images"}: nothing can be held out'
+            f' for {" and ".join(empty)}. Add data, or set {empty[0]}_pct=0.'
+        )
     out['split'] = pd.array(side, dtype='string')
     return _proven(out, method)
 
 # %% ../nbs/12_splits.ipynb #421ddca6
 def sides_of(
-    table:pd.DataFrame, # With `path` and `split`
-)->str: # 16 hexadecimal digits
+    table: pd.DataFrame,  # With `path` and `split`
+) -> str:  # 16 hexadecimal digits
     "A name for which image stands on which side: what a note about a split is about."
-    return hashlib.sha256('\n'.join(sorted(f'{s}|{p}' for p, s in zip(table.path, table.split))).encode('utf8', 'surrogateescape')).hexdigest()[:16]
+    return hashlib.sha256(
+        '\n'.join(sorted(f'{s}|{p}' for p, s in zip(table.path, table.split))).encode(
+            'utf8', 'surrogateescape'
+        )
+    ).hexdigest()[:16]
 
 # %% ../nbs/12_splits.ipynb #2e5b1617
 def _note(method, unknown, n):
     "One sentence that goes with every figure made on this split."
     some = f'Patients of {unknown:,} of {n:,} images unknown' if unknown < n else 'Patients unknown'
-    if method == 'patient': return 'Split by patient: nobody is on two sides.'
-    if method == 'group' and not unknown: return 'Near-duplicates were kept together, images of one patient were not: figures are too good.'
-    if method == 'group': return f'{some}: {"those that are known, and near-duplicates," if unknown < n else "near-duplicates"} were kept together, but images of one patient may stand on both sides and figures may be too good.'
-    if method == 'given': return 'Split as given.' if not unknown else f'Split as given; {some[0].lower()}{some[1:]}.'
-    return f'Random split of images; {some[0].lower()}{some[1:]}, so images of one patient may stand on both sides and figures may be too good.' if unknown else 'Random split of images that shares patients between the sides: figures are too good.'
+    if method == 'patient':
+        return 'Split by patient: nobody is on two sides.'
+    if method == 'group' and not unknown:
+        return (
+            'Near-duplicates were kept together, images of one patient were not: figures are too'
+            ' good.'
+        )
+    if method == 'group':
+        return (
+            f'{some}:'
+            f' {"those that are known, and near-duplicates," if unknown < n else "near-duplicates"}'
+            ' were kept together, but images of one patient may stand on both sides and figures'
+            ' may be too good.'
+        )
+    if method == 'given':
+        return 'Split as given.' if not unknown else f'Split as given; {some[0].lower()}{some[1:]}.'
+    return (
+        f'Random split of images; {some[0].lower()}{some[1:]}, so images of one patient may stand'
+        ' on both sides and figures may be too good.'
+        if unknown
+        else 'Random split of images that shares patients between the sides: figures are too good.'
+    )
+
 
 def _proven(table, method):
     "The table, after checking it: our own splits must hold, a given one is told about."
-    here = set(table.split); held = here & {'valid', 'test'}
-    if method == 'given' and ('train' not in here or not held): raise DataError(f'The table\'s own split has {"no image to train on" if held else "nothing but training images"}. Fill `split` with train and test (or valid), or choose split="patient" or "random".')
+    here = set(table.split)
+    held = here & {'valid', 'test'}
+    if method == 'given' and ('train' not in here or not held):
+        raise DataError(
+            'The table\'s own split has'
+            f' {"no image to train on" if held else "nothing but training images"}. Fill `split`'
+            ' with train and test (or valid), or choose split="patient" or "random".'
+        )
     patients, files, copies = shared_patients(table), shared_files(table), shared_groups(table)
-    if method == 'patient': assert not patients, patients
-    if method != 'given': assert not files, files
-    if method in ('patient', 'group'): assert not copies, copies
+    if method == 'patient':
+        assert not patients, patients
+    if method != 'given':
+        assert not files, files
+    if method in ('patient', 'group'):
+        assert not copies, copies
     one_sided = set(table.label) - set(table.label[table.split == 'train'])
-    if one_sided: raise DataError(f'Class {listed(sorted(one_sided))} would not be trained on: too few patients. Use a smaller test_pct, or split="random".')
-    table.attrs['split'] = dict(method=method, note=_note(method, int(table.patient.isna().sum()), len(table)), shared_patients=len(patients), shared_files=len(files), shared_groups=len(copies))
+    if one_sided:
+        raise DataError(
+            f'Class {listed(sorted(one_sided))} would not be trained on: too few patients. Use a'
+            ' smaller test_pct, or split="random".'
+        )
+    table.attrs['split'] = dict(
+        method=method,
+        note=_note(method, int(table.patient.isna().sum()), len(table)),
+        shared_patients=len(patients),
+        shared_files=len(files),
+        shared_groups=len(copies),
+    )
     table.attrs['sides'] = sides_of(table)
-    if method == 'random' and copies: table.attrs['split']['note'] += f' {len(copies):,} groups of near-duplicates do.'
+    if method == 'random' and copies:
+        table.attrs['split']['note'] += f' {len(copies):,} groups of near-duplicates do.'
     return table
 
 # %% ../nbs/12_splits.ipynb #9db02713
 def _given(table, valid_pct, seed):
-    "Keep the table's own sides; rows without one are an error, a missing validation side is carved from training."
-    if table.split.isna().any(): raise DataError(f'{table.split.isna().sum():,} of {len(table):,} rows have no split. Fill them all, or choose split="patient" or "random".')
+    """Keep the table's own sides; rows without one are an error, a missing validation side is
+    carved from training.
+    """
+    if table.split.isna().any():
+        raise DataError(
+            f'{table.split.isna().sum():,} of {len(table):,} rows have no split. Fill them all, or'
+            ' choose split="patient" or "random".'
+        )
     out = table.reset_index(drop=True).copy()
     if set(out.split) <= {'train', 'test'} and valid_pct and 'test' in set(out.split):
-        rest = np.flatnonzero(out.split == 'train'); groups = groups_of(out)[rest]
-        side = out.split.to_numpy(dtype=object, na_value=None); side[rest[_hold_out(out.label.iloc[rest], groups, valid_pct, seed)]] = 'valid'
+        rest = np.flatnonzero(out.split == 'train')
+        groups = groups_of(out)[rest]
+        side = out.split.to_numpy(dtype=object, na_value=None)
+        side[rest[_hold_out(out.label.iloc[rest], groups, valid_pct, seed)]] = 'valid'
         out['split'] = pd.array(side, dtype='string')
-    out = _proven(out, 'given'); facts = out.attrs['split']
+    out = _proven(out, 'given')
+    facts = out.attrs['split']
     if facts['shared_patients'] or facts['shared_files'] or facts['shared_groups']:
-        facts['note'] += f" It leaks: {facts['shared_patients']:,} patients, {facts['shared_files']:,} identical files and {facts['shared_groups']:,} groups of near-duplicates stand on two sides."
+        facts['note'] += (
+            f" It leaks: {facts['shared_patients']:,} patients, {facts['shared_files']:,} identical"
+            f" files and {facts['shared_groups']:,} groups of near-duplicates stand on two sides."
+        )
     return out
 
 # %% ../nbs/12_splits.ipynb #c34ea8a7
 def fold_tables(
-    table:pd.DataFrame, # From `read_table`
-    folds:int=5, # Number of folds, 2 or more; each row is tested once
-    method:str='auto', # 'patient', 'group', 'random', or 'auto': patient where known, else group
-    valid_pct:float=.0, # Share of all images to carve from each training part for validation
-    seed:int=42, # Same seed, same folds
-)->list: # One table per fold, with `split` filled
+    table: pd.DataFrame,  # From `read_table`
+    folds: int = 5,  # Number of folds, 2 or more; each row is tested once
+    # 'patient', 'group', 'random', or 'auto': patient where known, else group
+    method: str = 'auto',
+    # Share of all images to carve from each training part for validation
+    valid_pct: float = 0.0,
+    seed: int = 42,  # Same seed, same folds
+) -> list:  # One table per fold, with `split` filled
     "Cross-validation: k copies of the table, each with another part as `test`."
-    known = table.patient.notna().all(); method = ('patient' if known else 'group') if method == 'auto' else method
-    if not 0 <= valid_pct < .9*(1 - 1/max(folds, 2)): raise DataError(f'valid_pct={valid_pct} with folds={folds}: something must be left to train on. Use a share from 0 to below {.9*(1 - 1/max(folds, 2)):.2f}.')
-    if table.split.notna().any(): print('Folds are made of all images: the split that the table brings is not used.', file=sys.stderr)
-    if method not in ('patient', 'group', 'random'): raise DataError(f'split={method!r} does not make folds. Use "patient", "group" or "random".')
-    if method != 'patient': table = near_groups(table)
-    groups = groups_of(table, method == 'patient' or method == 'group' and not known, method != 'random'); labels = table.label.to_numpy(dtype=object)
+    known = table.patient.notna().all()
+    method = ('patient' if known else 'group') if method == 'auto' else method
+    if not 0 <= valid_pct < 0.9 * (1 - 1 / max(folds, 2)):
+        raise DataError(
+            f'valid_pct={valid_pct} with folds={folds}: something must be left to train on. Use a'
+            f' share from 0 to below {0.9 * (1 - 1 / max(folds, 2)):.2f}.'
+        )
+    if table.split.notna().any():
+        print(
+            'Folds are made of all images: the split that the table brings is not used.',
+            file=sys.stderr,
+        )
+    if method not in ('patient', 'group', 'random'):
+        raise DataError(
+            f'split={method!r} does not make folds. Use "patient", "group" or "random".'
+        )
+    if method != 'patient':
+        table = near_groups(table)
+    groups = groups_of(
+        table, method == 'patient' or method == 'group' and not known, method != 'random'
+    )
+    labels = table.label.to_numpy(dtype=object)
     fewest = min(len(np.unique(groups[labels == c])) for c in np.unique(labels))
-    if not 2 <= folds <= fewest: raise DataError(f'folds={folds}: the smallest class has {fewest} {"patients" if method == "patient" else "images"}. {f"Use 2 to {fewest} folds" if fewest > 1 else "No folds can be made of them"}.')
+    if not 2 <= folds <= fewest:
+        raise DataError(
+            f'folds={folds}: the smallest class has {fewest}'
+            f' {"patients" if method == "patient" else "images"}.'
+            f' {f"Use 2 to {fewest} folds" if fewest > 1 else "No folds can be made of them"}.'
+        )
     out = []
     for _, test in grouped_folds(labels, groups, folds, seed):
-        t = table.reset_index(drop=True).copy(); side = np.full(len(t), 'train', dtype=object); side[test] = 'test'
+        t = table.reset_index(drop=True).copy()
+        side = np.full(len(t), 'train', dtype=object)
+        side[test] = 'test'
         rest = np.flatnonzero(side == 'train')
-        if valid_pct: side[rest[_hold_out(labels[rest], groups[rest], valid_pct*folds/(folds - 1), seed)]] = 'valid'
-        t['split'] = pd.array(side, dtype='string'); out.append(_proven(t, method))
+        if valid_pct:
+            side[
+                rest[_hold_out(labels[rest], groups[rest], valid_pct * folds / (folds - 1), seed)]
+            ] = 'valid'
+        t['split'] = pd.array(side, dtype='string')
+        out.append(_proven(t, method))
     return out
 
 # %% ../nbs/12_splits.ipynb #38b14ceb
 def source_tables(
-    table:pd.DataFrame, # From `read_table`, with `source`
-    valid_pct:float=.16, # Share of the other sources' images to carve for validation, 0 to 0.9
-    seed:int=42, # Same seed, same validation images
-)->dict: # Source → table with that source as `test`
-    "Leave one source out: one table per source; classes that only this source has are left out of its test."
-    known = table.source.notna(); names = sorted(table.source[known].unique())
-    if not known.all() or len(names) < 2: raise DataError(f'{(~known).sum():,} of {len(table):,} images have no source, {len(names)} sources are named. Fill the column `source` with two sources or more.')
+    table: pd.DataFrame,  # From `read_table`, with `source`
+    # Share of the other sources' images to carve for validation, 0 to 0.9
+    valid_pct: float = 0.16,
+    seed: int = 42,  # Same seed, same validation images
+) -> dict:  # Source → table with that source as `test`
+    """Leave one source out: one table per source; classes that only this source has are left out of
+    its test.
+    """
+    known = table.source.notna()
+    names = sorted(table.source[known].unique())
+    if not known.all() or len(names) < 2:
+        raise DataError(
+            f'{(~known).sum():,} of {len(table):,} images have no source, {len(names)} sources are'
+            ' named. Fill the column `source` with two sources or more.'
+        )
     out = {}
     for name in names:
-        t = table.reset_index(drop=True).copy(); t['split'] = pd.array(np.where(t.source == name, 'test', 'train'), dtype='string')
+        t = table.reset_index(drop=True).copy()
+        t['split'] = pd.array(np.where(t.source == name, 'test', 'train'), dtype='string')
         t = t[(t.split == 'train') | t.label.isin(t.label[t.split == 'train'])]
-        if t.label[t.split == 'train'].nunique() < 2 or not (t.split == 'test').any(): raise DataError(f'Without source `{name}` fewer than two classes are left, or none that it shares. Sources must share classes.')
-        out[name] = split_table(t, 'given', valid_pct, seed=seed); out[name].attrs['split'] |= dict(method='source', note=f'Trained without source `{name}`, tested on it.')
+        if t.label[t.split == 'train'].nunique() < 2 or not (t.split == 'test').any():
+            raise DataError(
+                f'Without source `{name}` fewer than two classes are left, or none that it shares.'
+                ' Sources must share classes.'
+            )
+        out[name] = split_table(t, 'given', valid_pct, seed=seed)
+        out[name].attrs['split'] |= dict(
+            method='source', note=f'Trained without source `{name}`, tested on it.'
+        )
     return out

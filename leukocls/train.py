@@ -25,102 +25,195 @@ from .splits import fold_tables, sides_of, split_table
 # %% ../nbs/22_train.ipynb #2c2e96e8
 def _whole(seed, seeds=None):
     "Seeds as whole numbers, each once."
-    try: found = [operator.index(s) for s in ([seed] if seeds is None else seeds if hasattr(seeds, '__iter__') else [seeds])]
-    except TypeError: raise RunError(f'seeds={seed if seeds is None else seeds!r}: seeds are whole numbers. Write seed=42, or seeds=(0, 1, 2).') from None
-    if not found: raise RunError('seeds is empty. Name at least one, such as seeds=(0, 1, 2).')
-    if wrong := [s for s in found if not 0 <= s < 2**32]: raise RunError(f'seed={wrong[0]} is outside 0 … {2**32 - 1}. Choose a number in that range.')
+    try:
+        found = [
+            operator.index(s)
+            for s in ([seed] if seeds is None else seeds if hasattr(seeds, '__iter__') else [seeds])
+        ]
+    except TypeError:
+        raise RunError(
+            f'seeds={seed if seeds is None else seeds!r}: seeds are whole numbers. Write seed=42,'
+            ' or seeds=(0, 1, 2).'
+        ) from None
+    if not found:
+        raise RunError('seeds is empty. Name at least one, such as seeds=(0, 1, 2).')
+    if wrong := [s for s in found if not 0 <= s < 2**32]:
+        raise RunError(
+            f'seed={wrong[0]} is outside 0 … {2**32 - 1}. Choose a number in that range.'
+        )
     return list(dict.fromkeys(found))
 
 # %% ../nbs/22_train.ipynb #635e6d5e
 def _told(table):
-    "A table whose note about its split is true: one whose `split` was filled or changed by hand counts as given."
-    return table if table.attrs.get('split') and table.attrs.get('sides') == sides_of(table) else split_table(table, 'given', valid_pct=0)
+    """A table whose note about its split is true: one whose `split` was filled or changed by hand
+    counts as given.
+    """
+    return (
+        table
+        if table.attrs.get('split') and table.attrs.get('sides') == sides_of(table)
+        else split_table(table, 'given', valid_pct=0)
+    )
 
 # %% ../nbs/22_train.ipynb #269c2a6d
-KINDS = {'network': 'leukocls.fit:fit_network', 'probe': 'leukocls.probe:fit_probe', 'classical': 'leukocls.baselines:fit_classical'} # what trains each kind of recipe
+KINDS = {
+    'network': 'leukocls.fit:fit_network',
+    'probe': 'leukocls.probe:fit_probe',
+    'classical': 'leukocls.baselines:fit_classical',
+}  # what trains each kind of recipe
+
 
 def train(
-    recipe:str|Recipe, # Name of a recipe, or a recipe
-    table:pd.DataFrame, # From `read_table`; `split` is filled with `split_table` if it is not
-    out:str='runs', # Folder of all runs; each gets its own folder in it
-    seed:int=42, # Same seed, same data, same CPU: same result
-    device:str='auto', # As in `pick_device`
-    progress:bool=True, # Show a bar
-    fold:int|None=None, # Number of the fold in cross-validation, from 0; written down
-    **changes # Fields of the recipe to change, such as `epochs=3`
-)->Run: # The finished run
+    recipe: str | Recipe,  # Name of a recipe, or a recipe
+    # From `read_table`; `split` is filled with `split_table` if it is not
+    table: pd.DataFrame,
+    out: str = 'runs',  # Folder of all runs; each gets its own folder in it
+    seed: int = 42,  # Same seed, same data, same CPU: same result
+    device: str = 'auto',  # As in `pick_device`
+    progress: bool = True,  # Show a bar
+    fold: int | None = None,  # Number of the fold in cross-validation, from 0; written down
+    **changes,  # Fields of the recipe to change, such as `epochs=3`
+) -> Run:  # The finished run
     "Train one recipe on one table; everything is written to a new run folder."
-    recipe = get_recipe(recipe, **changes); (seed,) = _whole(seed)
+    recipe = get_recipe(recipe, **changes)
+    (seed,) = _whole(seed)
     table = split_table(table, seed=seed) if table.split.isna().any() else _told(table)
-    fit = late(KINDS[recipe.kind]); began = time.perf_counter() # importing is no training: the first of several would pay for all
+    fit = late(KINDS[recipe.kind])
+    began = time.perf_counter()  # importing is no training: the first of several would pay for all
     folder, info = start_run(recipe, table, out, seed, device, fold)
-    try: fitted = fit(recipe, table, folder, info, device, progress)
+    try:
+        fitted = fit(recipe, table, folder, info, device, progress)
     except BaseException:
-        if not (folder/'history.csv').exists(): shutil.rmtree(folder, ignore_errors=True)
+        if not (folder / 'history.csv').exists():
+            shutil.rmtree(folder, ignore_errors=True)
         raise
-    run = finish_run(folder, info, table, fitted, began); give_back()
-    if fitted.said: err = RunError(fitted.said); err.run = run; raise err
+    run = finish_run(folder, info, table, fitted, began)
+    give_back()
+    if fitted.said:
+        err = RunError(fitted.said)
+        err.run = run
+        raise err
     return run
 
 # %% ../nbs/22_train.ipynb #0d012604
 def _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds):
     "(recipe, seed, number of the fold or None, table) of each run."
     (seed,), seeds = _whole(seed), _whole(seed, seeds)
-    if not hasattr(folds or 0, '__index__'): raise RunError(f'folds={folds!r}: folds are a whole number, 0 for none. Write folds=5.')
-    sides = [(None, split_table(table, split, valid_pct, test_pct, seed))] if not folds else list(enumerate(fold_tables(table, folds, split, valid_pct, seed)))
+    if not hasattr(folds or 0, '__index__'):
+        raise RunError(f'folds={folds!r}: folds are a whole number, 0 for none. Write folds=5.')
+    sides = (
+        [(None, split_table(table, split, valid_pct, test_pct, seed))]
+        if not folds
+        else list(enumerate(fold_tables(table, folds, split, valid_pct, seed)))
+    )
     return [(r, s, k, t) for r in chosen for s in seeds for k, t in sides]
+
 
 def _each(plan, out, device, progress, repeat):
     "The runs of a plan, and what became of those that failed."
-    runs, errors, steps = Runs(), [], bar(len(plan), 'runs', progress and len(plan) > 1, unit=' runs', leave=True)
+    runs, errors, steps = (
+        Runs(),
+        [],
+        bar(len(plan), 'runs', progress and len(plan) > 1, unit=' runs', leave=True),
+    )
     for r, seed, fold, table in plan:
         steps.set_postfix_str(f'{r.name}, seed {seed}' + ('' if fold is None else f', fold {fold}'))
-        try: runs.append((None if repeat else finished_run(out, r, seed, table, fold)) or train(r, table, out=out, seed=seed, device=device, progress=progress, fold=fold))
-        except KeyboardInterrupt: runs.interrupted = True; break
+        try:
+            runs.append(
+                (None if repeat else finished_run(out, r, seed, table, fold))
+                or train(r, table, out=out, seed=seed, device=device, progress=progress, fold=fold)
+            )
+        except KeyboardInterrupt:
+            runs.interrupted = True
+            break
         except Exception as e:
-            if hasattr(e, 'run'): runs.append(e.run)
-            if len(plan) == 1 or not isinstance(e, (ValueError, RuntimeError, OSError, MemoryError)): raise # a LeukoError is a ValueError, and so is what scikit-learn says of too few images
-            runs.failed.append(dict(recipe=r.name, seed=seed, fold=fold, error=f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}', run=e.run.name if hasattr(e, 'run') else None)); errors.append(e)
+            if hasattr(e, 'run'):
+                runs.append(e.run)
+            if len(plan) == 1 or not isinstance(
+                e, (ValueError, RuntimeError, OSError, MemoryError)
+            ):
+                # a LeukoError is a ValueError, and so is what scikit-learn says of too few images
+                raise
+            runs.failed.append(
+                dict(
+                    recipe=r.name,
+                    seed=seed,
+                    fold=fold,
+                    error=f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}',
+                    run=e.run.name if hasattr(e, 'run') else None,
+                )
+            )
+            errors.append(e)
         steps.update()
-        if runs and runs[-1].info['status'] == 'interrupted': runs.interrupted = True; break
+        if runs and runs[-1].info['status'] == 'interrupted':
+            runs.interrupted = True
+            break
     steps.close()
-    if runs.interrupted and not runs: raise KeyboardInterrupt # nothing to give back
+    if runs.interrupted and not runs:
+        raise KeyboardInterrupt  # nothing to give back
     return runs, errors
 
 # %% ../nbs/22_train.ipynb #ab8ba1d3
 def _write_standings(runs, out):
-    "leaderboard.csv and leaderboard.png; where they cannot be written, the runs are not lost with them."
-    s, picture = runs.standings, io.BytesIO(); late('leukocls.leaderboard:plot_standings')(s).savefig(picture, format='png', dpi=150, bbox_inches='tight')
-    try: write_csv(f'{out}/leaderboard.csv', s.reset_index()); write_whole(f'{out}/leaderboard.png', picture.getvalue())
-    except RunError as e: print(f'The leaderboard is not written: {e}', file=sys.stderr)
+    """leaderboard.csv and leaderboard.png; where they cannot be written, the runs are not lost with
+    them.
+    """
+    s, picture = runs.standings, io.BytesIO()
+    late('leukocls.leaderboard:plot_standings')(s).savefig(
+        picture, format='png', dpi=150, bbox_inches='tight'
+    )
+    try:
+        write_csv(f'{out}/leaderboard.csv', s.reset_index())
+        write_whole(f'{out}/leaderboard.png', picture.getvalue())
+    except RunError as e:
+        print(f'The leaderboard is not written: {e}', file=sys.stderr)
 
 # %% ../nbs/22_train.ipynb #78129c5e
 def train_all(
-    data, # Folder, CSV file or DataFrame, as in `read_table`
-    recipes='effb3', # Name of a recipe, a recipe, a group such as 'p3', 'classical' or 'all', or a list of these
-    out:str='runs', # Folder of all runs
-    split:str='auto', # 'auto' (given, else by patient, else near-duplicates together), 'patient', 'group', 'random', 'given'
-    patient=None, # Column, pattern or card that tells the patient, as in `read_table`
-    valid_pct:float=.16, # Share of images to choose the epoch on
-    test_pct:float=.2, # Share of images to report on; 0 reports on the validation images, as the papers do. With `folds` it is 1/folds
-    seed:int=42, # Same seed, same split, same start
-    seeds=None, # Several starts on the same split, such as (0, 1, 2); default: `seed` alone
-    folds:int=0, # Cross-validation: each image is tested once, in one of so many folds, whatever split the table brings; 0 tests one part only
-    device:str='auto', # As in `pick_device`
-    on_error:str='raise', # 'raise' or 'skip' unreadable images and unlabelled rows
-    progress:bool=True, # Show bars
-    repeat:bool|None=None, # Train again what lies finished in `out`; default: only where a single run is asked for
-    **changes # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
-)->Runs: # One run per recipe, seed and fold
+    data,  # Folder, CSV file or DataFrame, as in `read_table`
+    # Name of a recipe, a recipe, a group such as 'p3', 'classical' or 'all', or a list of these
+    recipes='effb3',
+    out: str = 'runs',  # Folder of all runs
+    # 'auto' (given, else by patient, else near-duplicates together), 'patient', 'group', 'random',
+    # 'given'
+    split: str = 'auto',
+    patient=None,  # Column, pattern or card that tells the patient, as in `read_table`
+    valid_pct: float = 0.16,  # Share of images to choose the epoch on
+    # Share of images to report on; 0 reports on the validation images, as the papers do. With
+    # `folds` it is 1/folds
+    test_pct: float = 0.2,
+    seed: int = 42,  # Same seed, same split, same start
+    seeds=None,  # Several starts on the same split, such as (0, 1, 2); default: `seed` alone
+    # Cross-validation: each image is tested once, in one of so many folds, whatever split the table
+    # brings; 0 tests one part only
+    folds: int = 0,
+    device: str = 'auto',  # As in `pick_device`
+    on_error: str = 'raise',  # 'raise' or 'skip' unreadable images and unlabelled rows
+    progress: bool = True,  # Show bars
+    # Train again what lies finished in `out`; default: only where a single run is asked for
+    repeat: bool | None = None,
+    **changes,  # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
+) -> Runs:  # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
     chosen = recipes_named(recipes, **changes)
-    table = read_table(data, patient=patient, on_error=on_error); begin_all(chosen, table.path, device)
+    table = read_table(data, patient=patient, on_error=on_error)
+    begin_all(chosen, table.path, device)
     try:
-        look(table.path, progress=progress and len(table) >= 5000) # one decoding for the check, the copies, the shortcuts and the gate
-        plan = _plan(chosen, check_images(table, on_error), split, valid_pct, test_pct, seed, seeds, folds)
-        runs, errors = _each(plan, out, device, progress, repeat if repeat is not None else len(plan) == 1)
-    finally: end_all()
-    if errors and not runs: errors[0].failed = runs.failed; raise errors[0]
-    for said in dict.fromkeys(f"{f['recipe']}: {f['error']}" for f in runs.failed): print(said, file=sys.stderr)
-    if len(runs) > 1: _write_standings(runs, out)
+        look(
+            table.path, progress=progress and len(table) >= 5000
+        )  # one decoding for the check, the copies, the shortcuts and the gate
+        plan = _plan(
+            chosen, check_images(table, on_error), split, valid_pct, test_pct, seed, seeds, folds
+        )
+        runs, errors = _each(
+            plan, out, device, progress, repeat if repeat is not None else len(plan) == 1
+        )
+    finally:
+        end_all()
+    if errors and not runs:
+        errors[0].failed = runs.failed
+        raise errors[0]
+    for said in dict.fromkeys(f"{f['recipe']}: {f['error']}" for f in runs.failed):
+        print(said, file=sys.stderr)
+    if len(runs) > 1:
+        _write_standings(runs, out)
     return runs

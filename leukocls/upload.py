@@ -18,89 +18,147 @@ from .images import to_rgb
 @dataclass(frozen=True)
 class Limits:
     "What the web page takes at most."
-    body:int = 64_000_000 # Bytes of one request
-    memory:int = 192_000_000 # Bytes of all requests that are in memory together
-    files:int = 64 # Images in one request
-    pixels:int = 50_000_000 # Pixels of one image; a quarter of it for deep ones (16, 32 bit), which need more memory each
-    side:int = 20_000 # Pixels of an image's longer side
-    header_seconds:float = 10. # Until the head of a request must have arrived
-    upload_seconds:float = 60. # Until its body must have arrived
-    seconds:float = 30. # Until the answer is given, waiting included
-    queue:int = 32 # Requests that wait for the model
-    per_client:int = 8 # Requests that one address may have waiting
-    connections:int = 128 # Open connections; half of them for one address that is not this machine
+
+    body: int = 64_000_000  # Bytes of one request
+    memory: int = 192_000_000  # Bytes of all requests that are in memory together
+    files: int = 64  # Images in one request
+    # Pixels of one image; a quarter of it for deep ones (16, 32 bit), which need more memory each
+    pixels: int = 50_000_000
+    side: int = 20_000  # Pixels of an image's longer side
+    header_seconds: float = 10.0  # Until the head of a request must have arrived
+    upload_seconds: float = 60.0  # Until its body must have arrived
+    seconds: float = 30.0  # Until the answer is given, waiting included
+    queue: int = 32  # Requests that wait for the model
+    per_client: int = 8  # Requests that one address may have waiting
+    # Open connections; half of them for one address that is not this machine
+    connections: int = 128
+
 
 class Refused(LeukoError):
     "A request that is not served, with the HTTP status that says so."
-    def __init__(self, status:int, message:str, **headers): super().__init__(message); self.status, self.headers = status, {k.replace('_', '-'): str(v) for k, v in headers.items()}
+
+    def __init__(self, status: int, message: str, **headers):
+        super().__init__(message)
+        self.status, self.headers = (
+            status,
+            {k.replace('_', '-'): str(v) for k, v in headers.items()},
+        )
 
 # %% ../nbs/37_upload.ipynb #06f35026
-_STARTS = {'JPEG': (b'\xff\xd8\xff',), 'PNG': (b'\x89PNG\r\n\x1a\n',), 'BMP': (b'BM',), 'TIFF': (b'II*\0', b'MM\0*')}
+_STARTS = {
+    'JPEG': (b'\xff\xd8\xff',),
+    'PNG': (b'\x89PNG\r\n\x1a\n',),
+    'BMP': (b'BM',),
+    'TIFF': (b'II*\0', b'MM\0*'),
+}
+
 
 def kind_of(
-    data:bytes, # A file, or at least its first 12 bytes
-)->str: # 'JPEG', 'PNG', 'BMP', 'TIFF', 'WEBP', or '' for anything else
+    data: bytes,  # A file, or at least its first 12 bytes
+) -> str:  # 'JPEG', 'PNG', 'BMP', 'TIFF', 'WEBP', or '' for anything else
     "The type of an image by its first bytes."
-    if data[:4] == b'RIFF' and data[8:12] == b'WEBP': return 'WEBP'
+    if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
+        return 'WEBP'
     return next((kind for kind, starts in _STARTS.items() if data.startswith(starts)), '')
 
 # %% ../nbs/37_upload.ipynb #d826318d
 def _webp_size(data):
     "Width and height from the head of a WebP file; (0, 0) if it has none."
-    kind, b = data[12:16], data[20:30].ljust(10, b'\0'); n = lambda i, k: int.from_bytes(b[i:i + k], 'little')
-    if kind == b'VP8X': return n(4, 3) + 1, n(7, 3) + 1
-    if kind == b'VP8L': return (n(1, 4) & 16383) + 1, (n(1, 4) >> 14 & 16383) + 1
+    kind, b = data[12:16], data[20:30].ljust(10, b'\0')
+    n = lambda i, k: int.from_bytes(b[i : i + k], 'little')
+    if kind == b'VP8X':
+        return n(4, 3) + 1, n(7, 3) + 1
+    if kind == b'VP8L':
+        return (n(1, 4) & 16383) + 1, (n(1, 4) >> 14 & 16383) + 1
     return (n(6, 2) & 16383, n(8, 2) & 16383) if kind == b'VP8 ' else (0, 0)
 
 # %% ../nbs/37_upload.ipynb #bc5f803a
 def _check_size(w, h, limits, deep=False):
-    most = limits.pixels//4 if deep else limits.pixels
-    if max(w, h) > limits.side: raise DataError(f'{w:,} × {h:,} pixels: a side is longer than {limits.side:,} pixels. Cut or shrink the picture')
-    if w*h > most: raise DataError(f'{w:,} × {h:,} pixels: more than {most/1e6:g} megapixels. Cut or shrink the picture')
-    if w*h < 1: raise DataError('no pixels')
+    most = limits.pixels // 4 if deep else limits.pixels
+    if max(w, h) > limits.side:
+        raise DataError(
+            f'{w:,} × {h:,} pixels: a side is longer than {limits.side:,} pixels. Cut or shrink the'
+            ' picture'
+        )
+    if w * h > most:
+        raise DataError(
+            f'{w:,} × {h:,} pixels: more than {most / 1e6:g} megapixels. Cut or shrink the picture'
+        )
+    if w * h < 1:
+        raise DataError('no pixels')
+
 
 def _why(e):
     "What is wrong with an image, without the words of the decoder."
-    if isinstance(e, Image.DecompressionBombError): return 'more pixels than can be meant'
-    return 'truncated: a part of the file is missing' if 'truncated' in str(e).lower() or isinstance(e, EOFError) else 'damaged'
+    if isinstance(e, Image.DecompressionBombError):
+        return 'more pixels than can be meant'
+    return (
+        'truncated: a part of the file is missing'
+        if 'truncated' in str(e).lower() or isinstance(e, EOFError)
+        else 'damaged'
+    )
 
 # %% ../nbs/37_upload.ipynb #c8d1ec02
 class _Pieces(BytesIO):
     "A file that gives up when it is read in too many pieces, or over and over."
-    def __init__(self, data): super().__init__(data); self.pieces, self.bytes = 200_000, 4*len(data) + 1_000_000
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.pieces, self.bytes = 200_000, 4 * len(data) + 1_000_000
+
     def read(self, n=-1):
-        out = super().read(n); self.pieces -= 1; self.bytes -= len(out)
-        if self.pieces < 0 or self.bytes < 0: raise DataError('made of more pieces than a picture needs')
+        out = super().read(n)
+        self.pieces -= 1
+        self.bytes -= len(out)
+        if self.pieces < 0 or self.bytes < 0:
+            raise DataError('made of more pieces than a picture needs')
         return out
 
+
 def _check_passes(data, w, h, limits):
-    if data.count(b'\xff\xda')*w*h > 50*limits.pixels: raise DataError('made of more passes than a picture needs')
+    if data.count(b'\xff\xda') * w * h > 50 * limits.pixels:
+        raise DataError('made of more passes than a picture needs')
 
 # %% ../nbs/37_upload.ipynb #986f923b
 def open_upload(
-    data:bytes, # A file of any kind
-    limits:Limits=Limits(), # What is too large
-)->tuple: # (image in mode RGB without metadata, list of warnings)
+    data: bytes,  # A file of any kind
+    limits: Limits = Limits(),  # What is too large
+) -> tuple:  # (image in mode RGB without metadata, list of warnings)
     "Open bytes from outside as an image; what is wrong with them is a `DataError` that says so."
-    if not data: raise DataError('zero bytes')
-    if not (kind := kind_of(data)): raise DataError('not an image of a known type: JPEG, PNG, BMP, TIFF or WebP')
+    if not data:
+        raise DataError('zero bytes')
+    if not (kind := kind_of(data)):
+        raise DataError('not an image of a known type: JPEG, PNG, BMP, TIFF or WebP')
     try:
-        if kind == 'WEBP': _check_size(*_webp_size(data), limits)
+        if kind == 'WEBP':
+            _check_size(*_webp_size(data), limits)
         with Image.open(_Pieces(data), formats=[kind]) as im:
-            _check_size(*im.size, limits, im.mode[0] in 'IF'); several = kind != 'JPEG' and getattr(im, 'is_animated', False)
-            if kind == 'JPEG': _check_passes(data, *im.size, limits)
+            _check_size(*im.size, limits, im.mode[0] in 'IF')
+            several = kind != 'JPEG' and getattr(im, 'is_animated', False)
+            if kind == 'JPEG':
+                _check_passes(data, *im.size, limits)
             im.load()
-            if len(im.info.get('exif', b'')) > 65_535: del im.info['exif'] # more than a camera writes: only its way up is wanted, and reading it costs memory
+            if len(im.info.get('exif', b'')) > 65_535:
+                del im.info[
+                    'exif'
+                    # more than a camera writes: only its way up is wanted, and reading it costs memory
+                ]
             rgb = to_rgb(im)
-    except DataError: raise
-    except Exception as e: raise DataError(_why(e)) from None
-    im = None; plain = Image.new('RGB', rgb.size); plain.paste(rgb) # a fresh image has pixels only
-    return plain, ['This file holds several pictures. Only the first was looked at.']*bool(several)
+    except DataError:
+        raise
+    except Exception as e:
+        raise DataError(_why(e)) from None
+    im = None
+    plain = Image.new('RGB', rgb.size)
+    plain.paste(rgb)  # a fresh image has pixels only
+    return plain, ['This file holds several pictures. Only the first was looked at.'] * bool(
+        several
+    )
 
 # %% ../nbs/37_upload.ipynb #9856f2a9
 def clean_name(
-    name:str, # File name as it was sent
-)->str: # At most 120 printable characters, no folders
+    name: str,  # File name as it was sent
+) -> str:  # At most 120 printable characters, no folders
     "A file name to show, never to open."
     name = name.replace('\\', '/').rsplit('/', 1)[-1]
     return ''.join(c for c in name if c.isprintable())[:120]
@@ -108,47 +166,122 @@ def clean_name(
 # %% ../nbs/37_upload.ipynb #35cadddf
 class Form:
     "A form that arrives in pieces: `feed` them, then `end`; `files` and `fields` are filled."
-    def __init__(self,
-        content_type:str, # Header of the request
-        limits:Limits=Limits(), # How many files
+
+    def __init__(
+        self,
+        content_type: str,  # Header of the request
+        limits: Limits = Limits(),  # How many files
     ):
-        parser = need('python_multipart', 'app', 'the web page'); kind, options = parser.multipart.parse_options_header(content_type)
-        if kind != b'multipart/form-data': raise Refused(415, 'Send the images as multipart/form-data, as a form with files does.')
-        if not (boundary := options.get(b'boundary')) or len(boundary) > 70: raise Refused(400, 'The form names no boundary between its parts, or one of more than 70 characters.')
-        self.files, self.fields, self.parts, self.most, self.options, self.error, self.whole = [], {}, 0, limits.files, parser.multipart.parse_options_header, parser.exceptions.FormParserError, False
-        calls = {f'on_{k}': getattr(self, f'_{k}') for k in ('part_begin', 'part_data', 'part_end', 'header_field', 'header_value', 'header_end', 'headers_finished', 'end')}
-        self.parser = parser.MultipartParser(boundary, calls, max_header_count=8, max_header_size=1024)
+        parser = need('python_multipart', 'app', 'the web page')
+        kind, options = parser.multipart.parse_options_header(content_type)
+        if kind != b'multipart/form-data':
+            raise Refused(415, 'Send the images as multipart/form-data, as a form with files does.')
+        if not (boundary := options.get(b'boundary')) or len(boundary) > 70:
+            raise Refused(
+                400,
+                'The form names no boundary between its parts, or one of more than 70 characters.',
+            )
+        self.files, self.fields, self.parts, self.most, self.options, self.error, self.whole = (
+            [],
+            {},
+            0,
+            limits.files,
+            parser.multipart.parse_options_header,
+            parser.exceptions.FormParserError,
+            False,
+        )
+        calls = {
+            f'on_{k}': getattr(self, f'_{k}')
+            for k in (
+                'part_begin',
+                'part_data',
+                'part_end',
+                'header_field',
+                'header_value',
+                'header_end',
+                'headers_finished',
+                'end',
+            )
+        }
+        self.parser = parser.MultipartParser(
+            boundary, calls, max_header_count=8, max_header_size=1024
+        )
 
-    def feed(self, data:bytes): # The next piece of the body
-        try: self.parser.write(data)
-        except self.error: raise Refused(400, 'The form is damaged: its parts cannot be told apart.') from None
+    def feed(self, data: bytes):  # The next piece of the body
+        try:
+            self.parser.write(data)
+        except self.error:
+            raise Refused(400, 'The form is damaged: its parts cannot be told apart.') from None
 
-    def end(self)->'Form': # Itself, if the form was whole
-        if not self.whole: raise Refused(400, 'The form is not whole: its end is missing.')
+    def end(self) -> 'Form':  # Itself, if the form was whole
+        if not self.whole:
+            raise Refused(400, 'The form is not whole: its end is missing.')
         return self
 
 # %% ../nbs/37_upload.ipynb #7c0965f4
 def _part_begin(self):
     self.head, self.key, self.value, self.parts = {}, b'', b'', self.parts + 1
-    if self.parts > self.most + 16: raise Refused(413, f'More than {self.most} images in one request. Send them in several.')
-def _header_field(self, d, a, b): self.key += d[a:b]
-def _header_value(self, d, a, b): self.value += d[a:b]
-def _header_end(self): self.head[self.key.lower()] = self.value; self.key, self.value = b'', b''
-def _end(self): self.whole = True
+    if self.parts > self.most + 16:
+        raise Refused(413, f'More than {self.most} images in one request. Send them in several.')
+
+
+def _header_field(self, d, a, b):
+    self.key += d[a:b]
+
+
+def _header_value(self, d, a, b):
+    self.value += d[a:b]
+
+
+def _header_end(self):
+    self.head[self.key.lower()] = self.value
+    self.key, self.value = b'', b''
+
+
+def _end(self):
+    self.whole = True
+
 
 def _headers_finished(self):
-    kind, words = self.options(self.head.get(b'content-disposition', b'').decode('latin-1')); word = lambda k: words[k].decode('utf8', 'replace')
-    if kind != b'form-data' or b'name' not in words: raise Refused(400, 'A part of the form has no name.')
-    self.part, self.name, self.file = bytearray(), word(b'name'), clean_name(word(b'filename')) if b'filename' in words else None; self.chosen = bool(words.get(b'filename'))
-    if self.file is not None and len(self.files) >= self.most: raise Refused(413, f'More than {self.most} images in one request. Send them in several.')
-    if self.file is None and (len(self.fields) >= 8 or self.name in self.fields): raise Refused(400, 'The form has more fields than it needs, or one of them twice.')
+    kind, words = self.options(self.head.get(b'content-disposition', b'').decode('latin-1'))
+    word = lambda k: words[k].decode('utf8', 'replace')
+    if kind != b'form-data' or b'name' not in words:
+        raise Refused(400, 'A part of the form has no name.')
+    self.part, self.name, self.file = (
+        bytearray(),
+        word(b'name'),
+        clean_name(word(b'filename')) if b'filename' in words else None,
+    )
+    self.chosen = bool(words.get(b'filename'))
+    if self.file is not None and len(self.files) >= self.most:
+        raise Refused(413, f'More than {self.most} images in one request. Send them in several.')
+    if self.file is None and (len(self.fields) >= 8 or self.name in self.fields):
+        raise Refused(400, 'The form has more fields than it needs, or one of them twice.')
+
 
 def _part_data(self, d, a, b):
     self.part += memoryview(d)[a:b]
-    if self.file is None and len(self.part) > 200: raise Refused(400, 'A field of the form is longer than 200 bytes. Images need a file name.')
+    if self.file is None and len(self.part) > 200:
+        raise Refused(400, 'A field of the form is longer than 200 bytes. Images need a file name.')
+
 
 def _part_end(self):
-    if self.file is None: self.fields[self.name] = self.part.decode('utf8', 'replace')
-    elif self.part or self.chosen: self.files.append((self.name, self.file, self.part)) # a browser sends an empty part where no file was chosen
+    if self.file is None:
+        self.fields[self.name] = self.part.decode('utf8', 'replace')
+    elif self.part or self.chosen:
+        self.files.append(
+            (self.name, self.file, self.part)
+        )  # a browser sends an empty part where no file was chosen
 
-for _f in (_part_begin, _header_field, _header_value, _header_end, _end, _headers_finished, _part_data, _part_end): setattr(Form, _f.__name__, _f)
+
+for _f in (
+    _part_begin,
+    _header_field,
+    _header_value,
+    _header_end,
+    _end,
+    _headers_finished,
+    _part_data,
+    _part_end,
+):
+    setattr(Form, _f.__name__, _f)

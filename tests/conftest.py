@@ -1,82 +1,141 @@
 "What all tests share: synthetic films, a quick recipe, and the real images where there are any."
+
 import os
 import re
 from contextlib import contextmanager
 from pathlib import Path
 
-if (workers := int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))) > 1: # before NumPy and torch are loaded: workers that take every core each wait for each other; subprocesses inherit it
-    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1)//workers)))
+if (
+    (workers := int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))) > 1
+    # before NumPy and torch are loaded: workers that take every core each wait for each other;
+    # subprocesses inherit it
+):
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // workers)))
 
 import matplotlib
 import pytest
 
 matplotlib.use('Agg')
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get('LEUKOCLS_SHARED', ROOT.parent/'shared'))
+SHARED = Path(os.environ.get('LEUKOCLS_SHARED', ROOT.parent / 'shared'))
 
 
 @pytest.fixture(scope='session', autouse=True)
 def own_cache(tmp_path_factory):
     "Tests neither use nor fill the cache of whoever runs them; subprocesses inherit it."
-    os.environ['LEUKOCLS_CACHE'] = str(tmp_path_factory.mktemp('cache')); yield; del os.environ['LEUKOCLS_CACHE']
+    os.environ['LEUKOCLS_CACHE'] = str(tmp_path_factory.mktemp('cache'))
+    yield
+    del os.environ['LEUKOCLS_CACHE']
 
-TRAINS = re.compile(r'fastai|fastcore|learner|DataLoaders|\btrain(_all)?\(') # words of a test file whose answers may depend on fastai's version
-COSTS = re.compile(r'\b(train(_all)?|fitted|export_bundle|leukocls)\(|subprocess\.') # what takes a file its time
+
+TRAINS = re.compile(
+    r'fastai|fastcore|learner|DataLoaders|\btrain(_all)?\('
+)  # words of a test file whose answers may depend on fastai's version
+COSTS = re.compile(
+    r'\b(train(_all)?|fitted|export_bundle|leukocls)\(|subprocess\.'
+)  # what takes a file its time
+
 
 def pytest_collection_modifyitems(items):
     import importlib.util
     import torch
-    text = {path: path.read_text(encoding='utf8') for path in {item.path for item in items}}; cost = {path: len(COSTS.findall(t)) for path, t in text.items()}
-    items.sort(key=lambda item: -cost[item.path]) # the longest files first, so that at the end no worker waits for another's
+
+    text = {path: path.read_text(encoding='utf8') for path in {item.path for item in items}}
+    cost = {path: len(COSTS.findall(t)) for path, t in text.items()}
+    items.sort(
+        key=lambda item: -cost[item.path]
+    )  # the longest files first, so that at the end no worker waits for another's
     for item in items:
-        if not TRAINS.search(text[item.path]) and not {'run', 'quick', 'learn', 'small_bundle'} & set(item.fixturenames): item.add_marker(pytest.mark.once)
-    why = {'data': None if (SHARED/'data').is_dir() else f'no real images: {SHARED/"data"} is absent (set LEUKOCLS_SHARED)',
-           'cuda': None if torch.cuda.is_available() else 'no CUDA device',
-           'dev': None if importlib.util.find_spec('nbdev') else 'nbdev is not installed (development only)'}
+        if not TRAINS.search(text[item.path]) and not {
+            'run',
+            'quick',
+            'learn',
+            'small_bundle',
+        } & set(item.fixturenames):
+            item.add_marker(pytest.mark.once)
+    why = {
+        'data': (
+            None
+            if (SHARED / 'data').is_dir()
+            else f'no real images: {SHARED / "data"} is absent (set LEUKOCLS_SHARED)'
+        ),
+        'cuda': None if torch.cuda.is_available() else 'no CUDA device',
+        'dev': (
+            None
+            if importlib.util.find_spec('nbdev')
+            else 'nbdev is not installed (development only)'
+        ),
+    }
     for item in items:
         for marker, reason in why.items():
-            if reason and item.get_closest_marker(marker): item.add_marker(pytest.mark.skip(reason=reason))
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope='session')
-def root(): return ROOT
+def root():
+    return ROOT
+
 
 @pytest.fixture(scope='session')
-def shared(): return SHARED
+def shared():
+    return SHARED
+
 
 @pytest.fixture(scope='session')
 def films(tmp_path_factory):
     from leukocls.smears import draw_films
-    return draw_films(tmp_path_factory.mktemp('films')/'films', patients=6, images=5, size=48)
+
+    return draw_films(tmp_path_factory.mktemp('films') / 'films', patients=6, images=5, size=48)
+
 
 @pytest.fixture(scope='session')
 def table(films):
     from leukocls.data import read_table
     from leukocls.smears import FILM_PATIENT
+
     return read_table(films, patient=FILM_PATIENT)
+
 
 @pytest.fixture(scope='session')
 def quick():
     from leukocls.recipes import get_recipe
+
     return get_recipe('small-cnn', size=32, epochs=2, lr=3e-3, bs=16)
+
 
 @pytest.fixture(scope='session')
 def without_plots():
-    "A context for trainings of which a test asks figures: the report is written without its plots, which take three times as long as such a training. Those of a network, a probe and a classical system, and of runs with something odd about them, are drawn in the tests of reports and runs."
+    """A context for trainings of which a test asks figures: the report is written without its
+    plots, which take three times as long as such a training. Those of a network, a probe and a
+    classical system, and of runs with something odd about them, are drawn in the tests of
+    reports and runs.
+    """
+
     @contextmanager
     def context():
-        with pytest.MonkeyPatch.context() as m: m.setattr('leukocls.report._plots', lambda *a: {}); yield
+        with pytest.MonkeyPatch.context() as m:
+            m.setattr('leukocls.report._plots', lambda *a: {})
+            yield
+
     return context
+
 
 @pytest.fixture
 def no_plots(without_plots):
-    with without_plots(): yield
+    with without_plots():
+        yield
+
 
 @pytest.fixture(scope='session')
 def run(table, quick, tmp_path_factory):
     from leukocls.splits import split_table
     from leukocls.train import train
-    return train(quick, split_table(table), out=tmp_path_factory.mktemp('runs'), progress=False, device='cpu')
+
+    return train(
+        quick, split_table(table), out=tmp_path_factory.mktemp('runs'), progress=False, device='cpu'
+    )
+
 
 PLAIN_FASTAI = """
 import json, os, sys, traceback; sys.modules['leukocls'] = None
@@ -88,32 +147,68 @@ for line in sys.stdin:
     os._exit(0)
 """
 
+
 @pytest.fixture(scope='session')
 def plain_fastai():
-    "What a pickle says of image files to a user of plain fastai, on another machine, without leukocls: (label, probabilities) each. For every pickle a process of its own, forked from one that has imported fastai and nothing else."
+    """What a pickle says of image files to a user of plain fastai, on another machine, without
+    leukocls: (label, probabilities) each. For every pickle a process of its own, forked from one
+    that has imported fastai and nothing else.
+    """
     import json, subprocess, sys
-    p = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', PLAIN_FASTAI], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd='/')
+
+    p = subprocess.Popen(
+        [sys.executable, '-W', 'ignore', '-c', PLAIN_FASTAI],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd='/',
+    )
+
     def ask(pkl, files):
-        p.stdin.write(json.dumps([str(pkl), list(map(str, files))]) + '\n'); p.stdin.flush(); lines = []
-        while not lines or lines[-1] != 'DONE': line = p.stdout.readline(); assert line, 'the process with fastai ended'; lines.append(line.rstrip('\n'))
-        said = [line for line in lines if line.startswith('SAID ')]; assert said, '\n'.join(lines); return json.loads(said[0][5:])
+        p.stdin.write(json.dumps([str(pkl), list(map(str, files))]) + '\n')
+        p.stdin.flush()
+        lines = []
+        while not lines or lines[-1] != 'DONE':
+            line = p.stdout.readline()
+            assert line, 'the process with fastai ended'
+            lines.append(line.rstrip('\n'))
+        said = [line for line in lines if line.startswith('SAID ')]
+        assert said, '\n'.join(lines)
+        return json.loads(said[0][5:])
+
     yield ask
-    p.stdin.close(); p.wait()
+    p.stdin.close()
+    p.wait()
+
 
 @pytest.fixture(scope='session')
 def local_weights(tmp_path_factory):
     "A timm local-dir folder with a tiny network that nobody trained."
     import json, timm
     from safetensors.torch import save_file
-    d = tmp_path_factory.mktemp('weights')/'tiny'; d.mkdir()
+
+    d = tmp_path_factory.mktemp('weights') / 'tiny'
+    d.mkdir()
     m = timm.create_model('mobilenetv2_035', num_classes=10)
-    save_file(m.state_dict(), d/'model.safetensors')
-    cfg = dict(input_size=[3, 64, 64], mean=[.4]*3, std=[.3]*3, num_classes=10, pool_size=[2, 2], first_conv='conv_stem', classifier='classifier')
-    (d/'config.json').write_text(json.dumps(dict(architecture='mobilenetv2_035', num_classes=10, pretrained_cfg=cfg)))
+    save_file(m.state_dict(), d / 'model.safetensors')
+    cfg = dict(
+        input_size=[3, 64, 64],
+        mean=[0.4] * 3,
+        std=[0.3] * 3,
+        num_classes=10,
+        pool_size=[2, 2],
+        first_conv='conv_stem',
+        classifier='classifier',
+    )
+    (d / 'config.json').write_text(
+        json.dumps(dict(architecture='mobilenetv2_035', num_classes=10, pretrained_cfg=cfg))
+    )
     return d
+
 
 @pytest.fixture(scope='session')
 def small_bundle(run, tmp_path_factory):
     "A bundle with everything in it; copy it before you change it."
     from leukocls.bundle import export_bundle
-    return export_bundle(run, tmp_path_factory.mktemp('bundles')/'small', examples=10).folder
+
+    return export_bundle(run, tmp_path_factory.mktemp('bundles') / 'small', examples=10).folder

@@ -1,4 +1,5 @@
 "A classifier that is none, with the interface of one: quick, without torch, and told by a picture's colours what to say."
+
 import time
 from io import BytesIO
 from types import SimpleNamespace
@@ -9,26 +10,110 @@ from PIL import Image
 CLASSES = ['Benign', 'Early', 'Pre', 'Pro']
 
 
-def blob(im, kind='PNG', **how): b = BytesIO(); im.save(b, kind, **how); return b.getvalue()
-def plain(*rgb, size=(40, 30)): return Image.new('RGB', size, rgb)
+def blob(im, kind='PNG', **how):
+    b = BytesIO()
+    im.save(b, kind, **how)
+    return b.getvalue()
+
+
+def plain(*rgb, size=(40, 30)):
+    return Image.new('RGB', size, rgb)
 
 
 class Fake:
-    "Blue pictures are Pro, green ones are unsure, red ones are foreign, yellow ones have a warning."
-    def __init__(self, name='fake', seconds=0., calibrated=True, gate=True, examples=0):
-        self.name, self.classes, self.seconds, self.calibrated, self.gate, self.examples, self.seen = name, CLASSES, seconds, calibrated, gate, examples, 0
-        self.config = dict(name=name, created='2026-02-01T10:00:00', classes=CLASSES, data=dict(name='Synthetic films'), licence='CC BY 4.0', research_only=True, metrics=dict(accuracy=dict(value=.9631, low=.9412, high=.9777), n=651, split='test'), audit={})
+    """Blue pictures are Pro, green ones are unsure, red ones are foreign, yellow ones have a
+    warning.
+    """
 
-    def many(self, images, names=None): return [self(im) for im in images]
+    def __init__(self, name='fake', seconds=0.0, calibrated=True, gate=True, examples=0):
+        (
+            self.name,
+            self.classes,
+            self.seconds,
+            self.calibrated,
+            self.gate,
+            self.examples,
+            self.seen,
+        ) = (
+            name,
+            CLASSES,
+            seconds,
+            calibrated,
+            gate,
+            examples,
+            0,
+        )
+        self.config = dict(
+            name=name,
+            created='2026-02-01T10:00:00',
+            classes=CLASSES,
+            data=dict(name='Synthetic films'),
+            licence='CC BY 4.0',
+            research_only=True,
+            metrics=dict(accuracy=dict(value=0.9631, low=0.9412, high=0.9777), n=651, split='test'),
+            audit={},
+        )
+
+    def many(self, images, names=None):
+        return [self(im) for im in images]
 
     def __call__(self, image, name=''):
         assert isinstance(image, Image.Image) and image.mode == 'RGB' and not image.info
-        self.seen += 1; time.sleep(self.seconds); r, g, b = (v/255 for v in image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))
-        foreign, unsure = self.gate and r > .6 and g < .4 and b < .4, g > .6 and r < .5 and b < .5
-        p = dict(zip(CLASSES, (.004, .31, .326, .36) if unsure or foreign else (.0001, .012, .0159, .972)))
-        said = dict(name=name, label='Pro', probabilities=p, classes=None if not self.calibrated else [] if foreign else ['Pre', 'Pro'] if unsure else ['Pro'], refer=bool(foreign or unsure), why='Its colours lie far from those of the training images.' if foreign else 'Two classes cannot be told apart here.' if unsure else '',
-                    in_domain=None if not self.gate else not foreign, warnings=['A little darker than the training images.'] if r > .6 and g > .6 and b < .4 else [], error='')
+        self.seen += 1
+        time.sleep(self.seconds)
+        r, g, b = (v / 255 for v in image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))
+        foreign, unsure = (
+            self.gate and r > 0.6 and g < 0.4 and b < 0.4,
+            g > 0.6 and r < 0.5 and b < 0.5,
+        )
+        p = dict(
+            zip(
+                CLASSES,
+                (0.004, 0.31, 0.326, 0.36) if unsure or foreign else (0.0001, 0.012, 0.0159, 0.972),
+            )
+        )
+        said = dict(
+            name=name,
+            label='Pro',
+            probabilities=p,
+            classes=(
+                None
+                if not self.calibrated
+                else []
+                if foreign
+                else ['Pre', 'Pro']
+                if unsure
+                else ['Pro']
+            ),
+            refer=bool(foreign or unsure),
+            why=(
+                'Its colours lie far from those of the training images.'
+                if foreign
+                else 'Two classes cannot be told apart here.'
+                if unsure
+                else ''
+            ),
+            in_domain=None if not self.gate else not foreign,
+            warnings=(
+                ['A little darker than the training images.']
+                if r > 0.6 and g > 0.6 and b < 0.4
+                else []
+            ),
+            error='',
+        )
         return SimpleNamespace(**said, to_dict=lambda: dict(said, path='/not/for/others'))
 
-    def heat(self, image, label=None): time.sleep(10*self.seconds); y, x = np.mgrid[-1:1:70j, -1:1:70j]; return np.exp(-4*((x - .2)**2 + (y + .1)**2))
-    def nearest(self, image, k=5): return [dict(label=CLASSES[i % 4], similarity=.98 - .05*i, jpeg=blob(plain(120, 60, 40*i + 60, size=(64, 64)), 'JPEG')) for i in range(min(k, self.examples))]
+    def heat(self, image, label=None):
+        time.sleep(10 * self.seconds)
+        y, x = np.mgrid[-1:1:70j, -1:1:70j]
+        return np.exp(-4 * ((x - 0.2) ** 2 + (y + 0.1) ** 2))
+
+    def nearest(self, image, k=5):
+        return [
+            dict(
+                label=CLASSES[i % 4],
+                similarity=0.98 - 0.05 * i,
+                jpeg=blob(plain(120, 60, 40 * i + 60, size=(64, 64)), 'JPEG'),
+            )
+            for i in range(min(k, self.examples))
+        ]

@@ -1,4 +1,5 @@
 "Real images, where they are at hand; nothing of them enters the project."
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,24 +13,63 @@ pytestmark = [pytest.mark.data, pytest.mark.once]
 
 def test_taleqani_is_what_its_card_says(shared):
     for part in ('Original', 'Segmented'):
-        t = read_table(shared/'data/taleqani'/part); assert card('taleqani').check(t) == [] and len(check_images(t)) == 3256
+        t = read_table(shared / 'data/taleqani' / part)
+        assert card('taleqani').check(t) == [] and len(check_images(t)) == 3256
+
 
 def test_taleqani_holds_copies_that_stay_together(shared):
-    t = split_table(read_table(shared/'data/taleqani/Original')); assert len(identical_files(t)) > 0 and shared_files(t) == []
+    t = split_table(read_table(shared / 'data/taleqani/Original'))
+    assert len(identical_files(t)) > 0 and shared_files(t) == []
+
 
 def test_both_parts_are_not_classes(shared):
-    with pytest.raises(ValueError, match='Choose one'): read_table(shared/'data/taleqani')
+    with pytest.raises(ValueError, match='Choose one'):
+        read_table(shared / 'data/taleqani')
+
 
 def test_cnmc_names_give_people(shared):
-    t = read_table(shared/'data/cnmc2019/images', patient=card('c-nmc')); assert len(t) == 20 and t.patient.notna().all()
-    dls = CellDataLoaders.from_folder(shared/'data/cnmc2019/images', patient=card('c-nmc'), size=64, bs=4, valid_pct=.3, device='cpu'); assert dls.one_batch()[0].shape == (4, 3, 64, 64)
+    t = read_table(shared / 'data/cnmc2019/images', patient=card('c-nmc'))
+    assert len(t) == 20 and t.patient.notna().all()
+    dls = CellDataLoaders.from_folder(
+        shared / 'data/cnmc2019/images',
+        patient=card('c-nmc'),
+        size=64,
+        bs=4,
+        valid_pct=0.3,
+        device='cpu',
+    )
+    assert dls.one_batch()[0].shape == (4, 3, 64, 64)
+
 
 def test_real_weights_train_a_step(shared, tmp_path):
-    t = read_table(shared/'data/pbc8_sample'); t = t[t.label.isin(['platelet', 'lymphocyte', 'erythroblast'])].reset_index(drop=True)
-    run = train('mobilenetv2', split_table(t, 'random'), out=tmp_path, weights=str(shared/'weights/mobilenetv2_100_imagenet'), size=96, bs=8, epochs=4, progress=False, device='cpu')
-    assert run.metrics['n'] >= 50 and run.metrics['accuracy']['value'] > .6 and str(shared).encode() not in (run.folder/'learner.pkl').read_bytes()
+    t = read_table(shared / 'data/pbc8_sample')
+    t = t[t.label.isin(['platelet', 'lymphocyte', 'erythroblast'])].reset_index(drop=True)
+    run = train(
+        'mobilenetv2',
+        split_table(t, 'random'),
+        out=tmp_path,
+        weights=str(shared / 'weights/mobilenetv2_100_imagenet'),
+        size=96,
+        bs=8,
+        epochs=4,
+        progress=False,
+        device='cpu',
+    )
+    assert (
+        run.metrics['n'] >= 50
+        and run.metrics['accuracy']['value'] > 0.6
+        and str(shared).encode() not in (run.folder / 'learner.pkl').read_bytes()
+    )
+
 
 @pytest.mark.slow
 def test_p3_as_described_learns(shared, tmp_path):
-    run = train_all(shared/'data/taleqani/Original', 'modified-cnn', out=tmp_path, split='random', epochs=4, progress=False)[0]
-    assert run.metrics['n'] in (651, 652) and run.metrics['accuracy']['value'] > .5
+    run = train_all(
+        shared / 'data/taleqani/Original',
+        'modified-cnn',
+        out=tmp_path,
+        split='random',
+        epochs=4,
+        progress=False,
+    )[0]
+    assert run.metrics['n'] in (651, 652) and run.metrics['accuracy']['value'] > 0.5
