@@ -77,7 +77,10 @@ def bilinear(
 ) -> np.ndarray:  # As `index`
     "Values between four neighbours."
     left, up = 1 - fx, 1 - fy
-    see = lambda step: flat[step:].take(index)
+
+    def see(step):
+        return flat[step:].take(index)
+
     return (see(0) * left + see(1) * fx) * up + (see(width) * left + see(width + 1) * fx) * fy
 
 # %% ../nbs/04_align.ipynb #2b0dc903
@@ -113,7 +116,10 @@ def warp(
 ) -> tuple:
     "Look at each picture through its map; beyond the edge, the edge is repeated."
     at, inside = _places(A, img.shape[1])
-    read = lambda channel: bilinear(np.ascontiguousarray(channel, 'float32').reshape(-1), *at)
+
+    def read(channel):
+        return bilinear(np.ascontiguousarray(channel, 'float32').reshape(-1), *at)
+
     return (
         read(img)
         if img.ndim == 3
@@ -444,7 +450,10 @@ def _inside(g, m):
     """
     w = m.astype('float32')
     g = (g - ((g * w).sum((1, 2)) / (w.sum((1, 2)) + 1e-6))[:, None, None]) * w
-    soft = lambda v, s: _ndimage.gaussian_filter(v, (0, s, s), truncate=3)
+
+    def soft(v, s):
+        return _ndimage.gaussian_filter(v, (0, s, s), truncate=3)
+
     z = (soft(g, 0.7) / (soft(w, 0.7) + 1e-3) - soft(g, 3) / (soft(w, 3) + 1e-3)) * w
     return z / (np.sqrt(soft(z * z, 2) / (soft(w, 2) + 1e-3)) + 0.02)
 
@@ -476,14 +485,20 @@ def same_picture(
 ) -> tuple:
     "How well the second of each pair covers the first; pairs that plainly do not are left at 0."
     own, of = np.unique(i, return_inverse=True)
-    wide = lambda x, rows: x[rows].astype('float32')  # each first picture is made ready once
+
+    def wide(x, rows):
+        return x[rows].astype('float32')  # each first picture is made ready once
+
     A, peak = lay(wide(a.half, own), wide(b.half, j), wide(a.polar, own), wide(b.polar, j), of)
     fit, over = np.zeros((2, len(i)), 'float32')
     k = np.flatnonzero(peak > 0.27)
     if not len(k):
         return fit, over
     ma, mb, black = a.mask[i[k]], b.mask[j[k]], a.black[i[k]] | b.black[j[k]]
-    small = lambda m: m[:, ::2, ::2] & m[:, 1::2, 1::2]
+
+    def small(m):
+        return m[:, ::2, ::2] & m[:, 1::2, 1::2]
+
     A, v, _ = settle(
         _band(wide(a.half, i[k]), 0.5, 3),
         _band(wide(b.half, j[k]), 0.5, 3),

@@ -356,9 +356,13 @@ async def _left(request):
 def _routes(desk, token):
     "Path → function of a request."
     R = need('starlette.responses', 'app', 'the web page')
-    reply = lambda data, status=200: R.Response(
-        json.dumps(data, ensure_ascii=False, allow_nan=False), status, media_type='application/json'
-    )
+
+    def reply(data, status=200):
+        return R.Response(
+            json.dumps(data, ensure_ascii=False, allow_nan=False),
+            status,
+            media_type='application/json',
+        )
 
     async def page(request):
         return R.HTMLResponse(desk.page)
@@ -410,8 +414,8 @@ def _routes(desk, token):
         return reply(await desk.ask(request, make, urgent=False, single=True))
 
     async def nearest(request):
-        then = lambda clf: (
-            lambda im: dict(
+        def then(clf):
+            return lambda im: dict(
                 nearest=[
                     dict(
                         label=str(n['label']),
@@ -421,7 +425,7 @@ def _routes(desk, token):
                     for n in clf.nearest(im, 5)
                 ]
             )
-        )
+
         return reply(
             await desk.ask(
                 request,
@@ -445,13 +449,15 @@ def _routes(desk, token):
 # %% ../nbs/43_app.ipynb #c82b0f3f
 def _login_routes(desk, token, R):
     "The form for the token, and what becomes of it."
-    form = lambda wrong='': fill_page(
-        'login.html',
-        desk.texts,
-        research=RESEARCH_ONLY,
-        wrong_html=wrong
-        and f'<p class="alert" role="alert">{escape(desk.texts["login_wrong"])}</p>',
-    )
+
+    def form(wrong=''):
+        return fill_page(
+            'login.html',
+            desk.texts,
+            research=RESEARCH_ONLY,
+            wrong_html=wrong
+            and f'<p class="alert" role="alert">{escape(desk.texts["login_wrong"])}</p>',
+        )
 
     async def login(request):
         if request.method != 'POST':
@@ -556,7 +562,10 @@ def make_app(
 
     desk = Desk(classifiers, limits, lang)
     routes = _routes(desk, token)
-    entry = lambda f: (f, ['GET']) if callable(f) else (f[0], f[1].split())
+
+    def entry(f):
+        return (f, ['GET']) if callable(f) else (f[0], f[1].split())
+
     app = S.Starlette(
         routes=[route(path, entry(f)[0], methods=entry(f)[1]) for path, f in routes.items()],
         exception_handlers={http_error: refused, Refused: refused, Exception: refused},

@@ -80,7 +80,10 @@ def alexnet(
     """AlexNet with one tower (Krizhevsky 2014): five convolutions, three dense layers, dropout
     before the first two.
     """
-    conv = lambda i, o, k, **kw: [nn.Conv2d(i, o, k, **kw), nn.ReLU()]
+
+    def conv(i, o, k, **kw):
+        return [nn.Conv2d(i, o, k, **kw), nn.ReLU()]
+
     pool = nn.MaxPool2d(3, 2)
     return nn.Sequential(
         *conv(channels, 64, 11, stride=4, padding=2),

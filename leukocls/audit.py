@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from fastcore.basics import patch
+from PIL import Image
 
-from .core import RESEARCH_ONLY, DataError, listed, write_whole
 from .cards import names_of_card, patients_of
+from .core import RESEARCH_ONLY, DataError, listed, write_whole
 from .data import COLUMN_NAMES, read_table, read_text_table
 from .duplicates import groups_in, joined, near_duplicates
 from .looks import COLOURS, Looks, look, shortcuts_of
@@ -58,7 +58,10 @@ def shortcut_accuracy(
     for fit, test in folds:
         mean, scale = X[fit].mean(0), X[fit].std(0)
         scale = np.where(scale > 1e-9, scale, np.inf)
-        z = lambda rows: (X[rows] - mean) / scale
+
+        def z(rows):
+            return (X[rows] - mean) / scale
+
         right += (
             KNeighborsClassifier(min(k, len(fit))).fit(z(fit), y[fit]).predict(z(test)) == y[test]
         ).sum()
@@ -112,9 +115,12 @@ def _known_shortcuts(looks, y, fit, test):
         name.update(
             np.ascontiguousarray(np.frombuffer(part, 'uint8') if isinstance(part, bytes) else part)
         )
-    found = lambda: json.dumps(
-        {k: shortcut_accuracy(X, y, [(fit, test)]) for k, X in shortcuts_of(looks).items()}
-    )
+
+    def found():
+        return json.dumps(
+            {k: shortcut_accuracy(X, y, [(fit, test)]) for k, X in shortcuts_of(looks).items()}
+        )
+
     return kept(
         'shortcuts',
         f'{name.hexdigest()[:32]}.json',
@@ -216,10 +222,13 @@ def _lenient(frame, patient):
     t = frame.copy().reset_index(drop=True)
     low = {str(c).strip().casefold(): c for c in t.columns}
     more = dict(path=['name'], split=['fold'])
-    get = lambda ours: next(
-        (t[low[n]] for n in COLUMN_NAMES[ours] + more.get(ours, []) if n in low),
-        pd.Series([pd.NA] * len(t)),
-    )
+
+    def get(ours):
+        return next(
+            (t[low[n]] for n in COLUMN_NAMES[ours] + more.get(ours, []) if n in low),
+            pd.Series([pd.NA] * len(t)),
+        )
+
     path, split = get('path'), get('split')
     if path.isna().any():
         raise DataError(
@@ -434,7 +443,10 @@ def _kinds(table, looks):
         label=table.label.fillna('(no label)').to_numpy(),
         size=looks.facts.width.astype(str) + '×' + looks.facts.height.astype(str),
     )[(looks.facts.error == '').to_numpy()]
-    common = lambda s: {str(k): int(v) for k, v in s.value_counts().head(5).items()}
+
+    def common(s):
+        return {str(k): int(v) for k, v in s.value_counts().head(5).items()}
+
     return {
         c: dict(
             format=common(g.format),
@@ -453,7 +465,10 @@ def _finding(level, kind, what, remedy='', files=()):
 
 def _findings(d, table):
     "Every finding in words, the gravest first."
-    flat = lambda groups: [p for g in groups for p in g]
+
+    def flat(groups):
+        return [p for g in groups for p in g]
+
     out = []
     p = d['patients']
     if d['unreadable']:
@@ -620,7 +635,10 @@ def _repr_html_(self: Audit):
     colour = dict(leak='#B00000', error='#B00000', warning='#B35900', note='#00528C')
     d = self.data
     esc = html.escape
-    show = lambda v: f'{100 * v:.1f} %'
+
+    def show(v):
+        return f'{100 * v:.1f} %'
+
     rows = ''.join(
         f'<tr><td style="color:{colour[f["level"]]}"><b>{f["level"]}</b></td><td'
         f' style="text-align:left">{esc(f["what"])}<br><small>{esc(f["remedy"])}</small></td></tr>'

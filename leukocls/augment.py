@@ -98,8 +98,12 @@ def draw_p2(
     "Draw what each image will go through, from the ranges and shares in `P2_OPERATIONS`."
     import torch
 
-    u = lambda *shape: torch.rand(n, *shape, device=device)
-    between = lambda r, *shape: r[0] + (r[1] - r[0]) * u(*shape)
+    def u(*shape):
+        return torch.rand(n, *shape, device=device)
+
+    def between(r, *shape):
+        return r[0] + (r[1] - r[0]) * u(*shape)
+
     o = P2_OPERATIONS
     own = u() < o['multiply']['per_channel']
     factor = between(o['multiply']['factor'], channels)
@@ -144,7 +148,10 @@ def blurred(
         r = reach
         p = torch.nn.functional.pad(x, (0, 0, r, r) if dim == 2 else (r, r, 0, 0), mode='reflect')
         size = x.shape[dim]
-        part = lambda k: p.narrow(dim, r + k, size)
+
+        def part(k):
+            return p.narrow(dim, r + k, size)
+
         x, two = part(0) * w[0], torch.empty_like(x)
         for k in range(1, r + 1):
             x.addcmul_(torch.add(part(-k), part(k), out=two), w[k])
@@ -212,7 +219,10 @@ def _noise_(x, scale, own, bank=None):
 # %% ../nbs/14_augment.ipynb #d480d1f5
 def _p2(x, d, bank=None):
     "The six operations on a batch that may be changed."
-    column = lambda v: v.reshape(len(v), *v.shape[1:] or (1,), 1, 1).to(x.dtype)
+
+    def column(v):
+        return v.reshape(len(v), *v.shape[1:] or (1,), 1, 1).to(x.dtype)
+
     if 'flip' in d and 'affine' not in d:
         x[d['flip']] = x[d['flip']].flip(3)
     needs = (d['blur'] * P2_TAPS).floor() if 'blur' in d else None
@@ -246,10 +256,13 @@ def augment_p2(
     import torch
 
     d = draw_p2(len(x), x.shape[1], x.device) if drawn is None else drawn
-    of = lambda rows: {
-        k: {n: w[rows] for n, w in v.items()} if isinstance(v, dict) else v[rows]
-        for k, v in d.items()
-    }
+
+    def of(rows):
+        return {
+            k: {n: w[rows] for n, w in v.items()} if isinstance(v, dict) else v[rows]
+            for k, v in d.items()
+        }
+
     if x.device.type != 'cpu':
         order = (
             torch.argsort(d['noise']['own'].to(torch.uint8), descending=True, stable=True)
@@ -310,7 +323,10 @@ def vary_stain(
     import torch
 
     c = x.shape[1]
-    u = lambda *shape: torch.rand(len(x), *shape, device=x.device, dtype=x.dtype) * 2 - 1
+
+    def u(*shape):
+        return torch.rand(len(x), *shape, device=x.device, dtype=x.dtype) * 2 - 1
+
     same = torch.eye(c, device=x.device, dtype=x.dtype)
     mix = (
         same + u(c, c) * (same * STAIN['own'] + (1 - same) * STAIN['mixed']) if mix is None else mix

@@ -52,14 +52,17 @@ class Spectrum(nn.Module):
     ):
         super().__init__()
         self.size, self.bins, low = size, bins, min(low, (size + 1) // 2)
-        wave = lambda f: (
-            2
-            * np.pi
-            * torch.outer(
-                torch.as_tensor(f, dtype=torch.float64), torch.arange(size, dtype=torch.float64)
+
+        def wave(f):
+            return (
+                2
+                * np.pi
+                * torch.outer(
+                    torch.as_tensor(f, dtype=torch.float64), torch.arange(size, dtype=torch.float64)
+                )
+                / size
             )
-            / size
-        )
+
         down, across = (
             wave(np.r_[0:low, 1 - low : 0]),
             wave(np.arange(low)),
@@ -127,7 +130,10 @@ def _spectra(paths, pixels, progress=False):
 # %% ../nbs/24_baselines.ipynb #b0e6bc3e
 def _parts(cv, seed):
     "The classifiers that the systems are made of."
-    svm = lambda **kwargs: CalibratedClassifierCV(SVC(**kwargs), ensemble=False, cv=cv)
+
+    def svm(**kwargs):
+        return CalibratedClassifierCV(SVC(**kwargs), ensemble=False, cv=cv)
+
     return dict(
         svm=lambda: svm(kernel='rbf'),
         linear=lambda: svm(kernel='linear'),
@@ -359,15 +365,23 @@ def _trees(many):
     "Arrays of decision trees, padded to the largest."
     trees = [t.tree_ for t in many]
     most = max(t.node_count for t in trees)
-    pad = lambda v: np.pad(v, ((0, most - len(v)), *[(0, 0)] * (v.ndim - 1)))
-    inner = lambda t, v: np.where(t.children_left >= 0, v, np.arange(t.node_count))
+
+    def pad(v):
+        return np.pad(v, ((0, most - len(v)), *[(0, 0)] * (v.ndim - 1)))
+
+    def inner(t, v):
+        return np.where(t.children_left >= 0, v, np.arange(t.node_count))
 
     def below(v):  # rounded up, a threshold could pass the feature that it stands below
         w = v.astype('float32')
         return np.where(w > v, np.nextafter(w, np.float32(-np.inf)), w)
 
-    stack = lambda f: np.stack([pad(f(t)) for t in trees])
-    share = lambda t: t.value[:, 0] / t.value[:, 0].sum(1, keepdims=True)
+    def stack(f):
+        return np.stack([pad(f(t)) for t in trees])
+
+    def share(t):
+        return t.value[:, 0] / t.value[:, 0].sum(1, keepdims=True)
+
     return Trees(
         dict(
             feature=stack(lambda t: np.maximum(t.feature, 0).astype('int64')),
@@ -389,7 +403,10 @@ def layer_of(
             dict(mean=fitted[0].mean_, scale=fitted[0].scale_), parts=[layer_of(fitted[-1])]
         )
     m = fitted
-    votes = lambda: np.eye(len(m.classes_))[m._y]
+
+    def votes():
+        return np.eye(len(m.classes_))[m._y]
+
     return {
         VotingClassifier: lambda: Mean({}, parts=[layer_of(e) for e in m.estimators_]),
         CalibratedClassifierCV: lambda: _machine(m),

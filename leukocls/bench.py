@@ -230,7 +230,10 @@ def _process(code, **env):
     """Seconds of a fresh Python process, what it said, and the processor seconds it used (0 on
     Windows).
     """
-    used = lambda: sum(os.times()[2:4])
+
+    def used():
+        return sum(os.times()[2:4])
+
     before, began = used(), time.perf_counter()
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code],
@@ -326,6 +329,7 @@ def _train_line(sides, times, limits):
 def _features_line(sides, times, limits):
     "Frozen features of all images, nothing known before."
     import torch
+
     from leukocls.probe import FrozenBody
 
     learn = sides.fastai()
@@ -491,10 +495,13 @@ def _probe_line(sides, times, limits):
         )
         / limits['fp32']
     )
-    busy = lambda k: (
-        f'{statistics.median(work[k::2]):.0f} processor seconds in'
-        f' {statistics.median(total[k::2]):.0f} s on {os.cpu_count()} cores, learner.pkl with them'
-    )  # which comes after the report
+
+    def busy(k):
+        return (
+            f'{statistics.median(work[k::2]):.0f} processor seconds in'
+            f' {statistics.median(total[k::2]):.0f} s on {os.cpu_count()} cores, learner.pkl with them'
+        )  # which comes after the report
+
     return [
         row(
             'probe',
@@ -540,9 +547,12 @@ def bench(
         {},
         [o.replace('probe-cached', 'probe').split('/', 1) for o in only],
     )
-    wanted = lambda name, arch=None: any(
-        o[0] == name and (len(o) == 1 or arch in (None, o[1])) for o in lines
-    )  # `predict/NETWORK` is one line of one network
+
+    def wanted(name, arch=None):
+        return any(
+            o[0] == name and (len(o) == 1 or arch in (None, o[1])) for o in lines
+        )  # `predict/NETWORK` is one line of one network
+
     archs = [*dict.fromkeys([*archs, *(o[1] for o in lines if len(o) > 1)])]
     [late('leukocls.models:_known')(a) for a in archs]
 
@@ -627,10 +637,13 @@ def bench_markdown(
     table: pd.DataFrame,  # From `bench`
 ) -> str:  # A Markdown table
     "The table for a page."
-    line = lambda r: (
-        f'| {r.name_} | {r.ours:g} | {r.fastai:g} | {r.unit} | {r.ratio:g} |'
-        f' {"–" if pd.isna(r.limit) else f"{r.limit:g}"} | {r.bound_by} |'
-    )
+
+    def line(r):
+        return (
+            f'| {r.name_} | {r.ours:g} | {r.fastai:g} | {r.unit} | {r.ratio:g} |'
+            f' {"–" if pd.isna(r.limit) else f"{r.limit:g}"} | {r.bound_by} |'
+        )
+
     return (
         '| line | leukocls | fastai | unit | times faster | limit | waits for'
         ' |\n|---|---|---|---|---|---|---|\n'

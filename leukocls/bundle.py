@@ -350,7 +350,10 @@ def timm_loads(
     folder,  # A bundle
 ) -> bool:  # Whether timm alone builds the body with these weights
     "Load the body as timm's users do, and compare every weight."
-    import logging, timm, torch
+    import logging
+
+    import timm
+    import torch
     from safetensors.torch import load_file
 
     want = load_file(Path(folder) / 'model.safetensors')
@@ -476,7 +479,10 @@ def _put(folder, files, config, overwrite):
     folder.parent.mkdir(parents=True, exist_ok=True)
     temp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
     try:
-        write = lambda: [(temp / n).write_bytes(b) for n, b in files.items()]
+
+        def write():
+            return [(temp / n).write_bytes(b) for n, b in files.items()]
+
         files['config.json'] = json.dumps(
             config, indent=1, ensure_ascii=False, allow_nan=False
         ).encode()
@@ -509,6 +515,7 @@ def _examples(examples, engines, onnx, pixels, k, classes):
     "Features and small pictures of known images, as safetensors."
     from PIL import Image
     from safetensors.numpy import save
+
     from leukocls.images import open_cell
 
     engine = OnnxEngine(onnx, 2) if versions_of('onnxruntime') else OpenVinoEngine(onnx, parts=2)
@@ -546,9 +553,14 @@ def run_facts(
 ) -> dict:  # For `write_bundle`
     "What a run knows of itself that should travel with its model."
     i, m = run.info, run.metrics
-    read = lambda n: (
-        json.loads((run.folder / n).read_text(encoding='utf8')) if (run.folder / n).exists() else {}
-    )
+
+    def read(n):
+        return (
+            json.loads((run.folder / n).read_text(encoding='utf8'))
+            if (run.folder / n).exists()
+            else {}
+        )
+
     shortcuts, calibration = read('shortcuts.json'), read('calibration.json')
     short = {k: m[k] for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}
     r = i['recipe']

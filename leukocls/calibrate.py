@@ -23,12 +23,12 @@ from .core import DataError, RunError, late, listed, write_whole
 from .decide import LEAST, in_sets, tempered
 from .memory import kept
 from leukocls.metrics import (
-    unpacked,
     calibration_error,
     clustered_share,
     draw_weights,
     read_predictions,
     show_interval,
+    unpacked,
     wilson,
     with_groups,
 )
@@ -54,7 +54,10 @@ def _cluster(predictions):
 
 def _between(value, low, high):
     v, low, high = map(float, (value, low, high))
-    ok = lambda o: o if isfinite(o) else None
+
+    def ok(o):
+        return o if isfinite(o) else None
+
     return dict(value=ok(v), low=ok(min(low, v)), high=ok(max(high, v)))
 
 
@@ -117,7 +120,10 @@ def fit_temperature(
     if (p[own] >= p.max(1)).all():
         return T_RANGE[0]
     z = np.log(np.clip(p, LEAST, 1))
-    loss = lambda t: (special.logsumexp(z / np.exp(t), axis=1) - z[own] / np.exp(t)).mean()
+
+    def loss(t):
+        return (special.logsumexp(z / np.exp(t), axis=1) - z[own] / np.exp(t)).mean()
+
     return float(
         np.exp(
             late('scipy.optimize:minimize_scalar')(
@@ -226,7 +232,10 @@ def coverage(
     s = sets[classes].to_numpy(bool)
     inside, size, share = s[np.arange(len(y)), y], s.sum(1), _judge(predictions)
     sides = {'every image': np.full(len(y), True)} | {c: y == i for i, c in enumerate(classes)}
-    mean = lambda o, over: o[over].mean() if over.any() else np.nan
+
+    def mean(o, over):
+        return o[over].mean() if over.any() else np.nan
+
     rows = {
         k: (
             share(inside, o)
@@ -399,7 +408,10 @@ def operating_points(
         raise DataError(
             f'positive={positive}: name some, not all, of the classes {listed(classes, 20)}.'
         )
-    total = lambda t: t[[f'p_{c}' for c in positive]].sum(axis=1).to_numpy()
+
+    def total(t):
+        return t[[f'p_{c}' for c in positive]].sum(axis=1).to_numpy()
+
     own = np.sort(total(calibration)[calibration.label.isin(positive)])
     n = len(own)
     ill = scored.label.isin(positive).to_numpy()
@@ -494,7 +506,10 @@ def calibrate(
     refer = refer_below(calibration, max_error)
     classes = list(conformal['n'])
     benign = benign_classes(classes)
-    keep = lambda d, names: {k: d[k] for k in names.split()}
+
+    def keep(d, names):
+        return {k: d[k] for k in names.split()}
+
     return dict(
         n=dict(calibration=len(calibration), scored=len(scored)),
         classes=classes,
@@ -528,7 +543,10 @@ def calibration_page(
     if 'note' in calibration:
         return [calibration['note']]
     n, T, ece, r, s = (calibration[k] for k in ('n', 'temperature', 'ece', 'refer', 'conformal'))
-    points = lambda v: f"{100 * v['value']:.1f} points ({100 * v['low']:.1f}–{100 * v['high']:.1f})"
+
+    def points(v):
+        return f"{100 * v['value']:.1f} points ({100 * v['low']:.1f}–{100 * v['high']:.1f})"
+
     asked = f"{100 * r['max_error']:g} %"
     said = [
         f"On {n['scored']:,} test images the stated confidence and the share that is right differ"
@@ -718,7 +736,10 @@ def calibrate_run(
     apart = json.loads((folder / 'metrics.json').read_text(encoding='utf8'))[
         'split'
     ] == 'test' and len(valid)
-    text = lambda: json.dumps(calibrate(valid, test), ensure_ascii=False, allow_nan=False)
+
+    def text():
+        return json.dumps(calibrate(valid, test), ensure_ascii=False, allow_nan=False)
+
     name = hashlib.sha256(
         '\n'.join(['1', np.__version__, *(t.to_csv(index=False) for t in (valid, test))]).encode()
     ).hexdigest()[:32]

@@ -109,12 +109,15 @@ def _card(p):
         if p.picture
         else ''
     )
-    row = lambda c, v: (
-        '<div style="display:flex;gap:.5em;align-items:center"><span'
-        f' style="width:9em;overflow:hidden;text-overflow:ellipsis">{esc(c)}</span><span'
-        f' style="background:{"#0072B2" if c == p.label else "#999"};height:.8em;width:{12 * v:.2f}em"></span><span>{100 * v:.1f}'
-        ' %</span></div>'
-    )
+
+    def row(c, v):
+        return (
+            '<div style="display:flex;gap:.5em;align-items:center"><span'
+            f' style="width:9em;overflow:hidden;text-overflow:ellipsis">{esc(c)}</span><span'
+            f' style="background:{"#0072B2" if c == p.label else "#999"};height:.8em;width:{12 * v:.2f}em"></span><span>{100 * v:.1f}'
+            ' %</span></div>'
+        )
+
     told = (
         f'<b>{esc(p.error)}</b>'
         if p.error
@@ -345,7 +348,9 @@ def stream_of(
     bs = clf.engine.block
     workers = min(8, os.cpu_count() or 1)
     coming = deque()
-    one = lambda pair: _see(*pair, clf.pixels)
+
+    def one(pair):
+        return _see(*pair, clf.pixels)
 
     def seen(pool):
         while True:
@@ -442,7 +447,9 @@ _SIDE = ('classes', 'refer', 'why', 'in_domain', 'warnings', 'error')
 
 
 def _row(clf, path, p):
-    flat = lambda v: '' if v is None else ' | '.join(v) if isinstance(v, list) else str(v)
+    def flat(v):
+        return '' if v is None else ' | '.join(v) if isinstance(v, list) else str(v)
+
     return [
         path,
         p.label,
@@ -541,7 +548,10 @@ def write_table(
             n, end = _whole_rows(part, head, paths)
             f.truncate(end)
             f.seek(end)
-            row = lambda cells: f.write(_line(cells))
+
+            def row(cells):
+                return f.write(_line(cells))
+
             done = n
             if not end:
                 row(head)
@@ -603,7 +613,10 @@ def evaluate_bundle(
         )
 
     out = late('leukocls.judge:judge')(table, clf.classes, predict)
-    share = lambda v: float(np.mean(v))
+
+    def share(v):
+        return float(np.mean(v))
+
     return out | dict(
         refer=share([p.refer for p in told]),
         in_domain=share([p.in_domain is not False for p in told]),

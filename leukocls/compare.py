@@ -22,10 +22,10 @@ from leukocls.metrics import (
     SHARES,
     _resampled,
     _units,
-    unpacked,
     draw_weights,
     from_confusion,
     read_predictions,
+    unpacked,
     with_groups,
 )
 from .plots import COLOURS, new_figure
@@ -188,7 +188,10 @@ def _measure(metric, classes, y, pred, p, w):
 
 def _draws(pair, metric, resamples, seed):
     "Values of a and b, and the difference b − a in each resample of whole units."
-    of = lambda i, w: _measure(metric, pair.classes, pair.y, pair.pred[i], pair.p[i], w)
+
+    def of(i, w):
+        return _measure(metric, pair.classes, pair.y, pair.pred[i], pair.p[i], w)
+
     values = [float(of(i, np.ones((1, pair.n)))[0]) for i in (0, 1)]
     if not np.isfinite(values).all():
         raise DataError(
@@ -200,7 +203,10 @@ def _draws(pair, metric, resamples, seed):
         w = draw_weights(pair.n, resamples, seed, pair.index)
         return *values, of(1, w) - of(0, w)
     w = draw_weights(pair.k, resamples, seed)
-    sums = lambda v: w @ np.bincount(pair.index, v)
+
+    def sums(v):
+        return w @ np.bincount(pair.index, v)
+
     return *values, sums(pair.right[1] * 1.0 - pair.right[0]) / sums(np.ones(pair.n))
 
 # %% ../nbs/34_compare.ipynb #9a87b100
@@ -260,7 +266,10 @@ def _swap_test(pair, metric, flips, seed):
     stand below those of a, and weights choose.
     """
     y, pred, p = np.tile(pair.y, 2), np.concatenate(pair.pred), np.concatenate(pair.p)
-    of = lambda w: _measure(metric, pair.classes, y, pred, p, w)
+
+    def of(w):
+        return _measure(metric, pair.classes, y, pred, p, w)
+
     d = []
     for swap in _swaps(pair.k, flips, seed, 2 * pair.n):
         s = swap[:, pair.index].astype('float32')

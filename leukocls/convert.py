@@ -482,7 +482,10 @@ def convert_pickle(
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     if trust:
         learn = late('leukocls.predict:open_pickle')(path, True)
-        reference = lambda paths: late('leukocls.predict:by_fastai')(learn, paths)
+
+        def reference(paths):
+            return late('leukocls.predict:by_fastai')(learn, paths)
+
     notes = [
         (
             f'Converted from a fastai export, SHA-256 {digest}. How it was trained and on what is'
@@ -522,6 +525,7 @@ def write_converted(
 ) -> Bundle:  # The bundle
     "Write a bundle of a network that is described already."
     import tempfile
+
     from PIL import Image
 
     with tempfile.TemporaryDirectory() as d:

@@ -87,7 +87,8 @@ def set_seed(
     """Seed Python, NumPy and PyTorch (all devices); on the CPU the same seed then gives the same
     result.
     """
-    import numpy as np, torch
+    import numpy as np
+    import torch
 
     if not 0 <= int(seed) < 2**32:
         raise LeukoError(f'seed={seed} is outside 0 … {2**32 - 1}. Choose a number in that range.')
@@ -427,7 +428,10 @@ def weights_folder(
     """Where an architecture's weights lie; a tag after a point decides only between several folders
     of one architecture.
     """
-    base = lambda name: str(name).split('.')[0]
+
+    def base(name):
+        return str(name).split('.')[0]
+
     folder = Path(folder)
     own, broken = {}, folder
     if not folder.is_dir() or (folder / 'config.json').exists():

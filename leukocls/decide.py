@@ -69,18 +69,21 @@ def decide(
     inside = in_sets(p, calibration['conformal']['thresholds'], classes)
     sets = [[c for c, i in zip(classes, row) if i] for row in inside]
     line = calibration['refer']['threshold']
-    one = lambda s, row: (
-        TOO_FEW
-        if line is None
-        else SEVERAL
-        if len(s) > 1
-        else NONE
-        if not s
-        else OTHER
-        if s[0] != classes[row.argmax()]
-        else UNSURE
-        if row.max() < line
-        else ''
-    )
+
+    def one(s, row):
+        return (
+            TOO_FEW
+            if line is None
+            else SEVERAL
+            if len(s) > 1
+            else NONE
+            if not s
+            else OTHER
+            if s[0] != classes[row.argmax()]
+            else UNSURE
+            if row.max() < line
+            else ''
+        )
+
     why = [one(s, row) for s, row in zip(sets, p)]
     return tempered(p, calibration['temperature']), sets, why

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import DataError, bar, narrow
 from leukocls.align import (
     SIDE,
     Prepared,
@@ -29,6 +28,7 @@ from leukocls.align import (
     standard,
     warp,
 )
+from .core import DataError, bar, narrow
 from .images import Pixels, read_batches
 from .looks import Looks, look
 from .memory import content_hashes, kept
@@ -78,7 +78,10 @@ def alter(
     y, inside = warp(x, A)
     y *= inside[..., None]
     if light:
-        u = lambda low, high, *s: rng.uniform(low, high, (n, 1, 1, *(s or (1,)))).astype('float32')
+
+        def u(low, high, *s):
+            return rng.uniform(low, high, (n, 1, 1, *(s or (1,)))).astype('float32')
+
         there = ((y[..., 0] > 0) | (y[..., 1] > 0) | (y[..., 2] > 0))[..., None]
         y = (
             ((y - 128) * u(0.8, 1.3) + 128 + u(-15, 15)) * u(0.85, 1.15, 3) * u(0.8, 1.2)

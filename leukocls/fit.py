@@ -157,7 +157,10 @@ def find_lr(
 def _model_facts(learn, recipe):
     "What is needed to build the same network again."
     norm = next((t for t in learn.dls.after_batch.fs if hasattr(t, 'mean')), None)
-    flat = lambda t: [float(v) for v in t.flatten()]
+
+    def flat(t):
+        return [float(v) for v in t.flatten()]
+
     return dict(
         arch=learn.arch,
         model_args=getattr(learn, 'model_args', {}),
@@ -189,8 +192,10 @@ def probe_learner(
     "The Learner of a probe, without its weights: timm's stages, their means and spreads, the head."
     from fastai.callback import (
         progress as _progress,
-        schedule as _schedule,
     )  # their methods join Learner when imported
+    from fastai.callback import (
+        schedule as _schedule,
+    )
 
     body, _ = stage_body(facts['arch'], size, **facts['model_args'])
     head = facts['head']

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .core import RESEARCH_ONLY, DataError
 from .compare import Comparison, compare
+from .core import RESEARCH_ONLY, DataError
 from .metrics import score, show_interval
 from .probe import probe_folds
 from .recipes import Recipe, get_recipe

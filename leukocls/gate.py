@@ -19,13 +19,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import DataError, late, listed, narrow, write_whole
 from .align import SIDE
+from .core import DataError, late, listed, narrow, write_whole
 from .looks import Looks, look
 from .memory import kept
 
 # %% ../nbs/28_gate.ipynb #1ba09a7f
-_rank = lambda *share: np.round(np.array(share) * (SIDE**2 // 4 - 1)).astype(int)
+def _rank(*share):
+    return np.round(np.array(share) * (SIDE**2 // 4 - 1)).astype(int)
+
+
 _TOP, _SHADES, _TAILS = (
     _rank(0.95)[0],
     _rank(0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .core import RESEARCH_ONLY, DataError, late, need, write_whole
 from .audit import thumbnail_html
+from .core import RESEARCH_ONLY, DataError, late, need, write_whole
 from .data import read_table, read_text_table
 
 # %% ../nbs/26_labels.ipynb #8e1c3018

@@ -122,7 +122,10 @@ def metrics_of(
 def _facts(name, runs):
     "What a row says besides the measures."
     m, i = metrics_of(runs), runs[0].info
-    mean = lambda k: float(np.mean([r.info['seconds'].get(k) or np.nan for r in runs]))
+
+    def mean(k):
+        return float(np.mean([r.info['seconds'].get(k) or np.nan for r in runs]))
+
     each = [r.metrics['accuracy']['value'] for r in runs]
     weights = runs[0].folder / 'model.safetensors'
     changed = changes_of(runs[0].recipe)
@@ -166,7 +169,10 @@ def _against(first, other):
     """`compare` of two systems; of one that has fewer seeds or folds than the other, on those that
     both have.
     """
-    key = lambda r: (r.info.get('seed'), r.info.get('fold'))
+
+    def key(r):
+        return (r.info.get('seed'), r.info.get('fold'))
+
     both = {*map(key, first)} & {*map(key, other)}
     pairs = (
         [[r for r in rs if key(r) in both] or rs for rs in (first, other)]
@@ -187,11 +193,14 @@ def _lost(failed):
     for f in failed:
         if not f.get('run'):
             by.setdefault((f['recipe'], f['error']), []).append(f)
-    name = lambda r, fs: (
-        f"{r}-seed{fs[0]['seed']}" + ('' if fs[0]['fold'] is None else f"-fold{fs[0]['fold']}")
-        if len(fs) == 1
-        else f'{r}, {len(fs)} runs'
-    )
+
+    def name(r, fs):
+        return (
+            f"{r}-seed{fs[0]['seed']}" + ('' if fs[0]['fold'] is None else f"-fold{fs[0]['fold']}")
+            if len(fs) == 1
+            else f'{r}, {len(fs)} runs'
+        )
+
     return [
         dict(run=name(r, fs), recipe=r, status=f'failed: {error}') for (r, error), fs in by.items()
     ]
@@ -274,9 +283,12 @@ def leaderboard(
     where a recipe is not as it stands in `recipes()`.
     """
     s = standings(runs)
-    interval = lambda r, k: show_interval(
-        {e: r[f'{k}{c}'] for e, c in (('value', ''), ('low', '_low'), ('high', '_high'))}, k
-    )
+
+    def interval(r, k):
+        return show_interval(
+            {e: r[f'{k}{c}'] for e, c in (('value', ''), ('low', '_low'), ('high', '_high'))}, k
+        )
+
     out = []
     for name, r in s.iterrows():
         if str(r.status).startswith('failed:'):

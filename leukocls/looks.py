@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .core import DataError, bar
 from .align import SIDE
+from .core import DataError, bar
 from .images import leave, open_cell, to_rgb, whole_file
 from .memory import Remembered, content_hashes
 
@@ -243,9 +243,12 @@ def shortcuts_of(
     mean, square = [np.matmul(light[:, None], w)[:, 0] / n for w in (v, v * v)]
     spread = np.sqrt(np.maximum(square - mean**2, 0))
     e, c = 3, 8  # pixels of border, side of a corner
-    mean_of = lambda part: (
-        part.sum(1, dtype='u4').sum(1) / (part.shape[1] * part.shape[2])
-    )  # sums of bytes are exact, in whatever order
+
+    def mean_of(part):
+        return part.sum(1, dtype='u4').sum(1) / (
+            part.shape[1] * part.shape[2]
+        )  # sums of bytes are exact, in whatever order
+
     border = [
         *map(
             mean_of,

@@ -154,11 +154,14 @@ def from_confusion(
         recall = tp / real
         precision = np.where(said > 0, tp / said, np.where(real > 0, 0.0, np.nan))
         specificity = tn / (n[..., None] - real)
-        f = lambda b: np.where(
-            real > 0,
-            (1 + b * b) * tp / ((1 + b * b) * tp + b * b * (real - tp) + (said - tp)),
-            np.nan,
-        )
+
+        def f(b):
+            return np.where(
+                real > 0,
+                (1 + b * b) * tp / ((1 + b * b) * tp + b * b * (real - tp) + (said - tp)),
+                np.nan,
+            )
+
         chance = (real * said).sum(-1)
         hits = tp.sum(-1)
         kappa = (n * hits - chance) / (n * n - chance)
@@ -252,9 +255,12 @@ def _resampled(classes, y, pred, p, w, run=None):
     code = np.eye(c * c, dtype='float32')[y * c + pred]
     each = [slice(None)] if run is None else [run == r for r in np.unique(run)]
     out = from_confusion((w @ code).reshape(-1, c, c))
-    curve = lambda hit, s, w: (
-        weighted_auc(hit, s, w) if 0 < hit.sum() < len(hit) else (np.full(len(w), np.nan),) * 2
-    )
+
+    def curve(hit, s, w):
+        return (
+            weighted_auc(hit, s, w) if 0 < hit.sum() < len(hit) else (np.full(len(w), np.nan),) * 2
+        )
+
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)
         auroc, ap = np.nanmean(
@@ -461,26 +467,34 @@ def score(
     )
     cm = np.bincount(y * len(classes) + pred, minlength=len(classes) ** 2).reshape(len(classes), -1)
     whole, single = _shares(y, pred, classes, index)
-    count = lambda rows: int(rows.sum() if index is None else len(np.unique(index[rows])))
+
+    def count(rows):
+        return int(rows.sum() if index is None else len(np.unique(index[rows])))
+
     stretch = 1.0 if index is None else _stretch(*whole['accuracy'])
-    overall = lambda k: _interval(
-        k,
-        point[k][0],
-        draws[k],
-        whole.get(k),
-        count(y >= 0),
-        index is not None,
-        stretch if k in (*SHARES, 'kappa', 'mcc') else 1.0,
-        min(count(y == i) for i in set(y)) if k in ('auroc', 'average_precision') else 0,
-    )
-    each = lambda k, i: _interval(
-        k,
-        point['per_class'][k][0, i],
-        draws['per_class'][k][:, i],
-        single[k][i] if k in single else None,
-        count((y != i) if k == 'specificity' else (y == i)),
-        index is not None,
-    )
+
+    def overall(k):
+        return _interval(
+            k,
+            point[k][0],
+            draws[k],
+            whole.get(k),
+            count(y >= 0),
+            index is not None,
+            stretch if k in (*SHARES, 'kappa', 'mcc') else 1.0,
+            min(count(y == i) for i in set(y)) if k in ('auroc', 'average_precision') else 0,
+        )
+
+    def each(k, i):
+        return _interval(
+            k,
+            point['per_class'][k][0, i],
+            draws['per_class'][k][:, i],
+            single[k][i] if k in single else None,
+            count((y != i) if k == 'specificity' else (y == i)),
+            index is not None,
+        )
+
     out = dict(
         split=_side(predictions), n=len(y), classes=classes, **{k: overall(k) for k in METRICS}
     )

@@ -56,7 +56,10 @@ def markdown_table(
     rows,  # Lists of cells, as many as `head`
 ) -> str:  # A Markdown table
     "A table, whatever stands in its cells."
-    line = lambda cells: '| ' + ' | '.join(markdown_safe(c) for c in cells) + ' |'
+
+    def line(cells):
+        return '| ' + ' | '.join(markdown_safe(c) for c in cells) + ' |'
+
     return '\n'.join([line(head), '|' + '---|' * len(head), *map(line, rows)])
 
 # %% ../nbs/36_modelcard.ipynb #8bcbed3e
@@ -166,7 +169,10 @@ def _known_data(table):
     """The data set with a card that this is: by its file names, or by exactly its classes and
     counts.
     """
-    fits = lambda c: not [s for s in card(c).check(table[['label']]) if s.startswith('Class')]
+
+    def fits(c):
+        return not [s for s in card(c).check(table[['label']]) if s.startswith('Class')]
+
     return names_of_card(table.path) or next((card(c) for c in cards().index if fits(c)), None)
 
 
@@ -182,11 +188,14 @@ def card_facts(
     lost = [n for n in ('recipe.json', 'table.csv', 'metrics.json') if not (folder / n).exists()]
     if lost:
         raise RunError(f'{folder} has no {listed(lost)}. Name the folder of a finished run.')
-    read = lambda name: (
-        json.loads((folder / f'{name}.json').read_text(encoding='utf8'))
-        if (folder / f'{name}.json').exists()
-        else {}
-    )
+
+    def read(name):
+        return (
+            json.loads((folder / f'{name}.json').read_text(encoding='utf8'))
+            if (folder / f'{name}.json').exists()
+            else {}
+        )
+
     info, table = (
         read('recipe'),
         pd.read_csv(folder / 'table.csv', dtype=str, keep_default_na=False),
@@ -246,10 +255,12 @@ def _blocks(runs):
 
 def _caption(blocks):
     "On whom each block was measured, and what the intervals are."
-    whom = lambda m: (
-        f"{m['n']:,} {m['split']} images"
-        + (f" of {m['interval']['patients']:,} patients" if m['interval'].get('patients') else '')
-    )
+
+    def whom(m):
+        return f"{m['n']:,} {m['split']} images" + (
+            f" of {m['interval']['patients']:,} patients" if m['interval'].get('patients') else ''
+        )
+
     said = [f"{f'{name}: ' if name else ''}{whom(m)}. {note}".strip() for name, m, note in blocks]
     return ' '.join(
         [
@@ -273,8 +284,13 @@ def latex_table(
     if lost or not measures:
         raise DataError(f'measures={list(measures)}: name some of {listed(PER_CLASS, 20)}.')
     blocks, width = _blocks(runs), len(measures) + 2
-    cell = lambda v, k: latex_safe(show_interval(v[k], k).replace(' %', ''))
-    line = lambda *cells: ' & '.join(cells) + r' \\'
+
+    def cell(v, k):
+        return latex_safe(show_interval(v[k], k).replace(' %', ''))
+
+    def line(*cells):
+        return ' & '.join(cells) + r' \\'
+
     out = [
         line(
             'Class',
@@ -815,7 +831,10 @@ def model_card(
     "The card of a run, for the hub, for reviewers, and for whoever gets the model."
     f = card_facts(folder)
     i, r = f.info, f.info['recipe']
-    listing = lambda items: '\n'.join(f'- {markdown_safe(s)}' for s in items)
+
+    def listing(items):
+        return '\n'.join(f'- {markdown_safe(s)}' for s in items)
+
     c = checklist(_answers(f))
     paper = r.get('paper') or 'none'
     cite = [

@@ -293,8 +293,8 @@ def top_layers(
 
 def _topped(models, top, classes):
     "timm networks and what stands on them, as (body, head)."
-    from fastai.vision.learner import TimmBody, create_head
     from fastai.torch_core import apply_init
+    from fastai.vision.learner import TimmBody, create_head
 
     body, width = (
         (TimmBody(models[0]) if len(models) == 1 else Beside(models)),
@@ -352,9 +352,9 @@ def network_size(
 
 # %% ../nbs/20_models.ipynb #f8abea95
 def _timm_learner(dls, arch, weights, channels, stats, model_args, top, kwargs):
-    from fastai.vision.learner import default_split, vision_learner
     from fastai.data.transforms import get_c
     from fastai.learner import Learner
+    from fastai.vision.learner import default_split, vision_learner
 
     archs, size = (
         _archs(arch),
@@ -467,9 +467,13 @@ def cell_learner(
     """
     from fastai.callback import (
         fp16 as _fp16,
-        progress as _progress,
-        schedule as _schedule,
     )  # their methods join Learner when imported
+    from fastai.callback import (
+        progress as _progress,
+    )
+    from fastai.callback import (
+        schedule as _schedule,
+    )
     from fastai.data.transforms import get_c
     from fastai.learner import Learner
     from fastai.metrics import accuracy, error_rate

@@ -57,9 +57,12 @@ class Ready(nn.Module):
     ):
         super().__init__()
         self.model = model
-        column = lambda v, default: torch.tensor(
-            default if v is None else list(v), dtype=torch.float32
-        )[:, None, None]
+
+        def column(v, default):
+            return torch.tensor(default if v is None else list(v), dtype=torch.float32)[
+                :, None, None
+            ]
+
         self.register_buffer('mean', column(mean, [0.0]))
         self.register_buffer('std', column(std, [1.0]))
 
@@ -73,6 +76,7 @@ def network_of(
     "Read off a learner what it does to an image before the network sees it."
     from fastai.data.transforms import IntToFloatTensor, Normalize, ToTensor
     from fastai.vision.augment import RandTransform, Resize
+
     from leukocls.loaders import LoadCell
 
     dl = learn.dls.valid
@@ -101,7 +105,10 @@ def network_of(
         ):
             return None
     pixels = Pixels(size, *((pixels.grey, pixels.median) if pixels else ()))
-    flat = lambda v: [float(o) for o in torch.as_tensor(v).flatten()]
+
+    def flat(v):
+        return [float(o) for o in torch.as_tensor(v).flatten()]
+
     return size and (
         Ready(learn.model, *((flat(norm.mean), flat(norm.std)) if norm else ())),
         pixels,
@@ -360,14 +367,17 @@ def weights_key(
     pixels: Pixels,  # How pictures are prepared
 ) -> str:  # 16 hexadecimal digits
     "A name for exactly these weights in exactly this network."
-    plain = lambda m: {
-        k: v
-        for k, v in vars(m).items()
-        if k != 'training'
-        and k[:1] != '_'
-        and type(v) in (bool, int, float, str, tuple, list, dict)
-        and ' at 0x' not in repr(v)
-    }  # a module's text does not tell its settings, nor a graph its steps
+
+    def plain(m):
+        return {
+            k: v
+            for k, v in vars(m).items()
+            if k != 'training'
+            and k[:1] != '_'
+            and type(v) in (bool, int, float, str, tuple, list, dict)
+            and ' at 0x' not in repr(v)
+        }  # a module's text does not tell its settings, nor a graph its steps
+
     told = [
         (name, getattr(m, 'code', '') if isinstance(m, torch.fx.GraphModule) else '', plain(m))
         for name, m in ready.named_modules()

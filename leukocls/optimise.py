@@ -167,9 +167,11 @@ class PlainTensors(Callback):
     order = 90  # after whatever changes the images
 
     def before_batch(self):
-        plain = lambda ts: tuple(
-            t.as_subclass(torch.Tensor) if isinstance(t, torch.Tensor) else t for t in ts
-        )
+        def plain(ts):
+            return tuple(
+                t.as_subclass(torch.Tensor) if isinstance(t, torch.Tensor) else t for t in ts
+            )
+
         self.learn.xb, self.learn.yb = plain(self.xb), plain(self.yb)
 
 # %% ../nbs/15_optimise.ipynb #80888575

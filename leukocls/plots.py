@@ -370,6 +370,7 @@ def plot_augmented(
         raise DataError('There is no image to show. Pass one or more files.')
     import torch  # here, so that drawing the other plots does not wait for it
     from fastai.vision.core import TensorImage
+
     from leukocls.augment import augmentation
 
     before = torch.from_numpy(np.stack([_cell(p, pixels) for p in paths]))

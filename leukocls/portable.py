@@ -12,8 +12,8 @@ import timm
 import torch
 from torch import nn
 
-from .core import MOST_MEMBERS, ModelError
 from .architectures import NETWORKS
+from .core import MOST_MEMBERS, ModelError
 from .models import Beside
 from leukocls.networks import (
     NearestHead,
@@ -141,7 +141,10 @@ def describe_network(
         )
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     facts = dict(arch=arch, model_args=model_args or {}, size=size, channels=channels)
-    part = lambda p: {k[len(p) :]: v for k, v in state.items() if k.startswith(p)}
+
+    def part(p):
+        return {k[len(p) :]: v for k, v in state.items() if k.startswith(p)}
+
     if arch in NETWORKS:
         return facts | dict(kind='own', classes=_width(model)), state, {}
     if not isinstance(model, nn.Sequential) or len(model) != 2:
@@ -201,7 +204,10 @@ def build_network(
     if views > 1:
         return with_views(build_network(described | dict(views=1), body, head), views).eval()
     if members > 1:
-        part = lambda d, i: {k[len(str(i)) + 1 :]: v for k, v in d.items() if k.startswith(f'{i}.')}
+
+        def part(d, i):
+            return {k[len(str(i)) + 1 :]: v for k, v in d.items() if k.startswith(f'{i}.')}
+
         return with_members(
             [
                 build_network(described | dict(members=1), part(body, i), part(head, i))

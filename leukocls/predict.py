@@ -181,12 +181,18 @@ def _prepare(self: Predictor, x, paths):
 
 @patch
 def _builders(self: Predictor, first, key, wish):
-    half = lambda d: lambda: TorchEngine(self.ready, first.device, d)
-    here = lambda: self.ready if first.device.type == 'cpu' else copy.deepcopy(self.ready).cpu()
-    ov = lambda precision='f32': openvino_engine(here(), self.pixels, precision)
-    onnx = lambda: kept(
-        'engines', f'{key}.onnx', lambda: onnx_bytes(here(), self.pixels), OnnxEngine
-    )
+    def half(d):
+        return lambda: TorchEngine(self.ready, first.device, d)
+
+    def here():
+        return self.ready if first.device.type == 'cpu' else copy.deepcopy(self.ready).cpu()
+
+    def ov(precision='f32'):
+        return openvino_engine(here(), self.pixels, precision)
+
+    def onnx():
+        return kept('engines', f'{key}.onnx', lambda: onnx_bytes(here(), self.pixels), OnnxEngine)
+
     asked = {
         'torch-bf16': half(torch.bfloat16),
         'torch-fp16': half(torch.float16),

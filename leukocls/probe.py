@@ -126,8 +126,13 @@ def fit_head(
     fewest = min(len(np.unique(groups[y == c])) for c in np.unique(y))
     folds = min(folds, fewest)
     parts = grouped_folds(y, groups, folds, seed) if folds > 1 else []
-    flat = lambda rows: X[:, rows].reshape(-1, X.shape[-1])
-    again = lambda rows: np.tile(y[rows], len(X))
+
+    def flat(rows):
+        return X[:, rows].reshape(-1, X.shape[-1])
+
+    def again(rows):
+        return np.tile(y[rows], len(X))
+
     jobs = [(k, s) for k in kinds for s in GRIDS[k] if k != 'knn' or s < len(y) * len(X) * 0.6]
 
     def loss(job):
@@ -226,10 +231,15 @@ def arrays(
 ) -> tuple:  # ({name: array} of the layers that `probe_head` builds, shape for it)
     "The head as weights of a network on raw features: standardising is folded in."
     m, both = self.model, len(self.classes) == 2
-    two = lambda w: (
-        np.stack([np.zeros_like(w[0]), w[0]]) if both and len(w) == 1 else w
-    )  # scikit-learn keeps one score for two classes
-    fold = lambda w, b: (w / self.scale, b - (w / self.scale) @ self.mean)
+
+    def two(w):
+        return (
+            np.stack([np.zeros_like(w[0]), w[0]]) if both and len(w) == 1 else w
+        )  # scikit-learn keeps one score for two classes
+
+    def fold(w, b):
+        return (w / self.scale, b - (w / self.scale) @ self.mean)
+
     if self.kind == 'linear':
         w, b = fold(two(m.coef_), two(m.intercept_[:, None])[:, 0])
         out = {'0.weight': w, '0.bias': b}

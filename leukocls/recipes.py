@@ -158,7 +158,10 @@ def _tidy(k, v):
 
 def _misfit(k, v, kind):
     "Why a value cannot stand in a field, in words; nothing if it can."
-    number = lambda n: type(n) in (int, float) and math.isfinite(n)
+
+    def number(n):
+        return type(n) in (int, float) and math.isfinite(n)
+
     if k == 'name' and (not isinstance(v, str) or re.search(r'[\\/:*?"<>|\x00-\x1f]|^\.|^$', v)):
         return 'text that can be the name of a folder'
     if k in _CHOICES:
@@ -394,13 +397,12 @@ def recipes_named(
     ]
     if not found:
         raise RunError('recipes is empty. Name at least one, such as "effb3".')
-    begins = (
-        lambda n: len(found) > 1 and changes.get('arch') is None and get_recipe(n).weights == 'none'
-        # from random numbers: among several, a folder of weights is for the others, as several members
-        # are for networks
-    )
-    means = lambda k, n: (
-        not (
+
+    def begins(n):
+        return len(found) > 1 and changes.get('arch') is None and get_recipe(n).weights == 'none'
+
+    def means(k, n):
+        return not (
             k == 'weights'
             and begins(n)
             or len(found) > 1
@@ -410,8 +412,8 @@ def recipes_named(
                 or k in ('arch', 'bs')
                 and get_recipe(n).kind == 'classical'
             )
-        )
-    )  # among several, what a recipe has no use for leaves it as it is
+        )  # among several, what a recipe has no use for leaves it as it is
+
     out = []
     for r in (get_recipe(n, **{k: v for k, v in changes.items() if means(k, n)}) for n in found):
         out += [r] if r not in out else []
@@ -424,7 +426,10 @@ def recipes(
 ) -> pd.DataFrame:
     "All recipes as a table."
     also = {v: k for k, v in ALIASES.items()}
-    network = lambda r: r.kind == 'network'
+
+    def network(r):
+        return r.kind == 'network'
+
     rows = [
         dict(
             recipe=r.name,
@@ -514,18 +519,21 @@ def changes_of(
     """Fields in which a recipe is no longer the one of its name; of folders only their own names,
     since this is shown to others.
     """
-    shown = lambda k, v: (
-        '+'.join(p if p in ('imagenet', 'none') else Path(p).name for p in split_weights(v))
-        if k == 'weights'
-        else (
-            '+'.join(
-                f'local-dir:{Path(a).name}' if a.startswith('local-dir:') else a
-                for a in v.split('+')
+
+    def shown(k, v):
+        return (
+            '+'.join(p if p in ('imagenet', 'none') else Path(p).name for p in split_weights(v))
+            if k == 'weights'
+            else (
+                '+'.join(
+                    f'local-dir:{Path(a).name}' if a.startswith('local-dir:') else a
+                    for a in v.split('+')
+                )
+                if k == 'arch'
+                else v
             )
-            if k == 'arch'
-            else v
         )
-    )
+
     known = _RECIPES.get(recipe.name)
     plain = as_dict(known) if known else {}
     return {

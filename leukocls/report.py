@@ -21,12 +21,11 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imsave
 
-from .core import RESEARCH_ONLY, write_whole
 from .calibrate import calibration_page, calibration_plots
+from .core import RESEARCH_ONLY, write_whole
 from .gate import gate_page
 from .images import Pixels
 from .metrics import METRICS, PER_CLASS, read_predictions, show_interval, wilson
-from .recipes import changes_of, from_dict
 from leukocls.plots import (
     COLOURS,
     plot_accuracy,
@@ -42,6 +41,7 @@ from leukocls.plots import (
     plot_roc,
     plot_seen,
 )
+from .recipes import changes_of, from_dict
 
 # %% ../nbs/32_report.ipynb #456fb4ad
 _CSS = '''body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:64rem;padding:1rem;color:#1a1a1a;background:#fff}
@@ -66,7 +66,9 @@ def _packed(canvas):
 
 
 def _table(rows, head, kind='wide'):
-    cell = lambda tag, v: f'<{tag}>{html.escape(str(v))}</{tag}>'
+    def cell(tag, v):
+        return f'<{tag}>{html.escape(str(v))}</{tag}>'
+
     return (
         f'<div class="{kind}"><table>'
         + ('<tr>' + ''.join(cell('th', h) for h in head) + '</tr>' if any(head) else '')
@@ -226,14 +228,17 @@ def map_svg(
     low, span = xy.min(0), np.maximum(np.ptp(xy, axis=0), 1e-9)
     at = 14 + (xy - low) / span * [612, 332]
     esc = html.escape
-    mark = lambda p, r, i: (
-        f'<circle cx="{p[0]:.0f}" cy="{p[1]:.0f}" r="4" fill="{COLOURS[i % len(COLOURS)]}"'
-        ' fill-opacity=".65"'
-        + (' stroke="#B00000" stroke-width="2.5"' if r.label != r.pred else '')
-        + f'><title>{esc(os.path.basename(r.path))}: {esc(r.label)}'
-        + (f' → {esc(r.pred)}' if r.label != r.pred else '')
-        + '</title></circle>'
-    )
+
+    def mark(p, r, i):
+        return (
+            f'<circle cx="{p[0]:.0f}" cy="{p[1]:.0f}" r="4" fill="{COLOURS[i % len(COLOURS)]}"'
+            ' fill-opacity=".65"'
+            + (' stroke="#B00000" stroke-width="2.5"' if r.label != r.pred else '')
+            + f'><title>{esc(os.path.basename(r.path))}: {esc(r.label)}'
+            + (f' → {esc(r.pred)}' if r.label != r.pred else '')
+            + '</title></circle>'
+        )
+
     classes = [c[2:] for c in names]
     marks = ''.join(
         mark(p, r, classes.index(r.label))
@@ -338,10 +343,13 @@ _SECTIONS = {
 
 def _pictures(plots):
     "The plots by section; two stand side by side where there is room."
-    picture = lambda k: (
-        f'<img alt="{k.replace("_", " ")}"'
-        f' src="data:image/png;base64,{base64.b64encode(plots[k]).decode()}">'
-    )
+
+    def picture(k):
+        return (
+            f'<img alt="{k.replace("_", " ")}"'
+            f' src="data:image/png;base64,{base64.b64encode(plots[k]).decode()}">'
+        )
+
     return ''.join(
         f'<h2>{title}</h2><div'
         f' class="plots">{"".join(picture(k) for k in names if k in plots)}</div>'
@@ -455,15 +463,15 @@ def _page(info, metrics, plots, shown, shortcuts, calibration, gate):
         probe=('name', 'arch', 'weights', 'size', 'head', 'views'),
         classical=('name', 'arch', 'size', 'grey', 'median'),
     ).get(info['recipe'].get('kind'))
-    told = lambda k, v: (
-        v not in ('', None)
-        and (
+
+    def told(k, v):
+        return v not in ('', None) and (
             k in only
             if only
             else k not in ('title', 'paper', 'published', 'filled', 'head')
             and (v, k) not in ((1, 'views'), (1, 'members'))
         )
-    )
+
     recipe = {
         k: weights_text(info['recipe']) if k == 'weights' else v
         for k, v in info['recipe'].items()
@@ -611,7 +619,10 @@ def report_run(
     the pictures.
     """
     folder = Path(folder)
-    read = lambda name: json.loads((folder / name).read_text())
+
+    def read(name):
+        return json.loads((folder / name).read_text())
+
     info, metrics, predictions = (
         read('recipe.json'),
         read('metrics.json'),

@@ -71,9 +71,14 @@ class Reproduction:
         )
         for r, name in zip(self.names, self._names):
             own = deciding(as_dict(r))
-            shown = lambda k, v, runs: (
-                show_interval(v[own][0][k], k) + v[own][1] if own in v else _reason(runs, r.name)
-            )
+
+            def shown(k, v, runs):
+                return (
+                    show_interval(v[own][0][k], k) + v[own][1]
+                    if own in v
+                    else _reason(runs, r.name)
+                )
+
             for k in r.published or ('accuracy',):
                 rows.append(
                     dict(

@@ -365,15 +365,19 @@ class Runs(list):
         """Whether fine-tuning pays: only where a network lies above the interval of the probe, on
         the same images.
         """
-        of = lambda kind: [
-            late('leukocls.leaderboard:metrics_of')(rs)['accuracy'] | dict(name=rs[0].recipe.name)
-            for rs in late('leukocls.leaderboard:by_system')(
-                r
-                for r in self
-                if r.info['recipe'].get('kind', 'network') == kind
-                and r.info['status'] == 'finished'
-            )
-        ]
+
+        def of(kind):
+            return [
+                late('leukocls.leaderboard:metrics_of')(rs)['accuracy']
+                | dict(name=rs[0].recipe.name)
+                for rs in late('leukocls.leaderboard:by_system')(
+                    r
+                    for r in self
+                    if r.info['recipe'].get('kind', 'network') == kind
+                    and r.info['status'] == 'finished'
+                )
+            ]
+
         probes, networks = of('probe'), of('network')
         if not probes or not networks:
             return ''
@@ -397,12 +401,15 @@ def _follow(run, table):
     """
     if not (run.folder / 'table.csv').is_file() or set(run.table.path) == set(table.path):
         return run
-    order = lambda paths: sorted(
-        paths,
-        key=lambda p, root=os.path.commonpath([*map(os.path.dirname, paths)]): os.path.relpath(
-            p, root
-        ),
-    )
+
+    def order(paths):
+        return sorted(
+            paths,
+            key=lambda p, root=os.path.commonpath([*map(os.path.dirname, paths)]): os.path.relpath(
+                p, root
+            ),
+        )
+
     new = dict(zip(order(list(run.table.path)), order(list(table.path))))
     try:
         for name in ('table.csv', 'predictions.csv'):
@@ -495,7 +502,10 @@ def finish_run(
     "Predict what was held out, once; then measures, plots, report."
     trained = time.perf_counter()
     held = table[table.split != 'train']
-    took = lambda: time.perf_counter() - trained
+
+    def took():
+        return time.perf_counter() - trained
+
     p = fitted.predict(list(held.path))
     write_csv(
         folder / 'predictions.csv',

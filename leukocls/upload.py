@@ -65,7 +65,10 @@ def kind_of(
 def _webp_size(data):
     "Width and height from the head of a WebP file; (0, 0) if it has none."
     kind, b = data[12:16], data[20:30].ljust(10, b'\0')
-    n = lambda i, k: int.from_bytes(b[i : i + k], 'little')
+
+    def n(i, k):
+        return int.from_bytes(b[i : i + k], 'little')
+
     if kind == b'VP8X':
         return n(4, 3) + 1, n(7, 3) + 1
     if kind == b'VP8L':
@@ -244,7 +247,10 @@ def _end(self):
 
 def _headers_finished(self):
     kind, words = self.options(self.head.get(b'content-disposition', b'').decode('latin-1'))
-    word = lambda k: words[k].decode('utf8', 'replace')
+
+    def word(k):
+        return words[k].decode('utf8', 'replace')
+
     if kind != b'form-data' or b'name' not in words:
         raise Refused(400, 'A part of the form has no name.')
     self.part, self.name, self.file = (

@@ -38,6 +38,7 @@ COSTS = re.compile(
 
 def pytest_collection_modifyitems(items):
     import importlib.util
+
     import torch
 
     text = {path: path.read_text(encoding='utf8') for path in {item.path for item in items}}
@@ -154,7 +155,9 @@ def plain_fastai():
     leukocls: (label, probabilities) each. For every pickle a process of its own, forked from one
     that has imported fastai and nothing else.
     """
-    import json, subprocess, sys
+    import json
+    import subprocess
+    import sys
 
     p = subprocess.Popen(
         [sys.executable, '-W', 'ignore', '-c', PLAIN_FASTAI],
@@ -184,7 +187,9 @@ def plain_fastai():
 @pytest.fixture(scope='session')
 def local_weights(tmp_path_factory):
     "A timm local-dir folder with a tiny network that nobody trained."
-    import json, timm
+    import json
+
+    import timm
     from safetensors.torch import save_file
 
     d = tmp_path_factory.mktemp('weights') / 'tiny'

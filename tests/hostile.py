@@ -403,7 +403,10 @@ def post(
 def requests():
     "Name → (bytes, statuses that are right); None: the line may also just be closed."
     good = form((DISPOSITION, CELL))
-    part = lambda head: post(form((head, CELL)))
+
+    def part(head):
+        return post(form((head, CELL)))
+
     bad = {400, 415, 422}
     chunked = (
         b'POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data;'

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 from fake_model import CLASSES, Fake, blob, plain
+from PIL import Image
+
 from leukocls.app import make_app
 from leukocls.core import LeukoError
 from leukocls.guard import Job, Token, Worker
 from leukocls.serve import Server, serve
 from leukocls.upload import Limits
-from PIL import Image
 
 httpx, _ = pytest.importorskip('httpx'), pytest.importorskip('starlette')
 
@@ -746,6 +747,7 @@ def test_ports_and_tokens(server):
 def test_command_line_serves_until_interrupted(run, tmp_path):
     pytest.importorskip('onnxscript')
     import signal
+
     from leukocls.bundle import export_bundle
 
     bundle = export_bundle(run, tmp_path / 'bundle').folder

@@ -12,6 +12,7 @@ pytest.importorskip('starlette')
 pytest.importorskip('websockets')  # noqa
 from chrome import CHROMIUM, Chrome
 from fake_model import CLASSES, Fake, blob, plain
+
 from leukocls.app import make_app
 from leukocls.guard import Token
 from leukocls.serve import Server
@@ -238,9 +239,10 @@ def test_printed_page(page, pictures):
     give(page, pictures / 'pro.png', pictures / 'foreign.png')
     page.js('window.dispatchEvent(new Event("beforeprint"))')
     page.do('Emulation.setEmulatedMedia', media='print')
-    shown = lambda s: page.js(
-        f'(e => e.getClientRects().length > 0)(document.querySelector("{s}"))'
-    )
+
+    def shown(s):
+        return page.js(f'(e => e.getClientRects().length > 0)(document.querySelector("{s}"))')
+
     assert all(map(shown, ('.research', '.card', '.printed', '.verdict'))) and not any(
         map(shown, ('#drop', '#models', '.card .foot', '#csv', 'footer'))
     )
@@ -288,11 +290,14 @@ def test_screen_reader(page, pictures):
         'document.querySelector("#live").textContent.includes("2 of 2 pictures done. 1 classified")'
     )
     tree = page.do('Accessibility.getFullAXTree')['nodes']
-    named = lambda role: [
-        n.get('name', {}).get('value', '')
-        for n in tree
-        if n.get('role', {}).get('value') == role and not n.get('ignored')
-    ]
+
+    def named(role):
+        return [
+            n.get('name', {}).get('value', '')
+            for n in tree
+            if n.get('role', {}).get('value') == role and not n.get('ignored')
+        ]
+
     assert (
         named('radiogroup') == ['1. Choose a model']
         and set(named('radio')) == {'first', 'second'}
@@ -467,8 +472,9 @@ def test_a_real_bundle_of_synthetic_films(chrome, run, films, tmp_path_factory, 
     """
     pytest.importorskip('onnxscript')
     import numpy as np
-    from leukocls.classify import Classifier
     from PIL import Image
+
+    from leukocls.classify import Classifier
 
     clf = Classifier.load(small_bundle(run, tmp_path_factory))
     paths = sorted(films.rglob('*.png'))[::12][:6]
@@ -554,7 +560,7 @@ def test_real_cells_and_the_cat(chrome, shared, tmp_path_factory):
         assert chrome.js(KINDS)[-1] == 'foreign' and 'no blood cell' in card(chrome, 20)
         sure = next(i for i, k in enumerate(kinds) if k in ('sure', 'unsure')) + 1
         chrome.click(f'.card:nth-child({sure}) .foot button')
-        chrome.until(f'document.querySelectorAll(".card canvas").length === 1')
+        chrome.until('document.querySelectorAll(".card canvas").length === 1')
         chrome.click(f'.card:nth-child({sure}) .foot button:nth-child(2)')
         chrome.until('document.querySelectorAll(".nearest li").length === 5')
         assert not chrome.trouble

@@ -151,9 +151,12 @@ def test_its_steps_run_as_a_script(laboratory, small_bundle, tmp_path):
     ):
         try:
             end = time.time() + 90
-            ask = lambda: (
-                subprocess.run(['python', *health[1:]], env=env, capture_output=True).returncode
-            )
+
+            def ask():
+                return subprocess.run(
+                    ['python', *health[1:]], env=env, capture_output=True
+                ).returncode
+
             while ask():
                 assert server.poll() is None and time.time() < end, (tmp_path / 'log').read_text()
                 time.sleep(0.5)

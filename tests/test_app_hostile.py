@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hostile import CELL, files, form, post, requests
+
 from leukocls.upload import Limits
 
 httpx, _ = pytest.importorskip('httpx'), pytest.importorskip('starlette')

@@ -58,7 +58,10 @@ def test_everything_wrong_is_found(own_films, tmp_path):
     Image.open(t.path[9]).save(own_films / t.label[9] / 'P902_same.bmp')
     a = audit(own_films, progress=False)
     d = a.data
-    names = lambda groups: [sorted(map(os.path.basename, g)) for g in groups]
+
+    def names(groups):
+        return [sorted(map(os.path.basename, g)) for g in groups]
+
     assert [os.path.basename(u['path']) for u in d['unreadable']] == ['broken.png'] and d['n'] == 83
     assert names(d['exact_duplicates']) == [
         sorted(['P902_same.bmp', os.path.basename(t.path[9])])
@@ -94,9 +97,9 @@ def test_everything_wrong_is_found(own_films, tmp_path):
 
 
 def test_nothing_is_changed(own_films):
-    state = lambda: {
-        p: (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(own_films.rglob('*'))
-    }
+    def state():
+        return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(own_films.rglob('*'))}
+
     before = state()
     t = read_table(own_films, patient=FILM_PATIENT)
     copy = t.copy()

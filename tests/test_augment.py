@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from fastai.vision.core import TensorImage
+from scipy import ndimage, stats
+
 from leukocls.augment import (
     AUGMENTATIONS,
     P2_FILLED,
@@ -18,7 +20,6 @@ from leukocls.augment import (
 )
 from leukocls.loaders import CellDataLoaders
 from leukocls.splits import split_table
-from scipy import ndimage, stats
 
 N = 20_000
 

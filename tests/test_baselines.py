@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
+
 from leukocls.baselines import SYSTEMS, Spectrum, from_spec, layer_of, spectra, system
 from leukocls.core import DataError, RunError
 from leukocls.images import Pixels
@@ -18,7 +20,6 @@ from leukocls.recipes import Recipe, get_recipe
 from leukocls.runs import Run
 from leukocls.splits import split_table
 from leukocls.train import train, train_all
-from sklearn.exceptions import ConvergenceWarning
 
 warnings.simplefilter('ignore', ConvergenceWarning)
 
@@ -292,8 +293,9 @@ def test_too_few_for_a_probability(table, tmp_path):
 @pytest.mark.parametrize('seed', [158, 168])
 def test_a_class_of_two_patients_is_learned_from_in_each_fold(seed):
     "Scikit-learn's grouped folds put both of its patients into one."
-    from leukocls.baselines import _folds
     from sklearn.model_selection import StratifiedGroupKFold
+
+    from leukocls.baselines import _folds
 
     rng = np.random.default_rng(seed)
     who, y = [], []

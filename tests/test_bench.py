@@ -7,6 +7,7 @@ import sys
 import pandas as pd
 import pytest
 import torch
+
 from leukocls.bench import bound, in_turns, matrix_rate, operations, row
 
 
@@ -43,12 +44,15 @@ def test_what_it_waits_for():
 
 def test_bench_is_told_before_it_measures(tmp_path):
     (tmp_path / 'file').touch()
-    say = lambda *words: subprocess.run(
-        [sys.executable, '-m', 'leukocls', 'bench', '--quick', '--only', 'import', *words],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+
+    def say(*words):
+        return subprocess.run(
+            [sys.executable, '-m', 'leukocls', 'bench', '--quick', '--only', 'import', *words],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+
     for words, said in (
         (('--out', 'file'), 'is a file, and nothing can be written below it'),
         (('--json', 'file/x.json'), 'is a file'),
@@ -136,6 +140,7 @@ def test_the_chart_is_drawn_from_the_committed_table(root):
     that it works.
     """
     import pandas as pd
+
     from leukocls.bench import bench_chart
 
     table = pd.read_csv(root / 'results/bench-2cores.csv')

@@ -367,11 +367,13 @@ def test_hub(small_bundle, monkeypatch):
 
 
 def test_cli(run, small_bundle, copy, tmp_path):
-    words = lambda *w: subprocess.run(
-        [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, w)],
-        capture_output=True,
-        text=True,
-    )
+    def words(*w):
+        return subprocess.run(
+            [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, w)],
+            capture_output=True,
+            text=True,
+        )
+
     done = words('export', run.folder, '--out', tmp_path / 'b')
     assert (
         done.returncode == 0 and 'onnxruntime' in done.stdout and 'Research use only' in done.stdout
@@ -392,9 +394,12 @@ def test_cli(run, small_bundle, copy, tmp_path):
         and 'Traceback' not in done.stderr
     )
     from typer.testing import CliRunner
+
     from leukocls.cli import app
 
-    asked = lambda *w: CliRunner().invoke(app, [*map(str, w)], catch_exceptions=False)
+    def asked(*w):
+        return CliRunner().invoke(app, [*map(str, w)], catch_exceptions=False)
+
     with pytest.raises(RunError, match='exists already'):
         asked('export', run.folder, '--out', tmp_path / 'b')
     with pytest.raises(RunError, match='leave out tta'):

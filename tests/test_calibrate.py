@@ -8,6 +8,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import brier_score_loss, log_loss
+
 from leukocls.calibrate import (
     T_RANGE,
     apply_temperature,
@@ -30,8 +33,6 @@ from leukocls.calibrate import (
 )
 from leukocls.core import DataError, RunError
 from leukocls.metrics import calibration_error, clustered_share, score, score_run, wilson
-from scipy import stats
-from sklearn.metrics import brier_score_loss, log_loss
 
 CLASSES = ['Benign', 'Early', 'Pre', 'Pro']
 
@@ -47,10 +48,12 @@ def cells(n=300, seed=0, too_sure=1.0, strength=4.0, classes=CLASSES, **more):
     "Labels drawn from honest probabilities, said `too_sure` times as sure."
     rng = np.random.default_rng(seed)
     z = strength * rng.normal(size=(n, len(classes)))
-    soft = lambda z: (
-        np.exp(z - z.max(1, keepdims=True))
-        / np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True)
-    )
+
+    def soft(z):
+        return np.exp(z - z.max(1, keepdims=True)) / np.exp(z - z.max(1, keepdims=True)).sum(
+            1, keepdims=True
+        )
+
     y = (rng.random((n, 1)) > soft(z).cumsum(1)).sum(1).clip(0, len(classes) - 1)
     return table(
         soft(too_sure * z),
@@ -75,7 +78,10 @@ def test_known_temperature_is_found(T):
 @pytest.mark.parametrize('seed', range(3))
 def test_temperature_is_the_best_of_a_grid(seed):
     t = cells(150, seed, too_sure=2)
-    loss = lambda T: log_loss(t.label, numbers(apply_temperature(t, T)), labels=CLASSES)
+
+    def loss(T):
+        return log_loss(t.label, numbers(apply_temperature(t, T)), labels=CLASSES)
+
     assert loss(fit_temperature(t)) <= min(map(loss, np.geomspace(*T_RANGE, 200))) + 1e-6
 
 
@@ -247,7 +253,10 @@ def test_clusters_widen_the_intervals():
     label = np.where(good, 'a', 'b')
     t = table([[0.7, 0.3]] * 500, label, 'ab', patient=pd.NA)
     unit = np.repeat(np.arange(20), 25)
-    width = lambda t: (lambda v: v['high'] - v['low'])(referral(t, 0)['error'])
+
+    def width(t):
+        return (lambda v: v['high'] - v['low'])(referral(t, 0)['error'])
+
     alone = width(t)
     assert (
         width(t.assign(group=unit)) > 3 * alone
@@ -424,7 +433,9 @@ def test_bound_is_clopper_and_pearson(wrong, n):
 
 
 def test_299_without_an_error():
-    t = lambda n: table([[0.9, 0.1]] * n, ['a'] * n, 'ab')
+    def t(n):
+        return table([[0.9, 0.1]] * n, ['a'] * n, 'ab')
+
     assert (
         refer_below(t(298))['threshold'] is None
         and '299 validation images' in refer_below(t(298))['note']
@@ -548,9 +559,14 @@ def test_operating_points_by_hand():
 def test_probabilities_of_malignant_classes_are_summed():
     v, t = cells(1500, strength=2), cells(800, 1, strength=2)
     many = operating_points(v, t, CLASSES[1:])
-    two = lambda t: t.assign(
-        p_x=numbers(t)[:, 1:].sum(1), label=np.where(t.label == 'Benign', 'Benign', 'x'), pred='x'
-    ).drop(columns=['p_Early', 'p_Pre', 'p_Pro'])
+
+    def two(t):
+        return t.assign(
+            p_x=numbers(t)[:, 1:].sum(1),
+            label=np.where(t.label == 'Benign', 'Benign', 'x'),
+            pred='x',
+        ).drop(columns=['p_Early', 'p_Pre', 'p_Pro'])
+
     for a, b in zip(many, operating_points(two(v), two(t), ['x'])):
         assert (
             a['threshold'] == pytest.approx(b['threshold'])

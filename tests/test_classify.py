@@ -260,7 +260,10 @@ def test_killed_five_times(small_bundle, run, tmp_path):
     seen = []
     for mark in marks:
         p = subprocess.Popen([sys.executable, '-c', code], stderr=subprocess.DEVNULL)
-        rows = lambda: sum(f.read_bytes().count(b'\n') for f in tmp_path.glob('.r.csv.*.part'))
+
+        def rows():
+            return sum(f.read_bytes().count(b'\n') for f in tmp_path.glob('.r.csv.*.part'))
+
         while p.poll() is None and rows() <= mark:
             time.sleep(0.002)
         assert p.poll() is None, 'it was done before it could be killed'

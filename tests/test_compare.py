@@ -8,6 +8,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from scipy import stats
+from sklearn import metrics as skm
+
 from leukocls.compare import (
     Comparison,
     compare,
@@ -19,9 +23,6 @@ from leukocls.compare import (
 )
 from leukocls.core import DataError, RunError
 from leukocls.metrics import METRICS, score
-from matplotlib.figure import Figure
-from scipy import stats
-from sklearn import metrics as skm
 
 
 def model(seed, n=200, patients=20, strength=1.6, own=1.0, name=None):
@@ -225,7 +226,10 @@ def test_every_measure_is_that_of_score(metric):
 @pytest.mark.parametrize('metric', ['accuracy', 'f1', 'auroc', 'log_loss'])
 def test_patients_who_differ_as_a_whole_widen_the_interval(metric):
     a, b = model(0, 300, 15, own=3.0), model(1, 300, 15, own=3.0)
-    wide = lambda c: c.high - c.low
+
+    def wide(c):
+        return c.high - c.low
+
     assert wide(compare(a, b, metric, resamples=300, flips=50)) > 1.5 * wide(
         compare(blind(a), blind(b), metric, resamples=300, flips=50)
     )
@@ -284,13 +288,16 @@ def test_smallest_difference_is_found_in_four_of_five():
             for _ in range(20)
         ]
     )
-    power = lambda gain: np.mean(
-        [
-            compare(*simulated(40, 0.05, rng, 0.7, gain), resamples=100, flips=1000, seed=i).p
-            < 0.05
-            for i in range(100)
-        ]
-    )
+
+    def power(gain):
+        return np.mean(
+            [
+                compare(*simulated(40, 0.05, rng, 0.7, gain), resamples=100, flips=1000, seed=i).p
+                < 0.05
+                for i in range(100)
+            ]
+        )
+
     assert 0.68 <= power(typical) <= 0.92 and power(typical / 2) < 0.5
 
 
@@ -337,7 +344,10 @@ def test_copies_of_a_picture_are_one_picture():
     rng = np.random.default_rng(0)
     a, b = judged(rng.random(100) < 0.8, rng.random(100) < 0.7)
     one = compare(a, b)
-    wide = lambda c: c.high - c.low
+
+    def wide(c):
+        return c.high - c.low
+
     four = [
         pd.concat([t.assign(path=[f'{k}-{p}' for p in t.path], group=range(100)) for k in range(4)])
         for t in (a, b)

@@ -230,11 +230,13 @@ def upside_down(im):
 
 
 def test_cli(run, tmp_path):
-    words = lambda *w: subprocess.run(
-        [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, w)],
-        capture_output=True,
-        text=True,
-    )
+    def words(*w):
+        return subprocess.run(
+            [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, w)],
+            capture_output=True,
+            text=True,
+        )
+
     done = words('export', run.folder / 'learner.pkl', '--out', tmp_path / 'b')
     assert done.returncode == 2 and '--trust' in done.stderr and 'Traceback' not in done.stderr
     done = words('export', run.folder / 'learner.pkl', '--out', tmp_path / 'b', '--trust')
@@ -247,6 +249,7 @@ def test_code_around_a_network_is_compared_and_never_run(tmp_path):
     not write is refused, and nothing of it runs.
     """
     import torch
+
     from leukocls.convert import _members_in, _views_in, read_pickle
     from leukocls.networks import with_members, with_views
 

@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+
 from leukocls.core import (
     LeukoError,
     RunError,

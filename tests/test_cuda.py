@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from fastai.callback.core import Callback
 from fastai.callback import progress  # its methods join Learner when imported
+from fastai.callback.core import Callback
 from fastai.callback.schedule import Learner
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
+from torch import nn
+from torch.utils.data import TensorDataset
+
 from leukocls.core import set_seed
 from leukocls.engines import versions_of
 from leukocls.fit import faster, rebuild
@@ -27,8 +30,6 @@ from leukocls.predict import Predictor, by_fastai, open_pickle, predict_images
 from leukocls.runs import Run
 from leukocls.splits import split_table
 from leukocls.train import train
-from torch import nn
-from torch.utils.data import TensorDataset
 
 pytestmark = pytest.mark.cuda
 
@@ -89,7 +90,10 @@ def test_replayed_steps_are_the_same_steps(half, frozen):
         set_seed(0)
         m = net()
         m[0].weight.requires_grad_(not frozen)
-        dl = lambda rows, bs: DataLoader(TensorDataset(x[rows].cuda(), y[rows].cuda()), bs=bs)
+
+        def dl(rows, bs):
+            return DataLoader(TensorDataset(x[rows].cuda(), y[rows].cuda()), bs=bs)
+
         learn = Learner(
             DataLoaders(dl(slice(None), 8), dl(slice(0, 19), 8)),
             m,

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+
 from leukocls.core import DataError
 from leukocls.data import CellDataLoaders, check_images, fingerprint, read_table
 from leukocls.images import Pixels
 from leukocls.loaders import LoadCell
 from leukocls.smears import FILM_PATIENT
 from leukocls.splits import split_table
-from PIL import Image
 
 
 def folder(tmp_path, layout, side=8):

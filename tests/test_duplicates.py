@@ -129,9 +129,13 @@ def test_order_and_names_do_not_matter(fields, tmp_path):
     ImageOps.mirror(Image.open(fields[5])).save(tmp_path / 'z.png')
     every = [*fields, str(tmp_path / 'z.png')]
     back = every[::-1]
-    pair = lambda paths: {
-        frozenset((paths[i], paths[j])) for i, j in near_duplicates(paths)[['i', 'j']].to_numpy()
-    }
+
+    def pair(paths):
+        return {
+            frozenset((paths[i], paths[j]))
+            for i, j in near_duplicates(paths)[['i', 'j']].to_numpy()
+        }
+
     assert pair(every) == pair(back) == {frozenset((fields[5], every[-1]))}
 
 

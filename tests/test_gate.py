@@ -9,6 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from scipy.spatial.distance import mahalanobis
+from scipy.stats import kstest
+from sklearn.covariance import LedoitWolf
+
 from leukocls.core import DataError
 from leukocls.gate import (
     BLANK,
@@ -24,10 +29,6 @@ from leukocls.gate import (
 )
 from leukocls.looks import COLOURS, FACTS, Looks, look
 from leukocls.smears import draw_films
-from PIL import Image, ImageDraw
-from scipy.spatial.distance import mahalanobis
-from scipy.stats import kstest
-from sklearn.covariance import LedoitWolf
 
 pytestmark = (
     pytest.mark.once
@@ -295,9 +296,13 @@ def test_five_images_are_enough_for_something(drawn, tmp_path):
 def test_unreadable_images_are_not_learned_from(drawn, tmp_path):
     (tmp_path / 'bad.png').write_bytes(b'no image')
     bad = look([tmp_path / 'bad.png'])
-    both = lambda a: Looks(
-        pd.concat([a.facts, bad.facts], ignore_index=True), np.concatenate([a.thumbs, bad.thumbs])
-    )
+
+    def both(a):
+        return Looks(
+            pd.concat([a.facts, bad.facts], ignore_index=True),
+            np.concatenate([a.thumbs, bad.thumbs]),
+        )
+
     a, b = drawn[1][:100], drawn[1][100:200]
     one, two = fit_gate(a, b), fit_gate(both(a), both(b))
     np.testing.assert_array_equal(one.held, two.held)

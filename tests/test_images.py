@@ -4,9 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from leukocls.core import DataError
 from leukocls.images import open_cell, scan_folder, to_rgb
-from PIL import Image
 
 COLOUR = (180, 90, 140)
 

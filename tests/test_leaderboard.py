@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from leukocls.compare import compare, holm
 from leukocls.core import LeukoError, RunError
 from leukocls.data import read_table
@@ -149,7 +150,8 @@ def test_exchanged_files_are_no_finished_run(compared, films, tmp_path, what):
     """Images and weights that were replaced in place, by files as long as they were, under the same
     names.
     """
-    import os, shutil
+    import os
+    import shutil
 
     own, images = tmp_path / 'weights', tmp_path / 'films'
     own.mkdir()
@@ -229,7 +231,10 @@ def test_the_same_predictions_three_times_say_no_more(seeds):
             )
 
     once, more = score(t), score(pooled([One(s) for s in range(seeds)]))
-    width = lambda m: m['accuracy']['high'] - m['accuracy']['low']
+
+    def width(m):
+        return m['accuracy']['high'] - m['accuracy']['low']
+
     assert (
         more['accuracy']['value'] == pytest.approx(once['accuracy']['value'])
         and more['n'] == 200 * seeds
@@ -363,9 +368,10 @@ def test_words_stand_for_papers():
 
 def test_what_was_changed_is_said():
     "A recipe with fewer epochs is no longer the paper's; one with its weights from a folder is."
-    notes = lambda **changes: ' '.join(
-        Reproduction('p4', Runs(), Runs(), recipes_named('p4', **changes)).notes
-    )
+
+    def notes(**changes):
+        return ' '.join(Reproduction('p4', Runs(), Runs(), recipes_named('p4', **changes)).notes)
+
     assert (
         'The paper augments each image before it is divided; here training images alone are'
         ' augmented' in ' '.join(Reproduction('p2', Runs(), Runs(), recipes_named('p2')).notes)
@@ -570,9 +576,10 @@ def test_fewer_seeds_are_compared_on_those_that_both_have(films, tmp_path):
     few = Runs([r for r in runs if (r.recipe.name, r.info['seed']) != ('p3-random-forest', 1)])
     s = few.standings
     assert s.difference.notna().sum() == 2 and 'other images' not in set(few.leaderboard.from_best)
-    of = lambda n, k=None: pooled(
-        [r for r in few if r.recipe.name == n and k in (None, r.info['seed'])]
-    )
+
+    def of(n, k=None):
+        return pooled([r for r in few if r.recipe.name == n and k in (None, r.info['seed'])])
+
     names = [s.loc[i, 'recipe'] for i in s.index]
     for i, n in zip(s.index[1:], names[1:]):
         short = 'p3-random-forest' in (names[0], n)
@@ -701,9 +708,11 @@ def test_ctrl_c_ends_reproducing(films, tmp_path, monkeypatch, capsys):
 
 
 def test_the_shell_compares_and_reproduces(films, tmp_path):
-    say = lambda *words: subprocess.run(
-        [sys.executable, '-m', 'leukocls', *words], capture_output=True, text=True, cwd=tmp_path
-    )
+    def say(*words):
+        return subprocess.run(
+            [sys.executable, '-m', 'leukocls', *words], capture_output=True, text=True, cwd=tmp_path
+        )
+
     got = say(
         'train',
         str(films),

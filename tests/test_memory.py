@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
 from leukocls.core import DataError, cache_folder
 from leukocls.data import check_images, read_table
 from leukocls.memory import Remembered, content_hashes, only_ours, prune
-from PIL import Image
 
 
 @pytest.fixture
@@ -228,7 +229,8 @@ def test_known_images_are_not_opened_again(films, cache, monkeypatch):
 
 def decoded(monkeypatch):
     "Files that are decoded from now on."
-    import leukocls.data as data, leukocls.looks as looks
+    import leukocls.data as data
+    import leukocls.looks as looks
 
     seen = []
     a, b = looks.look_at, data.open_cell

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics as skm
+
 from leukocls.core import DataError
 from leukocls.metrics import (
     METRICS,
@@ -24,7 +26,6 @@ from leukocls.metrics import (
     weighted_auc,
     wilson,
 )
-from sklearn import metrics as skm
 
 
 def cells(n=150, classes='abc', strength=1.5, seed=0, ties=False, patients=0):
@@ -346,7 +347,10 @@ def test_copies_are_drawn_together():
     """
     t = cells(100).drop(columns='patient')
     once = score(t)
-    width = lambda m, k: m[k]['high'] - m[k]['low']
+
+    def width(m, k):
+        return m[k]['high'] - m[k]['low']
+
     for group in (list(range(100)), [f'g{i}' for i in range(100)]):
         four = score(pd.concat([t.assign(group=group)] * 4))
         i = four['interval']

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from markdown_it import MarkdownIt
+
 from leukocls.checklists import CHECKLIST, GUIDELINES, checklist
 from leukocls.core import DataError, RunError, write_whole
 from leukocls.metrics import METRICS, PER_CLASS, score, show_interval
@@ -25,7 +27,6 @@ from leukocls.modelcard import (
 )
 from leukocls.recipes import as_dict, get_recipe
 from leukocls.runs import Run, Runs
-from markdown_it import MarkdownIt
 
 HOSTILE = [
     'a|b',
@@ -338,7 +339,10 @@ def test_latex_has_the_same_numbers(plain):
     tex, m = latex_table(plain), json.loads((plain / 'metrics.json').read_text())
     sound(tex)
     rows = [r.split(' & ') for r in rows_of(tex)]
-    cell = lambda v, k: show_interval(v[k], k).replace(' %', '').replace('–', '--')
+
+    def cell(v, k):
+        return show_interval(v[k], k).replace(' %', '').replace('–', '--')
+
     names = ('recall', 'specificity', 'precision', 'f1')
     assert (
         rows[1:5]
@@ -645,8 +649,9 @@ def test_the_code_on_the_card_works(run, tmp_path, monkeypatch):
     scope = {}
     exec(code.replace('predict_images(learn', 'out = predict_images(learn'), scope)
     assert len(scope['out']) == 1 and scope['out'].pred[0] in PLAIN
-    from leukocls.cli import app
     from typer.testing import CliRunner
+
+    from leukocls.cli import app
 
     words = shell.split()
     assert words[0] == 'leukocls'

@@ -5,12 +5,13 @@ import socket
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
+
+from leukocls.architectures import NETWORKS, modified_cnn
 from leukocls.core import ModelError
 from leukocls.data import CellDataLoaders
-from leukocls.architectures import NETWORKS, modified_cnn
 from leukocls.models import _can_download, cell_learner, count_parameters, weights_source
 from leukocls.splits import split_table
-from safetensors.torch import save_file
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +35,10 @@ def test_same_network_as_vision_learner(dls):
         cell_learner(dls, 'efficientnet_b0', weights='none'),
         vision_learner(dls, 'efficientnet_b0', pretrained=False),
     )
-    shapes = lambda l: {k: tuple(v.shape) for k, v in l.model.state_dict().items()}
+
+    def shapes(l):
+        return {k: tuple(v.shape) for k, v in l.model.state_dict().items()}
+
     assert shapes(ours) == shapes(theirs)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
+
 from leukocls.architectures import NETWORKS
 from leukocls.core import ModelError
 from leukocls.data import read_table
@@ -24,7 +26,6 @@ from leukocls.runs import Run, start_run
 from leukocls.smears import FILM_PATIENT, draw_films
 from leukocls.splits import split_table
 from leukocls.train import train
-from safetensors.torch import save_file
 
 ISSUE = (
     'p1-cnn p1-alexnet p1-vgg16 p2-resnet50 p2-densenet201 p2-mobilenet p2-vgg19 p2-resnet101'
@@ -355,8 +356,9 @@ def test_p1s_rate_barely_moves_its_network(tmp_path):
     where they were; with settings that converge the same network tells them apart.
     """
     import pandas as pd
-    from leukocls.core import set_seed
     from PIL import Image
+
+    from leukocls.core import set_seed
 
     loss, moved, rng, rows = {}, {}, np.random.default_rng(0), []
     for i in range(64):

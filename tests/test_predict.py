@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+
 from leukocls.core import DataError, ModelError
 from leukocls.engines import (
     NEAR,
@@ -34,7 +36,6 @@ from leukocls.predict import (
     predict_to,
 )
 from leukocls.splits import split_table
-from PIL import Image
 
 ENGINES = ['torch', 'openvino', 'onnxruntime']
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from leukocls.core import DataError, RunError
-from leukocls.probe import GRIDS, FrozenBody, Head, fit_head, probe_folds
 from leukocls.predict import by_fastai
+from leukocls.probe import GRIDS, FrozenBody, Head, fit_head, probe_folds
 from leukocls.recipes import get_recipe
 from leukocls.runs import Run
 from leukocls.splits import groups_of, split_table
@@ -383,6 +384,7 @@ def test_real_cells(shared, tmp_path):
 @pytest.mark.parametrize('network,pays', [(0.999, True), (0.99, False), (0.90, False)])
 def test_advice_goes_by_the_probes_interval(network, pays):
     from types import SimpleNamespace
+
     from leukocls.runs import Runs
 
     def fake(kind, value):
@@ -534,7 +536,10 @@ def test_features_of_an_interrupted_run_are_kept(table, local_weights, tmp_path,
 
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path))
     files = list(table.path)
-    new = lambda: FrozenBody('mobilenetv2_035', local_weights, 48)
+
+    def new():
+        return FrozenBody('mobilenetv2_035', local_weights, 48)
+
     real = features.stream
     seen = []
 
@@ -605,7 +610,10 @@ def test_what_a_look_decoded_is_not_opened_again(table, local_weights, tmp_path,
     assert len(paths) > few  # 16 more: the engine was chosen with them
     monkeypatch.setattr(images, 'open_cell', lambda *a: (opened.append(str(a[0])), real(*a))[1])
     monkeypatch.setenv('LEUKOCLS_CACHE', 'off')
-    body = lambda: FrozenBody('mobilenetv2_035', local_weights, 48)
+
+    def body():
+        return FrozenBody('mobilenetv2_035', local_weights, 48)
+
     plain = body()(paths, 'torch')
     assert len(opened) >= len(paths)
     images.expect(body().pixels, paths)

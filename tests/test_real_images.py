@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from leukocls.cards import card
 from leukocls.data import CellDataLoaders, check_images, read_table
 from leukocls.splits import identical_files, shared_files, split_table

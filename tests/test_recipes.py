@@ -1,9 +1,10 @@
 import json
 
 import pytest
+
 from leukocls.core import RunError
-from leukocls.recipes import Recipe, as_dict, change, from_dict, get_recipe, recipes
 from leukocls.fit import _phases
+from leukocls.recipes import Recipe, as_dict, change, from_dict, get_recipe, recipes
 
 
 def test_p4_to_the_letter():

@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip('websockets')  # noqa
 from chrome import CHROMIUM, Chrome
+
 from leukocls.audit import audit
 from leukocls.recipes import get_recipe
 from leukocls.splits import split_table

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from leukocls.core import LeukoError
 from leukocls.data import read_table
 from leukocls.smears import CLASSES, FILM_PATIENT, draw_film, draw_films, draw_patient
@@ -12,7 +13,10 @@ def test_films_repeat_with_the_seed(tmp_path):
         sorted(draw_films(tmp_path / n, patients=1, images=2, size=32, seed=s).rglob('*.png'))
         for n, s in (('a', 1), ('b', 1), ('c', 2))
     )
-    same = lambda x, y: [p.read_bytes() == q.read_bytes() for p, q in zip(x, y)]
+
+    def same(x, y):
+        return [p.read_bytes() == q.read_bytes() for p, q in zip(x, y)]
+
     assert all(same(a, b)) and not any(same(a, c)) and len(a) == 8
 
 

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from leukocls.core import DataError
 from leukocls.splits import (
     fold_tables,
@@ -184,8 +185,10 @@ def test_grouped_folds_are_scikit_learns(seed):
     groups and the number of folds; and the same without groups.
     """
     import warnings
-    from leukocls.splits import _one_fold
+
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    from leukocls.splits import _one_fold
 
     rng = np.random.default_rng(seed)
     n = int(rng.integers(20, 400))

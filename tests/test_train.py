@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from leukocls.core import DataError, RunError
 from leukocls.metrics import score
 from leukocls.predict import evaluate, open_pickle, predict_images
@@ -230,6 +231,7 @@ def test_keras_adam_is_keras_adam():
     something else.
     """
     from functools import partial
+
     from leukocls.fit import ADAMS
     from leukocls.optimise import list_adam
 
@@ -287,6 +289,7 @@ def test_diverging_loss(table, quick, tmp_path):
 
 def test_one_failing_recipe_does_not_stop_the_others(films, quick, tmp_path, capsys):
     from dataclasses import replace
+
     from leukocls.smears import FILM_PATIENT
 
     runs = train_all(
@@ -526,6 +529,7 @@ def test_hand_made_split_is_not_called_by_patient(table, quick, tmp_path):
 def test_autocast_does_not_outlive_an_interrupt():
     "bfloat16 is switched off again when Ctrl-C arrives in the middle of a batch."
     import torch
+
     from leukocls.callbacks import Bf16OnCpu
 
     cast = Bf16OnCpu()
@@ -702,9 +706,10 @@ def test_runs_choose_on_validation_images(run, table, tmp_path):
         'modified-cnn', split_table(table), out=tmp_path, progress=False, device='cpu', epochs=1
     )
     runs = Runs([other, run])
-    right = lambda r: (lambda p: (p.label == p.pred).mean())(
-        r.predictions[r.predictions.split == 'valid']
-    )
+
+    def right(r):
+        return (lambda p: (p.label == p.pred).mean())(r.predictions[r.predictions.split == 'valid'])
+
     assert (
         runs.best is max(runs, key=right)
         and len(runs.leaderboard) == 2
@@ -843,8 +848,9 @@ def test_adam_in_lists_is_fastais_adam(table, quick, tmp_path, monkeypatch):
     """The same run to the last bit, weight decay and batch normalisation included; the learner that
     comes out has fastai's own Adam.
     """
-    import leukocls.fit as fit
     from fastai.optimizer import Adam
+
+    import leukocls.fit as fit
 
     a = train(quick, table, out=str(tmp_path), progress=False)
     monkeypatch.setattr(fit, 'list_adam', Adam)
@@ -859,8 +865,9 @@ def test_pretrained_networks_take_the_same_optimizer(table, tmp_path, monkeypatc
     """Freezing makes an optimizer before the fit: it is not the one that is used; whoever trains on
     has fastai's.
     """
-    import leukocls.fit as fit
     from fastai.callback.core import Callback
+
+    import leukocls.fit as fit
     from leukocls.bench import random_weights
     from leukocls.optimise import ListAdam
 
@@ -1080,6 +1087,7 @@ def test_kept_weights_take_turns_and_survive_an_interrupt(quick):
     before it whole.
     """
     from types import SimpleNamespace
+
     from leukocls.callbacks import History, KeepWeights
 
     net = torch.nn.Sequential(*[torch.nn.Linear(3, 3) for _ in range(4)])

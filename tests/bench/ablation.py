@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from leukocls.compare import compare
 from leukocls.data import read_table
 from leukocls.metrics import score
@@ -85,10 +86,16 @@ def rows_of(arms, base, o, shown):
     """A row per arm: accuracy with interval, log loss, and the differences from another arm, on the
     same folds, with theirs.
     """
-    side = lambda tables, s: pd.concat(
-        [p[p.split == s].assign(path=p[p.split == s].path + f'#{i}') for i, p in enumerate(tables)],
-        ignore_index=True,
-    )  # an image is set aside in several folds
+
+    def side(tables, s):
+        return pd.concat(
+            [
+                p[p.split == s].assign(path=p[p.split == s].path + f'#{i}')
+                for i, p in enumerate(tables)
+            ],
+            ignore_index=True,
+        )  # an image is set aside in several folds
+
     for a, tables in arms.items():
         for s in ('valid', 'test'):
             p, b = side(tables, s), side(arms[base][: len(tables)], s)

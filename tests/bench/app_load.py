@@ -137,7 +137,10 @@ def main():
             time.sleep(1)
             good = t[t.status == 200]
             half = t.began.min() + a.seconds / 2
-            ms = lambda q: round(1000 * float(good.seconds.quantile(q)), 1)
+
+            def ms(q):
+                return round(1000 * float(good.seconds.quantile(q)), 1)
+
             refused = {s: int((t.status == s).sum()) for s in (429, 503)}
             rows.append(
                 dict(

@@ -26,9 +26,10 @@ def written(words):
 
 def main():
     from chrome import Chrome
+
+    from leukocls.app import make_app
     from leukocls.bundle import export_bundle
     from leukocls.classify import Classifier
-    from leukocls.app import make_app
     from leukocls.serve import Server
     from leukocls.smears import FILM_PATIENT, draw_films
     from leukocls.train import train_all

@@ -17,10 +17,11 @@ import time
 import numpy as np
 import pandas as pd
 import torch
+from scipy import ndimage
+
 from leukocls.augment import P2_OPERATIONS as O
 from leukocls.augment import augment_p2
 from leukocls.core import versions
-from scipy import ndimage
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--out', required=True)
@@ -41,7 +42,10 @@ if a.cpu_seconds:
     torch.set_num_threads(1)
 clock = time.process_time if a.cpu_seconds else time.perf_counter
 rng = np.random.default_rng(0)
-between = lambda r, *s: rng.uniform(*r, *s) if s else rng.uniform(*r)
+
+
+def between(r, *s):
+    return rng.uniform(*r, *s) if s else rng.uniform(*r)
 
 
 def one(x):

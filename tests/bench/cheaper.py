@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from said import command
+
 from leukocls.core import versions
 from leukocls.data import read_table
 from leukocls.engines import stream, versions_of
@@ -20,7 +22,6 @@ from leukocls.metrics import wilson
 from leukocls.networks import Ready, openvino_engine
 from leukocls.probe import fit_head
 from leukocls.splits import fold_tables, groups_of
-from said import command
 
 
 def features(table, weights, size, precision):

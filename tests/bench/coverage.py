@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit
+
 from leukocls.metrics import clustered_share, design_interval, draw_weights, score, wilson
 
 ap = argparse.ArgumentParser()
@@ -109,10 +110,13 @@ def logit_normal(accuracy, icc):
     """(middle, sd) on the logit scale of patients whose mean accuracy and whose correlation between
     images are these.
     """
-    middle = lambda sd: brentq(lambda m: MASS @ expit(m + sd * NODES) - accuracy, -40, 40)
-    spread = lambda sd: (
-        MASS @ (expit(middle(sd) + sd * NODES) - accuracy) ** 2 / (accuracy * (1 - accuracy))
-    )
+
+    def middle(sd):
+        return brentq(lambda m: MASS @ expit(m + sd * NODES) - accuracy, -40, 40)
+
+    def spread(sd):
+        return MASS @ (expit(middle(sd) + sd * NODES) - accuracy) ** 2 / (accuracy * (1 - accuracy))
+
     sd = brentq(lambda sd: spread(sd) - icc, 0.01, 12)
     return middle(sd), sd
 

@@ -13,10 +13,11 @@ import tempfile
 import pandas as pd
 import torch
 from fastai.vision.all import accuracy, set_seed
+from said import command
+
 from leukocls.bench import Sides, random_weights
 from leukocls.callbacks import Bf16OnCpu
 from leukocls.core import cpu_has_bf16
-from said import command
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--weights', required=True)

@@ -71,9 +71,12 @@ def p2_light(im, r):
     )
 
 
-mild = lambda im, r: affine(
-    im, r.uniform(-15, 15), r.uniform(0.9, 1.1), r.uniform(-0.1, 0.1, 2), r.uniform(-5, 5)
-)
+def mild(im, r):
+    return affine(
+        im, r.uniform(-15, 15), r.uniform(0.9, 1.1), r.uniform(-0.1, 0.1, 2), r.uniform(-5, 5)
+    )
+
+
 COPIES = {
     'saved as JPEG, quality 30': lambda im, r: jpeg(im, 30),
     'half the size': lambda im, r: im.resize((im.width // 2, im.height // 2), Image.BILINEAR),

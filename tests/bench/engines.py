@@ -14,11 +14,12 @@ import time
 
 import numpy as np
 import pandas as pd
+from said import command
+
 from leukocls.bench import random_weights
 from leukocls.core import set_seed
 from leukocls.predict import Predictor, by_fastai, predict_images
 from leukocls.train import train_all
-from said import command
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--arch', default='mobilenetv2_100')

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
+from said import command
+from sklearn.model_selection import StratifiedKFold
+
 from leukocls.data import read_table
 from leukocls.engines import stream
 from leukocls.images import Pixels, read_batches
 from leukocls.networks import Ready, TorchEngine, stage_body
 from leukocls.probe import fit_head
-from sklearn.model_selection import StratifiedKFold
-from said import command
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--weights', required=True)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageDraw, ImageFilter
+from said import command
+
 from leukocls.data import read_table
 from leukocls.images import open_cell
 from leukocls.looks import Looks, lighter_part, look
 from leukocls.smears import draw_films
 from leukocls.splits import near_groups
-from PIL import Image, ImageDraw, ImageFilter
-from said import command
 
 
 def picture(a):

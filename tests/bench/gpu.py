@@ -158,6 +158,7 @@ def compare():
 
 def write(rows, t):
     import torch
+
     from leukocls.core import versions
 
     f = pd.DataFrame(rows)
@@ -271,6 +272,7 @@ def clock(took, looked):
 def steps():
     import torch
     from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
+
     from leukocls.bench import random_weights
     from leukocls.core import set_seed, versions
     from leukocls.data import read_table
@@ -414,6 +416,7 @@ def profile(learn):
 
 def networks():
     import torch
+
     from leukocls.core import set_seed, untried, versions
     from leukocls.data import read_table
     from leukocls.fit import ScaledHalf, _prepare, faster, list_adam

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 import pandas as pd
+
 from leukocls.core import versions
 from leukocls.train import train_all
 

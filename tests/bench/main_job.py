@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+
 from leukocls.core import versions
 from leukocls.train import train_all
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from fastai.optimizer import SGD, Adam
+
 from leukocls.core import set_seed, versions
 from leukocls.data import CellDataLoaders, read_table
 from leukocls.fit import _fit

@@ -15,11 +15,12 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
+
 from leukocls.data import read_table
 from leukocls.recipes import get_recipe
 from leukocls.splits import split_table
 from leukocls.train import train
-from PIL import Image
 
 CHANGES = {
     'as described': {},

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+
 from leukocls.core import LeukoError, versions
 from leukocls.data import read_table
 from leukocls.papers import PAPER_SYSTEMS

@@ -13,8 +13,9 @@ from contextlib import nullcontext
 import pandas as pd
 import timm
 import torch
-from leukocls.core import cpu_has_bf16, pages_kept, versions
 from said import command
+
+from leukocls.core import cpu_has_bf16, pages_kept, versions
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--out', required=True)

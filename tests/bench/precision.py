@@ -12,8 +12,9 @@ from contextlib import nullcontext
 import pandas as pd
 import timm
 import torch
-from leukocls.core import cpu_has_bf16, versions
 from said import command
+
+from leukocls.core import cpu_has_bf16, versions
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--out', required=True)

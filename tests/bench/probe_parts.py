@@ -33,7 +33,10 @@ IMPORTS, LOOK, COPIES, ENGINE, FEATURES, HEAD, REPORT, AFTER, ASIDE = PARTS = (
 def inside(data, weights, out):
     "One run in this process: {part: (seconds, processor seconds)}."
     began = time.perf_counter()
-    clock = lambda: (time.perf_counter() - began, sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
+
+    def clock():
+        return (time.perf_counter() - began, sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
+
     took = {}
 
     def add(part, seconds, sign=1):
@@ -91,6 +94,7 @@ if __name__ == '__main__':
         inside(o.data, o.weights, o.inside)
         raise SystemExit
     import pandas as pd
+
     from leukocls.core import versions
 
     runs = []

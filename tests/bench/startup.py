@@ -11,8 +11,9 @@ import sys
 import time
 
 import pandas as pd
-from leukocls.core import versions
 from said import command
+
+from leukocls.core import versions
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--out', required=True)

@@ -34,7 +34,10 @@ if __name__ == '__main__':
     ap.add_argument('--out', required=True)
     o = ap.parse_args()
     took = {n: [] for n in o.names}
-    used = lambda: sum(os.times()[2:4])
+
+    def used():
+        return sum(os.times()[2:4])
+
     for _ in range(o.times):
         for name, folder in zip(o.names, o.checkouts):
             with tempfile.TemporaryDirectory() as d:
