@@ -14,7 +14,6 @@ import io
 import json
 import os
 import re
-import sys
 import time
 from dataclasses import dataclass
 from importlib import metadata

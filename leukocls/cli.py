@@ -730,8 +730,7 @@ def recipes(
     ] = False,
 ):
     "Show the recipes: one word stands for a whole paper's system."
-    from leukocls.recipes import as_dict, get_recipe
-    from leukocls.recipes import recipes as table
+    from leukocls.recipes import as_dict, get_recipe, recipes as table
 
     found = table()
     n = found.parameters.astype(object).where(found.parameters.notna(), None)

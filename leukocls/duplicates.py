@@ -23,7 +23,6 @@ from leukocls.align import (
     maps,
     polar_grid,
     same_picture,
-    something,
     spectrum,
     standard,
     warp,
@@ -31,7 +30,7 @@ from leukocls.align import (
 from .core import DataError, bar, narrow
 from .images import Pixels, read_batches
 from .looks import Looks, look
-from .memory import content_hashes, kept
+from .memory import kept
 
 # %% ../nbs/08_duplicates.ipynb #9eca0cc3
 _GRID = polar_grid(SIDE, 2, 24, 16, 32)

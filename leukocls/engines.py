@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 from fastcore.basics import patch
 
-from .core import LeukoError, ModelError, cache_folder, listed, need, versions
+from .core import LeukoError, ModelError, cache_folder, need, versions
 from .memory import content_hashes, keep, used
 
 # %% ../nbs/09_engines.ipynb #181c24a0

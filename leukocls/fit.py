@@ -190,12 +190,8 @@ def probe_learner(
     size: int,  # Side of the input in pixels
 ):  # fastai Learner; its body is frozen
     "The Learner of a probe, without its weights: timm's stages, their means and spreads, the head."
-    from fastai.callback import (
-        progress as _progress,
-    )  # their methods join Learner when imported
-    from fastai.callback import (
-        schedule as _schedule,
-    )
+    import fastai.callback.progress  # noqa: F401 (its methods join Learner)
+    import fastai.callback.schedule  # noqa: F401 (its methods join Learner)
 
     body, _ = stage_body(facts['arch'], size, **facts['model_args'])
     head = facts['head']

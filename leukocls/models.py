@@ -465,15 +465,9 @@ def cell_learner(
     """fastai's `vision_learner` for cells: the same head, freezing and normalisation, plus weights
     from a folder and P3's and P1's networks.
     """
-    from fastai.callback import (
-        fp16 as _fp16,
-    )  # their methods join Learner when imported
-    from fastai.callback import (
-        progress as _progress,
-    )
-    from fastai.callback import (
-        schedule as _schedule,
-    )
+    import fastai.callback.fp16  # noqa: F401 (its methods join Learner)
+    import fastai.callback.progress  # noqa: F401 (its methods join Learner)
+    import fastai.callback.schedule  # noqa: F401 (its methods join Learner)
     from fastai.data.transforms import get_c
     from fastai.learner import Learner
     from fastai.metrics import accuracy, error_rate

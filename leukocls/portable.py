@@ -7,7 +7,6 @@ __all__ = ['LAYERS', 'ConcatPool', 'describe_layers', 'build_layers', 'describe_
            'split_last', 'WithFeatures']
 
 # %% ../nbs/38_portable.ipynb #ae1ebe54
-import numpy as np
 import timm
 import torch
 from torch import nn

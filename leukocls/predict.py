@@ -225,7 +225,7 @@ def by_fastai(
     exact: bool = False,  # In float32, whatever precision the learner trains in
 ) -> np.ndarray:  # (N, C) probabilities
     "Probabilities through fastai's own loaders: slower, and right for any learner."
-    from fastai.callback import progress as _progress  # `no_bar` joins Learner when it is imported
+    import fastai.callback.progress  # noqa: F401 (its methods join Learner)
     from fastai.vision.core import PILImage
 
     images = [PILImage(open_cell(p)) for p in paths]

@@ -278,7 +278,6 @@ def fit_probe(
     progress: bool = True,  # Show a bar
 ) -> Fitted:  # The probe; its learner.pkl is written when the report stands
     "Features once, a head by cross-validation; the result is a run like any other."
-    from safetensors.numpy import save
 
     frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size)
     check_space(folder, 50_000_000)

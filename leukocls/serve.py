@@ -8,7 +8,6 @@ __all__ = ['Server', 'load_bundles', 'is_here', 'serve', 'where_are_we', 'result
 # %% ../nbs/44_serve.ipynb #3627a4c6
 import os
 import re
-import secrets
 import socket
 import sys
 import threading
@@ -24,7 +23,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from .app import make_app
-from .core import RESEARCH_ONLY, DataError, LeukoError, late, need
+from .core import RESEARCH_ONLY, LeukoError, late, need
 from .guard import Token, patient_protocol
 from .upload import Limits, open_upload
 

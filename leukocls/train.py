@@ -19,7 +19,7 @@ from .data import check_images, read_table
 from .features import begin_all, end_all
 from .looks import look
 from .recipes import Recipe, get_recipe, recipes_named
-from .runs import STEPS, Fitted, Run, Runs, finish_run, finished_run, start_run, write_csv
+from .runs import Run, Runs, finish_run, finished_run, start_run, write_csv
 from .splits import fold_tables, sides_of, split_table
 
 # %% ../nbs/22_train.ipynb #2c2e96e8

@@ -4,8 +4,7 @@ import os
 
 import pytest
 from fake_model import Fake, blob, plain
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from leukocls.app import describe_interface, make_app, name_models
 from leukocls.serve import Server

@@ -13,7 +13,6 @@ from leukocls.augment import (
     STAIN,
     augment_p2,
     augmentation,
-    blurred,
     draw_p2,
     moved,
     vary_stain,

@@ -7,7 +7,6 @@ import sys
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
@@ -15,8 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from leukocls.baselines import SYSTEMS, Spectrum, from_spec, layer_of, spectra, system
 from leukocls.core import DataError, RunError
 from leukocls.images import Pixels
-from leukocls.predict import Predictor, evaluate, open_pickle, predict_images
-from leukocls.recipes import Recipe, get_recipe
+from leukocls.predict import evaluate, open_pickle, predict_images
+from leukocls.recipes import Recipe
 from leukocls.runs import Run
 from leukocls.splits import split_table
 from leukocls.train import train, train_all

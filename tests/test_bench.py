@@ -6,7 +6,6 @@ import sys
 
 import pandas as pd
 import pytest
-import torch
 
 from leukocls.bench import bound, in_turns, matrix_rate, operations, row
 

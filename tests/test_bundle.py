@@ -1,6 +1,5 @@
 "Bundles: every byte is checked, nothing is half written, and all ways of running them agree."
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ import pytest
 import timm
 import torch
 
-from leukocls.bundle import Bundle, export_bundle, read_config, sums_of, verify
+from leukocls.bundle import Bundle, export_bundle, sums_of, verify
 from leukocls.classify import Classifier
 from leukocls.core import LeukoError, ModelError, RunError
 from leukocls.engines import softmax

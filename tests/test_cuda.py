@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from fastai.callback import progress  # its methods join Learner when imported
+from fastai.callback import progress  # noqa: F401 (its methods join Learner)
 from fastai.callback.core import Callback
 from fastai.callback.schedule import Learner
 from fastai.data.core import DataLoaders

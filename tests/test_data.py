@@ -1,6 +1,5 @@
 import os
 import pickle
-import shutil
 
 import numpy as np
 import pandas as pd

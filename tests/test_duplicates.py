@@ -4,14 +4,13 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from leukocls.align import SIDE, Prepared, maps, same_picture, something, standard, warp
 from leukocls.core import DataError
 from leukocls.duplicates import describe, groups_in, joined, near_duplicates, nearest
-from leukocls.looks import FACTS, look, look_at
+from leukocls.looks import FACTS, look_at
 from leukocls.smears import draw_film, draw_patient
 
 

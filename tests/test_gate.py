@@ -7,8 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageDraw
 from scipy.spatial.distance import mahalanobis
 from scipy.stats import kstest
@@ -27,7 +26,7 @@ from leukocls.gate import (
     gate_promise,
     gate_run,
 )
-from leukocls.looks import COLOURS, FACTS, Looks, look
+from leukocls.looks import FACTS, Looks, look
 from leukocls.smears import draw_films
 
 pytestmark = (

@@ -15,7 +15,7 @@ import pytest
 from leukocls.compare import compare, holm
 from leukocls.core import LeukoError, RunError
 from leukocls.data import read_table
-from leukocls.leaderboard import leaderboard, metrics_of, plot_standings, pooled, standings, systems
+from leukocls.leaderboard import plot_standings, pooled, standings, systems
 from leukocls.metrics import METRICS, score
 from leukocls.papers import PAPER_SYSTEMS
 from leukocls.recipes import GROUPS, get_recipe, recipes, recipes_named
@@ -844,7 +844,6 @@ def test_what_was_divided_otherwise_is_another_run(films, tmp_path):
     """The same sides by another rule, a fold that equals a single division: trained again, so that
     no run says of itself what was not asked for; and never one system.
     """
-    from leukocls.splits import fold_tables
 
     two, how = (
         ['p3-naive-bayes', 'p3-decision-tree'],

@@ -12,14 +12,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from leukocls.architectures import NETWORKS
 from leukocls.core import ModelError
 from leukocls.data import read_table
 from leukocls.fit import fit_network
 from leukocls.loaders import CellDataLoaders
 from leukocls.models import cell_learner, network_size
 from leukocls.networks import views_of
-from leukocls.papers import ALIASES, P2_RIGHT, PAPER_SYSTEMS, PAPERS, PARAMETERS
+from leukocls.papers import P2_RIGHT, PAPER_SYSTEMS, PAPERS, PARAMETERS
 from leukocls.predict import open_pickle, predict_images
 from leukocls.recipes import TOPS, get_recipe, protocol, recipes
 from leukocls.runs import Run, start_run

@@ -26,7 +26,7 @@ from leukocls.engines import (
 from leukocls.images import Pixels, read_batches
 from leukocls.loaders import CellDataLoaders
 from leukocls.models import cell_learner
-from leukocls.networks import TorchEngine, network_of, stage_body
+from leukocls.networks import network_of, stage_body
 from leukocls.predict import (
     Predictor,
     by_fastai,

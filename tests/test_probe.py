@@ -14,7 +14,7 @@ from leukocls.predict import by_fastai
 from leukocls.probe import GRIDS, FrozenBody, Head, fit_head, probe_folds
 from leukocls.recipes import get_recipe
 from leukocls.runs import Run
-from leukocls.splits import groups_of, split_table
+from leukocls.splits import split_table
 from leukocls.train import train, train_all
 
 
@@ -573,7 +573,6 @@ def test_features_of_an_interrupted_run_are_kept(table, local_weights, tmp_path,
 
 
 def test_an_engine_for_few_is_not_kept_for_many(table, local_weights, tmp_path, monkeypatch):
-    from leukocls.engines import versions_of
 
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path))
     f = FrozenBody('mobilenetv2_035', local_weights, 48)

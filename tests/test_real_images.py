@@ -1,7 +1,5 @@
 "Real images, where they are at hand; nothing of them enters the project."
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from leukocls.cards import card

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -1088,7 +1087,7 @@ def test_kept_weights_take_turns_and_survive_an_interrupt(quick):
     """
     from types import SimpleNamespace
 
-    from leukocls.callbacks import History, KeepWeights
+    from leukocls.callbacks import KeepWeights
 
     net = torch.nn.Sequential(*[torch.nn.Linear(3, 3) for _ in range(4)])
     keep = KeepWeights(SimpleNamespace(rows=[dict(train_loss=1.0, valid_loss=1.0)]), 'last')

@@ -23,7 +23,6 @@ from leukocls.compare import compare
 from leukocls.data import read_table
 from leukocls.metrics import score
 from leukocls.predict import Predictor, predict_images
-from leukocls.recipes import get_recipe
 from leukocls.splits import fold_tables
 from leukocls.train import train
 

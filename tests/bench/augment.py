@@ -19,8 +19,7 @@ import pandas as pd
 import torch
 from scipy import ndimage
 
-from leukocls.augment import P2_OPERATIONS as O
-from leukocls.augment import augment_p2
+from leukocls.augment import P2_OPERATIONS as O, augment_p2
 from leukocls.core import versions
 
 ap = argparse.ArgumentParser()

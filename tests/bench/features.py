@@ -8,7 +8,6 @@ import argparse
 import numpy as np
 import pandas as pd
 import timm
-import torch
 from said import command
 from sklearn.model_selection import StratifiedKFold
 

@@ -15,7 +15,7 @@ from said import command
 
 from leukocls.data import read_table
 from leukocls.images import open_cell
-from leukocls.looks import Looks, lighter_part, look
+from leukocls.looks import lighter_part, look
 from leukocls.smears import draw_films
 from leukocls.splits import near_groups
 

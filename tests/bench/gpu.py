@@ -18,7 +18,6 @@ and validation images/s of the last two, and how long all epochs of the recipe w
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
