@@ -138,17 +138,6 @@ def run(table, quick, tmp_path_factory):
     )
 
 
-PLAIN_FASTAI = """
-import json, os, sys, traceback; sys.modules['leukocls'] = None
-from fastai.learner import load_learner
-for line in sys.stdin:
-    if os.fork(): os.wait(); print('\\nDONE', flush=True); continue
-    try: pkl, files = json.loads(line); learn = load_learner(pkl); said = [learn.predict(f) for f in files]; print('\\nSAID ' + json.dumps([[str(label), [float(v) for v in p]] for label, _, p in said]), flush=True)
-    except BaseException: print(traceback.format_exc(), flush=True)
-    os._exit(0)
-"""
-
-
 @pytest.fixture(scope='session')
 def plain_fastai():
     """What a pickle says of image files to a user of plain fastai, on another machine, without
@@ -160,7 +149,7 @@ def plain_fastai():
     import sys
 
     p = subprocess.Popen(
-        [sys.executable, '-W', 'ignore', '-c', PLAIN_FASTAI],
+        [sys.executable, '-W', 'ignore', str(Path(__file__).with_name('plain_fastai.py'))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,4 +1,6 @@
-"A classifier that is none, with the interface of one: quick, without torch, and told by a picture's colours what to say."
+"""A classifier that is none, with the interface of one: quick, without torch, and told by a
+picture's colours what to say.
+"""
 
 import time
 from io import BytesIO

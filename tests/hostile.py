@@ -1,4 +1,6 @@
-"What strangers send: files and requests made to break a server. Everything is made here; nothing of it is a real attack tool."
+"""What strangers send: files and requests made to break a server. Everything is made here; nothing
+of it is a real attack tool.
+"""
 
 import gzip
 import io

@@ -1,15 +1,19 @@
-"""Which ingredients of a fine-tuned network pay: each alone beside the plain recipe, five folds, near-duplicates together.
+"""Which ingredients of a fine-tuned network pay: each alone beside the plain recipe, five folds,
+near-duplicates together.
 
-    python tests/bench/ablation.py --data pbc8_sample --weights WEIGHTS --work runs/ablation --out results/ablation.csv
-    python tests/bench/ablation.py --data pbc8_sample --weights WEIGHTS --work runs/ablation --out results/ours.csv --against probe --members 1 --arms longer
+    python tests/bench/ablation.py --data pbc8_sample --weights WEIGHTS --work runs/ablation \\
+        --out results/ablation.csv
+    python tests/bench/ablation.py --data pbc8_sample --weights WEIGHTS --work runs/ablation \\
+        --out results/ours.csv --against probe --members 1 --arms longer
 
-Every arm sees the same folds and the same start. Of each training part a fifth is set aside: the epoch is chosen on it, and
-ingredients are judged on it. The tested fold is looked at once, for the figure; `chosen` in the table says what would have been
-chosen in each fold by its own set-aside images alone (lowest log loss), so that the row `chosen` is free of hindsight.
-`views` averages over the eight flips and quarter turns; `2 members` over networks from two seeds; `folds` over five networks that each left out
-another fifth of the training images, on which their epochs are chosen, so that the set-aside images decide nothing there. Arms that need few folds to be judged are
-named `arm:folds`. Runs that lie in --work
-already are not repeated.
+Every arm sees the same folds and the same start. Of each training part a fifth is set aside: the
+epoch is chosen on it, and ingredients are judged on it. The tested fold is looked at once, for the
+figure; `chosen` in the table says what would have been chosen in each fold by its own set-aside
+images alone (lowest log loss), so that the row `chosen` is free of hindsight. `views` averages over
+the eight flips and quarter turns; `2 members` over networks from two seeds; `folds` over five
+networks that each left out another fifth of the training images, on which their epochs are chosen,
+so that the set-aside images decide nothing there. Arms that need few folds to be judged are named
+`arm:folds`. Runs that lie in --work already are not repeated.
 """
 
 import argparse

@@ -1,6 +1,7 @@
-"""The web page under load, and how soon a person sees something: a server in a process of its own, clients that each have their own address on this
-machine (127.0.0.2, …), one picture a request, as fast as they are answered; then the page in a browser with one and with 20 pictures.
-The clients share the cores with the server.
+"""The web page under load, and how soon a person sees something: a server in a process of its own,
+clients that each have their own address on this machine (127.0.0.2, …), one picture a request,
+as fast as they are answered; then the page in a browser with one and with 20 pictures. The
+clients share the cores with the server.
 
     python tests/bench/app_load.py BUNDLE --images FOLDER --out results/app-load.csv
 """
@@ -95,7 +96,16 @@ def in_the_page(url, paths):
         c.open(url)
         c.until('document.querySelector(".model")')
         c.js(
-            '''new MutationObserver(() => { const n = document.querySelectorAll(".card").length, left = document.querySelectorAll(".card.wait").length; if (n && !window.began) window.began = performance.now(); if (n && left < n && !window.first) window.first = performance.now(); if (n && !left && !window.last) window.last = performance.now(); }).observe(document.body, {subtree: true, childList: true, attributes: true})'''
+            '''
+            new MutationObserver(() => {
+                const cards = document.querySelectorAll(".card").length;
+                const waiting = document.querySelectorAll(".card.wait").length;
+                const now = performance.now();
+                if (cards && !window.began) window.began = now;
+                if (cards && waiting < cards && !window.first) window.first = now;
+                if (cards && !waiting && !window.last) window.last = now;
+            }).observe(document.body, {subtree: true, childList: true, attributes: true})
+            '''
         )
         out = {}
         for some in (paths[:1], paths[:1], paths[:20]):  # the first time warms the browser up
@@ -138,8 +148,8 @@ def main():
             good = t[t.status == 200]
             half = t.began.min() + a.seconds / 2
 
-            def ms(q):
-                return round(1000 * float(good.seconds.quantile(q)), 1)
+            def ms(q, seconds=good.seconds):
+                return round(1000 * float(seconds.quantile(q)), 1)
 
             refused = {s: int((t.status == s).sum()) for s in (429, 503)}
             rows.append(

@@ -1,4 +1,5 @@
-"""The pictures of the web page in the docs: a probe trained on synthetic films (no patient, no clinical meaning), served and photographed.
+"""The pictures of the web page in the docs: a probe trained on synthetic films (no patient, no
+clinical meaning), served and photographed.
 
 python tests/bench/app_pictures.py --weights WEIGHTS --out nbs/images
 """

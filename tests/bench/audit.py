@@ -1,6 +1,8 @@
-"""What the audit finds on the real data sets, and how long it takes, images read for the first time in the process.
+"""What the audit finds on the real data sets, and how long it takes, images read for the first time
+in the process.
 
-python tests/bench/audit.py --data FOLDER_OR_MANIFEST [--data …] --out results/audit.csv"""
+python tests/bench/audit.py --data FOLDER_OR_MANIFEST [--data …] --out results/audit.csv
+"""
 
 import argparse
 import os

@@ -1,10 +1,13 @@
-"""P2's augmentation, in batches on tensors against the same operations image by image (NumPy and SciPy, as imgaug works; and the batch code itself with one image at a time).
+"""P2's augmentation, in batches on tensors against the same operations image by image (NumPy and
+SciPy, as imgaug works; and the batch code itself with one image at a time).
 
     python tests/bench/augment.py --out results/augment.csv
 
-Pictures are noise of 224×224 pixels: what is in them does not matter for the time. The ways take turns of some seconds, the first to warm up; medians of five turns.
-`--cpu-seconds` counts the processor's seconds on one thread, for a machine that has other work to do. `--imgaug PYTHON` adds the library that P2 used,
-on bytes with OpenCV; it needs NumPy 1, so it is asked in an environment of its own (`pip install imgaug "numpy<2"`).
+Pictures are noise of 224×224 pixels: what is in them does not matter for the time. The ways take
+turns of some seconds, the first to warm up; medians of five turns. `--cpu-seconds` counts the
+processor's seconds on one thread, for a machine that has other work to do. `--imgaug PYTHON` adds
+the library that P2 used, on bytes with OpenCV; it needs NumPy 1, so it is asked in an environment
+of its own (`pip install imgaug "numpy<2"`).
 """
 
 import argparse
@@ -13,6 +16,7 @@ import os
 import statistics
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -83,7 +87,7 @@ def rates_of(ways, turns=5):
     (medians, and of the share of the first in each turn).
     """
     found = {k: [] for k in ways}
-    for turn in range(turns + 1):  # the first warms up
+    for _ in range(turns + 1):  # the first warms up
         for k, (work, n) in ways.items():
             done, began = 0, clock()
             while clock() - began < a.seconds:
@@ -98,15 +102,7 @@ def rates_of(ways, turns=5):
     }
 
 
-IMGAUG = """
-import json, sys
-import imgaug.augmenters as iaa, numpy as np
-o, n, size = json.loads(sys.argv[1]); x = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype='uint8'); f, both = o['affine'], lambda r: dict(x=tuple(r), y=tuple(r))
-change = iaa.Sequential([iaa.Fliplr(o['flip']['p']), iaa.Sometimes(o['blur']['p'], iaa.GaussianBlur(tuple(o['blur']['sigma']))), iaa.LinearContrast(tuple(o['contrast']['factor'])),
-    iaa.AdditiveGaussianNoise(scale=tuple(255*v for v in o['noise']['scale']), per_channel=o['noise']['per_channel']), iaa.Multiply(tuple(o['multiply']['factor']), per_channel=o['multiply']['per_channel']),
-    iaa.Affine(scale=both(f['scale']), translate_percent=both(f['translate']), rotate=tuple(f['rotate']), shear=tuple(f['shear']))])
-for _ in sys.stdin: [change(image=p) for p in x]; print('done', flush=True)
-"""
+IMGAUG = Path(__file__).parent / 'processes' / 'imgaug_p2.py'
 
 
 def imgaug(python):
@@ -114,7 +110,7 @@ def imgaug(python):
     asks it.
     """
     p = subprocess.Popen(
-        [python, '-W', 'ignore', '-c', IMGAUG, json.dumps([O, a.bs, a.size])],
+        [python, '-W', 'ignore', str(IMGAUG), json.dumps([O, a.bs, a.size])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

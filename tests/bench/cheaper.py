@@ -1,9 +1,12 @@
-"""Would cheaper features do? A probe on half precision for the training images alone, for all images, and on smaller pictures; five folds, near-duplicates together.
+"""Would cheaper features do? A probe on half precision for the training images alone, for all
+images, and on smaller pictures; five folds, near-duplicates together.
 
-    python tests/bench/cheaper.py --weights WEIGHTS --data Original --data pbc8_sample --out results/cheaper.csv
+    python tests/bench/cheaper.py --weights WEIGHTS --data Original --data pbc8_sample \\
+        --out results/cheaper.csv
 
-Half precision for the training images alone would leave every reported probability exact. `apart` is the median difference of a feature from float32's, in
-standard deviations of that feature. A processor without bfloat16 computes it slowly, with the same numbers.
+Half precision for the training images alone would leave every reported probability exact. `apart`
+is the median difference of a feature from float32's, in standard deviations of that feature. A
+processor without bfloat16 computes it slowly, with the same numbers.
 """
 
 import argparse

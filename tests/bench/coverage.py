@@ -1,7 +1,9 @@
-"""How often a nominal 95 % interval holds the truth where images of one patient are alike, on simulated tests.
+"""How often a nominal 95 % interval holds the truth where images of one patient are alike, on
+simulated tests.
 
-Two sets of settings, told apart by the column `settled`. `on these`: beta-binomial patients of 5 to 60 images, the settings that the interval was
-settled on. `fresh`: other laws, numbers of patients, sizes and accuracies, written down after the interval was fixed, and no reason to change it since.
+Two sets of settings, told apart by the column `settled`. `on these`: beta-binomial patients of 5 to
+60 images, the settings that the interval was settled on. `fresh`: other laws, numbers of patients,
+sizes and accuracies, written down after the interval was fixed, and no reason to change it since.
 
     python tests/bench/coverage.py --out results/coverage.csv
 """

@@ -1,9 +1,12 @@
-"""Faster, and the same? Validation loss of two fine-tuning epochs, leukocls against plain fastai, three seeds, PBC sample.
+"""Faster, and the same? Validation loss of two fine-tuning epochs, leukocls against plain fastai,
+three seeds, PBC sample.
 
     python tests/bench/curves.py --weights WEIGHTS --data pbc8_sample --out results/curves.csv
-    python tests/bench/curves.py --arch efficientnet_b3 --weights none --images 320 --data pbc8_sample --out results/curves.csv
+    python tests/bench/curves.py --arch efficientnet_b3 --weights none --images 320 \\
+        --data pbc8_sample --out results/curves.csv
 
-`--weights none` begins with random numbers, the same on both sides. Lines of other architectures stay in the file.
+`--weights none` begins with random numbers, the same on both sides. Lines of other architectures
+stay in the file.
 """
 
 import argparse

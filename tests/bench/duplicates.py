@@ -1,7 +1,9 @@
-"""What near-duplicate detection finds and what it misses, on copies of real images made here; and how its time grows.
+"""What near-duplicate detection finds and what it misses, on copies of real images made here; and
+how its time grows.
 
-python tests/bench/duplicates.py --data FOLDER [--data FOLDER …] --out results/duplicates.csv
-python tests/bench/duplicates.py --grow FOLDER --out results/duplicates-time.csv"""
+python tests/bench/duplicates.py --data FOLDER [--data FOLDER …] --out results/duplicates.csv python
+tests/bench/duplicates.py --grow FOLDER --out results/duplicates-time.csv
+"""
 
 import argparse
 import io

@@ -1,10 +1,15 @@
-"""Does every engine say what fastai says? A probe trained on 80 % of Taleqani, all its images, against fastai's own get_preds.
+"""Does every engine say what fastai says? A probe trained on 80 % of Taleqani, all its images,
+against fastai's own get_preds.
 
-    python tests/bench/engines.py --weights WEIGHTS --data taleqani/Original --out results/engines.csv
-    python tests/bench/engines.py --arch efficientnet_b3 --data taleqani/Original --engines torch openvino onnxruntime --out results/engines.csv
+    python tests/bench/engines.py --weights WEIGHTS --data taleqani/Original \\
+        --out results/engines.csv
+    python tests/bench/engines.py --arch efficientnet_b3 --data taleqani/Original \\
+        --engines torch openvino onnxruntime --out results/engines.csv
 
 Without weights the network has random ones, on which the probe's head is trained all the same.
-Speeds are of all images, files to table, in one process, without other work on the machine. Lines of engines that are not asked for stay as they are in the file. `openvino-cascade` needs a processor with bfloat16: elsewhere OpenVINO computes in float32, and its line would say nothing.
+Speeds are of all images, files to table, in one process, without other work on the machine. Lines
+of engines that are not asked for stay as they are in the file. `openvino-cascade` needs a processor
+with bfloat16: elsewhere OpenVINO computes in float32, and its line would say nothing.
 """
 
 import argparse

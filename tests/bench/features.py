@@ -1,4 +1,5 @@
-"""What a frozen network knows of cells: last map against mean and spread of all stages; five folds, three seeds, PBC sample.
+"""What a frozen network knows of cells: last map against mean and spread of all stages; five folds,
+three seeds, PBC sample.
 
 python tests/bench/features.py --weights WEIGHTS --data pbc8_sample --out results/features.csv
 """

@@ -1,7 +1,11 @@
-"""How many foreign pictures a gate refuses, kind by kind, and how many genuine ones: gates of the library's own default settings, fitted on two fifths
-of a data set, threshold from two fifths, counted on one fifth; near-duplicates stay together. Settled on Taleqani's original pictures with seed 0.
+"""How many foreign pictures a gate refuses, kind by kind, and how many genuine ones: gates of the
+library's own default settings, fitted on two fifths of a data set, threshold from two fifths,
+counted on one fifth; near-duplicates stay together. Settled on Taleqani's original pictures with
+seed 0.
 
-    python tests/bench/gate.py --data taleqani=DATA/taleqani/Original segmented=DATA/taleqani/Segmented pbc=DATA/pbc8_sample --only cnmc=DATA/cnmc2019/images --photo DATA/photos/cat.jpg --out results/gate.csv
+    python tests/bench/gate.py \\
+        --data taleqani=DATA/taleqani/Original segmented=DATA/taleqani/Segmented pbc=DATA/pbc8_sample \\
+        --only cnmc=DATA/cnmc2019/images --photo DATA/photos/cat.jpg --out results/gate.csv
 """
 
 import argparse
@@ -247,7 +251,6 @@ def foreign(paths, cat, seed, n):
     rng = np.random.default_rng(seed)
     some = [open_cell(p) for p in rng.permutation(paths)[:n]]
     side = some[0].width
-    k = len(some)
     out = {kind: looked([f(rng, side) for _ in range(n)]) for kind, f in EMPTY.items()}
     out['photograph'] = looked([cat] + [photo(rng, cat, side) for _ in range(n - 1)])
     out['photograph, tinted'] = looked([photo(rng, cat, side, True) for _ in range(n)])

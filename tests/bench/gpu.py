@@ -1,18 +1,24 @@
-"""EfficientNet-B3 with fastai on a GPU (study P4's recipe), files to report, against plain fastai; and what a step costs and could cost.
+"""EfficientNet-B3 with fastai on a GPU (study P4's recipe), files to report, against plain fastai;
+and what a step costs and could cost.
 
     python tests/bench/gpu.py --part step --data DATA --out results/gpu-steps.csv
     python tests/bench/gpu.py --part run --data DATA --out results/gpu.csv --times 3
     python tests/bench/gpu.py --part networks --data DATA --out results/gpu-networks.csv
 
-`run`: each side is a fresh process that starts with `import`, in turns. leukocls: `train_all(DATA, "effb3", **protocol("effb3"))`, to the written
-report: looking for unreadable files and near-duplicates, training, predictions, measures with intervals, calibration, gate, plots, page.
-fastai: the paper's own lines with its loaders at their default, or with the better of several numbers of processes (`--workers`): 20 epochs, validation,
-predictions, export; no report. Both keep the body frozen, compute in fp16 and use the same 80/20 split. ImageNet's weights cannot be had where this
-was measured, so both start from the same random ones, saved in timm's layout: times are the same, accuracies are not those of the paper.
-`step`: training images/s of the second epoch, made faster one thing at a time; `limit` is what is left if the slower of arithmetic (measured matrix
-products) and memory (every operation's inputs and outputs moved once, at the measured rate of a copy) were all.
-`networks`: the full-size networks of studies P1 to P4, each with its recipe's size, batch and augmentation, from random weights: four epochs, training
-and validation images/s of the last two, and how long all epochs of the recipe would take on 2,604 images at that rate (without stopping early).
+`run`: each side is a fresh process that starts with `import`, in turns. leukocls: `train_all(DATA,
+"effb3", **protocol("effb3"))`, to the written report: looking for unreadable files and
+near-duplicates, training, predictions, measures with intervals, calibration, gate, plots, page.
+fastai: the paper's own lines with its loaders at their default, or with the better of several
+numbers of processes (`--workers`): 20 epochs, validation, predictions, export; no report. Both keep
+the body frozen, compute in fp16 and use the same 80/20 split. ImageNet's weights cannot be had
+where this was measured, so both start from the same random ones, saved in timm's layout: times are
+the same, accuracies are not those of the paper. `step`: training images/s of the second epoch, made
+faster one thing at a time; `limit` is what is left if the slower of arithmetic (measured matrix
+products) and memory (every operation's inputs and outputs moved once, at the measured rate of a
+copy) were all. `networks`: the full-size networks of studies P1 to P4, each with its recipe's size,
+batch and augmentation, from random weights: four epochs, training and validation images/s of the
+last two, and how long all epochs of the recipe would take on 2,604 images at that rate (without
+stopping early).
 """
 
 import argparse
@@ -63,29 +69,14 @@ shown = (
     + (' --bodies ' + ' '.join(o.bodies) if o.bodies != ap.get_default('bodies') else '')
 )
 
-OURS = """
-from leukocls import train_all
-from leukocls.recipes import protocol
-run = train_all({data!r}, 'effb3', arch={arch!r}, weights={weights!r}, size={size}, bs={bs}, epochs={epochs}, out={out!r}, progress=False, **protocol('effb3'))[0]
-import json; i = run.info; print('RESULT', json.dumps(dict(accuracy=run.metrics['accuracy']['value'], seconds=i['seconds'], epoch=float(run.history.seconds.iloc[1:].median()), n=i['data']['sides']['train'], steps=i['steps'], report=(run.folder/'report.html').stat().st_mtime)))
-"""
-THEIRS = """
-from fastai.vision.all import *
-import pandas as pd, time
-frame = pd.read_csv({csv!r}); began = time.time()
-dls = ImageDataLoaders.from_df(frame, path='/', fn_col='path', label_col='label', valid_col='is_valid', item_tfms=Resize({size}), bs={bs}{workers})
-learn = vision_learner(dls, 'local-dir:{weights}', metrics=[accuracy, error_rate]).to_fp16()
-with learn.no_bar(): learn.fit_one_cycle({epochs}, lr_max=slice(1e-2, 1e-1))
-fitted = time.time(); p, y = learn.get_preds(); learn.path = Path({out!r}); learn.export('leukemia_model.pkl')
-import json; print('RESULT', json.dumps(dict(accuracy=float((p.argmax(1) == y).float().mean()), epoch=(fitted - began)/{epochs}, n=int((~frame.is_valid).sum()))))
-"""
+PROCESSES = Path(__file__).parent / 'processes'
 
 
-def process(code, cache):
+def process(script, asked, cache):
     "Seconds of a fresh Python process, and what it found."
     began = time.time()
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code],
+        [sys.executable, '-W', 'ignore', str(PROCESSES / script), json.dumps(asked)],
         capture_output=True,
         text=True,
         env={**os.environ, 'LEUKOCLS_CACHE': cache},
@@ -132,7 +123,9 @@ def compare():
             write(rows, t)
 
         for k in range(o.times):
-            began, whole, r = process(OURS.format(**facts, out=f'{d}/runs{k}'), f'{d}/cache{k}')
+            began, whole, r = process(
+                'gpu_ours.py', dict(facts, out=f'{d}/runs{k}'), f'{d}/cache{k}'
+            )
             add(
                 'leukocls',
                 r['report'] - began,
@@ -144,7 +137,8 @@ def compare():
             )
             for w in o.workers if k < (o.times if o.theirs is None else o.theirs) else ():
                 _, whole, r = process(
-                    THEIRS.format(**facts, out=d, workers='' if w < 0 else f', num_workers={w}'),
+                    'gpu_fastai.py',
+                    dict(facts, out=d, loading={} if w < 0 else dict(num_workers=w)),
                     f'{d}/cache{k}',
                 )
                 add(

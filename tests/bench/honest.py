@@ -1,10 +1,14 @@
-"""Systems of the papers and ours in one table on the honest split: five folds, near-duplicates together, every image tested once.
+"""Systems of the papers and ours in one table on the honest split: five folds, near-duplicates
+together, every image tested once.
 
-    python tests/bench/honest.py --data Original --weights WEIGHTS --recipes classical modified-cnn probe mobilenetv2-tta --work runs/honest --out results/honest.csv
+    python tests/bench/honest.py --data Original --weights WEIGHTS \\
+        --recipes classical modified-cnn probe mobilenetv2-tta --work runs/honest \\
+        --out results/honest.csv
 
-All systems see the same folds; of each training part a share is set aside, and the epoch is chosen on it. Differences are
-paired, image by image, against the first row, with Holm's correction for all rows. `--weights` is for networks that begin with some; classical
-systems and networks of their own begin as their recipes say. Runs that lie in --work are not repeated.
+All systems see the same folds; of each training part a share is set aside, and the epoch is chosen
+on it. Differences are paired, image by image, against the first row, with Holm's correction for all
+rows. `--weights` is for networks that begin with some; classical systems and networks of their own
+begin as their recipes say. Runs that lie in --work are not repeated.
 """
 
 import argparse

@@ -1,10 +1,12 @@
-"""Real Taleqani images, random 80/20, three seeds: accuracy and seconds of the main recipes, from files to report.
+"""Real Taleqani images, random 80/20, three seeds: accuracy and seconds of the main recipes, from
+files to report.
 
-    python tests/bench/main_job.py DATA --weights FOLDER --recipes mobilenetv2 modified-cnn --out results/main-job.csv
+    python tests/bench/main_job.py DATA --weights FOLDER --recipes mobilenetv2 modified-cnn \\
+        --out results/main-job.csv
 
-The papers' protocol: 80 % train, 20 % held out at random, so patients are shared and figures are too good. Nothing is
-chosen on the held-out images: the last epoch is kept, and the recipes were settled on another data set. Seeds and
-recipes that the CSV file holds already are not run again.
+The papers' protocol: 80 % train, 20 % held out at random, so patients are shared and figures are
+too good. Nothing is chosen on the held-out images: the last epoch is kept, and the recipes were
+settled on another data set. Seeds and recipes that the CSV file holds already are not run again.
 """
 
 import argparse

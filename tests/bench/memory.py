@@ -7,6 +7,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pandas as pd
 from said import command
@@ -16,15 +17,7 @@ ap.add_argument('--weights', required=True)
 ap.add_argument('--data', required=True)
 ap.add_argument('--out', required=True)
 a = ap.parse_args()
-code = '''import itertools, resource, sys
-from leukocls.data import read_table
-from leukocls.loaders import CellDataLoaders
-from leukocls.models import cell_learner
-from leukocls.predict import predict_to
-from leukocls.splits import split_table
-data, weights, n, out = sys.argv[1:]
-t = split_table(read_table(data)); learn = cell_learner(CellDataLoaders.from_table(t, device='cpu'), 'mobilenetv2_100', weights, fp16=False)
-predict_to(learn, itertools.islice(itertools.cycle(t.path), int(n)), out); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1000)'''
+PREDICT = Path(__file__).parent / 'processes' / 'predict_many.py'
 rows = []
 with tempfile.TemporaryDirectory() as d:
     for n in (1700, 17000):
@@ -34,8 +27,7 @@ with tempfile.TemporaryDirectory() as d:
                     sys.executable,
                     '-W',
                     'ignore',
-                    '-c',
-                    code,
+                    str(PREDICT),
                     a.data,
                     a.weights,
                     str(n),

@@ -1,9 +1,11 @@
-"""P1's learning rate, 0.00001 with plain SGD for 15 epochs: how far it moves its three networks, and what the same networks do with settings that converge.
+"""P1's learning rate, 0.00001 with plain SGD for 15 epochs: how far it moves its three networks,
+and what the same networks do with settings that converge.
 
     python tests/bench/p1_rate.py --data Original --size 64 --images 400 --out results/p1-rate.csv
 
-Two classes, as in P1: benign against malignant. From random weights and at a reduced size, because that is what the machine without a
-GPU can do; the paper's VGG-16 starts from ImageNet's. `moved` is how far the weights went, as a share of their own length.
+Two classes, as in P1: benign against malignant. From random weights and at a reduced size, because
+that is what the machine without a GPU can do; the paper's VGG-16 starts from ImageNet's. `moved` is
+how far the weights went, as a share of their own length.
 """
 
 import argparse

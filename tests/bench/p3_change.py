@@ -1,11 +1,14 @@
-"""What has to change in P3's modified CNN for its published 97.69 %: one change at a time, then two, on the paper's own split.
+"""What has to change in P3's modified CNN for its published 97.69 %: one change at a time, then
+two, on the paper's own split.
 
     python tests/bench/p3_change.py --data Original --out results/p3-change.csv
 
-Every line is the recipe `modified-cnn` with the change named, trained on the 2,604 images of a random split and judged on the other
-652, last epoch kept. Changes are tried in this order on seed 0; the first that reaches the figure there is repeated with seeds 1 and 2 (the
-recipe as it is has its three seeds in results/p3-table.csv). The held-out images decide here which change counts, so the figure of the change that wins is somewhat
-too good; what it shows is what the description lacks. Lines that the CSV file holds already are not made again.
+Every line is the recipe `modified-cnn` with the change named, trained on the 2,604 images of a
+random split and judged on the other 652, last epoch kept. Changes are tried in this order on seed
+0; the first that reaches the figure there is repeated with seeds 1 and 2 (the recipe as it is has
+its three seeds in results/p3-table.csv). The held-out images decide here which change counts, so
+the figure of the change that wins is somewhat too good; what it shows is what the description
+lacks. Lines that the CSV file holds already are not made again.
 """
 
 import argparse

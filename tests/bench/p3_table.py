@@ -1,12 +1,16 @@
-"""P3's whole table as one table: every system on one split of 2,604 and 652 images, on Original and on Segmented, seeds 0 to 2.
+"""P3's whole table as one table: every system on one split of 2,604 and 652 images, on Original and
+on Segmented, seeds 0 to 2.
 
-    python tests/bench/p3_table.py --data Original --data Segmented --systems classical --out results/p3-table.csv
-    python tests/bench/p3_table.py --data Original --data Segmented --systems networks --weights WEIGHTS --out results/p3-table.csv
+    python tests/bench/p3_table.py --data Original --data Segmented --systems classical \\
+        --out results/p3-table.csv
+    python tests/bench/p3_table.py --data Original --data Segmented --systems networks \\
+        --weights WEIGHTS --out results/p3-table.csv
 
-The paper's protocol: 80 % to train, 20 % held out at random, patients unknown; near-duplicates stand on both sides, how many
-is in the table. All systems of a seed see the same split; Segmented is split as Original is, name by name. Nothing is
-chosen on the held-out images: the last epoch is kept. Rows that the CSV file holds already are not made again, so a run
-that was stopped goes on where it was. `--grey` gives the classical systems grey pictures instead of colours; `--size` and
+The paper's protocol: 80 % to train, 20 % held out at random, patients unknown; near-duplicates
+stand on both sides, how many is in the table. All systems of a seed see the same split; Segmented
+is split as Original is, name by name. Nothing is chosen on the held-out images: the last epoch is
+kept. Rows that the CSV file holds already are not made again, so a run that was stopped goes on
+where it was. `--grey` gives the classical systems grey pictures instead of colours; `--size` and
 `--weights none` make networks smaller and start them from random numbers, and the row says so.
 """
 

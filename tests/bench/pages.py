@@ -1,4 +1,5 @@
-"""What handing memory back to the system costs: training steps in bfloat16 where the CPU has it, with and without `pages_kept`; median of three, in turns.
+"""What handing memory back to the system costs: training steps in bfloat16 where the CPU has it,
+with and without `pages_kept`; median of three, in turns.
 
 python tests/bench/pages.py --out results/pages.csv
 """

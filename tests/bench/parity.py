@@ -1,8 +1,10 @@
-"""A bundle against the Learner it comes from: the largest difference of a probability, and labels that differ, on real images.
+"""A bundle against the Learner it comes from: the largest difference of a probability, and labels
+that differ, on real images.
 
 python tests/bench/parity.py --data FOLDER --weights FOLDER --out results/parity.csv
 
-`effb3` starts from random weights where its ImageNet weights cannot be had; parity does not depend on what a network has learned.
+`effb3` starts from random weights where its ImageNet weights cannot be had; parity does not depend
+on what a network has learned.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""What to compute in on this CPU: training steps of MobileNetV2 in float32 and bfloat16, both memory layouts; median of three, in turns.
+"""What to compute in on this CPU: training steps of MobileNetV2 in float32 and bfloat16, both
+memory layouts; median of three, in turns.
 
 python tests/bench/precision.py --out results/precision.csv
 """

@@ -1,9 +1,12 @@
-"""Where the time of a probe goes, from files to report with nothing known before: seconds and processor seconds of each part, medians of three fresh processes.
+"""Where the time of a probe goes, from files to report with nothing known before: seconds and
+processor seconds of each part, medians of three fresh processes.
 
-    python tests/bench/probe_parts.py --data Original --weights WEIGHTS --out results/probe-parts.csv
+    python tests/bench/probe_parts.py --data Original --weights WEIGHTS \\
+        --out results/probe-parts.csv
 
-The parts follow each other. What the process that chooses the engine does meanwhile is a line of its own, and its seconds are not the run's. The cores have
-work for all processor seconds together, so no order of the parts is faster than those divided by the cores.
+The parts follow each other. What the process that chooses the engine does meanwhile is a line of
+its own, and its seconds are not the run's. The cores have work for all processor seconds together,
+so no order of the parts is faster than those divided by the cores.
 """
 
 import argparse

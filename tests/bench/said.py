@@ -1,4 +1,6 @@
-"The command that made a result, as anybody can give it: folders by their names, wherever they lie here."
+"""The command that made a result, as anybody can give it: folders by their names, wherever they lie
+here.
+"""
 
 import shlex
 import sys

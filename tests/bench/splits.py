@@ -1,6 +1,8 @@
-"""The same recipe on a random split, as the papers have it, and with near-duplicates kept together; on the images, on segmented ones and on grey ones.
+"""The same recipe on a random split, as the papers have it, and with near-duplicates kept together;
+on the images, on segmented ones and on grey ones.
 
-python tests/bench/splits.py --data FOLDER --segmented FOLDER --weights FOLDER --out results/splits.csv
+python tests/bench/splits.py --data FOLDER --segmented FOLDER --weights FOLDER --out
+results/splits.csv
 """
 
 import argparse

@@ -39,7 +39,7 @@ lines = {
     'python -c pass': [sys.executable, '-c', 'pass'],
 }
 took = {name: [] for name in lines}
-for turn in range(6):  # in turns, so that a slow minute slows all of them
+for _ in range(6):  # in turns, so that a slow minute slows all of them
     for name, words in lines.items():
         began = time.perf_counter()
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)

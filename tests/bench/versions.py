@@ -1,8 +1,11 @@
-"""A probe from files to report with nothing known before, by two versions of leukocls in turns: what a change is worth on a machine whose own speed varies.
+"""A probe from files to report with nothing known before, by two versions of leukocls in turns:
+what a change is worth on a machine whose own speed varies.
 
-    python tests/bench/versions.py --data Original --weights WEIGHTS --checkouts OLD NEW --names 1460bac fe7fe66 --out results/versions.csv
+    python tests/bench/versions.py --data Original --weights WEIGHTS --checkouts OLD NEW \\
+        --names 1460bac fe7fe66 --out results/versions.csv
 
-OLD and NEW are folders with a checkout each (`git worktree add OLD 1460bac`). Each run is a process of its own with an empty cache; medians of three turns.
+OLD and NEW are folders with a checkout each (`git worktree add OLD 1460bac`). Each run is a process
+of its own with an empty cache; medians of three turns.
 """
 
 import argparse
