@@ -159,18 +159,21 @@ _SHAPES = frozenset(
     window_ratio window_size
     """.split()
 )  # arguments of timm's networks that shape them
+# what may be a word: a kind of layer
+_WORDED = ('_layer', '_type', '_pool', '_norm', '_init', '_embed', '_indexing', 'downsample')
 _REPEATS = ('depth', 'depths', 'depth_list', 'layers', 'num_blocks', 'depth_multiplier')
 _MOST_REPEATS = 400  # blocks of a network; the deepest of timm have some two hundred
 _TIMM_NAME = re.compile(r'[A-Za-z0-9_]{1,100}(\.[A-Za-z0-9_]{1,100})?')
 _WORD = re.compile(r'[A-Za-z0-9_-]{0,40}')
 
 
-def _is_plain(value, inside=0):
-    "Whether a value is a number of ordinary size, a word, or a short list of these."
+def _is_plain(value, words=False, inside=0):
+    "Whether a value is a number of ordinary size, perhaps a word, or a short list of these."
     if isinstance(value, (list, tuple)):
-        return inside < 2 and len(value) <= 64 and all(_is_plain(v, inside + 1) for v in value)
+        short = inside < 2 and len(value) <= 64
+        return short and all(_is_plain(v, words, inside + 1) for v in value)
     if isinstance(value, str):
-        return bool(_WORD.fullmatch(value))
+        return words and bool(_WORD.fullmatch(value))
     if isinstance(value, float):
         return abs(value) <= 1e6
     return value is None or (isinstance(value, int) and abs(value) <= 1 << 14)
@@ -188,7 +191,10 @@ def _refused_arguments(arguments):
     return [
         str(k)[:40]
         for k, v in arguments.items()
-        if k not in _SHAPES or not _is_plain(v) or k in _REPEATS and _repeats(v) > _MOST_REPEATS
+        if k not in _SHAPES
+        or not _is_plain(v, k.endswith(_WORDED))
+        or k in _REPEATS
+        and _repeats(v) > _MOST_REPEATS
     ]
 
 

@@ -116,7 +116,8 @@ def _axis(v):
 
 
 def _sides_or_any(v):
-    return v is None or _sides(1, 256)(v)
+    sides = v if isinstance(v, (list, tuple)) and len(v) == 2 else [v]
+    return all(side is None or _whole(1, 256)(side) for side in sides)
 
 
 def _yes_or_no(v):

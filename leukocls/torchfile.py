@@ -7,6 +7,7 @@ __all__ = ['Name', 'StandIn', 'read_records', 'Storage', 'view_storage', 'read_p
 
 # %% ../nbs/45_torchfile.ipynb #71299ece
 import math
+import os
 import pickletools
 import re
 import struct
@@ -53,6 +54,7 @@ _RECORD = re.compile(
 )
 _MOST_STREAM = 64_000_000  # bytes of the pickle; that of a fastai learner has some hundred thousand
 _HEAD = struct.Struct('<4s5H3I2H')  # what stands before each record
+_END = struct.Struct('<4s4H2IH')  # what a file ends with
 _LATER, _LARGE = 0x08, 0xFFFFFFFF  # sizes that stand behind the record, or in a longer field
 
 
@@ -118,7 +120,8 @@ def read_records(
     with open(path, 'rb') as handle, zipfile.ZipFile(handle) as z:
         entries = sorted(z.infolist(), key=lambda e: e.header_offset)
         names = _record_names(path, entries)
-        if z.comment or entries[0].header_offset:
+        handle.seek(-_END.size, os.SEEK_END)
+        if z.comment or entries[0].header_offset or handle.read(4) != b'PK\x05\x06':
             raise _packed(path, 'something stands before or after its records')
         ends = [*(e.header_offset for e in entries[1:]), z.start_dir]
         records = {}
