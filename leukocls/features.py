@@ -96,7 +96,7 @@ def build_body(
     cfg = model.pretrained_cfg if hasattr(model, 'pretrained_cfg') else model.default_cfg
     return body.eval(), dict(
         arch=own,
-        model_args=extra if name.startswith('local-dir:') else {},
+        model_args={k: v for k, v in extra.items() if k != 'pretrained_cfg_overlay'},
         mean=list(map(float, cfg['mean'])),
         std=list(map(float, cfg['std'])),
         parameters=sum(p.numel() for p in body.parameters()),

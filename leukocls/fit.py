@@ -52,7 +52,7 @@ from leukocls.core import (
 )
 from .loaders import CellDataLoaders
 from .models import cell_learner, count_parameters, normalise
-from .networks import probe_head, stage_body, with_members, with_views
+from .networks import check_network, probe_head, stage_body, with_members, with_views
 from leukocls.optimise import (
     CompileIfItPays,
     LossesStay,
@@ -237,6 +237,9 @@ def rebuild(
             f'{run.folder}: recipe.json tells of {str(members)[:20]} networks; there are 1 to'
             f' {MOST_MEMBERS}. The folder was changed; use an untouched copy.'
         )
+    if 'system' not in facts:
+        # a run folder that somebody sent can name no file and no address
+        check_network(facts['arch'], facts['model_args'])
     if table is not None and sorted(set(table.label)) != sorted(facts['classes']):
         table = None  # recipe.json tells of others: the weights must fit it
     with tempfile.TemporaryDirectory() as d:

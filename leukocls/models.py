@@ -22,6 +22,7 @@ from torch import nn
 
 from .architectures import NETWORKS
 from .core import LeukoError, ModelError, listed, split_weights, weights_folder
+from .networks import check_network
 
 # %% ../nbs/20_models.ipynb #ddc4f9ef
 def count_parameters(
@@ -33,11 +34,8 @@ def count_parameters(
     return dict(total=total, trainable=trainable, frozen=total - trainable)
 
 # %% ../nbs/20_models.ipynb #c9100f29
-_STORED = (
-    'hf-hub:',
-    'hf_hub:',
-    'local-dir:',
-)  # sources that bring their own arguments, which timm reads itself
+_HUB = ('hf-hub:', 'hf_hub:')
+_STORED = (*_HUB, 'local-dir:')  # sources that bring their own arguments, which timm reads itself
 
 
 def _archs(arch):
@@ -66,7 +64,7 @@ def _hub_file(arch):
     """(repository, file names) of the weights of a timm name on the Hugging Face hub, or None if
     they lie elsewhere.
     """
-    if arch.startswith(('hf-hub:', 'hf_hub:')):
+    if arch.startswith(_HUB):
         return arch.split(':', 1)[1].split('@')[0], ('model.safetensors', 'pytorch_model.bin')
     cfg = timm.get_pretrained_cfg(arch, allow_unregistered=True)
     if cfg is None or not cfg.has_weights:
@@ -143,6 +141,8 @@ def weights_source(
             own, _, _, extra = _local_dir(None, Path(arch.split(':', 1)[1]))
             return own, own, False, extra  # its architecture, from random numbers
         arch, weights = None, arch.split(':', 1)[1]
+    if str(weights) in ('imagenet', 'none') and arch.startswith(_HUB):
+        return _from_hub(arch, str(weights) == 'imagenet')
     if str(weights) == 'none':
         return arch, arch, False, {}
     if arch in NETWORKS:
@@ -163,34 +163,58 @@ def weights_source(
     return arch, arch, True, dict(pretrained_cfg_overlay=dict(file=str(path)))
 
 
-def _local_dir(arch, path):
-    "A folder in timm's local-dir layout; its own architecture wins, and must be the one asked for."
+def _from_hub(arch, pretrained):
+    "As `weights_source`, of a repository on the hub that the user named."
+    if pretrained:
+        _can_download(arch)
+    try:
+        _, own, extra = load_model_config_from_hf(arch.split(':', 1)[1])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise no_weights(arch, f'its config.json cannot be read ({str(e)[:150]})') from e
+    extra = _without_sizes(extra)
+    check_network(own, extra)
+    # kept under its own name, so that a run is rebuilt without the hub
+    return own, arch if pretrained else own, pretrained, extra
+
+
+def _without_sizes(model_args):
+    "What a stored network is built with, but for classes and channels: these are the images'."
+    return {k: v for k, v in (model_args or {}).items() if k not in ('num_classes', 'in_chans')}
+
+
+def _timm_config(path):
+    "config.json of a folder in timm's local-dir layout, of the right kinds."
     try:
         config = json.loads((path / 'config.json').read_text())
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise ModelError(
             f'{path} is no timm folder: config.json cannot be read ({e}). It needs config.json and'
             ' model.safetensors.'
         ) from None
-    own, args = (
-        (config.get(k) for k in ('architecture', 'model_args'))
-        if isinstance(config, dict)
-        else (0, 0)
-    )
-    if (
-        not (own is None or isinstance(own, str))
-        or not (args is None or isinstance(args, dict))
-        or not isinstance(config.get('pretrained_cfg') or {}, dict)
+    kinds = dict(architecture=str, model_args=dict, pretrained_cfg=dict)
+    if not isinstance(config, dict) or not all(
+        config.get(k) is None or isinstance(config[k], kind) for k, kind in kinds.items()
     ):
         raise ModelError(
             f'{path}/config.json is not as timm writes it: it names an architecture, and model_args'
             ' and pretrained_cfg are tables.'
         )
+    return config
+
+
+def _local_dir(arch, path):
+    "A folder in timm's local-dir layout; its own architecture wins, and must be the one asked for."
+    config = _timm_config(path)
+    own, args = config.get('architecture'), _without_sizes(config.get('model_args'))
     if arch and own and arch.split('.')[0] != own.split('.')[0]:
         raise ModelError(
             f'{path} holds weights of `{own}`, not of `{arch}`. Use arch="{own}", or other weights.'
         )
-    return own or arch, f'local-dir:{path}', True, args or {}
+    if not own and not arch:
+        raise ModelError(f'{path}/config.json names no architecture. Give arch a timm name.')
+    # somebody may have sent the folder
+    check_network(own or arch, args)
+    return own or arch, f'local-dir:{path}', True, args
 
 # %% ../nbs/20_models.ipynb #87b00851
 def normalise(
@@ -214,10 +238,10 @@ def _source(arch, weights, size, model_args):
     """
     own, name, pretrained, extra = weights_source(arch, weights)
     stored = name.startswith(_STORED)
-    if stored and not name.startswith('local-dir:'):
-        _, own, extra = load_model_config_from_hf(name.split(':', 1)[1])
-        extra = extra or {}  # as timm will; kept, so that a run is rebuilt without the hub
     args = dict(model_args or {})
+    if timm.is_model(own):
+        # what a file could not ask for could not be rebuilt from the run's own recipe.json
+        check_network(own, args)
     cfg = timm.get_pretrained_cfg(own, allow_unregistered=True) if timm.is_model(own) else None
     if (
         size

@@ -268,7 +268,6 @@ def test_code_around_a_network_is_compared_and_never_run(tmp_path):
     with pytest.raises(ModelError, match='a graph that this version'):
         _members_in(unrun(product))
     turned = with_views(nets[0], 2)
-    turned[2].graph.nodes
     turned[2] = torch.fx.symbolic_trace(torch.nn.Sequential(torch.nn.ReLU()))
     with pytest.raises(ModelError, match='leukocls export RUN'):
         _views_in(unrun(turned))
