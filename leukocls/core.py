@@ -42,7 +42,7 @@ class LeukoError(ValueError):
         message='',  # A sentence or two: what is wrong, where, what to do
         reason: str = '',  # What is wrong in a few words, for tables that have no room for more
     ):
-        super().__init__(message)
+        super().__init__(message or reason)
         self.reason = reason
 
 
