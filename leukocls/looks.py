@@ -69,6 +69,13 @@ def thumbnail(
     return np.asarray(rgb.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
+def _unreadable(reason):
+    "Facts and thumbnail of a file that cannot be read."
+    facts = dict.fromkeys(FACTS, np.nan)
+    facts |= dict(format='', mode='', width=0, height=0, bytes=0, pixels='', error=reason)
+    return [facts[name] for name in FACTS], np.zeros((SIDE, SIDE, 3), 'uint8')
+
+
 def look_at(
     path: str | os.PathLike,  # Image file
 ) -> tuple:  # (facts as in `FACTS`, thumbnail (64, 64, 3) uint8)
@@ -76,7 +83,7 @@ def look_at(
     black thumbnail.
     """
     try:
-        with Image.open(whole_file(path)) as im:
+        with whole_file(path) as f, Image.open(f) as im:
             kind = [im.format, im.mode, *im.size, os.path.getsize(path), jpeg_quality(im)]
             im.load()
             rgb = to_rgb(im)
@@ -85,17 +92,7 @@ def look_at(
             rgb = open_cell(path)
             kind = ['', '', *rgb.size, os.path.getsize(path), np.nan]
         except DataError as e:
-            return [
-                '',
-                '',
-                0,
-                0,
-                0,
-                np.nan,
-                *[np.nan] * 6,
-                '',
-                str(e).removeprefix(f'{path}: ').split('. ')[0],
-            ], np.zeros((SIDE, SIDE, 3), 'uint8')
+            return _unreadable(e.reason)
     a = np.asarray(rgb)
     leave(str(path), rgb, a)
     name = hashlib.blake2b(a, digest_size=16)

@@ -175,9 +175,34 @@ def test_memory_of_a_stream(clf, run):
     out.close()
 
 
+class Counting:
+    "What a classifier is asked for; it stops after so many answers."
+
+    def __init__(self, clf, monkeypatch, until=None):
+        self.asked = []
+
+        def stream(paths, names=None):
+            for n, p in enumerate(Classifier.stream(clf, paths, names)):
+                if n == until:
+                    raise KeyboardInterrupt
+                self.asked.append(p.name)
+                yield p
+
+        monkeypatch.setattr(clf, 'stream', stream, raising=False)
+
+
+def stopped(clf, paths, out, monkeypatch):
+    "The hidden file of a table of which all rows are there."
+    with monkeypatch.context() as m:
+        m.setattr('leukocls.classify._assemble', lambda *a: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_table(clf, paths, out, overwrite=True, progress=False)
+    return out.with_name(f'.{out.name}.{clf.key}.part')
+
+
 @pytest.mark.once
 @pytest.mark.parametrize('where', [0.0, 0.01, 0.3, 0.5, 0.77, 0.999])
-def test_goes_on_after_any_cut(clf, run, tmp_path, where):
+def test_goes_on_after_any_cut(clf, run, tmp_path, monkeypatch, where):
     paths = run.table.path.tolist()
     odd = tmp_path / 'a "quoted",\nname.png'
     odd.write_bytes(b'no image')
@@ -185,11 +210,15 @@ def test_goes_on_after_any_cut(clf, run, tmp_path, where):
     out = tmp_path / 'r.csv'
     write_table(clf, paths, out, progress=False)
     whole = out.read_bytes()
+    part = stopped(clf, paths, out, monkeypatch)
     out.unlink()
-    part = tmp_path / f'.r.csv.{clf.key}.part'
-    part.write_bytes(whole[: int(len(whole) * where)])
+    content = part.read_bytes()
+    part.write_bytes(content[: int(len(content) * where)])
+    done = max(0, part.read_bytes().count(b'\n') - 1)
+    counting = Counting(clf, monkeypatch)
     write_table(clf, paths, out, progress=False)
     assert out.read_bytes() == whole and not part.exists()
+    assert counting.asked == paths[done:-1], 'no row is asked for twice'
     t = pd.read_csv(out)
     assert (
         t.path.tolist() == paths
@@ -198,7 +227,8 @@ def test_goes_on_after_any_cut(clf, run, tmp_path, where):
 
 
 @pytest.mark.once
-def test_starts_again_for_other_files(clf, run, tmp_path):
+def test_starts_again_for_other_files(clf, run, tmp_path, monkeypatch):
+    "Also after what an older version left: the beginning of the table itself."
     paths = run.table.path.tolist()
     out = tmp_path / 'r.csv'
     write_table(clf, paths, out, progress=False)
@@ -211,6 +241,12 @@ def test_starts_again_for_other_files(clf, run, tmp_path):
     part.write_bytes(b'\x00\xff garbage, "')
     write_table(clf, paths, out, overwrite=True, progress=False)
     assert out.read_bytes() == whole
+    part = stopped(clf, paths[:9], out, monkeypatch)
+    out.unlink()
+    counting = Counting(clf, monkeypatch)
+    write_table(clf, paths[5:20][::-1], out, progress=False)
+    assert pd.read_csv(out).path.tolist() == paths[5:20][::-1]
+    assert counting.asked == paths[9:20][::-1]
 
 
 @pytest.mark.once
@@ -286,33 +322,50 @@ def test_killed_five_times(small_bundle, run, tmp_path):
     )
 
 
-BLOCKED = '''
+BLOCKED = """
 import sys
+
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('torch', 'torchvision', 'fastai', 'timm'): raise ModuleNotFoundError(f"No module named '{name}'", name=name.split('.')[0])
+        top = name.split('.')[0]
+        if top in ('torch', 'torchvision', 'fastai', 'timm'):
+            raise ModuleNotFoundError(f"No module named '{name}'", name=top)
+
 sys.meta_path.insert(0, Block())
-'''
+"""
+ASK_ALL = """
+import os
+from leukocls import Classifier
+from leukocls.cli import main
+
+bundle, image, out = sys.argv[1:]
+folder = os.path.dirname(image)
+clf = Classifier.load(bundle)
+assert clf(image).label and clf.heat(image).shape == (8, 8) and clf.nearest(image)
+assert len(clf.many([image] * 3)) == 3
+clf.folder(folder, out, progress=False)
+assert clf.evaluate(os.path.dirname(folder))['n'] > 9
+try:
+    main(['demo'])
+except SystemExit as e:
+    assert e.code == 2
+try:
+    from leukocls import cell_learner
+except ImportError as e:
+    assert 'leukocls[train]' in str(e)
+else:
+    raise AssertionError
+print('fine')
+"""
 
 
 def test_needs_neither_torch_nor_fastai(small_bundle, run, tmp_path):
-    image = run.table.path[0]
-    code = (
-        BLOCKED
-        + f'''
-import sys; from leukocls import Classifier
-clf = Classifier.load({str(small_bundle)!r}); p = clf({image!r}); assert p.label and clf.heat({image!r}).shape == (8, 8) and clf.nearest({image!r}) and len(clf.many([{image!r}]*3)) == 3
-clf.folder({os.path.dirname(image)!r}, {str(tmp_path / 'r.csv')!r}, progress=False); assert clf.evaluate({os.path.dirname(os.path.dirname(image))!r})['n'] > 9
-from leukocls.cli import main
-try: main(['demo'])
-except SystemExit as e: assert e.code == 2
-try: from leukocls import cell_learner
-except ImportError as e: assert 'leukocls[train]' in str(e)
-else: raise AssertionError
-print('fine')'''
-    )
+    words = [str(small_bundle), run.table.path[0], str(tmp_path / 'r.csv')]
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, '-W', 'ignore', '-c', BLOCKED + ASK_ALL, *words],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 0 and done.stdout.strip().endswith('fine'), done.stderr
     assert 'leukocls[train]' in done.stderr and 'Traceback' not in done.stderr

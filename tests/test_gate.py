@@ -1,4 +1,6 @@
-"The gate against hand computation and scikit-learn, on drawn films, on what is no blood, on real images, and as a step of a run."
+"""The gate against hand computation and scikit-learn, on drawn films, on what is no blood, on real
+images, and as a step of a run.
+"""
 
 import json
 import subprocess
