@@ -214,6 +214,7 @@ class StopOnNaN(Callback):
 
     def __init__(self, history):
         self.history, self.said, self.asked = history, None, []
+        self.stopped = False  # a loss was no number, and the fit was ended; `said` tells where
 
     def after_loss(self):
         if not self.training:
@@ -235,6 +236,7 @@ class StopOnNaN(Callback):
         for loss, (_, batch, lr) in zip(losses, asked):
             if np.isfinite(loss):
                 continue
+            self.stopped = True
             self.said = (
                 f'The loss became {loss} in epoch {len(self.history.rows) + 1} at batch {batch} of'
                 f' {self.n_iter}, learning rate {lr:.2g}.'

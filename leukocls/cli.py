@@ -29,14 +29,18 @@ from leukocls.shell import (
     Size,
     Trust,
     Weights,
+    check_folder,
     check_target,
     images_of,
     in_shell_words,
     is_bundle,
     numbers_of,
     open_model,
+    print_whatever_comes,
+    say,
     say_metrics,
     say_runs,
+    say_strangers,
 )
 
 # %% ../nbs/42_cli.ipynb #dc28f12c
@@ -57,7 +61,7 @@ def _version(show: bool):
     if show:
         from leukocls import __version__
 
-        typer.echo(f'leukocls {__version__}')
+        say(f'leukocls {__version__}')
         raise typer.Exit()
 
 
@@ -83,6 +87,7 @@ def main(
     (interrupted).
     """
     _DEBUG['on'] = False
+    print_whatever_comes()
     warnings.filterwarnings(
         'ignore', category=FutureWarning
     )  # what other packages say to programmers is nothing to a user
@@ -91,19 +96,19 @@ def main(
     except LeukoError as e:
         if _DEBUG['on']:
             raise
-        typer.echo(f'Error: {in_shell_words(str(e))}', err=True)
+        say(f'Error: {in_shell_words(str(e))}', err=True)
         sys.exit(2)
     except ModuleNotFoundError as e:
         if _DEBUG['on'] or missing(e) is e:
             raise
-        typer.echo(f'Error: {missing(e)}', err=True)
+        say(f'Error: {missing(e)}', err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo('Interrupted.', err=True)
+        say('Interrupted.', err=True)
         sys.exit(130)
     except SystemExit as e:  # typer ends the program itself
         if isinstance(getattr(e.__context__, '__cause__', None), KeyboardInterrupt):
-            typer.echo('Interrupted.', err=True)
+            say('Interrupted.', err=True)
         raise
 
 # %% ../nbs/42_cli.ipynb #556bf0fd
@@ -115,10 +120,11 @@ def demo(
     images: Annotated[int, typer.Option(help='Pictures per patient.', min=2)] = 12,
 ):
     "Draw synthetic blood films, train on them, report: no data, no network, under two minutes."
+    check_folder(out)
     from leukocls.smears import FILM_PATIENT, draw_films
 
     with tempfile.TemporaryDirectory() as d:
-        typer.echo(
+        say(
             f'Drawing {4 * patients * images:,} synthetic films of {4 * patients} fictional'
             ' patients (no clinical meaning) …'
         )
@@ -145,7 +151,7 @@ def train(
                 ' repeat it to compare several.'
             )
         ),
-    ] = ['effb3'],
+    ] = ('effb3',),
     out: Out = Path('runs'),
     split: Annotated[
         str,
@@ -208,9 +214,10 @@ def train(
     ] = None,
 ):
     "Train one recipe or several on your images, on one split, and report."
+    check_folder(out)
     runs = late('leukocls.train:train_all')(
         data,
-        recipe,
+        list(recipe),
         out=str(out),
         split=split,
         patient=patient,
@@ -266,6 +273,7 @@ def reproduce(
     figures in three columns.
     """
     check_target(csv, overwrite)
+    check_folder(out)
     found = late('leukocls.reproduction:reproduce')(
         paper,
         data,
@@ -280,12 +288,12 @@ def reproduce(
         epochs=epochs,
         size=size,
     )
-    typer.echo(str(found))
+    say(str(found))
     if csv:
         late('leukocls.core:write_whole')(csv, found.table.to_csv(lineterminator='\n'))
-        typer.echo(f'Table: {csv}')
+        say(f'Table: {csv}')
     if found.repeated.interrupted or found.honest.interrupted:
-        typer.echo('Interrupted. The same command goes on with what is not finished.', err=True)
+        say('Interrupted. The same command goes on with what is not finished.', err=True)
         raise typer.Exit(130)
 
 # %% ../nbs/42_cli.ipynb #78173b93
@@ -347,7 +355,7 @@ def audit(
     from leukocls.audit import audit as look
 
     found = look(data, patient, similarity)
-    typer.echo(str(found))
+    say(str(found))
     if labels:
         from leukocls.labels import label_errors
 
@@ -355,11 +363,11 @@ def audit(
             found.table, **{k: v for k, v in dict(arch=arch, weights=weights).items() if v}
         )
         doubtful.to_csv(labels)
-        typer.echo(f'{len(doubtful.table):,} labels to look at: {labels}')
+        say(f'{len(doubtful.table):,} labels to look at: {labels}')
     for path, save in ((json_out, found.to_json), (csv, found.to_csv), (page, found.to_html)):
         if path:
             save(path)
-            typer.echo(f'Written: {path}')
+            say(f'Written: {path}')
 
 # %% ../nbs/42_cli.ipynb #4956405f
 def _on_cpu(device):
@@ -367,6 +375,20 @@ def _on_cpu(device):
         raise RunError(
             f'A bundle is computed on the CPU: leave out device={device!r}, or name the run folder.'
         )
+
+
+def _show(table):
+    "A table of predictions; what to know of it on standard error."
+    if 'error' in table and not table.error.any():
+        table = table.drop(columns='error')
+    elif 'error' in table:
+        say(
+            f'{int((table.error != "").sum()):,} of {len(table):,} images could not be read:'
+            ' see the column `error`.',
+            err=True,
+        )
+    say(table.round(4).to_csv(index=False, sep='\t', lineterminator='\n').rstrip())
+    say_strangers(table)
 
 
 def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
@@ -380,12 +402,12 @@ def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
     files = images_of(images)
     if csv:
         n = late('leukocls.classify:write_table')(clf, files, csv, overwrite)
-        typer.echo(f'{n:,} predictions in {csv}', err=True)
+        say(f'{n:,} predictions in {csv}', err=True)
     for p in [] if csv else clf.stream(files):
         if p.error and on_error == 'raise':
             raise DataError(f'{p.name}: {p.error}')
-        typer.echo(str(p))
-    typer.echo(RESEARCH_ONLY, err=True)
+        say(str(p))
+    say(RESEARCH_ONLY, err=True)
 
 # %% ../nbs/42_cli.ipynb #ede0d2e3
 @app.command()
@@ -444,24 +466,14 @@ def predict(
     from leukocls.predict import Predictor, predict_images, predict_to
 
     predictor = Predictor(source, engine, len(files), tta, device)
+    if predictor.safeguards.note:
+        say(predictor.safeguards.note, err=True)
     if csv:
-        typer.echo(
-            f'{predict_to(predictor, files, csv, progress=True, on_error=on_error):,} predictions'
-            f' in {csv}',
-            err=True,
-        )
+        n = predict_to(predictor, files, csv, progress=True, on_error=on_error)
+        say(f'{n:,} predictions in {csv}', err=True)
     else:
-        table = predict_images(predictor, files, progress=True, on_error=on_error)
-        if 'error' in table and not table.error.any():
-            table = table.drop(columns='error')
-        elif 'error' in table:
-            typer.echo(
-                f'{int((table.error != "").sum()):,} of {len(table):,} images could not be read:'
-                ' see the column `error`.',
-                err=True,
-            )
-        typer.echo(table.round(4).to_csv(index=False, sep='\t').rstrip())
-    typer.echo(RESEARCH_ONLY, err=True)
+        _show(predict_images(predictor, files, progress=True, on_error=on_error))
+    say(RESEARCH_ONLY, err=True)
 
 # %% ../nbs/42_cli.ipynb #5019955e
 @app.command()
@@ -507,18 +519,18 @@ def evaluate(
             trained_on=trained_on,
             device=device,
         )
-    typer.echo(f"{metrics['n']:,} images. {metrics['interval']['note']}")
+    say(f"{metrics['n']:,} images. {metrics['interval']['note']}")
     say_metrics(metrics, metrics['notes'])
     if 'refer' in metrics:
-        typer.echo(
+        say(
             f"  {'to an expert':18} {100 * metrics['refer']:.1f} %; wrong without being referred:"
             f" {100 * metrics['wrong_unreferred']:.1f} %; like the training images:"
             f" {100 * metrics['in_domain']:.1f} %"
         )
     if json_out:
         write_whole(json_out, json.dumps(metrics, indent=1, ensure_ascii=False))
-        typer.echo(f'Metrics: {json_out}')
-    typer.echo(RESEARCH_ONLY)
+        say(f'Metrics: {json_out}')
+    say(RESEARCH_ONLY)
 
 # %% ../nbs/42_cli.ipynb #382ab7bd
 @app.command()
@@ -530,9 +542,9 @@ def bench(
     quick: Annotated[
         bool, typer.Option('--quick', help='Few images, one turn: a minute or two.')
     ] = False,
-    arch: Annotated[List[str], typer.Option(help='timm name; repeat it for several.')] = [
-        'mobilenetv2_100'
-    ],
+    arch: Annotated[List[str], typer.Option(help='timm name; repeat it for several.')] = (
+        'mobilenetv2_100',
+    ),
     weights: Annotated[
         Optional[str],
         typer.Option(help='timm local-dir folder for the first network; otherwise random weights.'),
@@ -566,7 +578,7 @@ def bench(
         quick,
         tuple(only or late('leukocls.bench:LINES')),
         images,
-        say=typer.echo,
+        say=say,
     )
     if json_out:
         write_whole(
@@ -586,7 +598,7 @@ def bench(
         )
         write_whole(out / 'bench.md', late('leukocls.bench:bench_markdown')(table) + '\n')
         late('leukocls.bench:bench_chart')(table).savefig(out / 'bench.png')
-        typer.echo(f'Table and chart: {out}')
+        say(f'Table and chart: {out}')
 
 # %% ../nbs/42_cli.ipynb #211ea266
 @app.command()
@@ -627,6 +639,7 @@ def export(
     """Write a bundle: plain files, checked byte by byte, that predict without PyTorch and without
     running foreign code.
     """
+    check_folder(out)
     if model.endswith('.pkl') and not os.path.isdir(model):
         if not trust:
             raise LeukoError(
@@ -640,10 +653,10 @@ def export(
         )
     else:
         bundle = late('leukocls.bundle:export_bundle')(model, out, examples, licence, overwrite)
-    typer.echo(f'{bundle}\nBundle: {bundle.folder}')
+    say(f'{bundle}\nBundle: {bundle.folder}')
     for name, d in bundle.config['parity']['largest_difference'].items():
-        typer.echo(f'  {name:12} differs by at most {d:.1g}')
-    typer.echo(RESEARCH_ONLY)
+        say(f'  {name:12} differs by at most {d:.1g}')
+    say(RESEARCH_ONLY)
 
 # %% ../nbs/42_cli.ipynb #9710e31a
 @app.command()
@@ -719,7 +732,7 @@ def serve(
         open_page and seen,
         cert and str(cert),
         key and str(key),
-        say=typer.echo,
+        say=say,
     )
 
 # %% ../nbs/42_cli.ipynb #9e733405
@@ -735,7 +748,7 @@ def recipes(
     found = table()
     n = found.parameters.astype(object).where(found.parameters.notna(), None)
     if as_json:
-        typer.echo(
+        say(
             json.dumps(
                 [
                     as_dict(get_recipe(name))
@@ -763,4 +776,4 @@ def recipes(
         paper=found.paper.str.split(':').str[0], parameters=[f'{int(v):,}' if v else '–' for v in n]
     )
     shown.index = [f'{name}, {also}' if also else name for name, also in found.also.items()]
-    typer.echo(shown.rename(columns={'published_accuracy': 'published %'}).to_string(na_rep='–'))
+    say(shown.rename(columns={'published_accuracy': 'published %'}).to_string(na_rep='–'))

@@ -134,7 +134,8 @@ def _fit(learn, recipe, pretrained, cbs):
                 learn.fit(epochs, lr, cbs=cbs + extra)
             else:
                 learn.fit_one_cycle(epochs, lr, cbs=cbs + extra)
-        if any(getattr(c, 'said', None) for c in cbs):
+        # other callbacks leave remarks too, which end nothing
+        if any(isinstance(c, StopOnNaN) and c.stopped for c in cbs):
             return
 
 # %% ../nbs/25_fit.ipynb #a839c4f3
@@ -401,6 +402,28 @@ def _remedy(said):
     )
 
 
+def _companions(learn, recipe, pretrained, history, progress, precision):
+    "Callbacks that a recipe asks for, and those that make steps cheaper."
+    on_cpu = learn.dls.device.type == 'cpu'
+    cbs = [
+        *([MixUp(recipe.mixup)] if recipe.mixup else []),
+        *([AverageWeights(recipe.ema)] if recipe.ema else []),
+        *faster(learn.dls.device),
+        *([GiveBack()] if on_cpu else []),
+    ]
+    if progress:
+        epochs = sum(e for e, *_ in _phases(recipe, pretrained))
+        cbs.append(Progress(history, epochs, progress))
+    if precision == 'bf16':
+        cbs.append(Bf16OnCpu()) if on_cpu else learn.to_bf16()
+    if precision == 'fp16':
+        learn.add_cb(ScaledHalf()) if recipe.opt in ADAMS else learn.to_fp16()
+    return cbs
+
+
+_HISTORY = 'epoch train_loss valid_loss accuracy error_rate lr seconds'.split()
+
+
 def _learn(learn, recipe, pretrained, folder, info, table, progress):
     """Fit, and keep what was learned: through Ctrl-C and through a diverging loss. Returns what
     went wrong, or None.
@@ -408,28 +431,11 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     history = History()
     watch = (table.split == 'valid').any()
     keep, stop = KeepWeights(history, recipe.keep if watch else 'last'), StopOnNaN(history)
-    cbs = [
-        history,
-        keep,
-        stop,
-        *([MixUp(recipe.mixup)] if recipe.mixup else []),
-        *([AverageWeights(recipe.ema)] if recipe.ema else []),
-    ]
     recipe = recipe if watch else get_recipe(recipe, patience=0)
-    cbs += faster(learn.dls.device) + ([GiveBack()] if learn.dls.device.type == 'cpu' else [])
-    if progress:
-        cbs.append(
-            Progress(
-                history,
-                sum(e for e, *_ in _phases(recipe, pretrained)),
-                progress if isinstance(progress, str) else folder.name,
-            )
-        )
-    if info['precision'] == 'bf16':
-        cbs.append(Bf16OnCpu()) if learn.dls.device.type == 'cpu' else learn.to_bf16()
-    if info['precision'] == 'fp16':
-        learn.add_cb(ScaledHalf()) if recipe.opt in ADAMS else learn.to_fp16()
-    info['status'], own = 'finished', learn.opt_func
+    name = progress if isinstance(progress, str) else progress and folder.name
+    cbs = [history, keep, stop]
+    cbs += _companions(learn, recipe, pretrained, history, name, info['precision'])
+    info['status'], own, broken = 'finished', learn.opt_func, None
     learn.opt_func = partial(list_adam, **ADAMS[recipe.opt]) if recipe.opt in ADAMS else own
     learn.opt = None  # one that freezing made is not used
     try:
@@ -438,49 +444,33 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
         info['status'] = 'interrupted'
         info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
     except Exception as e:
-        stop.said = (
+        info['status'] = 'failed'
+        broken = (
             f'Training stopped in epoch {len(history.rows) + 1}: {type(e).__name__}:'
             f' {str(e)[:300]}.'
         )
         if not keep.kept:
-            raise RunError(f'{stop.said} Nothing was learned yet.{_remedy(stop.said)}') from e
+            raise RunError(f'{broken} Nothing was learned yet.{_remedy(broken)}') from e
     finally:
         for c in cbs:
             getattr(c, 'leave', lambda: None)()
-    if keep.kept or stop.said:
+    if stop.stopped and not broken:
+        info['status'], broken = 'diverged', stop.said
+    if keep.kept or broken:
         keep.restore(learn)
-    learn.opt, learn.opt_func, info['steps'] = (
-        None,
-        own,
-        '; '.join(c.said for c in cbs if isinstance(c, (Replay, CompileIfItPays)) and c.said)
-        or 'as they are',
-    )  # fastai's own, so that the pickle needs nothing of leukocls
+    # fastai's own, so that the pickle needs nothing of leukocls
+    learn.opt, learn.opt_func = None, own
+    remarks = [c.said for c in cbs if isinstance(c, (Replay, CompileIfItPays)) and c.said]
+    info['steps'] = '; '.join(remarks) or 'as they are'
     learn.to_fp32()
     info['kept_epoch'] = keep.kept
     info['model'].update(count_parameters(learn.model))
-    if stop.said:
-        info['status'] = 'failed' if stop.said.startswith('Training') else 'diverged'
-        info['notes'].append(stop.said)
-    write_csv(
-        folder / 'history.csv',
-        pd.DataFrame(
-            history.rows,
-            columns=(
-                None
-                if history.rows
-                else [
-                    'epoch',
-                    'train_loss',
-                    'valid_loss',
-                    'accuracy',
-                    'error_rate',
-                    'lr',
-                    'seconds',
-                ]
-            ),
-        ),
-    )
-    return stop.said
+    if broken:
+        info['notes'].append(broken)
+    # without an epoch there are no columns either
+    rows = pd.DataFrame(history.rows, columns=None if history.rows else _HISTORY)
+    write_csv(folder / 'history.csv', rows)
+    return broken
 
 # %% ../nbs/25_fit.ipynb #8edee7b7
 def _one(learn, recipe, pretrained, folder, info, table, progress):
@@ -612,6 +602,8 @@ def fit_network(
     )
     info.update(
         device=str(device),
+        # the same seed gives the same weights where as many threads compute
+        threads=torch.get_num_threads(),
         precision=precision_of(recipe, device),
         model=_model_facts(learn, recipe),
     )
@@ -635,11 +627,11 @@ def fit_network(
             if recipe.members > 1
             else dict(finished=False, kept_epoch=info['kept_epoch'])
         )
-        said = (
-            f'{said}'
-            f' {f"{len(nets)} of {recipe.members} networks" if first["finished"] else "The weights of epoch " + str(first["kept_epoch"])}'
-            f' are kept in {folder}.{advice}'
-        )
+        if first['finished']:
+            remains = f'{len(nets)} of {recipe.members} networks'
+        else:
+            remains = f'The weights of epoch {first["kept_epoch"]}'
+        said = f'{said} {remains} are kept in {folder}.{advice}'
     learn.model = with_views(learn.model, recipe.views).eval()
     write_learner(learn, folder)
     return Fitted(

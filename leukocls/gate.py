@@ -574,8 +574,8 @@ def gate_page(
     return [
         (
             'A gate (gate.json) compares light, colours and structure of an image with the training'
-            ' images, and refuses what is unlike them; predictions of this run do not go through it'
-            ' by themselves.'
+            ' images, and refuses what is unlike them. Predictions of this run and of its bundle go'
+            ' through it; those of a bare learner or pickle do not.'
         ),
         f"Of {r['n']:,} genuine images that it was not fitted on, it refuses {share} by mistake.",
         gate_json['promise'],

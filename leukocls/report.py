@@ -44,11 +44,26 @@ from leukocls.plots import (
 from .recipes import changes_of, from_dict
 
 # %% ../nbs/32_report.ipynb #456fb4ad
-_CSS = '''body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:64rem;padding:1rem;color:#1a1a1a;background:#fff}
-h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}img{max-width:100%;height:auto}.plots img{flex:0 1 auto}@media(min-width:60rem){.plots img{max-width:calc(50% - .5rem)}.plots img:only-child{max-width:100%}}.plots{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}
-.verdict{background:#eef4fa;border-left:4px solid #0072B2;padding:.7rem 1rem}.warn{background:#fff4e0;border-left:4px solid #D55E00;padding:.7rem 1rem;margin:.7rem 0}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}td,th{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}.wide td{white-space:pre}.prose td{overflow-wrap:anywhere}.prose td:first-child:not(:only-child){white-space:nowrap;overflow-wrap:normal}
-th{background:#f5f5f5}code,pre{font-size:.85rem;white-space:pre-wrap;overflow-wrap:anywhere}p,li,h1{overflow-wrap:anywhere}footer{margin-top:2rem;color:#555;font-size:.85rem}
+_CSS = '''body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:64rem;padding:1rem;
+color:#1a1a1a;background:#fff}
+h1{font-size:1.5rem;margin:.2rem 0}
+h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid #ccc}
+img{max-width:100%;height:auto}
+.plots img{flex:0 1 auto}
+@media(min-width:60rem){.plots img{max-width:calc(50% - .5rem)}.plots img:only-child{max-width:100%}}
+.plots{display:flex;flex-wrap:wrap;gap:.5rem;align-items:flex-start}
+.verdict{background:#eef4fa;border-left:4px solid #0072B2;padding:.7rem 1rem}
+.warn{background:#fff4e0;border-left:4px solid #D55E00;padding:.7rem 1rem;margin:.7rem 0}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.9rem}
+td,th{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
+.wide td{white-space:pre}
+.prose td{overflow-wrap:anywhere}
+.prose td:first-child:not(:only-child){white-space:nowrap;overflow-wrap:normal}
+th{background:#f5f5f5}
+code,pre{font-size:.85rem;white-space:pre-wrap;overflow-wrap:anywhere}
+p,li,h1{overflow-wrap:anywhere}
+footer{margin-top:2rem;color:#555;font-size:.85rem}
 @media print{body{max-width:none}h2{break-after:avoid}img,table{break-inside:avoid}}'''
 
 
@@ -107,11 +122,9 @@ def stamp_of(
     info: dict,  # From recipe.json
 ) -> str:  # One line
     "What stands below every plot: how the data were divided, and what this is not."
-    return (
-        f"{info['name']} ·"
-        f" {SHORT_SPLIT.get(info['split'].get('method'), SHORT_SPLIT['given'])}{' · LEAKS between the sides' if leaks_of(info) else ''}"
-        " · research use only"
-    )
+    split = SHORT_SPLIT.get(info['split'].get('method'), SHORT_SPLIT['given'])
+    leak = ' · LEAKS between the sides' if leaks_of(info) else ''
+    return f"{info['name']} · {split}{leak} · research use only"
 
 # %% ../nbs/32_report.ipynb #2f8a2762
 def beside(
@@ -360,7 +373,6 @@ def _pictures(plots):
 # %% ../nbs/32_report.ipynb #719ff51e
 def _trust(metrics, shortcuts, calibration, gate):
     "What it must beat, and how sure it is."
-    names = dict(majority='always the most frequent class')
     rows = [
         ['this model', f"{show_interval(metrics['accuracy'])}"],
         *(
@@ -437,19 +449,20 @@ def repeat(
     )
 
 # %% ../nbs/32_report.ipynb #3968f096
-def _page(info, metrics, plots, shown, shortcuts, calibration, gate):
-    "The report as one HTML page."
-    esc = html.escape
-    names = dict(
-        f1='F1',
-        f2='F2',
-        mcc='Matthews correlation',
-        auroc='AUROC',
-        ece='calibration error',
-        kappa="Cohen's kappa",
-    )
+_NAMES = dict(
+    f1='F1',
+    f2='F2',
+    mcc='Matthews correlation',
+    auroc='AUROC',
+    ece='calibration error',
+    kappa="Cohen's kappa",
+)
+
+
+def _measures(metrics):
+    "Two tables: all classes, and each class."
     overall = _table(
-        [[names.get(k, k.replace('_', ' ')), show_interval(metrics[k], k)] for k in METRICS],
+        [[_NAMES.get(k, k.replace('_', ' ')), show_interval(metrics[k], k)] for k in METRICS],
         ['measure', 'value (95 % interval)'],
     )
     single = _table(
@@ -457,142 +470,160 @@ def _page(info, metrics, plots, shown, shortcuts, calibration, gate):
             [c, *(show_interval(v[k], k).replace(' (', '\n(') for k in PER_CLASS), v['support']]
             for c, v in metrics['per_class'].items()
         ],
-        ['class', *(names.get(k, k.replace('_', ' ')) for k in PER_CLASS), 'images'],
+        ['class', *(_NAMES.get(k, k.replace('_', ' ')) for k in PER_CLASS), 'images'],
     )
-    only = dict(
-        probe=('name', 'arch', 'weights', 'size', 'head', 'views'),
-        classical=('name', 'arch', 'size', 'grey', 'median'),
-    ).get(info['recipe'].get('kind'))
+    return overall, single
 
-    def told(k, v):
-        return v not in ('', None) and (
-            k in only
-            if only
-            else k not in ('title', 'paper', 'published', 'filled', 'head')
-            and (v, k) not in ((1, 'views'), (1, 'members'))
-        )
 
-    recipe = {
-        k: weights_text(info['recipe']) if k == 'weights' else v
-        for k, v in info['recipe'].items()
-        if told(k, v)
-    }
-    recipe |= {'lr, found by lr_find': f"{info['lr_found']:.2g}"} if 'lr_found' in info else {}
-    facts = [
-        ['recipe', ', '.join(f'{k}={v}' for k, v in recipe.items())],
+# fields of a recipe that have a meaning for its kind; of a network all but these
+_FIELDS = dict(
+    probe=('name', 'arch', 'weights', 'size', 'head', 'views'),
+    classical=('name', 'arch', 'size', 'grey', 'median'),
+)
+_NO_FIELDS = ('title', 'paper', 'published', 'filled', 'head')
+
+
+def _recipe_words(info):
+    "What was asked for, without what says nothing."
+    only = _FIELDS.get(info['recipe'].get('kind'))
+
+    def is_told(field, value):
+        if value in ('', None):
+            return False
+        if only:
+            return field in only
+        return field not in _NO_FIELDS and (value, field) not in ((1, 'views'), (1, 'members'))
+
+    words = {k: v for k, v in info['recipe'].items() if is_told(k, v)}
+    if 'weights' in words:
+        words['weights'] = weights_text(info['recipe'])
+    if 'lr_found' in info:
+        words['lr, found by lr_find'] = f"{info['lr_found']:.2g}"
+    return ', '.join(f'{k}={v}' for k, v in words.items())
+
+
+def _copies_words(info):
+    data, shared = info['data'], info['split'].get('shared_groups')
+    where = f'; {shared:,} of them on two sides' if shared else '; kept on one side each'
+    return (
+        f"{data['near_duplicate_groups']:,} pictures are there more than once,"
+        f" {data['near_duplicates']:,} files{where}"
+    )
+
+
+def _networks_words(members):
+    return '; '.join(
+        f"{m['train']:,} images to learn from, {m['valid']:,} to choose the epoch on, kept: epoch"
+        f" {m['kept_epoch']}"
+        for m in members
+    )
+
+
+def _speed_words(seconds):
+    if seconds is None:
+        return 'not measured'
+    words = [f"{seconds['train']:g} s to train"]
+    if seconds.get('remembered'):
+        words.append(f"with features from the cache that had taken {seconds['remembered']:g} s")
+    if seconds.get('images_per_second'):
+        words.append(f"{seconds['images_per_second']:,.0f} images/s predicted")
+    return ', '.join(words)
+
+
+def _facts(info):
+    "How the run was made, a row each."
+    data = info['data']
+    copies = data.get('near_duplicate_groups')
+    members = info.get('members')
+    return [
+        ['recipe', _recipe_words(info)],
         ['seed', info['seed']],
-        ['data', f"{info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}"],
-        *(
-            [
-                [
-                    'near-duplicates',
-                    f"{info['data']['near_duplicate_groups']:,} pictures are there more than once,"
-                    f" {info['data']['near_duplicates']:,} files"
-                    + (
-                        f"; {info['split']['shared_groups']:,} of them on two sides"
-                        if info['split'].get('shared_groups')
-                        else '; kept on one side each'
-                    ),
-                ]
-            ]
-            if info['data'].get('near_duplicate_groups')
-            else []
-        ),
-        ['sides', ', '.join(f'{k} {v:,}' for k, v in info['data']['sides'].items())],
+        ['data', f"{data['n']:,} images, fingerprint {data['fingerprint']}"],
+        *([['near-duplicates', _copies_words(info)]] if copies else []),
+        ['sides', ', '.join(f'{k} {v:,}' for k, v in data['sides'].items())],
         ['parameters', f"{info['model']['total']:,}"],
-        *(
-            [
-                [
-                    'networks',
-                    '; '.join(
-                        f"{m['train']:,} images to learn from, {m['valid']:,} to choose the epoch"
-                        f" on, kept: epoch {m['kept_epoch']}"
-                        for m in info['members']
-                    ),
-                ]
-            ]
-            if info.get('members')
-            else []
-        ),
+        *([['networks', _networks_words(members)]] if members else []),
         ['device', f"{info['device']}, {info['precision']}"],
-        (
-            [
-                'speed',
-                f"{info['seconds']['train']:g} s to train"
-                + (
-                    ", with features from the cache that had taken"
-                    f" {info['seconds']['remembered']:g} s"
-                    if info['seconds'].get('remembered')
-                    else ''
-                )
-                + (
-                    f", {info['seconds']['images_per_second']:,.0f} images/s predicted"
-                    if info['seconds'].get('images_per_second')
-                    else ''
-                ),
-            ]
-            if 'seconds' in info
-            else ['speed', 'not measured']
-        ),
+        ['speed', _speed_words(info.get('seconds'))],
         ['versions', ', '.join(f'{k} {v}' for k, v in info['versions'].items() if v)],
     ]
-    published, changed = info['recipe'].get('published') or {}, changed_text(info)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
-        f' content="width=device-width,initial-scale=1"><title>{esc(info["name"])}</title><style>{_CSS}</style></head><body><h1>{esc(info["recipe"].get("title") or info["recipe"]["name"])}</h1><p>{esc(info["name"])}</p>{changed and f"<p>{esc(changed)}</p>"}<p'
-        f' class="verdict">{esc(verdict(info, metrics, shortcuts))}</p>'
-        + (
-            f'<p class="warn"><strong>LEAK.</strong> {esc(leaks_of(info))} stand on two sides.'
-            ' Every figure and plot of this page is too good.</p>'
-            if leaks_of(info)
-            else ''
-        )
-        + ''.join(f'<p class="warn">{esc(n)}</p>' for n in info.get('notes', []))
-        + f'<p><strong>{RESEARCH_ONLY}</strong></p><h2>Measures</h2>{overall}<p>{esc(metrics["interval"]["note"])}'
-        f' Averages: {esc(metrics["interval"]["average"])}.</p>'
-        + (
-            f'<p>Published for this system ({esc(info["recipe"]["paper"])}):'
-            f' {esc(", ".join(f"{k} {v} %" for k, v in published.items()))}, on its own'
-            f' split{"; here it was changed, see above" if changed else ""}.</p>'
-            if published
-            else ''
-        )
-        + '<h2>Each'
-        f' class</h2>{single}{_trust(metrics, shortcuts, calibration, gate)}{_pictures(plots)}<h2>Map</h2><p>Images'
-        ' that get like probabilities lie together; a red ring is a wrong answer. Rest on a mark'
-        f' to see which image it is.</p>{map_svg(shown)}<h2>How it was'
-        f' made</h2>{_table(facts, ["", ""], "prose")}<h2>How to repeat'
-        f' it</h2><pre>{esc(repeat(info))}</pre>'
-        + (
-            _table(
-                [
-                    [
-                        t['head'],
-                        f"{t['strength']:g}",
-                        (
-                            'not tried'
-                            if t['log_loss'] is None or t['log_loss'] != t['log_loss']
-                            else f"{t['log_loss']:.4f}"
-                        ),
-                    ]
-                    for t in info['head_tried']
-                ],
-                ['head', 'strength', 'log loss in cross-validation of the training images'],
-            )
-            if info.get('head_tried')
-            else ''
-        )
-        + (
-            _table(
-                [[f] for f in info['recipe']['filled']],
-                ['what the paper does not say, and what was taken'],
-                'prose',
-            )
-            if info['recipe'].get('filled')
-            else ''
-        )
-        + f'<footer>{RESEARCH_ONLY} Made with leukocls.</footer></body></html>'
+
+
+def _published(info, changed):
+    "What the paper says of its system, if it says anything."
+    figures = info['recipe'].get('published')
+    if not figures:
+        return ''
+    paper = html.escape(info['recipe']['paper'])
+    values = html.escape(', '.join(f'{k} {v} %' for k, v in figures.items()))
+    here = '; here it was changed, see above' if changed else ''
+    return f'<p>Published for this system ({paper}): {values}, on its own split{here}.</p>'
+
+
+def _head_rows(tried):
+    "What was tried for the head of a probe."
+
+    def loss(value):
+        return 'not tried' if value is None or value != value else f'{value:.4f}'
+
+    return [[t['head'], f"{t['strength']:g}", loss(t['log_loss'])] for t in tried]
+
+
+def _appendix(info):
+    "Tables that not every run has."
+    tried, filled = info.get('head_tried'), info['recipe'].get('filled')
+    loss = 'log loss in cross-validation of the training images'
+    gaps = 'what the paper does not say, and what was taken'
+    return (_table(_head_rows(tried), ['head', 'strength', loss]) if tried else '') + (
+        _table([[gap] for gap in filled], [gaps], 'prose') if filled else ''
     )
+
+# %% ../nbs/32_report.ipynb #fe18e588
+def _top(info, metrics, shortcuts, changed):
+    "Title, verdict and warnings."
+    esc = html.escape
+    leak = leaks_of(info)
+    title = info['recipe'].get('title') or info['recipe']['name']
+    warnings = [f'<p class="warn">{esc(note)}</p>' for note in info.get('notes', [])]
+    if leak:
+        warnings.insert(
+            0,
+            f'<p class="warn"><strong>LEAK.</strong> {esc(leak)} stand on two sides. Every figure'
+            ' and plot of this page is too good.</p>',
+        )
+    return (
+        f'<h1>{esc(title)}</h1><p>{esc(info["name"])}</p>'
+        + (f'<p>{esc(changed)}</p>' if changed else '')
+        + f'<p class="verdict">{esc(verdict(info, metrics, shortcuts))}</p>'
+        + ''.join(warnings)
+        + f'<p><strong>{RESEARCH_ONLY}</strong></p>'
+    )
+
+
+def _page(info, metrics, plots, shown, shortcuts, calibration, gate):
+    "The report as one HTML page."
+    esc, interval = html.escape, metrics['interval']
+    changed = changed_text(info)
+    overall, single = _measures(metrics)
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
+        ' content="width=device-width,initial-scale=1">',
+        f'<title>{esc(info["name"])}</title><style>{_CSS}</style></head><body>',
+        _top(info, metrics, shortcuts, changed),
+        f'<h2>Measures</h2>{overall}',
+        f'<p>{esc(interval["note"])} Averages: {esc(interval["average"])}.</p>',
+        _published(info, changed),
+        f'<h2>Each class</h2>{single}',
+        _trust(metrics, shortcuts, calibration, gate),
+        _pictures(plots),
+        '<h2>Map</h2><p>Images that get like probabilities lie together; a red ring is a wrong'
+        f' answer. Rest on a mark to see which image it is.</p>{map_svg(shown)}',
+        f'<h2>How it was made</h2>{_table(_facts(info), ["", ""], "prose")}',
+        f'<h2>How to repeat it</h2><pre>{esc(repeat(info))}</pre>',
+        _appendix(info),
+        f'<footer>{RESEARCH_ONLY} Made with leukocls.</footer></body></html>',
+    ]
+    return ''.join(parts)
 
 # %% ../nbs/32_report.ipynb #a4deac03
 def _written(folder, figures):
@@ -633,8 +664,7 @@ def report_run(
         k: read(f'{k}.json') if (folder / f'{k}.json').exists() else {}
         for k in ('shortcuts', 'calibration', 'gate')
     }
+    # a class may be named $x^{$
     with rc_context({'text.parse_math': False}):
-        plots = _written(
-            folder / 'plots', _plots(folder, info, metrics, shown)
-        )  # a class may be named $x^{$
+        plots = _written(folder / 'plots', _plots(folder, info, metrics, shown))
     return write_whole(folder / 'report.html', _page(info, metrics, plots, shown, **extra))

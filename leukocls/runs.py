@@ -15,11 +15,12 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_info
 
 from leukocls.core import (
     RESEARCH_ONLY,
@@ -91,6 +92,11 @@ def weights_contents(
     )
 
 # %% ../nbs/19_runs.ipynb #528172bc
+def _threads():
+    "Threads that compute: the same seed gives the same result where they are as many."
+    return max((pool['num_threads'] for pool in threadpool_info()), default=os.cpu_count() or 1)
+
+
 def start_run(
     recipe,  # `Recipe`
     table: pd.DataFrame,  # With `split` filled
@@ -129,6 +135,7 @@ def start_run(
         seed=seed,
         versions=versions(),
         device=str(device),
+        threads=_threads(),
         fold=fold,
         data=data,
         weights_contents=weights_contents(recipe),
@@ -228,22 +235,33 @@ class Run:
 
     def __init__(
         self,
-        folder,
-        learner=None,
-        make=None,
-        # An existing run folder; the learner, if it is still in memory, or a function that makes it
-        # when it is asked for
+        folder,  # An existing run folder
+        learner=None,  # The fastai Learner, if it is still in memory
+        make=None,  # A function that makes the learner when it is asked for
     ):
-        self.folder, self._learner, self._make = (
-            Path(os.path.abspath(folder)),
-            learner,
-            make,
-        )  # whoever changes directory finds it again
+        # absolute: whoever changes directory finds it again
+        self.folder = Path(os.path.abspath(folder))
+        self._learner, self._make = learner, make
         if not (self.folder / 'recipe.json').exists():
             raise RunError(
                 f'{folder} is no run folder: it has no recipe.json. Runs lie in ./runs unless --out'
                 ' said otherwise.'
             )
+
+    def _file(self, name):
+        "A file of the run; an error in words where training did not get so far."
+        path = self.folder / name
+        if path.is_file():
+            return path
+        if self.info.get('status') == 'training':
+            raise RunError(
+                f'{self.folder}: this run was not finished (it is still training, or was broken'
+                f' off), and has no {name}. Wait for it, train it again, or name another run.'
+            )
+        raise RunError(
+            f'{self.folder} has no {name}: the folder was changed. Use an untouched copy, or train'
+            ' it again.'
+        )
 
     @property
     def name(self):
@@ -251,16 +269,16 @@ class Run:
 
     @cached_property
     def info(self) -> dict:
-        return json.loads((self.folder / 'recipe.json').read_text())
+        return json.loads((self.folder / 'recipe.json').read_text(encoding='utf8'))
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        return pd.read_csv(self.folder / 'history.csv')
+        return pd.read_csv(self._file('history.csv'))
 
     @cached_property
     def table(self) -> pd.DataFrame:
         return pd.read_csv(
-            self.folder / 'table.csv',
+            self._file('table.csv'),
             dtype='string',
             keep_default_na=False,
             na_values={'patient': [''], 'source': ['']},
@@ -268,11 +286,11 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        return late('leukocls.metrics:read_predictions')(self.folder / 'predictions.csv')
+        return late('leukocls.metrics:read_predictions')(self._file('predictions.csv'))
 
     @cached_property
     def metrics(self) -> dict:
-        return json.loads((self.folder / 'metrics.json').read_text())
+        return json.loads(self._file('metrics.json').read_text(encoding='utf8'))
 
     @property
     def recipe(self):
@@ -285,20 +303,14 @@ class Run:
         # and with the images, if they still lie where they were, to train on
     ):
         if self._learner is None:
-            self._learner = (
-                self._make()
-                if self._make
-                else late('leukocls.fit:rebuild')(
-                    self,
-                    (
-                        self.table
-                        if (self.folder / 'table.csv').is_file()
-                        and all(map(os.path.isfile, self.table.path))
-                        else None
-                    ),
-                )
-            )
+            self._learner = self._make() if self._make else self._rebuild()
         return self._learner
+
+    def _rebuild(self):
+        self._file('model.safetensors')
+        has_table = (self.folder / 'table.csv').is_file()
+        has_images = has_table and all(map(os.path.isfile, self.table.path))
+        return late('leukocls.fit:rebuild')(self, self.table if has_images else None)
 
     def export_bundle(self, out=None, **kwargs):
         "As in `leukocls.bundle.export_bundle`: a folder of plain files for others to use."
@@ -386,15 +398,23 @@ class Runs(list):
             (max(v, key=lambda m: m['value']) for v in (probes, networks)),
         )
         pays = top['value'] > best['high']
-        return (
-            f"The probe is right in {show(best)}; {top['name']}, at {show(top)}, lies"
-            f" {'above that interval: fine-tuning pays here' if pays else 'not above that interval: fine-tuning does not pay here'}."
+        where = (
+            'above that interval: fine-tuning pays here'
+            if pays
+            else 'not above that interval: fine-tuning does not pay here'
         )
+        return f"The probe is right in {show(best)}; {top['name']}, at {show(top)}, lies {where}."
 
     def _repr_html_(self):
         return _page(self.leaderboard) + f'<p>{self.advice}</p><p>{RESEARCH_ONLY}</p>'
 
 # %% ../nbs/19_runs.ipynb #356ef3e0
+def _in_order(paths):
+    "Paths by what they are called below the folder that holds them all."
+    root = os.path.commonpath([*map(os.path.dirname, paths)])
+    return sorted(paths, key=partial(os.path.relpath, start=root))
+
+
 def _follow(run, table):
     """A run whose images were moved since, with their new paths in its tables: names, contents and
     labels are known to be the same.
@@ -402,15 +422,7 @@ def _follow(run, table):
     if not (run.folder / 'table.csv').is_file() or set(run.table.path) == set(table.path):
         return run
 
-    def order(paths):
-        return sorted(
-            paths,
-            key=lambda p, root=os.path.commonpath([*map(os.path.dirname, paths)]): os.path.relpath(
-                p, root
-            ),
-        )
-
-    new = dict(zip(order(list(run.table.path)), order(list(table.path))))
+    new = dict(zip(_in_order(list(run.table.path)), _in_order(list(table.path))))
     try:
         for name in ('table.csv', 'predictions.csv'):
             t = pd.read_csv(run.folder / name, dtype=str, keep_default_na=False)

@@ -4,11 +4,16 @@
 
 # %% auto #0
 __all__ = ['Out', 'Seed', 'Seeds', 'Device', 'Trust', 'PatientOption', 'OnError', 'Weights', 'Epochs', 'Size', 'in_shell_words',
-           'numbers_of', 'check_target', 'say_metrics', 'say_run', 'say_runs', 'is_bundle', 'open_model', 'images_of']
+           'say', 'print_whatever_comes', 'numbers_of', 'check_target', 'check_folder', 'say_metrics', 'say_run',
+           'say_runs', 'say_board', 'say_strangers', 'is_bundle', 'open_model', 'images_of']
 
 # %% ../nbs/41_shell.ipynb #717a439c
+import codecs
+import errno
 import os
 import re
+import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -17,13 +22,70 @@ import typer
 from .core import RESEARCH_ONLY, DataError, RunError, from_here, late, listed, trusted
 
 # %% ../nbs/41_shell.ipynb #783f2976
+_OPTIONS = (
+    'on_error|split|weights|arch|epochs|lr|bs|size|test_pct|valid_pct|patient|engine|device|seed'
+)
+
+
 def in_shell_words(
     message: str,  # A message written for Python
 ) -> str:  # The same for the shell
     "Options as a shell wants them: `on_error=\"skip\"` becomes `--on-error skip`."
-    option = r'\b(on_error|split|weights|arch|epochs|lr|bs|size|test_pct|valid_pct|patient|engine|device|seed)=("[^"]*"|…|[\w./\\-]+)'
+    option = rf'\b({_OPTIONS})=("[^"]*"|…|[\w./\\-]+)'
     said = re.sub(option, lambda m: f'--{m[1].replace("_", "-")} {m[2].strip(chr(34))}', message)
     return said.replace('pass --', 'add --').replace('Pass --', 'Add --')
+
+# %% ../nbs/41_shell.ipynb #892e1f0d
+# control characters but for line end and tab; halves of characters, which names of files that are
+# no text hold; marks that turn the direction of writing
+_UNSHOWN = re.compile(
+    '[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e\u2066-\u2069]'
+)
+
+
+def _printable(text):
+    "Text that no terminal takes for a command."
+    return _UNSHOWN.sub(lambda m: m[0].encode('unicode_escape').decode(), text)
+
+
+def say(
+    text: str = '',  # May hold names that others chose
+    err: bool = False,  # To standard error
+) -> None:
+    "Print for a person."
+    typer.echo(_printable(str(text)), err=err)
+
+# %% ../nbs/41_shell.ipynb #15641ee6
+_PLAIN = {
+    '→': '->',
+    '–': '-',
+    '—': '-',
+    '−': '-',
+    '…': '...',
+    '×': 'x',
+    '·': '-',
+    '“': '"',
+    '”': '"',
+}
+
+
+def _plain_signs(error):
+    "For codecs: what stands for characters that an encoding lacks."
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end]
+    return ''.join(_PLAIN.get(sign, '?') for sign in lost), error.end
+
+
+def print_whatever_comes(
+    *streams,  # Text streams; by default standard output and error
+) -> None:
+    "Let streams that are not UTF-8 write what they can, where they would raise an error."
+    codecs.register_error('leukocls.plain', _plain_signs)
+    for stream in streams or (sys.stdout, sys.stderr):
+        encoding = getattr(stream, 'encoding', None) or 'utf-8'
+        if hasattr(stream, 'reconfigure') and not codecs.lookup(encoding).name.startswith('utf'):
+            stream.reconfigure(errors='leukocls.plain')
 
 # %% ../nbs/41_shell.ipynb #370add99
 Out = Annotated[
@@ -85,16 +147,44 @@ def check_target(
     "Say before the work, not after it, that a file cannot be written."
     if path is None:
         return
-    if path.is_dir():
-        raise RunError(f'{path} is a folder. Name a file in it, such as {path / "result.csv"}.')
-    if path.exists() and not overwrite:
-        raise RunError(f'{path} exists already. Choose another name, or add --overwrite.')
+    try:
+        if path.is_dir():
+            raise RunError(f'{path} is a folder. Name a file in it, such as {path / "result.csv"}.')
+        if path.exists() and not overwrite:
+            raise RunError(f'{path} exists already. Choose another name, or add --overwrite.')
+        _try_writing(path)
+    except OSError as e:
+        raise RunError(f'Cannot write {path}: {e.strerror or e}. Choose another place.') from None
+
+
+def check_folder(
+    path: Path | None,  # Folder to write into; it may be absent; None writes none
+) -> None:
+    "Say before the work, not after it, that nothing can be written into a folder."
+    if path is None:
+        return
+    try:
+        if path.exists() and not path.is_dir():
+            raise RunError(f'{path} is a file, not a folder. Choose another folder with --out.')
+        _try_writing(path / 'any')
+    except OSError as e:
+        raise RunError(
+            f'Cannot write into {path}: {e.strerror or e}. Choose another folder with --out.'
+        ) from None
+
+
+def _try_writing(path):
+    "Write and remove a file in the folder that is to hold `path`, or in the nearest above it."
     above = next(p for p in path.absolute().parents if p.exists())
     if not above.is_dir():
         raise RunError(
             f'{above} is a file, and nothing can be written below it. Choose another name than'
             f' {path}.'
         )
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    with tempfile.TemporaryFile(dir=above) as trial:
+        trial.write(b'trial')
 
 # %% ../nbs/41_shell.ipynb #6349288d
 def say_metrics(
@@ -105,9 +195,9 @@ def say_metrics(
     from leukocls.metrics import METRICS, show_interval
 
     for k in METRICS:
-        typer.echo(f"  {k.replace('_', ' '):18} {show_interval(metrics[k], k)}")
+        say(f"  {k.replace('_', ' '):18} {show_interval(metrics[k], k)}")
     for note in notes:
-        typer.echo(f'Note: {note}')
+        say(f'Note: {note}')
 
 
 def say_run(
@@ -115,7 +205,7 @@ def say_run(
 ) -> None:
     "What a person wants to know when a run has ended."
     m = run.metrics
-    typer.echo(f"\n{m['n']:,} {m['split']} images. {run.info['split'].get('note', '')}")
+    say(f"\n{m['n']:,} {m['split']} images. {run.info['split'].get('note', '')}")
     say_metrics(m, run.info['notes'])
     for label, name in (
         ('Report', 'report.html'),
@@ -123,8 +213,8 @@ def say_run(
         ('Learner', 'learner.pkl'),
         ('Metrics', 'metrics.json'),
     ):
-        typer.echo(f'{label + ":":9}{from_here(run.folder / name)}')
-    typer.echo(RESEARCH_ONLY)
+        say(f'{label + ":":9}{from_here(run.folder / name)}')
+    say(RESEARCH_ONLY)
 
 
 def say_runs(
@@ -135,27 +225,43 @@ def say_runs(
     for run in runs if len(runs) <= 3 else ():
         say_run(run)
     if len(runs) + len(runs.failed) > 1:
-        board = runs.leaderboard
-        board['status'] = board.status.str.split(':').str[0]  # the reasons stand above, a line each
-        typer.echo(
-            board[
-                [
-                    'accuracy',
-                    *(['from_best', 'f1', 'train_seconds', 'images_per_second'] if runs else []),
-                    'status',
-                    *(['changed'] if 'changed' in board else []),
-                ]
-            ].to_string(na_rep='–')
-            + '\n* further from the best than chance would put it'
-            + (f'\n{runs.advice}' if runs.advice else '')
-        )
-        typer.echo(
-            f'Every measure: {Path(out) / "leaderboard.csv"}, drawn: leaderboard.png'
-        ) if len(runs) > 1 else None
-        len(runs) <= 3 or typer.echo(RESEARCH_ONLY)
+        say_board(runs)
+        if len(runs) > 1:
+            say(f'Every measure: {Path(out) / "leaderboard.csv"}, drawn: leaderboard.png')
+        if len(runs) > 3:
+            say(RESEARCH_ONLY)
     if runs.interrupted:
-        typer.echo('Interrupted. What was finished or learned until then is kept.', err=True)
+        say('Interrupted. What was finished or learned until then is kept.', err=True)
         raise typer.Exit(130)
+
+
+def say_board(
+    runs,  # `Runs`, some of which may have failed
+) -> None:
+    "The leaderboard, and whether fine-tuning pays."
+    board = runs.leaderboard
+    board['status'] = board.status.str.split(':').str[0]  # the reasons stand above, a line each
+    figures = ['from_best', 'f1', 'train_seconds', 'images_per_second'] if runs else []
+    changed = ['changed'] if 'changed' in board else []
+    say(board[['accuracy', *figures, 'status', *changed]].to_string(na_rep='–'))
+    say('* further from the best than chance would put it')
+    if runs.advice:
+        say(runs.advice)
+
+
+def say_strangers(
+    table,  # From `predict_images`
+    most: int = 10,  # Sentences
+) -> None:
+    "A sentence for each image that the model does not know, as a bundle has it."
+    if 'in_domain' not in table:
+        return
+    strange = table[(~table.in_domain).fillna(False).astype(bool)]
+    one = late('leukocls.classify:Prediction')
+    for row in strange.head(most).itertuples():
+        say(one(name=row.path, label=row.pred, why=row.why, in_domain=False), err=True)
+    if len(strange) > most:
+        say(f'… and {len(strange) - most:,} more: see the column `in_domain`.', err=True)
 
 # %% ../nbs/41_shell.ipynb #1d9e5834
 def is_bundle(

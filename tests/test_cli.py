@@ -1,15 +1,21 @@
-"The command line as a person meets it: each command once in a process of its own; what more is asked of it, in this one."
+"""The command line as a person meets it: each command once in a process of its own; what more is
+asked of it, in this one.
+"""
 
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 
 def leukocls(*words, cwd=None):
@@ -84,8 +90,6 @@ def test_errors_are_short(tmp_path, run):
 
 
 def test_errors_speak_the_shells_words(films, tmp_path):
-    import shutil
-
     copy = shutil.copytree(films, tmp_path / 'f')
     next(copy.rglob('*.png')).write_bytes(b'')
     done = leukocls('train', copy, '--recipe', 'small-cnn')
@@ -205,3 +209,135 @@ def test_ctrl_c_is_said(films, tmp_path):
         and got.stderr.count('Interrupted.') == 1
         and 'Traceback' not in got.stderr
     ), got.stderr
+
+
+@pytest.fixture
+def meadow(tmp_path):
+    "A picture of a meadow below a sky."
+    a = np.full((120, 160, 3), (60, 140, 40), 'uint8')
+    a[:60] = 90, 150, 230
+    Image.fromarray(a).save(tmp_path / 'meadow.png')
+    return tmp_path / 'meadow.png'
+
+
+def test_a_run_says_of_an_image_that_it_does_not_know_it(run, small_bundle, films, meadow):
+    "`Benign 0.9992` was all that was said of a photograph; the sentence is the bundle's."
+    film = sorted(films.rglob('*.png'))[0]
+    done, theirs = (here('predict', model, meadow, film) for model in (run.folder, small_bundle))
+    assert done.returncode == theirs.returncode == 0, done.stderr
+    table = pd.read_csv(io.StringIO(done.stdout), sep='\t')
+    assert list(table)[-4:] == ['classes', 'refer', 'why', 'in_domain']
+    assert table.in_domain.tolist() == [False, True] and table.refer[0]
+    sentence = theirs.stdout.splitlines()[0]
+    assert sentence in done.stderr and 'is not to be relied on' in sentence
+    assert str(film) not in done.stderr
+
+
+def test_a_run_without_a_gate_says_so(run, films, meadow, tmp_path):
+    copy = shutil.copytree(run.folder, tmp_path / 'copy')
+    (copy / 'gate.json').unlink()
+    done = here('predict', copy, meadow)
+    assert done.returncode == 0 and done.stderr.count('has no gate.json') == 1
+    assert 'in_domain' not in done.stdout
+    done = here('predict', run.folder / 'learner.pkl', meadow, '--trust')
+    assert done.returncode == 0 and 'gate' not in done.stderr and 'in_domain' not in done.stdout
+
+
+def test_a_run_that_was_not_finished(run, films, tmp_path):
+    "A training that was broken off, or still goes on, is said in a sentence."
+    half = tmp_path / 'half'
+    half.mkdir()
+    info = json.loads((run.folder / 'recipe.json').read_text()) | dict(status='training')
+    (half / 'recipe.json').write_text(json.dumps(info))
+    shutil.copy(run.folder / 'table.csv', half)
+    one = next(films.rglob('*.png'))
+    for command in (('predict', half, one), ('evaluate', half, films), ('export', half)):
+        failed(here(*command), 'this run was not finished')
+    from leukocls.core import RunError
+    from leukocls.runs import Run
+
+    for name in ('learner', 'history', 'metrics', 'predictions'):
+        with pytest.raises(RunError, match='this run was not finished'):
+            getattr(Run(half), name)
+    info['status'] = 'finished'
+    (half / 'recipe.json').write_text(json.dumps(info))
+    failed(here('predict', half, one), 'has no model.safetensors')
+
+
+@pytest.mark.parametrize('where', ['read-only', 'below a file', 'name too long'])
+def test_a_place_that_cannot_be_written_is_said_first(films, run, tmp_path, monkeypatch, where):
+    "Before images are read, not after hours."
+    import leukocls.data as data
+
+    monkeypatch.setattr(data, 'read_table', lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(data, 'check_images', lambda *a, **k: 1 / 0)
+    (tmp_path / 'file').touch()
+    closed = tmp_path / 'closed'
+    closed.mkdir()
+    real = os.access
+    monkeypatch.setattr(os, 'access', lambda path, *a: path != closed and real(path, *a))
+    target = {
+        'read-only': closed / 'new/a.html',
+        'below a file': tmp_path / 'file/a.html',
+        'name too long': tmp_path / ('a' * 300 + '.html'),
+    }[where]
+    said = {'read-only': 'Permission denied', 'below a file': 'below it'}.get(where, 'too long')
+    for command in (
+        ('evaluate', run.folder, films, '--json', target),
+        ('audit', films, '--html', target),
+        ('train', films, '--out', target),
+        ('reproduce', 'p4', films, '--out', target),
+        ('export', run.folder, '--out', target),
+        ('demo', '--out', target),
+    ):
+        failed(here(*command), said)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['closed', 'file']
+    assert not list(closed.iterdir())
+
+
+def test_trying_leaves_nothing_behind(tmp_path):
+    from leukocls.shell import check_folder, check_target
+
+    check_target(tmp_path / 'a/b.csv')
+    check_folder(tmp_path / 'runs/deep')
+    (tmp_path / 'runs').mkdir()
+    check_folder(tmp_path / 'runs')
+    assert [p.name for p in tmp_path.rglob('*')] == ['runs']
+
+
+@pytest.mark.parametrize('encoding', ['cp1252', 'cp932', 'ascii'])
+def test_output_in_a_narrow_encoding(small_bundle, films, tmp_path, encoding):
+    "On Windows what goes into a file is written in the system's code page, which lacks signs of ours."
+    name = tmp_path / 'é 白血病.png'
+    shutil.copy(next(films.rglob('*.png')), name)
+    (tmp_path / 'm.csv').write_text('name,label,sha256\na.png,Pro,x\nb.png,Pre,x\n')
+    for command in (
+        ('recipes',),
+        ('recipes', '--json'),
+        ('audit', tmp_path / 'm.csv'),
+        ('predict', small_bundle, name),
+    ):
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, command)],
+            capture_output=True,
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, 'PYTHONIOENCODING': encoding, 'PYTHONUTF8': '0'},
+        )
+        assert done.returncode == 0, (command, done.stderr[-500:])
+        assert b'Traceback' not in done.stderr and len(done.stdout) > 20
+
+
+def test_names_do_not_drive_the_terminal(run, small_bundle, films, tmp_path):
+    "A file may be called like a command that sets the window's title, or turns the text around."
+    name = 'a\x1b]0;mine\x07\u202egnp.png'
+    try:
+        shutil.copy(next(films.rglob('*.png')), tmp_path / name)
+    except OSError:
+        pytest.skip('this file system takes no such names')
+    for model in (run.folder, small_bundle):
+        done = here('predict', model, tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        assert 'a\\x1b]0;mine\\x07\\u202egnp.png' in done.stdout
+        assert not {'\x1b', '\x07', '\u202e'} & {*done.stdout, *done.stderr}
+    failed(here('predict', run.folder, f'{tmp_path}/no{name}'), 'no such file')
+    assert '\x1b' not in here('predict', run.folder, f'{tmp_path}/no{name}').stderr

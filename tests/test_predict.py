@@ -35,6 +35,7 @@ from leukocls.predict import (
     predict_images,
     predict_to,
 )
+from leukocls.runs import Run
 from leukocls.splits import split_table
 
 ENGINES = ['torch', 'openvino', 'onnxruntime']
@@ -779,3 +780,97 @@ def test_two_processes_may_write_one_table(learn, table, tmp_path):
         and len(pd.read_csv(out)) == 40
         and list(tmp_path.iterdir()) == [out]
     )
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    "A sky over a meadow, with a dark house: no cell anywhere."
+    y, x = np.mgrid[:240, :320]
+    sky, meadow = np.array([90, 150, 230]), np.array([60, 140, 40])
+    a = np.where((y < 130)[..., None], sky + y[..., None] // 4, meadow + x[..., None] // 8)
+    a[90:190, 60:150] = 70, 40, 30
+    a = a + np.random.default_rng(0).normal(0, 4, a.shape)
+    Image.fromarray(np.clip(a, 0, 255).astype('uint8')).save(tmp_path / 'house.jpg')
+    return str(tmp_path / 'house.jpg')
+
+
+SAFEGUARDS = ['classes', 'refer', 'why', 'in_domain']
+
+
+def test_a_run_says_what_it_does_not_know(run, small_bundle, table, photograph, tmp_path):
+    """A photograph was `Benign 0.9992` without a word. A run heeds its gate and its calibration as
+    its bundle does, in the same words; file by file the two tables agree.
+    """
+    from leukocls.classify import Classifier, write_table
+
+    (tmp_path / 'broken.png').write_bytes(b'no picture')
+    files = [photograph, *run.predictions.path, str(tmp_path / 'broken.png')]
+    predict_to(Run(run.folder), files, tmp_path / 'run.csv')
+    write_table(Classifier.load(small_bundle), files, tmp_path / 'bundle.csv', progress=False)
+    ours, theirs = (
+        pd.read_csv(tmp_path / f'{name}.csv', keep_default_na=False) for name in ('run', 'bundle')
+    )
+    assert list(ours) == [c for c in theirs if c != 'warnings']
+    for column in ('pred', *SAFEGUARDS):
+        assert ours[column].tolist() == theirs[column].tolist(), column
+    assert str(ours.in_domain[0]) == 'False' and str(ours.refer[0]) == 'True'
+    assert ours.why[0].startswith('no image like those it learned from')
+    assert (ours.in_domain[1:-1].astype(str) == 'True').mean() >= 0.8
+    assert ours.pred.iloc[-1] == '' and 'not an image' in ours.error.iloc[-1]
+    p, q = (t.filter(like='p_')[:-1].astype(float).to_numpy() for t in (ours, theirs))
+    assert np.allclose(p, q, atol=1e-3)
+    one = Predictor(Run(run.folder))
+    for again in (one(photograph), one(photograph)):  # the first one chooses the engine
+        assert np.allclose(list(again.values()), p[0], atol=1e-3)
+
+
+def test_what_has_no_gate_is_as_before(run, table, photograph, tmp_path):
+    import shutil
+
+    bare = predict_images(run.learner, [photograph, *table.path[:3]])
+    assert not {*SAFEGUARDS} & {*bare}
+    copy = shutil.copytree(run.folder, tmp_path / 'copy')
+    (copy / 'gate.json').unlink()
+    one = Predictor(Run(copy))
+    assert 'has no gate.json' in one.safeguards.note and '\n' not in one.safeguards.note
+    pd.testing.assert_frame_equal(
+        predict_images(one, [photograph, *table.path[:3]]), bare, atol=1e-5
+    )
+    (copy / 'gate.json').write_text('{')
+    with pytest.raises(ModelError, match='gate.json is damaged'):
+        Predictor(Run(copy))
+
+
+@pytest.mark.parametrize('way', ['engine', 'fastai'])
+def test_each_picture_is_decoded_once(run, table, photograph, monkeypatch, way):
+    "For the network and for the gate, however often a file is named; in order."
+    import leukocls.images as images
+    import leukocls.predict as predict
+
+    one = Predictor(Run(run.folder))
+    files = [photograph, *table.path[:40], photograph, table.path[0]]
+    want = pd.concat(one.chunks(files))  # the engine is chosen
+    if way == 'fastai':
+        one._only_fastai()
+    opened, real = [], images.open_cell
+
+    def count(path, *args):
+        opened.append(str(path))
+        return real(path, *args)
+
+    for module in (images, predict):
+        monkeypatch.setattr(module, 'open_cell', count)
+    got = pd.concat(one.chunks(files, rows=7), ignore_index=True)
+    assert sorted(opened) == sorted(files)
+    assert got.path.tolist() == files and got.in_domain.tolist() == want.in_domain.tolist()
+    assert got.in_domain.tolist()[0] is False and got.why[0] == got.why[41] != ''
+    assert np.allclose(got.filter(like='p_'), want.filter(like='p_'), atol=1e-3)
+
+
+def test_parquet_holds_what_a_gate_says(run, table, photograph, tmp_path):
+    pytest.importorskip('pyarrow')
+    files = ['gone.png', photograph, *table.path[:20]]
+    one = Predictor(Run(run.folder))
+    predict_to(one, files, tmp_path / 'p.parquet')
+    p = pd.read_parquet(tmp_path / 'p.parquet')
+    assert p.in_domain.isna().tolist() == [True] + [False] * 21 and not p.in_domain[1]

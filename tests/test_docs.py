@@ -1,0 +1,151 @@
+"The documentation: what `nbdev_docs` needs, without Quarto; a script stands in for it."
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = 'https://leukocls.github.io/leukocls'
+QUARTO = """#!{python}
+"Stands in for Quarto: reads the project's settings as it does, and writes where they say."
+import importlib.util, pathlib, sys
+spec = importlib.util.spec_from_file_location('docs', {docs!r})
+docs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(docs)
+config, _ = docs.read_config(pathlib.Path('.'))
+out = pathlib.Path(config['project'].get('output-dir', '_site'))
+out.mkdir(exist_ok=True)
+words = sys.argv[1:]
+name = words[words.index('-o') + 1] if '-o' in words else 'index.html'
+(out / name).write_text('by Quarto')
+"""
+
+
+@pytest.fixture(scope='module')
+def docs():
+    spec = importlib.util.spec_from_file_location('docs', ROOT / '.ci/docs.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def page(text='', title='A page', file='a.html'):
+    "Cells of a processed page."
+    facts = f'---\ndescription: What it says\noutput-file: {file}\ntitle: {title}\n\n---\n\n'
+    return [dict(cell_type='raw', source=[facts]), dict(cell_type='markdown', source=[text])]
+
+
+@pytest.fixture
+def site(tmp_path):
+    "A folder as nbdev leaves it for Quarto: a home page, and a page in a folder."
+    (tmp_path / '_quarto.yml').write_text(
+        'project: {type: website}\n'
+        'format: {html: {css: styles.css}}\n'
+        'website: {sidebar: {style: floating}}\n'
+        'metadata-files: [nbdev.yml, sidebar.yml]\n'
+    )
+    (tmp_path / 'nbdev.yml').write_text('project: {output-dir: _docs}\nwebsite: {title: a}\n')
+    (tmp_path / 'styles.css').write_text('')
+    (tmp_path / 'sidebar.yml').write_text(
+        'website: {sidebar: {contents: [{section: s, contents: [index.ipynb, more/a.ipynb]}]}}\n'
+    )
+    (tmp_path / 'more').mkdir()
+    home = page(f'Research use only. Not a medical device. [`a`]({SITE}/more/a.html#a)', 'Home')
+    home[0]['source'] = [home[0]['source'][0].replace('a.html', 'index.html')]
+    write_page(tmp_path, 'index.ipynb', home)
+    write_page(tmp_path, 'more/a.ipynb', page('[home](../index.ipynb), `code[i](x)`'))
+    return tmp_path
+
+
+def write_page(folder, name, cells):
+    (folder / name).write_text(json.dumps(dict(cells=cells)))
+
+
+def test_a_whole_site_has_no_faults(docs, site):
+    assert docs.check(site, '_docs', SITE) == []
+
+
+def rename_metadata(site):
+    text = (site / '_quarto.yml').read_text()
+    (site / '_quarto.yml').write_text(text.replace('nbdev.yml, ', ''))
+
+
+def without_sidebar_entry(site):
+    text = (site / 'sidebar.yml').read_text()
+    (site / 'sidebar.yml').write_text(text.replace(', more/a.ipynb', ''))
+
+
+def twice_in_sidebar(site):
+    text = (site / 'sidebar.yml').read_text()
+    (site / 'sidebar.yml').write_text(text.replace('a.ipynb', 'a.ipynb, more/a.ipynb'))
+
+
+FAULTS = {
+    'output-dir is None': rename_metadata,
+    'names nbdev.yml, which nobody makes': lambda site: (site / 'nbdev.yml').unlink(),
+    'styles.css is absent': lambda site: (site / 'styles.css').unlink(),
+    'more/a.ipynb is not in sidebar.yml': without_sidebar_entry,
+    'names more/a.ipynb more than once': twice_in_sidebar,
+    'names more/a.ipynb, which is no page': lambda site: (site / 'more/a.ipynb').unlink(),
+    'a.ipynb has no title': lambda site: write_page(site, 'more/a.ipynb', page()[1:]),
+    'both written to more/a.html': lambda site: write_page(site, 'more/b.ipynb', page()),
+    'links to ../b.ipynb': lambda site: write_page(site, 'more/a.ipynb', page('[b](../b.ipynb)')),
+    'links to https': lambda site: write_page(site, 'more/a.ipynb', page(f'[b]({SITE}/b.html#b)')),
+    'Not a medical device': lambda site: write_page(site, 'index.ipynb', page(file='index.html')),
+}
+
+
+@pytest.mark.parametrize('fault', FAULTS)
+def test_each_fault_is_named(docs, site, fault):
+    FAULTS[fault](site)
+    found = docs.check(site, '_docs', SITE)
+    assert any(fault in line for line in found), found
+
+
+@pytest.mark.dev
+def test_the_home_page_keeps_its_disclaimer(docs, tmp_path):
+    "nbdev keeps title and description of the first cell, and drops what else stands in it."
+    from nbdev.processors import FilterDefaults
+    from nbdev.serve_drv import exec_nb
+
+    exec_nb(ROOT / 'nbs/index.ipynb', tmp_path / 'index.ipynb', FilterDefaults)
+    pages = docs.read_pages(tmp_path)
+    assert docs.check_home_page(pages) == [] and docs.check_titles(pages) == []
+    text = docs.prose(pages['index.ipynb'])
+    assert 'trains leukaemia and leukocyte classifiers' in text
+
+
+@pytest.mark.dev
+def test_nbdev_docs_finds_what_quarto_wrote(tmp_path):
+    "The site lands in _docs, and README.md stays as it is, though older than its notebook."
+    copy = tmp_path / 'copy'
+    (copy / 'nbs').mkdir(parents=True)
+    for name in ('settings.ini', 'pyproject.toml', 'README.md', '_quarto.yml'):
+        shutil.copy(ROOT / name, copy)
+    for name in ('index.ipynb', 'sidebar.yml', 'styles.css'):
+        shutil.copy(ROOT / 'nbs' / name, copy / 'nbs')
+    (copy / 'nbs/_quarto.yml').symlink_to('../_quarto.yml')
+    os.utime(copy / 'README.md', (0, 0))
+    (copy / 'leukocls').mkdir()
+    for name in ('__init__.py', '_modidx.py'):
+        shutil.copy(ROOT / 'leukocls' / name, copy / 'leukocls')
+    quarto = tmp_path / 'bin/quarto'
+    quarto.parent.mkdir()
+    quarto.write_text(QUARTO.format(python=sys.executable, docs=str(ROOT / '.ci/docs.py')))
+    quarto.chmod(0o755)
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name('nbdev_docs')), '--n_workers', '0'],
+        cwd=copy,
+        env={**os.environ, 'PATH': f'{quarto.parent}:{os.environ["PATH"]}'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert (copy / '_docs/index.html').read_text() == 'by Quarto'
+    assert (copy / 'README.md').read_bytes() == (ROOT / 'README.md').read_bytes()
