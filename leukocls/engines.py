@@ -23,7 +23,8 @@ import numpy as np
 from fastcore.basics import patch
 
 from .core import LeukoError, ModelError, cache_folder, need, versions
-from .memory import content_hashes, keep, used
+from .memory import content_hashes, keep, only_ours, used
+from .onnxfile import checked_onnx
 
 # %% ../nbs/09_engines.ipynb #181c24a0
 class Engine:
@@ -110,6 +111,21 @@ def openvino_core():  # openvino.Core
         return _CORE[0]
 
 # %% ../nbs/09_engines.ipynb #611a2b63
+def _few_words(e):
+    "What an engine says of an error: the first 200 letters, in one line."
+    return ' '.join(str(e).split())[:200]
+
+
+def _checked(model, engine):
+    "Bytes of an ONNX file that were read and checked before an engine sees them."
+    try:
+        return checked_onnx(model)
+    except OSError as e:
+        raise ModelError(
+            f'{engine} cannot use {model}: {e.strerror}. Use another engine, or make the file again.'
+        ) from None
+
+
 class OpenVinoEngine(Engine):
     """Intel's OpenVINO on the CPU (other makers' too): one picture per core, whose maps stay in its
     cache, and the next ones waiting.
@@ -128,13 +144,15 @@ class OpenVinoEngine(Engine):
         self.compile = lambda model, hint: core.compile_model(
             model, 'CPU', {'PERFORMANCE_HINT': hint, 'INFERENCE_PRECISION_HINT': precision}
         )
+        kept = isinstance(model, (str, Path)) and str(model).endswith('.xml')
+        if not kept and not isinstance(model, ov.Model):
+            model = _checked(model, 'OpenVINO')
         try:
             self.model = model if isinstance(model, ov.Model) else core.read_model(model)
             self.compiled, self.alone = self.compile(self.model, 'THROUGHPUT'), None
-        except RuntimeError as e:
+        except Exception as e:
             raise ModelError(
-                'OpenVINO cannot use'
-                f' {model if isinstance(model, (str, Path)) else "this network"}: {str(e)[:200]}.'
+                f'OpenVINO cannot use {model if kept else "this network"}: {_few_words(e)}.'
                 ' Use engine="torch".'
             ) from e
         self.depth = max(1, int(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))) + 2
@@ -192,10 +210,16 @@ def open_kept(
     `ModelError`.
     """
     xml = Path(xml)
+    files = [xml.with_suffix(end) for end in ('.xml', '.bin', '.sum')]
+    if xml.exists() and not all(map(only_ours, files)):
+        raise ModelError(
+            f'{xml}: another user owns it, or may write it or its folder. It is not used; the'
+            ' network is converted again.'
+        )
     try:
         if xml.with_suffix('.sum').read_text() != sum_of(xml):
             raise ModelError(f'{xml}: damaged. Delete it; it is made again.')
-        used(*(xml.with_suffix(e) for e in ('.xml', '.bin', '.sum')))
+        used(*files)
     except (OSError, LeukoError) as e:
         raise (
             e
@@ -216,15 +240,15 @@ class OnnxEngine(Engine):
         parts: int = 1,  # Outputs of the network to fetch, one beside the other: (N, K + D)
     ):
         ort = need('onnxruntime', 'export', 'the ONNX Runtime engine')
+        data = _checked(model, 'ONNX Runtime')
+        quiet = ort.SessionOptions()
+        quiet.log_severity_level = 3  # a strange network would print hundreds of warnings
         try:
-            self.session = ort.InferenceSession(
-                model if isinstance(model, bytes) else str(model),
-                providers=['CPUExecutionProvider'],
-            )
+            self.session = ort.InferenceSession(data, quiet, providers=['CPUExecutionProvider'])
         except Exception as e:
             raise ModelError(
                 f'ONNX Runtime cannot use {"this network" if isinstance(model, bytes) else model}:'
-                f' {str(e)[:200]}. Use another engine, or make the file again.'
+                f' {_few_words(e)}. Use another engine, or make the file again.'
             ) from e
         self.input, self.parts = self.session.get_inputs()[0].name, parts
 
@@ -462,6 +486,37 @@ def _race(engines, x, plain=3.0):
     return rates | ({n: speed(engines[n], x, 0.2) for n in close} if len(close) > 1 else {})
 
 # %% ../nbs/09_engines.ipynb #0e7a7d66
+def _remembered(key):
+    "The engine chosen before for a key; '' if nothing is kept that only we can have written."
+    folder = cache_folder('engines') if key else None
+    try:
+        file = folder / f'{key}.json'
+        known = json.loads(file.read_text())['engine'] if only_ours(file) else ''
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ''
+    return known if isinstance(known, str) else ''
+
+
+def _compare(builders, x, probabilities):
+    "Engines that can be built, and how far each is from the first; the first must give numbers."
+    (first, build), *others = builders.items()
+    built, gaps = {first: build()}, {first: 0.0}
+    want = probabilities(built[first](x))  # each is warm, having answered once
+    if not np.isfinite(want).all():
+        raise ModelError(
+            'The network gives answers that are no numbers (NaN or infinite), so nothing can be'
+            ' said about an image. Its weights are damaged, or its training went wrong: train or'
+            ' fetch it again.'
+        )
+    for name, build in others:
+        try:
+            built[name] = build()
+        except LeukoError:
+            continue
+        gaps[name] = disagreement(want, probabilities(next(stream(built[name], [(None, x)]))[1]))
+    return built, gaps
+
+
 def pick_engine(
     builders: dict,  # Name → function that builds the engine; the first is the reference
     x: np.ndarray,  # uint8 (N, H, W, C): some of the user's images
@@ -479,24 +534,12 @@ def pick_engine(
                 f'engine={choose!r} is not known here. Use one of: auto, {", ".join(builders)}.'
             )
         return builders[choose]()
-    names, folder = list(builders), cache_folder('engines') if key else None
-    try:
-        known = json.loads((folder / f'{key}.json').read_text())['engine']
-    except (OSError, ValueError, KeyError, TypeError):
-        known = None
-    if isinstance(known, str) and known in builders:
+    if (known := _remembered(key)) in builders:
         try:
             return builders[known]()
         except LeukoError:
             pass
-    built, gaps = {names[0]: builders[names[0]]()}, {names[0]: 0.0}
-    want = probabilities(built[names[0]](x))  # each is warm, having answered once
-    for name in names[1:]:
-        try:
-            built[name] = builders[name]()
-        except LeukoError:
-            continue
-        gaps[name] = disagreement(want, probabilities(next(stream(built[name], [(None, x)]))[1]))
+    built, gaps = _compare(builders, x, probabilities)
     rates = _race(
         {n: built[n] for n, gap in gaps.items() if gap <= getattr(built[n], 'near', SAME)}, x[:16]
     )

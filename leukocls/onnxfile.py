@@ -5,10 +5,13 @@
 # %% auto #0
 __all__ = ['MESSAGES', 'MOST_FIELDS', 'MOST_NODES', 'FLOAT', 'UINT8', 'INT8', 'INT32', 'INT64', 'BOOL', 'HALF', 'DOUBLE', 'BF16',
            'KNOWN', 'ALL_KNOWN', 'RULES', 'MOST_WORK', 'refuse', 'read_onnx', 'room_for_values', 'OnnxFacts',
-           'check_onnx']
+           'check_onnx', 'read_plain', 'CheckedOnnx', 'checked_onnx']
 
 # %% ../nbs/08_onnxfile.ipynb #a71685b5
+import errno
 import math
+import os
+import stat
 import string
 import struct
 from dataclasses import dataclass
@@ -1023,3 +1026,46 @@ def check_onnx(
         elif widths != facts.widths or 0 in widths:
             refuse('the length of its outputs depends on the number of pictures')
     return facts
+
+# %% ../nbs/08_onnxfile.ipynb #a81d868d
+def read_plain(
+    path,  # A file, or a link to one
+    most: int = 1 << 31,  # Bytes that it may have
+) -> bytes:  # All of them
+    "Read an ordinary file; a pipe, a device, a folder or a file that is too large is an `OSError`."
+    flags = os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0)
+    handle = os.open(path, flags | getattr(os, 'O_NOCTTY', 0))
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, 'no ordinary file')
+        if about.st_size > most:
+            raise OSError(errno.EFBIG, f'more than {most / 1e6:,.0f} MB')
+        parts, left = [], about.st_size + 1
+        while left and (part := os.read(handle, min(left, 1 << 24))):
+            parts.append(part)
+            left -= len(part)
+        if not left:
+            raise OSError(errno.EAGAIN, 'it grows')
+        return b''.join(parts)
+    finally:
+        os.close(handle)
+
+
+class CheckedOnnx(bytes):
+    "The bytes of an ONNX file that `check_onnx` let through, with what it found."
+
+    facts: OnnxFacts
+
+
+def checked_onnx(
+    model,  # ONNX file, or its bytes
+) -> CheckedOnnx:  # Its bytes; those that were checked before are not checked again
+    "The bytes of a network that may be given to an engine."
+    if isinstance(model, CheckedOnnx):
+        return model
+    data = model if isinstance(model, bytes) else read_plain(model)
+    facts = check_onnx(data)
+    data = CheckedOnnx(data)
+    data.facts = facts
+    return data
