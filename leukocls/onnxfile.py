@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MESSAGES', 'MOST_FIELDS', 'MOST_NODES', 'FLOAT', 'UINT8', 'INT8', 'INT32', 'INT64', 'BOOL', 'HALF', 'DOUBLE', 'BF16',
            'KNOWN', 'ALL_KNOWN', 'RULES', 'MOST_WORK', 'refuse', 'read_onnx', 'room_for_values', 'OnnxFacts',
-           'check_onnx', 'read_plain', 'CheckedOnnx', 'checked_onnx']
+           'check_onnx', 'plain_parts', 'read_plain', 'CheckedOnnx', 'checked_onnx']
 
 # %% ../nbs/08_onnxfile.ipynb #a71685b5
 import errno
@@ -1028,10 +1028,10 @@ def check_onnx(
     return facts
 
 # %% ../nbs/08_onnxfile.ipynb #a81d868d
-def read_plain(
+def plain_parts(
     path,  # A file, or a link to one
     most: int = 1 << 31,  # Bytes that it may have
-) -> bytes:  # All of them
+):  # Yields its bytes, 16 MB at a time
     "Read an ordinary file; a pipe, a device, a folder or a file that is too large is an `OSError`."
     flags = os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0)
     handle = os.open(path, flags | getattr(os, 'O_NOCTTY', 0))
@@ -1040,16 +1040,23 @@ def read_plain(
         if not stat.S_ISREG(about.st_mode):
             raise OSError(errno.EINVAL, 'no ordinary file')
         if about.st_size > most:
-            raise OSError(errno.EFBIG, f'more than {most / 1e6:,.0f} MB')
-        parts, left = [], about.st_size + 1
-        while left and (part := os.read(handle, min(left, 1 << 24))):
-            parts.append(part)
+            raise OSError(errno.EFBIG, f'more than {most / 1e6:,g} MB')
+        left = about.st_size
+        while part := os.read(handle, 1 << 24):
             left -= len(part)
-        if not left:
-            raise OSError(errno.EAGAIN, 'it grows')
-        return b''.join(parts)
+            if left < 0:
+                raise OSError(errno.EAGAIN, 'it grows')
+            yield part
     finally:
         os.close(handle)
+
+
+def read_plain(
+    path,  # A file, or a link to one
+    most: int = 1 << 31,  # Bytes that it may have
+) -> bytes:  # All of them
+    "All bytes of an ordinary file, as `plain_parts` gives them."
+    return b''.join(plain_parts(path, most))
 
 
 class CheckedOnnx(bytes):
