@@ -667,9 +667,10 @@ def _pad(op, x, pads, value=None, axes=None):
     shape = list(x.shape)
     for k, axis in enumerate(axes):
         before, after = pads[k], pads[k + len(axes)]
-        if max(before, after) > max(64, x.shape[axis]) or min(before, after) < 0:
+        wide = max(before, after) > max(64, x.shape[axis])
+        shape[axis] += before + after  # below 0, rows are taken off
+        if wide or min(before, after) < -x.shape[axis] or shape[axis] < 1:
             op.wrong(f'pads={listed(pads, 16)}')
-        shape[axis] += before + after
     return _made(x.type, shape, [x])
 
 
