@@ -949,13 +949,15 @@ class _Walk:
         if self.known > ALL_KNOWN:
             op.wrong(f'more than {ALL_KNOWN:,} numbers that sizes are computed with')
         self.work += op.work * value.size
-        if name and (name in self.last or name in _OUTPUTS):
+        if name:
             self.now += value.size
             self.made.add(name)
 
     def forget(self, i, op):
         self.most = max(self.most, self.now)
-        for name in {n for n in op.inputs if self.last.get(n) == i and n in self.made}:
+        done = {n for n in op.inputs if self.last.get(n) == i}
+        done |= {n for n in op.outputs if n not in self.last}
+        for name in done & self.made:
             if not self.values[name].fixed and name not in _OUTPUTS:
                 self.now -= self.values[name].size
                 self.values[name].data = None

@@ -6,6 +6,7 @@ neither end, nor hang, nor write, nor ask the network.
 """
 
 import argparse
+import faulthandler
 import json
 import os
 import random
@@ -123,7 +124,15 @@ def hostile_values(rng):
     nested = json.loads('[' * 50 + ']' * 50)
     numbers = [*NUMBERS, 0.5, 1e-300, 1e300, 10**30]
     others = [None, True, False, [], {}, nested, ['x'] * 5000, 'x' * 100_000, {'a': {'b': []}}]
-    raw = ['NaN', 'Infinity', '-Infinity', '1e999', '"\\ud800"', '9' * 5000, '[' * 5000 + ']' * 5000]
+    raw = [
+        'NaN',
+        'Infinity',
+        '-Infinity',
+        '1e999',
+        '"\\ud800"',
+        '9' * 5000,
+        '[' * 5000 + ']' * 5000,
+    ]
     kind = rng.randrange(4)
     return [
         rng.choice(numbers),
@@ -407,12 +416,12 @@ def use(folder, with_torch):
 
 def work(home, with_torch):
     "Read seeds, answer with a line of JSON each."
+    import onnx  # noqa: F401 (before memory is limited)
+    import onnxruntime  # noqa: F401
+
     import leukocls.app
     import leukocls.classify
     from leukocls.engines import silent_openvino
-
-    import onnx  # noqa: F401, I001 (before memory is limited)
-    import onnxruntime  # noqa: F401
 
     silent_openvino()
     if with_torch:
@@ -427,6 +436,7 @@ def work(home, with_torch):
     print('ready', flush=True)
     for line in sys.stdin:
         seed = int(line)
+        faulthandler.dump_traceback_later(SECONDS - 5)  # where it hangs
         at = Path(home) / 'work'
         shutil.rmtree(at, ignore_errors=True)
         base = bases[seed % 5 == 0]
@@ -439,6 +449,7 @@ def work(home, with_torch):
             import traceback
 
             said, more = 'FOUND', f'{type(e).__name__}: {e} {traceback.format_exc()[-1500:]}'
+        faulthandler.cancel_dump_traceback_later()
         seconds = time.perf_counter() - began
         answer = dict(seed=seed, told=told, said=said, more=more, seconds=seconds)
         print(json.dumps(answer), flush=True)
@@ -474,7 +485,7 @@ class Worker:
             words + ['--torch'] * self.with_torch,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=open(f'{self.home}/stderr', 'w'),
             cwd=f'{self.home}/here',
             env=env,
             text=True,
@@ -509,6 +520,7 @@ class Worker:
             self.process.kill()
         self.process.wait()
         why = 'hangs' if line is None else f'the process ended with {self.process.returncode}'
+        why += ': ' + Path(self.home, 'stderr').read_text(errors='replace')[-3000:]
         self.end()
         return dict(seed=seed, said='FOUND', told='', more=why, seconds=0)
 
