@@ -21,7 +21,7 @@ from PIL import Image
 
 from .core import RESEARCH_ONLY, DataError, LeukoError, late, need
 from .guard import Guard, Token, Worker, error_answer, page_of, wants_html
-from .upload import Form, Limits, Refused, open_upload
+from .upload import USUAL, Form, Limits, Refused, open_upload
 
 # %% ../nbs/43_app.ipynb #6fcc4b26
 def _static(name):
@@ -549,7 +549,7 @@ def docs_page(
 def make_app(
     classifiers: list,  # Classifiers, from `Classifier.load`
     token: Token | None = None,  # Needed by everybody, if given
-    limits: Limits = Limits(),  # What is too large, too many, too slow
+    limits: Limits = USUAL,  # What is too large, too many, too slow
     lang: str = 'en',  # Language of the texts
     log=None,  # Called with a line about an unexpected error
     **guard,  # Further arguments of `Guard`: names, numbers, frames

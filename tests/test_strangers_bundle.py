@@ -1,4 +1,6 @@
-"What a stranger may put into a bundle: refused in a sentence before anything of it is run, read or waited for."
+"""What a stranger may put into a bundle: refused in a sentence before anything of it is run, read
+or waited for.
+"""
 
 import hashlib
 import json
