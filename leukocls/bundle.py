@@ -167,7 +167,7 @@ def inside_bundle(
     path,  # Where something is to be written
 ) -> Path | None:  # The bundle that it would lie in; None if there is none
     "A bundle with one file more is no bundle any more, so nothing may be written into one."
-    for folder in Path(os.path.abspath(path)).parents:
+    for folder in Path(os.path.realpath(path)).parents:
         try:
             sums = read_plain(folder / 'SHA256SUMS', _MOST['SHA256SUMS'])
         except (OSError, ValueError):

@@ -1009,8 +1009,10 @@ def check_onnx(
     graph = model.get('graph', {})
     domains = {o.get('domain', '') for o in model.get('opset_import', [])}
     versions = [o.get('version', 0) for o in model.get('opset_import', [])]
-    if domains - {'', 'ai.onnx'} or len(versions) != 1 or not 13 <= versions[0] <= 100:
-        refuse(f'it asks for operators of {listed(sorted(domains) or ["nowhere"])}')
+    if domains - {'', 'ai.onnx'}:
+        refuse(f'it asks for operators of {listed(sorted(domains))}')
+    if len(versions) != 1 or not 13 <= versions[0] <= 100:
+        refuse('it does not say which version of ONNX it is written in')
     side, channels = _pictures(graph)
     names = [name for name, _, _ in _declared(graph.get('output', []), 'output')]
     if names != list(_OUTPUTS[: len(names)]):

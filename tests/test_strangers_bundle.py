@@ -326,6 +326,24 @@ def test_a_kept_network_that_others_may_have_written_is_not_used(tmp_path, end, 
         open_kept(xml)
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has other rights')
+@pytest.mark.parametrize('mode, folder', [(0o666, 0o755), (0o644, 0o777), (0o664, 0o755)])
+def test_a_kept_onnx_file_that_others_may_have_written(tiny, tmp_path, monkeypatch, mode, folder):
+    monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path / 'cache'))
+    home = tmp_path / 'cache/engines'
+    home.mkdir(parents=True)
+    home.chmod(0o755)
+    path = home / 'x.onnx'
+    path.write_bytes((tiny / 'model.onnx').read_bytes())
+    path.chmod(0o644)
+    OnnxEngine(path)
+    path.chmod(mode)
+    home.chmod(folder)
+    for engine in ENGINES.values():
+        with pytest.raises(ModelError, match='another user'):
+            engine(path)
+
+
 # --- C, H Answers that are no number ----------------------------------------------------------------
 
 
@@ -586,9 +604,10 @@ def test_what_programs_leave_does_no_harm(tiny, name):
 @pytest.mark.parametrize('name', ['result.csv', 'deep/er/result.csv', '../tiny/result.csv'])
 def test_a_table_is_not_to_lie_in_a_bundle(tiny, monkeypatch, name):
     monkeypatch.chdir(tiny)
-    home = tiny.parent if name.startswith('..') else tiny
-    assert inside_bundle(name) == tiny or home.name != 'tiny'
-    assert inside_bundle(tiny / name.removeprefix('../tiny/')) == tiny
+    home = Path(os.path.realpath(tiny))
+    assert inside_bundle(name) == home
+    (tiny.parent / 'link').symlink_to(tiny)
+    assert inside_bundle(tiny.parent / 'link/result.csv') == home
     assert inside_bundle(tiny.parent / 'result.csv') is None
 
 
