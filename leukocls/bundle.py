@@ -958,7 +958,7 @@ def bundle_html(
             ),
         ),
         ('licence', c.get('licence', '')),
-        ('size', f"{sum(p.stat().st_size for p in bundle.folder.iterdir()) / 1e6:,.1f} MB"),
+        ('size', f"{sum((bundle.folder / n).stat().st_size for n in bundle.sums) / 1e6:,.1f} MB"),
     ]
     return (
         f'<p><b>{html.escape(c["name"])}</b></p><table>'

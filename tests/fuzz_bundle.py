@@ -252,7 +252,7 @@ def _change_attribute(model, rng, onnx):
     if a.ints and rng.random() < 0.7:
         a.ints[rng.randrange(len(a.ints))] = rng.choice(NUMBERS)
     elif rng.random() < 0.2:
-        a.type = rng.choice([0, 1, 2, 3, 4, 5, 6, 7, 99])
+        a.type = rng.randrange(15)
     elif rng.random() < 0.2:
         body = onnx.helper.make_graph([], 'g', [], [])
         node.attribute.append(onnx.helper.make_attribute('body', body))
