@@ -10,6 +10,7 @@ __all__ = ['FORMAT', 'DEEPEST', 'sums_of', 'left_by_programs', 'verify', 'inside
 # %% ../nbs/40_bundle.ipynb #96dd4cbb
 import datetime
 import functools
+import glob
 import hashlib
 import io
 import json
@@ -475,7 +476,11 @@ def _push(bundle, repo, private, token):
     bundle.verify()
     url = api.create_repo(repo, private=private, exist_ok=True)
     others = sorted(_names(bundle.folder) - set(bundle.sums) - {'SHA256SUMS'})
-    api.upload_folder(repo_id=repo, folder_path=str(bundle.folder), ignore_patterns=['.*', *others])
+    api.upload_folder(
+        repo_id=repo,
+        folder_path=str(bundle.folder),
+        ignore_patterns=['.*', *map(glob.escape, others)],
+    )
     api.upload_file(
         repo_id=repo, path_in_repo='README.md', path_or_fileobj=str(bundle.folder / 'model_card.md')
     )
