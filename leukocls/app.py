@@ -10,6 +10,7 @@ __all__ = ['FIELDS', 'page_files', 'fill_page', 'describe', 'name_models', 'desc
 import asyncio
 import base64
 import json
+import math
 import re
 from html import escape
 from importlib import resources
@@ -20,7 +21,7 @@ from PIL import Image
 
 from .core import RESEARCH_ONLY, DataError, LeukoError, late, need
 from .guard import Guard, Token, Worker, error_answer, page_of, wants_html
-from .upload import Form, Limits, Refused, open_upload
+from .upload import USUAL, Form, Limits, Refused, open_upload
 
 # %% ../nbs/43_app.ipynb #6fcc4b26
 def _static(name):
@@ -163,6 +164,22 @@ _UNREADABLE = dict(
 )
 
 
+def _asked(clf, images):
+    "What a model says of images; where it fails, or says what is no number, each has an error."
+    try:
+        said = [p.to_dict() for p in clf.many(images)] if images else []
+    except LeukoError as e:
+        return [_UNREADABLE | dict(error=f'The model cannot answer: {e}') for _ in images]
+    rows = [{k: p[k] for k in FIELDS} for p in said]
+    return [
+        row
+        if all(map(math.isfinite, row['probabilities'].values()))
+        else _UNREADABLE
+        | dict(error='The model gives no number for this image. Use another model.')
+        for row in rows
+    ]
+
+
 def predict_work(
     clf,  # Classifier
     files: list,  # (field, name, bytes) of a form
@@ -174,11 +191,8 @@ def predict_work(
         out, some, pixels = [None] * len(files), [], 0
 
         def flush():
-            for (i, _, notes), p in zip(some, clf.many([im for _, im, _ in some]) if some else ()):
-                p = p.to_dict()
-                out[i] = {k: p[k] for k in FIELDS} | dict(
-                    name=files[i][1], warnings=[*notes, *p['warnings']]
-                )
+            for (i, _, notes), p in zip(some, _asked(clf, [im for _, im, _ in some])):
+                out[i] = p | dict(name=files[i][1], warnings=[*notes, *p['warnings']])
             some.clear()
 
         for i, (_, name, data) in enumerate(files):
@@ -206,8 +220,12 @@ def _one(clf, file, limits, then):
     def work(alive):
         try:
             return then(open_upload(file[2], limits)[0])
+        except Refused:
+            raise
         except DataError as e:
             raise Refused(422, f'The image cannot be read: {e}.') from None
+        except LeukoError as e:
+            raise Refused(422, f'The model cannot answer: {e}') from None
 
     return work
 
@@ -531,7 +549,7 @@ def docs_page(
 def make_app(
     classifiers: list,  # Classifiers, from `Classifier.load`
     token: Token | None = None,  # Needed by everybody, if given
-    limits: Limits = Limits(),  # What is too large, too many, too slow
+    limits: Limits = USUAL,  # What is too large, too many, too slow
     lang: str = 'en',  # Language of the texts
     log=None,  # Called with a line about an unexpected error
     **guard,  # Further arguments of `Guard`: names, numbers, frames

@@ -21,7 +21,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from .core import LeukoError, give_back, need
-from .upload import Limits, Refused
+from .upload import USUAL, Limits, Refused
 
 # %% ../nbs/39_guard.ipynb #2a96aca4
 def security_headers(
@@ -288,17 +288,36 @@ def _place(e):
     return f'{t.tb_frame.f_code.co_filename.replace(chr(92), "/").rsplit("/", 1)[-1]}:{t.tb_lineno}'
 
 # %% ../nbs/39_guard.ipynb #e1204c90
-def patient_protocol(
-    limits: Limits = Limits(),  # `header_seconds`, `upload_seconds`, `connections`
-):  # A protocol class for uvicorn
-    "uvicorn's HTTP protocol with deadlines."
-    h11, base = (
-        need('h11', 'app', 'the web page'),
-        need('uvicorn.protocols.http.h11_impl', 'app', 'the web page').H11Protocol,
-    )
+def _too_many(protocol, limits):
+    "Whether a new connection is one too many: of all, or of one other machine."
 
-    class Patient(base):
-        timer, head = None, True
+    def address(p):
+        return p.client[0] if p.client else None
+
+    here = address(protocol)
+    if len(protocol.connections) > limits.connections:
+        return True
+    if here is None or ip_address(here.partition('%')[0]).is_loopback:
+        return False
+    return sum(address(p) == here for p in protocol.connections) > limits.connections // 2
+
+
+def _turn_away(transport):
+    "Say that there are too many connections, and close."
+    body = error_answer(503, 'Too many connections. Try again in 5 seconds.')[1]
+    head = (
+        b'HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type: application/json\r\n'
+        b'connection: close\r\ncontent-length: %d\r\n\r\n'
+    )
+    transport.write(head % len(body) + body)
+    transport.close()
+
+
+def _timed(base, limits):
+    "A protocol with a timer that ends the connection."
+
+    class Timed(base):
+        timer = None
 
         def _stop(self):
             if self.timer:
@@ -311,25 +330,35 @@ def patient_protocol(
 
         def connection_made(self, transport):
             super().connection_made(transport)
-            other = self.client and not ip_address(self.client[0].partition('%')[0]).is_loopback
-            if (
-                len(self.connections) > limits.connections
-                or other
-                and sum(
-                    c.client is not None and c.client[0] == self.client[0] for c in self.connections
-                )
-                > limits.connections // 2
-            ):
-                body = error_answer(503, 'Too many connections. Try again in 5 seconds.')[1]
-                transport.write(
-                    b'HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type:'
-                    b' application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n'
-                    % len(body)
-                    + body
-                )
-                transport.close()
+            if _too_many(self, limits):
+                _turn_away(transport)
             else:
                 self._within(limits.header_seconds)
+
+        def connection_lost(self, exc):
+            self._stop()
+            super().connection_lost(exc)
+
+        def pause_writing(self):
+            super().pause_writing()
+            self._within(limits.header_seconds)
+
+        def resume_writing(self):
+            super().resume_writing()
+            self._stop()
+
+    return Timed
+
+
+def patient_protocol(
+    limits: Limits = USUAL,  # `header_seconds`, `upload_seconds`, `connections`
+):  # A protocol class for uvicorn
+    "uvicorn's HTTP protocol with deadlines."
+    h11 = need('h11', 'app', 'the web page')
+    base = need('uvicorn.protocols.http.h11_impl', 'app', 'the web page').H11Protocol
+
+    class Patient(_timed(base, limits)):
+        head = True
 
         def data_received(self, data):
             if self.transport.is_closing():
@@ -346,18 +375,6 @@ def patient_protocol(
             elif state is not h11.IDLE:
                 self.head = True
                 self._stop()
-
-        def connection_lost(self, exc):
-            self._stop()
-            super().connection_lost(exc)
-
-        def pause_writing(self):
-            super().pause_writing()
-            self._within(limits.header_seconds)
-
-        def resume_writing(self):
-            super().resume_writing()
-            self._stop()
 
     return Patient
 
@@ -394,7 +411,7 @@ class Worker:
 
     def __init__(
         self,
-        limits: Limits = Limits(),  # `queue`, `per_client` and `seconds` are used
+        limits: Limits = USUAL,  # `queue`, `per_client` and `seconds` are used
     ):
         self.limits, self.queues, self.now, self.began, self.usual, self.open, self.lock = (
             limits,

@@ -25,7 +25,7 @@ from fastcore.basics import patch
 from .app import make_app
 from .core import RESEARCH_ONLY, LeukoError, late, need
 from .guard import Token, patient_protocol
-from .upload import Limits, open_upload
+from .upload import USUAL, Limits, open_upload
 
 # %% ../nbs/44_serve.ipynb #08620180
 class Server:
@@ -36,7 +36,7 @@ class Server:
         app,  # From `make_app`
         host: str = '127.0.0.1',  # Address to listen on
         port: int = 0,  # 0 picks a free one
-        limits: Limits = Limits(),  # Deadlines and number of connections
+        limits: Limits = USUAL,  # Deadlines and number of connections
         cert: str | None = None,  # File with a TLS certificate
         key: str | None = None,  # File with its key
     ):
@@ -234,49 +234,46 @@ def where_are_we() -> str:  # 'colab', 'kaggle', 'hub', 'jupyter' or '' (no note
     return 'hub' if os.environ.get('JUPYTERHUB_SERVICE_PREFIX') else 'jupyter'
 
 # %% ../nbs/44_serve.ipynb #283302ef
+def _words(p):
+    "What is said of an image, in a sentence."
+    if p['error']:
+        return p['error']
+    if p['in_domain'] is False:
+        return 'No blood cell as this model knows them. ' + p['why']
+    return 'Not sure – an expert should look. ' + p['why'] if p['refer'] else p['label']
+
+
+def _result_row(name, data, p, limits):
+    "A row of the table, with a small picture if there is one."
+    picture = ''
+    if not p['error']:
+        im = open_upload(data, limits)[0]
+        im.thumbnail((96, 96))
+        b = BytesIO()
+        im.save(b, 'JPEG')
+        source = f'data:image/jpeg;base64,{b64encode(b.getvalue()).decode()}'
+        picture = f'<img alt="" width="96" src="{source}">'
+    likely = sorted(p['probabilities'].items(), key=lambda pair: -pair[1])[:3]
+    shares = ', '.join(f'{label} {100 * share:.1f} %' for label, share in likely)
+    return (
+        f'<tr><td>{picture}</td><td>{escape(name)}</td>'
+        f'<td><b>{escape(_words(p))}</b><br>{escape(shares)}</td>'
+        f'<td>{escape(" ".join(p["warnings"]))}</td></tr>'
+    )
+
+
 def results_html(
     clf,  # Classifier
     files: list,  # (name, bytes) of each image
-    limits: Limits = Limits(),  # How large an image may be
+    limits: Limits = USUAL,  # How large an image may be
 ) -> str:  # HTML
     "A table of predictions with small pictures, for places where no page can be shown."
-    rows = []
-    for (name, data), p in zip(
-        files,
-        late('leukocls.app:predict_work')(clf, [('images', n, d) for n, d in files], limits)(
-            lambda: True
-        ),
-    ):
-        picture, words = (
-            '',
-            p['error']
-            or (
-                'No blood cell as this model knows them. ' + p['why']
-                if p['in_domain'] is False
-                else 'Not sure – an expert should look. ' + p['why']
-                if p['refer']
-                else p['label']
-            ),
-        )
-        if not p['error']:
-            im = open_upload(data, limits)[0]
-            im.thumbnail((96, 96))
-            b = BytesIO()
-            im.save(b, 'JPEG')
-            picture = (
-                '<img alt="" width="96"'
-                f' src="data:image/jpeg;base64,{b64encode(b.getvalue()).decode()}">'
-            )
-        likely = ', '.join(
-            f'{k} {100 * v:.1f} %'
-            for k, v in sorted(p['probabilities'].items(), key=lambda o: -o[1])[:3]
-        )
-        rows.append(
-            f'<tr><td>{picture}</td><td>{escape(name)}</td><td><b>{escape(words)}</b><br>{escape(likely)}</td><td>{escape(" ".join(p["warnings"]))}</td></tr>'
-        )
+    work = late('leukocls.app:predict_work')(clf, [('images', n, d) for n, d in files], limits)
+    answers = work(lambda: True)
+    rows = [_result_row(name, data, p, limits) for (name, data), p in zip(files, answers)]
     return (
-        f'<table><tr><th></th><th>file</th><th>result</th><th></th></tr>{"".join(rows)}</table><p><small>{escape(clf.name)}.'
-        f' {RESEARCH_ONLY}</small></p>'
+        f'<table><tr><th></th><th>file</th><th>result</th><th></th></tr>{"".join(rows)}</table>'
+        f'<p><small>{escape(clf.name)}. {RESEARCH_ONLY}</small></p>'
     )
 
 # %% ../nbs/44_serve.ipynb #3c195d10

@@ -1,4 +1,6 @@
-"The web page and its interface, asked over a real connection; the model is a fake, so that only the application is tested."
+"""The web page and its interface, asked over a real connection; the model is a fake, so that only
+the application is tested.
+"""
 
 import asyncio
 import http.client
@@ -530,7 +532,7 @@ def test_an_answered_request_waits_no_longer(monkeypatch):
     monkeypatch.setattr(Job, 'tell', then_slowly)
 
     async def again():
-        return [await worker.do(lambda alive: n, 'one') for n in range(4)]
+        return [await worker.do(lambda alive, n=n: n, 'one') for n in range(4)]
 
     try:
         assert asyncio.run(again()) == [0, 1, 2, 3]
@@ -632,7 +634,7 @@ def test_a_model_that_hangs_is_told(small):
 
 
 def test_who_left_is_not_worked_for(small):
-    small.model.seconds = 0.3
+    small.model.seconds = 1.0  # longer than a busy computer takes to send the second one
     seen = small.model.seen
 
     def send(n):
@@ -645,7 +647,8 @@ def test_who_left_is_not_worked_for(small):
 
     send(1)
     send(4)
-    time.sleep(0.6)
+    time.sleep(2)
+    small.model.seconds = 0.3
     assert small.app.desk.worker.waiting() == 0 and small.model.seen - seen == 1, (
         'the second request was in the queue when its sender left'
     )
@@ -702,16 +705,32 @@ def test_images_never_touch_the_disk(tmp_path):
     in memory fails.
     """
     code = '''
-import resource, sys; sys.dont_write_bytecode = True; sys.path.insert(0, TESTS)
-from fake_model import *; from leukocls.app import make_app; from leukocls.serve import Server; import httpx, signal, tempfile
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-try: f = tempfile.TemporaryFile(); f.write(b'x'*9999); f.flush(); raise SystemExit('the limit does not hold')
-except OSError: pass
-import os; noise = Image.frombytes('RGB', (1800, 1800), os.urandom(1800*1800*3))
+import os, resource, signal, sys, tempfile
+sys.dont_write_bytecode = True
+sys.path.insert(0, TESTS)
+from fake_model import *
+from leukocls.app import make_app
+from leukocls.serve import Server
+import httpx
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    f = tempfile.TemporaryFile()
+    f.write(b'x' * 9999)
+    f.flush()
+    raise SystemExit('the limit does not hold')
+except OSError:
+    pass
+noise = Image.frombytes('RGB', (1800, 1800), os.urandom(1800 * 1800 * 3))
 with Server(make_app([Fake()])) as s:
-    r = httpx.post(s.url + 'api/predict', files=[('images', (f'jane-doe-{i}.png', blob(noise), 'image/png')) for i in range(3)], timeout=60, trust_env=False)
+    def post(way, *names):
+        files = [('images', (name, blob(noise), 'image/png')) for name in names]
+        return httpx.post(s.url + way, files=files, timeout=60, trust_env=False)
+
+    r = post('api/predict', *(f'jane-doe-{i}.png' for i in range(3)))
     assert r.status_code == 200 and all(not x['error'] for x in r.json()['results']), r.text
-    assert httpx.post(s.url + 'api/heat', files=[('images', ('jane-doe.png', blob(noise)))], timeout=60, trust_env=False).status_code == 200
+    assert post('api/heat', 'jane-doe.png').status_code == 200
 '''.replace('TESTS', repr(str(Path(__file__).parent)))
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code],

@@ -311,8 +311,23 @@ def test_screen_reader(page, pictures):
 def contrast(page, selector):
     "The contrast of a text with what lies behind it, after WCAG 2."
     return page.js(
-        '''(s => { const rgb = t => t.match(/[\\d.]+/g).map(Number), light = c => { const [r, g, b] = c.slice(0, 3).map(v => (v /= 255) <= .04045 ? v/12.92 : ((v + .055)/1.055)**2.4); return .2126*r + .7152*g + .0722*b; };
-        return [...document.querySelectorAll(s)].filter(e => e.getClientRects().length && e.textContent.trim()).map(e => { let b = e; while (b && (rgb(getComputedStyle(b).backgroundColor)[3] === 0)) b = b.parentElement; const x = light(rgb(getComputedStyle(e).color)), y = light(b ? rgb(getComputedStyle(b).backgroundColor) : [255, 255, 255]); return (Math.max(x, y) + .05)/(Math.min(x, y) + .05); }); })(%s)'''
+        '''(s => {
+            const rgb = t => t.match(/[\\d.]+/g).map(Number);
+            const linear = v => (v /= 255) <= .04045 ? v/12.92 : ((v + .055)/1.055)**2.4;
+            const light = c => {
+                const [r, g, b] = c.slice(0, 3).map(linear);
+                return .2126*r + .7152*g + .0722*b;
+            };
+            const behind = e => {
+                while (e && rgb(getComputedStyle(e).backgroundColor)[3] === 0) e = e.parentElement;
+                return e ? rgb(getComputedStyle(e).backgroundColor) : [255, 255, 255];
+            };
+            const shown = e => e.getClientRects().length && e.textContent.trim();
+            return [...document.querySelectorAll(s)].filter(shown).map(e => {
+                const x = light(rgb(getComputedStyle(e).color)), y = light(behind(e));
+                return (Math.max(x, y) + .05)/(Math.min(x, y) + .05);
+            });
+        })(%s)'''
         % json.dumps(selector)
     )
 
@@ -361,8 +376,22 @@ def test_it_fits_and_can_be_read(page, pictures, width, height, dark):
 
 def test_dropped_files(page):
     page.js(
-        '''(() => { const d = new DataTransfer(); const c = document.createElement('canvas'); c.width = c.height = 20; c.getContext('2d').fillStyle = '#3c3cf0'; c.getContext('2d').fillRect(0, 0, 20, 20);
-        return new Promise(ok => c.toBlob(b => { d.items.add(new File([b], 'dropped.png', {type: 'image/png'})); window.dispatchEvent(new DragEvent('dragover', {dataTransfer: d, bubbles: true, cancelable: true})); const over = document.querySelector('#drop').classList.contains('over'); window.dispatchEvent(new DragEvent('drop', {dataTransfer: d, bubbles: true, cancelable: true})); ok(over); })); })()'''
+        '''(() => {
+            const d = new DataTransfer(), c = document.createElement('canvas');
+            c.width = c.height = 20;
+            c.getContext('2d').fillStyle = '#3c3cf0';
+            c.getContext('2d').fillRect(0, 0, 20, 20);
+            const send = what => window.dispatchEvent(
+                new DragEvent(what, {dataTransfer: d, bubbles: true, cancelable: true})
+            );
+            return new Promise(ok => c.toBlob(b => {
+                d.items.add(new File([b], 'dropped.png', {type: 'image/png'}));
+                send('dragover');
+                const over = document.querySelector('#drop').classList.contains('over');
+                send('drop');
+                ok(over);
+            }));
+        })()'''
     )
     page.until(DONE.format(1))
     assert (

@@ -1,4 +1,6 @@
-"What is deployed, in an environment of its own: `leukocls[serve]` without torch and fastai; the Dockerfile without an engine: its steps run there as a script, its command serves a bundle."
+"""What is deployed, in an environment of its own: `leukocls[serve]` without torch and fastai; the
+Dockerfile without an engine: its steps run there as a script, its command serves a bundle.
+"""
 
 import json
 import os

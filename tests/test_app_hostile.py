@@ -1,4 +1,6 @@
-"After each of more than a hundred hostile files and requests, the server answers the next good one, and its memory stays where it said."
+"""After each of more than a hundred hostile files and requests, the server answers the next good
+one, and its memory stays where it said.
+"""
 
 import json
 import os
@@ -18,9 +20,19 @@ httpx, _ = pytest.importorskip('httpx'), pytest.importorskip('starlette')
 HERE = Path(__file__).parent
 LIMITS = Limits(header_seconds=1.0, upload_seconds=1.5, seconds=20.0)
 SERVER = f'''
-import sys; sys.path.insert(0, {str(HERE)!r})
-from fake_model import Fake; from leukocls.app import make_app; from leukocls.serve import Server; from leukocls.upload import Limits
-limits = {LIMITS!r}; s = Server(make_app([Fake('fake')], limits=limits, log=lambda line: print('ERROR', line, flush=True)), limits=limits); print(s.port, flush=True); s.run()
+import sys
+sys.path.insert(0, {str(HERE)!r})
+from fake_model import Fake
+from leukocls.app import make_app
+from leukocls.serve import Server
+from leukocls.upload import Limits
+
+def log(line): print('ERROR', line, flush=True)
+
+limits = {LIMITS!r}
+s = Server(make_app([Fake('fake')], limits=limits, log=log), limits=limits)
+print(s.port, flush=True)
+s.run()
 '''
 
 
@@ -144,7 +156,7 @@ def test_request(victim, name):
 
 def test_a_flood_of_slow_lines_does_not_keep_others_out(victim):
     lines = []
-    for i in range(LIMITS.connections + 40):
+    for _ in range(LIMITS.connections + 40):
         try:
             s = socket.create_connection(('127.0.0.1', victim.port), timeout=2)
             s.sendall(b'POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nX-')

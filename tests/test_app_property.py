@@ -1,4 +1,6 @@
-"What the description of the interface says is what the server does: schemathesis makes requests from it, right ones and wrong ones."
+"""What the description of the interface says is what the server does: schemathesis makes requests
+from it, right ones and wrong ones.
+"""
 
 import os
 
