@@ -8,7 +8,7 @@ __all__ = ['ListAdam', 'list_adam', 'PlainTensors', 'LossesStay', 'ScaledHalf', 
 
 # %% ../nbs/15_optimise.ipynb #12096331
 import time
-from collections import defaultdict
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import torch
@@ -28,30 +28,33 @@ class ListAdam(Optimizer):
     averages, same weights; one call for all tensors that share them.
     """
 
-    fused, scaled, live, lists = (
-        None,
-        None,
-        (),
-        (),
-    )  # fused: None is on a GPU; scaled: (loss scale, overflow) of `ScaledHalf`
+    # whether PyTorch's fused kernel is used; None: on a GPU
+    fused = None
+    # (loss scale, overflow) of `ScaledHalf`, for the next step
+    scaled = None
+    # parameters with gradients, and the same in lists; made anew when the parameters change
+    live, lists = (), ()
 
     @torch.no_grad()
     def step(self, closure=None):
         if closure is not None:
-            return super().step(closure)  # fastai says what it thinks of closures
+            # fastai says what it thinks of closures
+            return super().step(closure)
         live = [p for ps in self.param_lists for p in ps if p.grad is not None]
         if len(live) != len(self.live) or any(a is not b for a, b in zip(live, self.live)):
             self.live, self.lists = live, self._sorted()
-        scale, over = self.scaled or (None, None)
+        scale, overflow = self.scaled or (None, None)
         self.scaled = None
-        if over is not None:
+        if overflow is not None:
             torch._amp_foreach_non_finite_check_and_unscale_(
-                [p.grad for p in live], over.zero_(), torch.ones_like(over)
+                [p.grad for p in live], overflow.zero_(), torch.ones_like(overflow)
             )
-        for l in self.lists:
-            (self._fused if isinstance(l['step'], torch.Tensor) else self._listed)(
-                l, [p.grad for p in l['p']], scale, over
-            )
+        for alike in self.lists:
+            grads = [p.grad for p in alike.params]
+            if isinstance(alike.step, torch.Tensor):
+                self._step_fused(alike, grads, scale, overflow)
+            else:
+                self._step_in_lists(alike, grads)
 
     def zero_grad(self):
         if grads := [p.grad.detach_() for ps in self.param_lists for p in ps if p.grad is not None]:
@@ -66,83 +69,94 @@ class ListAdam(Optimizer):
         self.live = ()
 
 # %% ../nbs/15_optimise.ipynb #8b39a41a
+@dataclass
+class _Alike:
+    "Parameters that share hyperparameters and history."
+
+    hyper: dict  # fastai's hyperparameters of their group
+    decay: bool  # Whether weights are decayed
+    step: object  # Number of steps so far; a tensor for the fused kernel
+    params: list = field(default_factory=list)
+    averages: list = field(default_factory=list)  # Of the gradients
+    squares: list = field(default_factory=list)  # Averages of the squared gradients
+    states: list = field(default_factory=list)  # fastai's state of each parameter
+
+    def count(self, step):
+        "Write the number of steps into every parameter's state, where fastai keeps it."
+        self.step = step
+        for state in self.states:
+            state['step'] = step
+
+
 @patch
 def _sorted(self: ListAdam):
-    """Parameters that are trained, with their averages, in lists that share hyperparameters and
-    history.
-    """
-    found = defaultdict(list)
+    "All parameters that are trained, as lists of those that are alike."
+    lists = {}
     for p, _, state, hyper in self.all_params(with_grad=True):
         if 'step' not in state:
             state.update(grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p), step=0)
-        step = state['step']
-        found[
-            id(hyper),
-            state.get('do_wd', True),
-            step if isinstance(step, int) else id(step),
-            p.device,
-            p.dtype,
-        ].append((p, state['grad_avg'], state['sqr_avg'], state, hyper))
-    lists = [
-        dict(
-            zip(('p', 'a', 's', 'states'), ([*v] for v in zip(*rows))),
-            hyper=rows[0][4],
-            decay=key[1],
-            step=rows[0][3]['step'],
-        )
-        for key, rows in found.items()
-    ]
-    for l in lists:
-        if (self.fused if self.fused is not None else l['p'][0].is_cuda) and isinstance(
-            l['step'], int
-        ):
-            l['step'] = torch.tensor(float(l['step']), device=l['p'][0].device)
-            [state.update(step=l['step']) for state in l['states']]
-    return lists
+        step, decay = state['step'], state.get('do_wd', True)
+        same_step = step if isinstance(step, int) else id(step)
+        key = id(hyper), decay, same_step, p.device, p.dtype
+        alike = lists.setdefault(key, _Alike(hyper, decay, step))
+        alike.params.append(p)
+        alike.averages.append(state['grad_avg'])
+        alike.squares.append(state['sqr_avg'])
+        alike.states.append(state)
+    for alike in lists.values():
+        first = alike.params[0]
+        fused = first.is_cuda if self.fused is None else self.fused
+        if fused and isinstance(alike.step, int):
+            alike.count(torch.tensor(float(alike.step), device=first.device))
+    return list(lists.values())
 
 
 @patch
-def _listed(self: ListAdam, l, g, scale, over):
-    h, p, a, s = l['hyper'], l['p'], l['a'], l['s']
-    lr, mom, sqr = h['lr'], h['mom'], h['sqr_mom']
-    l['step'] += 1
-    [state.update(step=l['step']) for state in l['states']]
-    if l['decay'] and h['wd']:
-        torch._foreach_mul_(p, 1 - lr * h['wd'])
-    torch._foreach_mul_(a, mom)
-    torch._foreach_add_(a, g, alpha=1 - mom)
-    torch._foreach_mul_(s, sqr)
-    torch._foreach_addcmul_(s, g, g, 1 - sqr)
-    d = torch._foreach_div(s, 1 - sqr ** l['step'])
-    torch._foreach_sqrt_(d)
-    torch._foreach_add_(d, h['eps'])
-    torch._foreach_addcdiv_(p, a, d, -lr / (1 - mom ** l['step']))
+def _step_in_lists(self: ListAdam, alike, grads):
+    """Equals fastai's `weight_decay`, `average_grad`, `average_sqr_grad` and `adam_step` for one
+    parameter after the other, to the last bit; each line works on all tensors in one call.
+    """
+    hyper, p, average, square = alike.hyper, alike.params, alike.averages, alike.squares
+    lr, mom, sqr_mom = hyper['lr'], hyper['mom'], hyper['sqr_mom']
+    alike.count(alike.step + 1)
+    if alike.decay and hyper['wd']:
+        torch._foreach_mul_(p, 1 - lr * hyper['wd'])
+    torch._foreach_mul_(average, mom)
+    torch._foreach_add_(average, grads, alpha=1 - mom)
+    torch._foreach_mul_(square, sqr_mom)
+    torch._foreach_addcmul_(square, grads, grads, 1 - sqr_mom)
+    denominator = torch._foreach_div(square, 1 - sqr_mom**alike.step)
+    torch._foreach_sqrt_(denominator)
+    torch._foreach_add_(denominator, hyper['eps'])
+    torch._foreach_addcdiv_(p, average, denominator, -lr / (1 - mom**alike.step))
 
 
 @patch
-def _fused(self: ListAdam, l, g, scale, over):
-    "A step that overflowed changes nothing and does not count."
-    h = l['hyper']
-    l['step'].add_(1)
+def _step_fused(self: ListAdam, alike, grads, scale, overflow):
+    """Equals `_step_in_lists` but for rounding, in one kernel of the GPU. A step that overflowed
+    changes nothing and does not count.
+    """
+    hyper = alike.hyper
+    alike.step.add_(1)
     torch._fused_adamw_(
-        l['p'],
-        g,
-        l['a'],
-        l['s'],
+        alike.params,
+        grads,
+        alike.averages,
+        alike.squares,
         [],
-        [l['step']] * len(g),
-        lr=h['lr'],
-        beta1=h['mom'],
-        beta2=h['sqr_mom'],
-        weight_decay=h['wd'] if l['decay'] else 0.0,
-        eps=h['eps'],
+        [alike.step] * len(grads),
+        lr=hyper['lr'],
+        beta1=hyper['mom'],
+        beta2=hyper['sqr_mom'],
+        weight_decay=hyper['wd'] if alike.decay else 0.0,
+        eps=hyper['eps'],
         amsgrad=False,
         maximize=False,
         grad_scale=scale,
-        found_inf=over,
+        found_inf=overflow,
     )
-    if over is not None:
-        l['step'].sub_(over)
+    if overflow is not None:
+        alike.step.sub_(overflow)
 
 # %% ../nbs/15_optimise.ipynb #4e4bff5e
 def list_adam(
@@ -154,27 +168,25 @@ def list_adam(
     wd: float = 0.01,  # Decoupled weight decay
 ) -> ListAdam:  # For `opt_func` of a Learner
     "`ListAdam` with fastai's defaults."
-    return ListAdam(
-        params, Adam([_nothing()], lr).cbs, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd
-    )
-
-
-def _nothing():
-    return torch.nn.Parameter(torch.zeros(1))
+    # the steps that fastai's own Adam consists of, which set the default hyperparameters
+    any_parameter = torch.nn.Parameter(torch.zeros(1))
+    steps = Adam([any_parameter], lr).cbs
+    return ListAdam(params, steps, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
 
 # %% ../nbs/15_optimise.ipynb #9f151cc0
 class PlainTensors(Callback):
     "Hands the network and the loss plain tensors; the arithmetic is the same."
 
-    order = 90  # after whatever changes the images
+    # after whatever changes the images
+    order = 90
 
     def before_batch(self):
-        def plain(ts):
-            return tuple(
-                t.as_subclass(torch.Tensor) if isinstance(t, torch.Tensor) else t for t in ts
-            )
+        self.learn.xb, self.learn.yb = _plain(self.xb), _plain(self.yb)
 
-        self.learn.xb, self.learn.yb = plain(self.xb), plain(self.yb)
+
+def _plain(batch):
+    "Tensors without fastai's own type; anything else as it is."
+    return tuple(t.as_subclass(torch.Tensor) if isinstance(t, torch.Tensor) else t for t in batch)
 
 # %% ../nbs/15_optimise.ipynb #80888575
 class LossesStay(Leaves, Callback):
@@ -182,22 +194,26 @@ class LossesStay(Leaves, Callback):
     is what fastai would have.
     """
 
-    order = 49  # before Recorder
+    # before Recorder
+    order = 49
+    # fastai's own running loss, while ours stands in its place
+    usual = None
 
     def before_fit(self):
-        self.record, self.was = self.learn.recorder, self.learn.recorder.smooth_loss
-        vars(self.record)['smooth_loss'] = _StayingLoss(self.was.beta)
+        self.record = self.learn.recorder
+        self.usual = self.record.smooth_loss
+        vars(self.record)['smooth_loss'] = _StayingLoss(self.usual.beta)
 
     def after_fit(self):
         self.leave()
 
     def leave(self):
-        if getattr(self, 'was', None) is None:
+        if self.usual is None:
             return
-        r, now = self.record, self.record.smooth_loss
-        r.losses = [*torch.stack(r.losses).cpu()] if r.losses else []
-        self.was.count, self.was.val = now.count, now.val.cpu()
-        vars(r)['smooth_loss'], self.was = self.was, None
+        record, staying = self.record, self.record.smooth_loss
+        record.losses = [*torch.stack(record.losses).cpu()] if record.losses else []
+        self.usual.count, self.usual.val = staying.count, staying.val.cpu()
+        vars(record)['smooth_loss'], self.usual = self.usual, None
 
 
 class _StayingLoss(AvgSmoothLoss):
@@ -217,28 +233,27 @@ class ScaledHalf(MixedPrecision):
 
     def before_fit(self):
         super().before_fit()
-        at = next(self.learn.model.parameters()).device
+        device = next(self.learn.model.parameters()).device
         if not isinstance(self.learn.opt, ListAdam):
             raise RunError(
                 f'{type(self.learn.opt).__name__} does not know the loss scale of ScaledHalf. Use'
                 ' opt_func=list_adam, or learn.to_fp16().'
             )
         if not hasattr(self, 'factor'):
-            self.factor, self.good, self.over = (
-                torch.tensor(self.start, device=at),
-                torch.tensor(0, dtype=torch.int32, device=at),
-                torch.tensor(0.0, device=at),
-            )
+            self.factor = torch.tensor(self.start, device=device)
+            # steps since the last overflow, and whether this step overflowed
+            self.good = torch.tensor(0, dtype=torch.int32, device=device)
+            self.overflow = torch.tensor(0.0, device=device)
 
     def before_backward(self):
         self.learn.loss_grad = self.loss_grad * self.factor
 
     def before_step(self):
-        self.learn.opt.scaled = self.factor, self.over
+        self.learn.opt.scaled = self.factor, self.overflow
 
     def after_step(self):
         torch._amp_update_scale_(
-            self.factor, self.good, self.over, self.growth, self.back, self.patience
+            self.factor, self.good, self.overflow, self.growth, self.back, self.patience
         )
 
 # %% ../nbs/15_optimise.ipynb #29c39550
@@ -268,16 +283,16 @@ def record_graph(
     now, side, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
     side.wait_stream(now)
     with torch.cuda.stream(side):
-        [step() for _ in range(3)]
+        for _ in range(3):
+            step()
     now.wait_stream(side)
     try:
         with torch.cuda.graph(graph):
             step()
     except Exception:
-        dice = torch.cuda.default_generators[torch.cuda.current_device()]
-        dice.graphsafe_set_state(
-            dice.clone_state()
-        )  # a recording that broke off leaves the random numbers waiting for its end
+        # a recording that broke off leaves the random numbers waiting for its end
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        generator.graphsafe_set_state(generator.clone_state())
         if tries == 1:
             raise
         return record_graph(step, tries - 1)
@@ -319,13 +334,13 @@ class Replay(Leaves, Callback):
     def after_batch(self):
         if not self.training or self.n < 0:
             return
-        turn, warm = 'replayed' if self.used else 'eager', self.steps // 2
         self.n += 1
+        warm = self.steps // 2
         if self.n == warm:
             self.began = self._now()
         if self.n < warm + self.steps:
             return
-        self.times[turn] = (self._now() - self.began) / self.steps
+        self.times['replayed' if self.used else 'eager'] = (self._now() - self.began) / self.steps
         self.n = 0
         if self.used:
             self._judge()
@@ -333,26 +348,37 @@ class Replay(Leaves, Callback):
             self.on()
 
     def _now(self):
-        if self.xb[0].is_cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter()
+        return _seconds(self.xb[0])
 
-    def leave(self):  # also called when the learner has forgotten this callback
+    def leave(self):
+        "Also called when the learner has forgotten this callback."
         if self.used:
             vars(self.held).pop('_do_one_batch', None)
-            self.replay = self.judge = self.lies = None
-            [
-                setattr(p, 'grad', None) for p in self.net.parameters()
-            ]  # they lie in the graph's memory
+            self.replay = self.judge = self.fixed = None
+            # gradients lie in the graph's memory
+            for p in self.net.parameters():
+                p.grad = None
         self.used = False
 
+
+def _seconds(tensor):
+    "A clock for work on a tensor's device: on a GPU it waits for all that was started."
+    if tensor.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
 # %% ../nbs/15_optimise.ipynb #db2963a2
+def _milliseconds(before, after):
+    "How long a step took before and after a change, in words."
+    return f'{1000 * before:.1f} → {1000 * after:.1f} ms a step'
+
+
 @patch
 def _judge(self: Replay):
-    a, b = self.times['eager'], self.times['replayed']
+    eager, replayed = self.times['eager'], self.times['replayed']
     self.n = -1
-    pays = b < 0.9 * a
-    self.said = f'{"" if pays else "not "}replayed: {1000 * a:.1f} → {1000 * b:.1f} ms a step'
+    pays = replayed < 0.9 * eager
+    self.said = f'{"" if pays else "not "}replayed: {_milliseconds(eager, replayed)}'
     if not pays:
         self.leave()
 
@@ -362,56 +388,57 @@ def on(self: Replay):
     """Record the batch that was just trained on. Weights, statistics and random numbers are as
     before.
     """
-    learn, half = (
-        self.learn,
-        next((c for c in self.learn.cbs if isinstance(c, MixedPrecision)), None),
-    )
+    learn = self.learn
     x, y = self.xb[0], self.yb[0]
-    where = [x.device] if x.is_cuda else []
-    for k in ('pred', 'loss', 'loss_grad'):
-        setattr(
-            learn, k, getattr(learn, k).detach()
-        )  # what is left of the last batch's graph would get in the way
-    self.lies = SimpleNamespace(x=x.detach().clone(), y=y.clone())
+    for name in ('pred', 'loss', 'loss_grad'):
+        # what is left of the last batch's graph would get in the way
+        setattr(learn, name, getattr(learn, name).detach())
+    # the tensors that a recording works on: each batch is copied into the first two
+    self.fixed = SimpleNamespace(x=x.detach().clone(), y=y.clone())
     self.like = x.shape, x.dtype, x.device, y.shape
-    self.dtype, self.factor, self.judge = (
-        half and half.autocast.fast_dtype,
-        (
-            (
-                half.factor
-                if isinstance(half, ScaledHalf)
-                else learn.scaler._scale
-                if learn.scaler.is_enabled()
-                else 1.0
-            )
-            if half
-            else 1.0
-        ),
-        None,
-    )
-    kept = {k: v.clone() for k, v in self.net.named_buffers()}
-    self.used = True
+    self.dtype, self.factor = self._precision()
+    self.judge, self.used = None, True
+    buffers = {name: v.clone() for name, v in self.net.named_buffers()}
     try:
-        with torch.random.fork_rng(where):
+        with _same_random_numbers(x):
             self.replay = self.record(self._work)
         vars(learn)['_do_one_batch'] = self._one
     except Exception as e:
         self.leave()
-        self.n, self.said = (
-            -1,
-            f'not replayed: {type(e).__name__}: {str(e).splitlines()[0][:100] if str(e) else ""}',
-        )
+        first_line = str(e).splitlines()[0][:100] if str(e) else ''
+        self.n, self.said = -1, f'not replayed: {type(e).__name__}: {first_line}'
     finally:
         with torch.no_grad():
-            [v.copy_(kept[k]) for k, v in self.net.named_buffers()]
+            for name, v in self.net.named_buffers():
+                v.copy_(buffers[name])
+
+
+@patch
+def _precision(self: Replay):
+    "(type of autocast or None, loss scale) of the learner's half precision."
+    half = next((c for c in self.learn.cbs if isinstance(c, MixedPrecision)), None)
+    if half is None:
+        return None, 1.0
+    scale = 1.0
+    if isinstance(half, ScaledHalf):
+        scale = half.factor
+    elif self.learn.scaler.is_enabled():
+        scale = self.learn.scaler._scale
+    return half.autocast.fast_dtype, scale
+
+
+def _same_random_numbers(x):
+    "A context after which the random numbers of the CPU and of x's GPU go on as if it had not been."
+    return torch.random.fork_rng([x.device] if x.is_cuda else [])
 
 
 @patch
 def _half(self: Replay):
+    on_gpu = self.fixed.x.is_cuda
     return torch.autocast(
-        self.lies.x.device.type,
+        self.fixed.x.device.type,
         dtype=self.dtype or torch.bfloat16,
-        enabled=self.dtype is not None and self.lies.x.is_cuda,
+        enabled=self.dtype is not None and on_gpu,
         cache_enabled=False,
     )
 
@@ -422,50 +449,61 @@ def _work(self: Replay):
     for p in self.net.parameters():
         p.grad = None
     with self._half():
-        pred = self.net(self.lies.x)
-        loss = self.held.loss_func(pred.float(), self.lies.y)
+        pred = self.net(self.fixed.x)
+        loss = self.held.loss_func(pred.float(), self.fixed.y)
     (loss * self.factor).backward()
-    self.lies.pred, self.lies.loss = pred.detach(), loss.detach()
+    self.fixed.pred, self.fixed.loss = pred.detach(), loss.detach()
 
 
 @patch
 def _look(self: Replay):
     "Forward only, for validation."
     with torch.no_grad(), self._half():
-        self.lies.seen = self.net(self.lies.x)
+        self.fixed.seen = self.net(self.fixed.x)
 
 # %% ../nbs/15_optimise.ipynb #0d9b5017
 @patch
 def _one(self: Replay):
-    "Stands for the learner's `_do_one_batch`: the same events in the same order."
-    learn, x, y = self.held, self.held.xb[0], self.held.yb[0] if len(self.held.yb) else None
-    if (
-        y is None
-        or len(learn.xb) + len(learn.yb) > 2
-        or (x.shape, x.dtype, x.device, y.shape) != self.like
-    ):
+    """Equals the learner's `_do_one_batch`, with the same events in the same order; forward, loss
+    and backward of a batch of the recorded size are replayed.
+    """
+    learn = self.held
+    if not self._fits_recording():
         if learn.training:
-            learn.opt.zero_grad()  # replayed gradients are not added to
+            # gradients that were replayed are not added to
+            learn.opt.zero_grad()
         return type(learn)._do_one_batch(learn)
-    self.lies.x.copy_(x)
-    if not learn.training and self.judge is None:
-        self._record_look()
+    self.fixed.x.copy_(learn.xb[0])
     if learn.training:
-        self.lies.y.copy_(y)
+        self.fixed.y.copy_(learn.yb[0])
         self.replay()
+        pred = self.fixed.pred
     else:
+        if self.judge is None:
+            self._record_look()
         self.judge()
-    learn.pred = (self.lies.pred if learn.training else self.lies.seen).clone()
+        pred = self.fixed.seen
+    learn.pred = pred.clone()
     learn('after_pred')
-    learn.loss_grad = (
-        self.lies.loss.clone() if learn.training else learn.loss_func(learn.pred, *learn.yb)
-    )
+    if learn.training:
+        learn.loss_grad = self.fixed.loss.clone()
+    else:
+        learn.loss_grad = learn.loss_func(learn.pred, *learn.yb)
     learn.loss = learn.loss_grad.clone()
     learn('after_loss')
-    if not learn.training:
-        return
-    learn._with_events(lambda: None, 'backward', CancelBackwardException)
-    learn._with_events(learn._step, 'step', CancelStepException)
+    if learn.training:
+        # the backward pass is done; its events are still called
+        learn._with_events(lambda: None, 'backward', CancelBackwardException)
+        learn._with_events(learn._step, 'step', CancelStepException)
+
+
+@patch
+def _fits_recording(self: Replay):
+    "Whether the learner's batch is one image tensor and one of labels, as large as the recorded."
+    xb, yb = self.held.xb, self.held.yb
+    if len(yb) != 1 or len(xb) != 1:
+        return False
+    return (xb[0].shape, xb[0].dtype, xb[0].device, yb[0].shape) == self.like
 
 
 @patch
@@ -474,7 +512,7 @@ def _record_look(self: Replay):
     is.
     """
     try:
-        with torch.random.fork_rng([self.lies.x.device] if self.lies.x.is_cuda else []):
+        with _same_random_numbers(self.fixed.x):
             self.judge = self.record(self._look)
     except Exception:
         self.judge = self._look
@@ -494,104 +532,89 @@ class CompileIfItPays(Leaves, Callback):
         steps: int = 8,  # Steps to measure, after as many to warm up
         **how,  # As in `torch.compile`, such as `mode='reduce-overhead'`
     ):
-        (
-            self.least,
-            self.steps,
-            self.how,
-            self.said,
-            self.n,
-            self.left,
-            self.times,
-            self.net,
-            self.made,
-        ) = (
-            least,
-            steps,
-            how,
-            '',
-            0,
-            0,
-            {},
-            None,
-            None,
-        )
+        self.least, self.steps, self.how = least, steps, how
+        self.said, self.times = '', {}
+        # steps seen so far, and steps that are left
+        self.n, self.left = 0, 0
+        # the network, and its compiled form
+        self.net, self.made = None, None
 
     def before_fit(self):
         if self.made and self.net is self.learn.model and self.said.startswith('compiled'):
-            self.net._compiled_call_impl = self.made  # of the phase before
+            # of the phase before
+            self.net._compiled_call_impl = self.made
         self.net = self.learn.model
         self.left = self.left or self.n_epoch * len(self.dls.train)
         self.graph = next((c for c in self.learn.cbs if isinstance(c, Replay)), None)
 
     def _now(self):
-        if next(self.learn.model.parameters()).is_cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter()
+        return _seconds(next(self.learn.model.parameters()))
 
     def after_batch(self):
         if not self.training:
             return
         self.left -= 1
+        # first it is seen whether replaying pays
         if self.said or (self.graph and self.graph.n >= 0):
-            return  # first it is seen whether replaying pays
-        self.n += 1
-        turn, k = (
-            'eager' if self.n <= 2 * self.steps else 'compiled',
-            (self.n - 1) % (2 * self.steps) + 1,
-        )
-        if k == self.steps:
-            self.began = self._now()
-        if k < 2 * self.steps:
             return
-        self.times[turn] = (self._now() - self.began) / self.steps
+        self.n += 1
+        turn = 'eager' if self.n <= 2 * self.steps else 'compiled'
+        of_turn = (self.n - 1) % (2 * self.steps) + 1
+        if of_turn == self.steps:
+            self.began = self._now()
+        if of_turn == 2 * self.steps:
+            self.times[turn] = (self._now() - self.began) / self.steps
+            self._after_turn(turn)
+
+    def _after_turn(self, turn):
+        "What follows once a turn was measured."
+        seconds_left = self.times[turn] * self.left
         if turn == 'compiled':
             self._judge()
-        elif self.times[turn] * self.left < self.least:
-            self.said = f'not compiled: {self.times[turn] * self.left:.0f} s were left'
+        elif seconds_left < self.least:
+            self.said = f'not compiled: {seconds_left:.0f} s were left'
         else:
             self._compile()
 
     def back(self):
-        'Nothing was replayed before.'
+        "Nothing was replayed before."
 
-    def leave(self):  # also called when the learner has forgotten this callback
+    def leave(self):
+        "Also called when the learner has forgotten this callback."
         if self.net is not None:
-            self.made, self.net._compiled_call_impl = (
-                self.net._compiled_call_impl or self.made,
-                None,
-            )
+            self.made = self.net._compiled_call_impl or self.made
+            self.net._compiled_call_impl = None
 
 # %% ../nbs/15_optimise.ipynb #4dd823ca
 @patch
 def _compile(self: CompileIfItPays):
     "Compile, and try it on this batch; nothing of the network is changed by the trial."
-    m = self.learn.model
-    device = next(m.parameters()).device.type
+    model = self.learn.model
+    device = next(model.parameters()).device.type
     half = device == 'cuda' and hasattr(self.learn, 'mixed_precision')
-    kept = {k: v.clone() for k, v in m.named_buffers()}
+    buffers = {name: v.clone() for name, v in model.named_buffers()}
     if self.graph and self.graph.used:
         self.graph.leave()
         self.back = self.graph.on
     try:
         with torch.random.fork_rng(), torch.autocast(device, enabled=half):
-            m.compile(**self.how)
-            self.learn.loss_func(m(*self.xb), *self.yb).backward()
+            model.compile(**self.how)
+            self.learn.loss_func(model(*self.xb), *self.yb).backward()
     except Exception as e:
         self.leave()
         self.said = f'not compiled: {type(e).__name__}'
         self.back()
     finally:
-        m.zero_grad()
-        for k, v in m.named_buffers():
-            v.copy_(kept[k])
+        model.zero_grad()
+        for name, v in model.named_buffers():
+            v.copy_(buffers[name])
 
 # %% ../nbs/15_optimise.ipynb #c5a1a4bf
 @patch
 def _judge(self: CompileIfItPays):
-    a, b = self.times['eager'], self.times['compiled']
-    if b < a:
-        self.said = f'compiled: {1000 * a:.1f} → {1000 * b:.1f} ms a step'
-    else:
+    eager, compiled = self.times['eager'], self.times['compiled']
+    pays = compiled < eager
+    self.said = f'{"" if pays else "not "}compiled: {_milliseconds(eager, compiled)}'
+    if not pays:
         self.leave()
-        self.said = f'not compiled: {1000 * a:.1f} → {1000 * b:.1f} ms a step'
         self.back()
