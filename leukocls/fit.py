@@ -59,6 +59,7 @@ from leukocls.optimise import (
     PlainTensors,
     Replay,
     ScaledHalf,
+    acts_in_steps,
     list_adam,
 )
 from .predict import predict_images
@@ -402,7 +403,7 @@ def _remedy(said):
     )
 
 
-def _companions(learn, recipe, pretrained, history, progress, precision):
+def _companions(learn, recipe, pretrained, history, progress, precision, extra=()):
     "Callbacks that a recipe asks for, and those that make steps cheaper."
     on_cpu = learn.dls.device.type == 'cpu'
     cbs = [
@@ -417,14 +418,16 @@ def _companions(learn, recipe, pretrained, history, progress, precision):
     if precision == 'bf16':
         cbs.append(Bf16OnCpu()) if on_cpu else learn.to_bf16()
     if precision == 'fp16':
-        learn.add_cb(ScaledHalf()) if recipe.opt in ADAMS else learn.to_fp16()
+        # callbacks of the user's that see gradients need them unscaled, as fastai leaves them
+        plain = recipe.opt not in ADAMS or acts_in_steps(extra)
+        learn.to_fp16() if plain else learn.add_cb(ScaledHalf())
     return cbs
 
 
 _HISTORY = 'epoch train_loss valid_loss accuracy error_rate lr seconds'.split()
 
 
-def _learn(learn, recipe, pretrained, folder, info, table, progress):
+def _learn(learn, recipe, pretrained, folder, info, table, progress, extra=()):
     """Fit, and keep what was learned: through Ctrl-C and through a diverging loss. Returns what
     went wrong, or None.
     """
@@ -434,12 +437,13 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     recipe = recipe if watch else get_recipe(recipe, patience=0)
     name = progress if isinstance(progress, str) else progress and folder.name
     cbs = [history, keep, stop]
-    cbs += _companions(learn, recipe, pretrained, history, name, info['precision'])
+    cbs += _companions(learn, recipe, pretrained, history, name, info['precision'], extra)
     info['status'], own, broken = 'finished', learn.opt_func, None
     learn.opt_func = partial(list_adam, **ADAMS[recipe.opt]) if recipe.opt in ADAMS else own
     learn.opt = None  # one that freezing made is not used
     try:
-        _fit(learn, recipe, pretrained, cbs)
+        with learn.added_cbs(extra):
+            _fit(learn, recipe, pretrained, cbs)
     except KeyboardInterrupt:
         info['status'] = 'interrupted'
         info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
@@ -473,7 +477,7 @@ def _learn(learn, recipe, pretrained, folder, info, table, progress):
     return broken
 
 # %% ../nbs/25_fit.ipynb #8edee7b7
-def _one(learn, recipe, pretrained, folder, info, table, progress):
+def _one(learn, recipe, pretrained, folder, info, table, progress, extra=()):
     """Learning rate and fit of one network. Returns the recipe with its rate, and what went wrong
     or None.
     """
@@ -484,7 +488,7 @@ def _one(learn, recipe, pretrained, folder, info, table, progress):
         info['lr_found'] = lr
         write_csv(folder / 'lr_find.csv', curve)
         recipe = get_recipe(recipe, lr=lr)
-    return recipe, _learn(learn, recipe, pretrained, folder, info, table, progress)
+    return recipe, _learn(learn, recipe, pretrained, folder, info, table, progress, extra)
 
 # %% ../nbs/25_fit.ipynb #a760aab8
 def _parts(table, members, seed):
@@ -517,7 +521,7 @@ def member_seed(
     return seed if i == 0 else int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
 
 # %% ../nbs/25_fit.ipynb #39b9f3f4
-def _committee(recipe, table, folder, info, device, progress):
+def _committee(recipe, table, folder, info, device, progress, extra=()):
     """Train an ensemble's networks one after the other. Returns those that finished, or what the
     first one left, and what went wrong or None.
     """
@@ -534,6 +538,7 @@ def _committee(recipe, table, folder, info, device, progress):
                 info,
                 part,
                 progress and f'{folder.name}, network {i + 1} of {recipe.members}',
+                extra,
             )
         except (RunError, KeyboardInterrupt) as e:
             if not nets:
@@ -583,6 +588,7 @@ def fit_network(
     info: dict,  # What is known about the run; more is added
     device: str = 'auto',  # As in `pick_device`
     progress: bool = True,  # Show a bar
+    cbs=(),  # fastai callbacks of the user's, for the fit of each network; the pickle has none
 ) -> Fitted:  # The trained network; its learner is already saved
     "Train a network by fastai, and save it before anything else can go wrong."
     device = pick_device(str(device))
@@ -611,11 +617,11 @@ def fit_network(
     write_csv(folder / 'table.csv', table)
     with pages_kept(), untried():
         if recipe.members > 1:
-            nets, said = _committee(recipe, table, folder, info, device, progress)
+            nets, said = _committee(recipe, table, folder, info, device, progress, cbs)
             learn = ensemble(learn, nets)
             info['model'].update(count_parameters(learn.model), members=len(nets))
         else:
-            said = _one(learn, recipe, pretrained, folder, info, table, progress)[1]
+            said = _one(learn, recipe, pretrained, folder, info, table, progress, cbs)[1]
     if said:
         advice = (
             ' Try a lower learning rate (lr=…), or look for damaged images.'

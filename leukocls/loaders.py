@@ -31,7 +31,7 @@ from .splits import split_table
 
 # %% ../nbs/16_loaders.ipynb #3f0a15b3
 class ByName:
-    "Stands for `getattr(owner, name)` in a pickle, so that it is looked up by whoever loads it."
+    "Stands for `getattr(owner, name)` in a pickle, so that it is looked up where it is loaded."
 
     def __init__(
         self,
@@ -43,26 +43,34 @@ class ByName:
     def __reduce__(self):
         return getattr, (self.owner, self.name)
 
+
+def _pickled_for_a_worker():
+    "Whether a pickle is made for a process that multiprocessing starts now, and not for a file."
+    return get_spawning_popen() is not None
+
 # %% ../nbs/16_loaders.ipynb #b73a1b62
 class LoadCell(Transform):
     "Opens an image for fastai and prepares it."
 
     def __init__(
         self,
-        # How to prepare it; without a `size`, squishing is left to fastai
-        pixels: Pixels = Pixels(),
+        # How to prepare it; without a `size`, squishing is left to fastai. Default: only opened
+        pixels: Pixels | None = None,
     ):
         super().__init__()
-        self.pixels = pixels
+        self.pixels = pixels or Pixels()
 
     def encodes(self, o):
-        im = self.pixels(
-            open_cell(o) if isinstance(o, (str, os.PathLike)) else to_rgb(PILImage.create(o))
-        )
-        return (PILImageBW if self.pixels.grey else PILImage)(im)
+        if isinstance(o, (str, os.PathLike)):
+            image = open_cell(o)
+        else:
+            image = to_rgb(PILImage.create(o))
+        kind = PILImageBW if self.pixels.grey else PILImage
+        return kind(self.pixels(image))
 
     def __reduce__(self):
-        if get_spawning_popen() is None and not self.pixels.grey and not self.pixels.median:
+        plain = not self.pixels.grey and not self.pixels.median
+        if plain and not _pickled_for_a_worker():
             return Transform, (ByName(PILImage, 'create'),)
         return LoadCell, (self.pixels,)
 
@@ -73,11 +81,9 @@ def home_for(
 ) -> torch.device:  # Where to keep them
     "The GPU if they take less than half of what is free there, else the computer's memory."
     device = torch.device(device or 'cpu')
-    return (
-        device
-        if device.type == 'cuda' and size < torch.cuda.mem_get_info(device)[0] / 2
-        else torch.device('cpu')
-    )
+    if device.type == 'cuda' and size < torch.cuda.mem_get_info(device)[0] / 2:
+        return device
+    return torch.device('cpu')
 
 # %% ../nbs/16_loaders.ipynb #4c1d44ba
 def disk_for(
@@ -90,18 +96,20 @@ def disk_for(
 
 
 def _on_disk(shape):
-    with tempfile.TemporaryFile() as f:
+    "Bytes in a temporary file without a name, as a tensor of zeros."
+    size = math.prod(shape)
+    with tempfile.TemporaryFile() as file:
         try:
-            getattr(os, 'posix_fallocate', lambda *_: None)(
-                f.fileno(), 0, math.prod(shape)
-            )  # taken at once: a disk that fills up later would end the process without a word
+            # taken at once: a disk that fills up later would end the process without a message
+            if hasattr(os, 'posix_fallocate'):
+                os.posix_fallocate(file.fileno(), 0, size)
         except OSError as e:
             raise RunError(
-                f'No room for {shape[0]:,} prepared images ({math.prod(shape) / 2**30:.1f} GiB) in'
+                f'No room for {shape[0]:,} prepared images ({size / 2**30:.1f} GiB) in'
                 f' {tempfile.gettempdir()}: {e.strerror}. Free some, or set TMPDIR to a folder with'
                 ' room.'
             ) from None
-        return torch.from_numpy(np.memmap(f, np.uint8, 'w+', shape=tuple(shape)))
+        return torch.from_numpy(np.memmap(file, np.uint8, 'w+', shape=tuple(shape)))
 
 
 def _space(shape, dtype, device):
@@ -120,34 +128,42 @@ class RememberDL(TfmdDL):
 
     def create_batches(self, samps):
         if not hasattr(self, 'x'):
-            self._fill()
-        for rows in self.chunkify(
-            samps
-        ):  # as they come: `show_batch(unique=True)` asks for one row without end
-            at = torch.from_numpy(np.fromiter(rows, int))
-            at = (
-                at.pin_memory().to(self.x.device, non_blocking=True) if self.x.is_cuda else at
-            )  # nothing waits for the GPU
-            yield tuple(kind(t[at]) for kind, t in zip(self.kinds, (self.x, self.y)))
+            self._decode_all()
+        # as they come: `show_batch(unique=True)` asks for one row without end
+        for rows in self.chunkify(samps):
+            index = torch.from_numpy(np.fromiter(rows, int))
+            if self.x.is_cuda:
+                # pinned, so that nothing waits for the GPU
+                index = index.pin_memory().to(self.x.device, non_blocking=True)
+            yield tuple(kind(t[index]) for kind, t in zip(self.kinds, (self.x, self.y)))
 
-    def _fill(self):
-        one, label = self.do_item(0)
-        self.kinds = type(one), type(label)
-        where = home_for(self.n * one.numel(), self.device)
+    def _decode_all(self):
+        image, label = self.do_item(0)
+        self.kinds = type(image), type(label)
+        where = home_for(self.n * image.numel(), self.device)
+        x = _space((self.n, *image.shape), image.dtype, where)
         images, labels = self.dataset.tls
-        x = _space((self.n, *one.shape), one.dtype, where)
         load = next((t for t in images.tfms.fs if isinstance(t, LoadCell) and t.pixels.size), None)
-        i = 0
-        for some, a, _ in read_batches(list(images.items), load.pixels, 32) if load else ():
-            x[i : i + len(some)] = torch.from_numpy(a).permute(0, 3, 1, 2).to(where)
-            i += len(some)
-        for i in range(0 if load is None else self.n, self.n):
-            x[i] = self.do_item(i)[0].as_subclass(torch.Tensor)
-        self.y = torch.stack([labels[i].as_subclass(torch.Tensor) for i in range(self.n)]).to(where)
+        if load is None:
+            for i in range(self.n):
+                x[i] = self.do_item(i)[0].as_subclass(torch.Tensor)
+        else:
+            _decode_in_threads(list(images.items), load.pixels, x)
+        y = [labels[i].as_subclass(torch.Tensor) for i in range(self.n)]
+        self.y = torch.stack(y).to(where)
         self.x = x
 
     def new(self, dataset=None, cls=None, **kwargs):
         return super().new(dataset, cls or TfmdDL, **kwargs)
+
+
+def _decode_in_threads(paths, pixels, x):
+    "Prepared images into a tensor (N, C, H, W), 32 at a time."
+    start = 0
+    for some, prepared, _ in read_batches(paths, pixels, 32):
+        rows = slice(start, start + len(some))
+        x[rows] = torch.from_numpy(prepared).permute(0, 3, 1, 2).to(x.device)
+        start = rows.stop
 
 # %% ../nbs/16_loaders.ipynb #da624118
 class LabelOf(Transform):
@@ -163,11 +179,10 @@ class LabelOf(Transform):
         return self.labels[str(o)]
 
     def __reduce__(self):
-        if get_spawning_popen() is None:
+        if not _pickled_for_a_worker():
             return Transform, (parent_label,)
-        return LabelOf, (
-            pd.DataFrame({'path': list(self.labels), 'label': list(self.labels.values())}),
-        )
+        table = pd.DataFrame({'path': list(self.labels), 'label': list(self.labels.values())})
+        return LabelOf, (table,)
 
 # %% ../nbs/16_loaders.ipynb #1f4f7eea
 def _check_sides(table):
@@ -216,21 +231,16 @@ class CellDataLoaders:
         "DataLoaders for the rows of a table."
         _check_sides(table)
         device = pick_device(str(device))
-        parts = [table[table.split == s] for s in ('train', 'valid', 'test')]
-        used = pd.concat([parts[0], parts[1] if len(parts[1]) else parts[2]], ignore_index=True)
+        train, valid, test = (table[table.split == side] for side in ('train', 'valid', 'test'))
+        used = pd.concat([train, valid if len(valid) else test], ignore_index=True)
         if remember is None:
-            remember = (
-                not num_workers
-                and item_tfms is None
-                and (
-                    room_for(len(used), size, 1 if grey else 3)
-                    or disk_for(len(used), size, 1 if grey else 3)
-                )
-            )
-        if remember or num_workers is None:
-            num_workers = (
-                0 if remember or device.type == 'cpu' else min(8, os.cpu_count() or 1)
-            )  # each process would remember all of them
+            fits = item_tfms is None and _fits_somewhere(len(used), size, 1 if grey else 3)
+            remember = fits and not num_workers
+        if remember:
+            # each process would remember all of them
+            num_workers = 0
+        elif num_workers is None:
+            num_workers = 0 if device.type == 'cpu' else min(8, os.cpu_count() or 1)
         load = LoadCell(Pixels(size if item_tfms is None else None, grey, median))
         block = DataBlock(
             blocks=(
@@ -238,16 +248,21 @@ class CellDataLoaders:
                 CategoryBlock(vocab=sorted(set(table.label))),
             ),
             get_y=LabelOf(used),
-            splitter=IndexSplitter(list(range(len(parts[0]), len(used)))),
+            splitter=IndexSplitter(list(range(len(train), len(used)))),
             batch_tfms=batch_tfms,
             item_tfms=item_tfms or Resize(size, method=ResizeMethod.Squish),
         )
         dls = block.dataloaders(
-            used.path.tolist(), bs=min(bs, len(parts[0])), device=device, num_workers=num_workers
+            used.path.tolist(), bs=min(bs, len(train)), device=device, num_workers=num_workers
         )
         if remember:
             dls.loaders = [dl.new(dl.dataset, cls=RememberDL) for dl in dls.loaders]
         return dls
+
+
+def _fits_somewhere(n, size, channels):
+    "Whether n prepared images fit into memory or, where that is short, onto the disk."
+    return room_for(n, size, channels) or disk_for(n, size, channels)
 
 # %% ../nbs/16_loaders.ipynb #786bd33e
 @patch(cls_method=True)

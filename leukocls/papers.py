@@ -78,16 +78,22 @@ _P2 = dict(
     augment='p2',
     top='linear',
 )
+_P2_BATCH = "Batch size: 32, Keras' default."
+# of all of P2's systems
+_P2_ALWAYS = (
+    'Early stopping watches the validation loss; the weights of its lowest value are kept.',
+    'Ranges of the affine change: see the notebook `augment`.',
+    _HALF,
+)
+# of its pretrained networks
 _P2_FILLED = (
     'Optimiser: Adam, learning rate 0.0001, no weight decay.',
-    "Batch size: 32, Keras' default.",
+    _P2_BATCH,
     (
         'ImageNet weights, all layers trained; behind the network\'s own last features one dense'
         ' layer with softmax.'
     ),
-    'Early stopping watches the validation loss; the weights of its lowest value are kept.',
-    'Ranges of the affine change: see the notebook `augment`.',
-    _HALF,
+    *_P2_ALWAYS,
 )
 _P3 = dict(paper='P3', size=224, bs=64, epochs=30, lr=1e-4, schedule='flat', wd=0.0, keep='last')
 _P3_FILLED = (
@@ -99,8 +105,8 @@ _P3_FILLED = (
     _HALF,
 )
 _CLASSICAL = dict(paper='P3', kind='classical', weights='none', size=224)
+_QUOTED = 'Figures of such systems are quoted by the paper from work on other data.'
 _CLASSICAL_FILLED = (
-    'Figures of such systems are quoted by the paper from work on other data.',
     (
         'Fourier transform: log(1 + |F|) of the lowest 31×16 frequencies of the grey image of 224'
         ' pixels.'
@@ -119,7 +125,8 @@ _QUADRATIC = (
 _SOFT = 'Ensemble: the mean of the members\' probabilities.'
 
 # %% ../nbs/03_papers.ipynb #33ab3109
-def _converges(system, lr):  # the same system, trained in a way that moves it
+def _converges(system, lr):
+    "The same system, trained in a way that moves it."
     return system | dict(
         name=f"{system['name']}-converges",
         title=f"{system['title']}, with settings that converge",
@@ -185,21 +192,52 @@ _SYSTEMS_P1 = [
 _SYSTEMS_P2 = [
     dict(
         _P2,
-        name=f'p2-{name}',
-        arch=arch,
-        title=title,
-        published=dict(accuracy=figure),
+        name='p2-resnet50',
+        arch='resnet50',
+        title='ResNet-50',
+        published=dict(accuracy=97.5),
         filled=_P2_FILLED,
-    )
-    for name, arch, title, figure in (
-        ('resnet50', 'resnet50', 'ResNet-50', 97.5),
-        ('densenet201', 'densenet201', 'DenseNet201', 95),
-        ('mobilenet', 'mobilenetv1_100', 'MobileNet', 97),
-        ('vgg19', 'vgg19', 'VGG19', 95),
-        ('resnet101', 'resnet101', 'ResNet101', 97),
-        ('efficientnet-b7', 'tf_efficientnet_b7', 'EfficientNet-B7', 96),
-    )
-] + [
+    ),
+    dict(
+        _P2,
+        name='p2-densenet201',
+        arch='densenet201',
+        title='DenseNet201',
+        published=dict(accuracy=95),
+        filled=_P2_FILLED,
+    ),
+    dict(
+        _P2,
+        name='p2-mobilenet',
+        arch='mobilenetv1_100',
+        title='MobileNet',
+        published=dict(accuracy=97),
+        filled=_P2_FILLED,
+    ),
+    dict(
+        _P2,
+        name='p2-vgg19',
+        arch='vgg19',
+        title='VGG19',
+        published=dict(accuracy=95),
+        filled=_P2_FILLED,
+    ),
+    dict(
+        _P2,
+        name='p2-resnet101',
+        arch='resnet101',
+        title='ResNet101',
+        published=dict(accuracy=97),
+        filled=_P2_FILLED,
+    ),
+    dict(
+        _P2,
+        name='p2-efficientnet-b7',
+        arch='tf_efficientnet_b7',
+        title='EfficientNet-B7',
+        published=dict(accuracy=96),
+        filled=_P2_FILLED,
+    ),
     dict(
         _P2,
         name='p2-cml1',
@@ -211,17 +249,18 @@ _SYSTEMS_P2 = [
         published=dict(accuracy=96),
         filled=(
             "Optimiser: Adam, learning rate 0.001, Keras' default, no weight decay.",
-            *_P2_FILLED[1:2],
-            *_P2_FILLED[3:],
+            _P2_BATCH,
+            *_P2_ALWAYS,
             (
                 'Maps: 32, 64, 128, 256, 256; dense 256 and 128; two dropouts of 0.5, which make'
                 ' the layers 23; padding that keeps the size. ReLU comes before each batch'
                 ' normalisation.'
             ),
         ),
-    )
+    ),
 ]
 
+# Epochs that the paper ran
 P2_EPOCHS = {
     'p2-resnet50': '29',
     'p2-densenet201': '28',
@@ -230,14 +269,10 @@ P2_EPOCHS = {
     'p2-resnet101': '36',
     'p2-efficientnet-b7': '50',
     'p2-cml1': '60–70',
-}  # that the paper ran
-P2_TESTED = (
-    122,
-    119,
-    105,
-    130,
-    124,
-)  # test images of its five classes; which number is whose the paper does not say
+}
+# Test images of its five classes; the paper does not say which number belongs to which class
+P2_TESTED = (122, 119, 105, 130, 124)
+# On the diagonal of its confusion matrices
 P2_RIGHT = {
     'p2-resnet50': (122, 114, 98, 128, 123),
     'p2-densenet201': (122, 100, 96, 129, 124),
@@ -245,7 +280,7 @@ P2_RIGHT = {
     'p2-vgg19': (114, 115, 101, 118, 122),
     'p2-resnet101': (121, 113, 97, 127, 124),
     'p2-efficientnet-b7': (119, 110, 99, 123, 123),
-}  # on the diagonal of its confusion matrices
+}
 
 # %% ../nbs/03_papers.ipynb #c7366428
 _P3_OWN = dict(
@@ -319,52 +354,75 @@ _SYSTEMS_P3 = [
 _SYSTEMS_P3 += [
     dict(
         _CLASSICAL,
-        name=f'p3-{arch}',
-        arch=arch,
-        title=title,
-        published=published,
-        filled=(*_CLASSICAL_FILLED[0 if published else 1 :], *more),
-    )
-    for arch, title, published, more in (
-        (
-            'svm',
-            'Support vector machine (RBF)',
-            dict(accuracy=73.02, precision=89.47, recall=53.12, specificity=65.9, f1=66.66),
-            (_PLATT,),
+        name='p3-svm',
+        arch='svm',
+        title='Support vector machine (RBF)',
+        published=dict(accuracy=73.02, precision=89.47, recall=53.12, specificity=65.9, f1=66.66),
+        filled=(_QUOTED, *_CLASSICAL_FILLED, _PLATT),
+    ),
+    dict(
+        _CLASSICAL,
+        name='p3-naive-bayes',
+        arch='naive-bayes',
+        title='Gaussian naive Bayes',
+        published=dict(accuracy=74.6, precision=69.05, recall=90.65, specificity=85.71, f1=78.37),
+        filled=(_QUOTED, *_CLASSICAL_FILLED),
+    ),
+    dict(
+        _CLASSICAL,
+        name='p3-decision-tree',
+        arch='decision-tree',
+        title='Decision tree',
+        published=dict(accuracy=96.77, precision=94.11, recall=100, specificity=100, f1=96.96),
+        filled=(_QUOTED, *_CLASSICAL_FILLED),
+    ),
+    dict(
+        _CLASSICAL,
+        name='p3-random-forest',
+        arch='random-forest',
+        title='Random forest',
+        published=dict(accuracy=96.83, precision=100, recall=93.75, specificity=93.93, f1=96.77),
+        filled=(_QUOTED, *_CLASSICAL_FILLED, '100 trees.'),
+    ),
+    dict(
+        _CLASSICAL,
+        name='p3-knn',
+        arch='knn',
+        title='k nearest neighbours',
+        published={},
+        filled=(*_CLASSICAL_FILLED, _NONE, '5 neighbours.'),
+    ),
+    dict(
+        _CLASSICAL,
+        name='p3-e1',
+        arch='e1',
+        title='E1: k-NN, decision tree, SVM, naive Bayes',
+        published=dict(accuracy=75.00, precision=64.47, specificity=54.24, f1=78),
+        filled=(_QUOTED, *_CLASSICAL_FILLED, _SOFT, _PLATT),
+    ),
+    dict(
+        _CLASSICAL,
+        name='p3-e2',
+        arch='e2',
+        title='E2: linear, RBF and quadratic SVM, MLP',
+        published=dict(accuracy=89.81, precision=81.67, specificity=81.36, f1=89),
+        filled=(
+            _QUOTED,
+            *_CLASSICAL_FILLED,
+            _SOFT,
+            _PLATT,
+            _QUADRATIC,
+            'MLP: one hidden layer of 100.',
         ),
-        (
-            'naive-bayes',
-            'Gaussian naive Bayes',
-            dict(accuracy=74.6, precision=69.05, recall=90.65, specificity=85.71, f1=78.37),
-            (),
-        ),
-        (
-            'decision-tree',
-            'Decision tree',
-            dict(accuracy=96.77, precision=94.11, recall=100, specificity=100, f1=96.96),
-            (),
-        ),
-        (
-            'random-forest',
-            'Random forest',
-            dict(accuracy=96.83, precision=100, recall=93.75, specificity=93.93, f1=96.77),
-            ('100 trees.',),
-        ),
-        ('knn', 'k nearest neighbours', {}, (_NONE, '5 neighbours.')),
-        (
-            'e1',
-            'E1: k-NN, decision tree, SVM, naive Bayes',
-            dict(accuracy=75.00, precision=64.47, specificity=54.24, f1=78),
-            (_SOFT, _PLATT),
-        ),
-        (
-            'e2',
-            'E2: linear, RBF and quadratic SVM, MLP',
-            dict(accuracy=89.81, precision=81.67, specificity=81.36, f1=89),
-            (_SOFT, _PLATT, _QUADRATIC, 'MLP: one hidden layer of 100.'),
-        ),
-        ('e3', 'E3: one quadratic SVM', {}, (_NONE, _PLATT, _QUADRATIC)),
-    )
+    ),
+    dict(
+        _CLASSICAL,
+        name='p3-e3',
+        arch='e3',
+        title='E3: one quadratic SVM',
+        published={},
+        filled=(*_CLASSICAL_FILLED, _NONE, _PLATT, _QUADRATIC),
+    ),
 ]
 
 # %% ../nbs/03_papers.ipynb #7b3584e0
@@ -391,16 +449,19 @@ _SYSTEMS_P4 = [
     )
 ]
 
+# The one that leads first
 PAPER_SYSTEMS = [
     *_SYSTEMS_P4,
     *_SYSTEMS_P3,
     *_SYSTEMS_P1,
-    *[_converges(s, lr) for s, lr in zip(_SYSTEMS_P1, (1e-3, 3e-4, 1e-3))],
+    _converges(_SYSTEMS_P1[0], 1e-3),
+    _converges(_SYSTEMS_P1[1], 3e-4),
+    _converges(_SYSTEMS_P1[2], 1e-3),
     *_SYSTEMS_P2,
-]  # the one that leads first
+]
 ALIASES = {'p4-efficientnet-b3': 'effb3', 'p3-modified-cnn': 'modified-cnn'}
 
-# of each network, for its paper's number of classes; checked by tests/test_papers.py
+# Of each network, for its paper's number of classes; checked by tests/test_papers.py
 PARAMETERS = {
     'effb3': 12_278_312,
     'modified-cnn': 203_972,

@@ -13,6 +13,7 @@ from leukocls.augment import (
     STAIN,
     augment_p2,
     augmentation,
+    blurred,
     draw_p2,
     moved,
     vary_stain,
@@ -126,13 +127,13 @@ def test_noise_as_a_gpu_makes_it(drawn):
     """Without a stock of numbers: pictures whose channels get noise of their own stand first, and
     it is as strong and as normal as it should be.
     """
-    from leukocls.augment import _p2
+    from leukocls.augment import _p2_
 
     n = drawn['noise']
     order = torch.argsort(n['own'][:400].to(torch.uint8), descending=True, stable=True)
     part = dict(scale=n['scale'][:400][order], own=n['own'][:400][order])
     torch.manual_seed(0)
-    out = _p2(torch.full((400, 3, 48, 48), 0.5), dict(noise=part)) - 0.5
+    out = _p2_(torch.full((400, 3, 48, 48), 0.5), dict(noise=part)) - 0.5
     assert torch.allclose(out.std((2, 3)), part['scale'][:, None].expand(-1, 3), atol=3e-3)
     same = (out[:, 0] == out[:, 1]).flatten(1).all(1) & (out[:, 0] == out[:, 2]).flatten(1).all(1)
     assert torch.equal(same, ~part['own'])
@@ -180,7 +181,8 @@ def test_affine(drawn):
     a, o = drawn['affine'], P2_OPERATIONS['affine']
     assert abs(np.corrcoef(a['scale'].T.numpy())[0, 1]) < 0.03
     for k in ('scale', 'translate'):
-        [uniform(a[k][:, i], *o[k]) for i in (0, 1)]
+        uniform(a[k][:, 0], *o[k])
+        uniform(a[k][:, 1], *o[k])
     for k in ('rotate', 'shear'):
         uniform(a[k], *o[k])
 
@@ -283,14 +285,62 @@ def test_types_and_channels(dtype, channels):
     assert y.dtype == dtype and y.shape == (5, channels, 16, 16) and torch.isfinite(y.float()).all()
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_moves_as_float32_does(dtype):
+    """PyTorch's own grid_sample in bfloat16 reads outside the picture on a CPU (numbers that are
+    none, at worst a crash), and coordinates in half precision are off by up to half a pixel.
+    """
+    torch.manual_seed(0)
+    x = torch.rand(40, 3, 224, 224)
+    drawn = draw_p2(40)['affine']
+    want, got = moved(x, drawn), moved(x.to(dtype), drawn)
+    assert got.dtype == dtype and (got.float() - want).abs().max() < 0.01
+
+
+def test_sums_of_coordinates_are_plain_sums():
+    "What a CPU adds as complex numbers is the sum of both coordinates."
+    from leukocls.augment import _all_sums
+
+    across, along = torch.rand(5, 7, 2), torch.rand(5, 4, 2)
+    plain = across[:, None] + along[:, :, None]
+    assert torch.equal(_all_sums(across, along), plain) and plain.shape == (5, 4, 7, 2)
+
+
+def test_blur_in_groups_is_the_blur():
+    "Images are blurred in place, as far as each needs; the same comes out as of all at once."
+    from leukocls.augment import _blur_
+
+    torch.manual_seed(0)
+    x, sigma = torch.rand(60, 3, 20, 20), draw_p2(60)['blur']
+    want = blurred(x, sigma)
+    _blur_(x, sigma)
+    assert torch.allclose(x, want, atol=1e-6)
+
+
+@pytest.mark.parametrize('dim', [2, 3])
+def test_blur_along_one_axis_is_a_convolution(dim):
+    from leukocls.augment import _blur_along
+
+    torch.manual_seed(0)
+    x = torch.rand(4, 3, 12, 9)
+    weights = [torch.rand(4, 1, 1, 1) for _ in range(3)]
+    kernels = torch.cat([w.flatten()[:, None] for w in (*weights[:0:-1], *weights)], 1).numpy()
+    want = [
+        ndimage.convolve1d(image.numpy(), kernel, axis=dim - 1, mode='mirror')
+        for image, kernel in zip(x, kernels)
+    ]
+    assert np.allclose(_blur_along(x, weights, dim).numpy(), want, atol=1e-5)
+
+
 def test_training_images_only(table):
     dls = CellDataLoaders.from_table(
         split_table(table), size=32, bs=16, device='cpu', batch_tfms=augmentation('p2')
     )
     plain = CellDataLoaders.from_table(split_table(table), size=32, bs=16, device='cpu')
     assert torch.equal(dls.valid.one_batch()[0], plain.valid.one_batch()[0])
-    x, y = dls.train.one_batch(), dls.train.one_batch()
-    assert type(x[0]) is TensorImage and x[0].shape[1:] == (3, 32, 32)
+    first, second = dls.train.one_batch()[0], dls.train.one_batch()[0]
+    assert type(first) is TensorImage and first.shape[1:] == (3, 32, 32)
+    assert not torch.equal(first, second)
     held = dls.test_dl(list(table.path[:4]))
     assert torch.equal(held.one_batch()[0], plain.test_dl(list(table.path[:4])).one_batch()[0])
 

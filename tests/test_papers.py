@@ -502,7 +502,17 @@ def test_dinobloom_by_its_hub_name(few, tiny_vit, tmp_path):
         from leukocls.data import read_table
         from leukocls.splits import split_table
         from leukocls.train import train
-        run = train('effb3', split_table(read_table({str(tmp_path / "few.csv")!r}), 'given'), out={str(tmp_path / "runs")!r}, progress=False, device='cpu', arch='hf-hub:1aurent/vit_small_patch14_224.dinobloom', epochs=1, bs=8, size=28)
+        run = train(
+            'effb3',
+            split_table(read_table({str(tmp_path / "few.csv")!r}), 'given'),
+            out={str(tmp_path / "runs")!r},
+            progress=False,
+            device='cpu',
+            arch='hf-hub:1aurent/vit_small_patch14_224.dinobloom',
+            epochs=1,
+            bs=8,
+            size=28,
+        )
         print(run.folder)''')
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code],

@@ -1,10 +1,20 @@
+import dataclasses
 import json
 
 import pytest
 
 from leukocls.core import RunError
 from leukocls.fit import _phases
-from leukocls.recipes import Recipe, as_dict, change, from_dict, get_recipe, recipes
+from leukocls.recipes import (
+    _CHECKS,
+    Recipe,
+    as_dict,
+    change,
+    from_dict,
+    get_recipe,
+    recipes,
+    recipes_named,
+)
 
 
 def test_p4_to_the_letter():
@@ -67,6 +77,51 @@ def test_later_fields_are_passed_over():
 def test_slips(kw, said):
     with pytest.raises(RunError, match=said):
         change(get_recipe('effb3'), **kw)
+
+
+@pytest.mark.parametrize(
+    'field,value,expected',
+    [
+        ('name', 'a/b', 'text that can be the name of a folder'),
+        ('name', '.hidden', 'text that can be the name of a folder'),
+        ('arch', 3, 'text'),
+        ('grey', 'yes', 'True or False'),
+        ('grey', 1, 'True or False'),
+        ('size', True, 'a whole number'),
+        ('size', 7, 'at least 8'),
+        ('bs', 2.5, 'a whole number'),
+        ('median', 4, '0, or 3, 5, 7, …'),
+        ('median', 1, '0, or 3, 5, 7, …'),
+        ('views', 9, '1 to 8'),
+        ('views', '1', '1 to 8'),
+        ('lr', -1, 'above 0, or two such for the first and the last layers, or "find"'),
+        ('lr', (1, 2, 3), 'above 0, or two such for the first and the last layers, or "find"'),
+        ('wd', float('nan'), 'at least 0'),
+        ('mixup', 11, 'from 0 to 10'),
+        ('ema', 1.0, 'from 0 to 0.9999'),
+        ('keep', 'first', 'one of best, last'),
+    ],
+)
+def test_each_field_says_what_it_may_hold(field, value, expected):
+    with pytest.raises(RunError) as e:
+        change(Recipe('mine', 'resnet18'), **{field: value})
+    assert f'{field}={value!r} ({expected})' in str(e.value)
+
+
+def test_no_field_is_forgotten():
+    "A new field needs a check; the two that only describe a paper have none."
+    fields = {f.name for f in dataclasses.fields(Recipe)}
+    assert fields - set(_CHECKS) == {'published', 'filled'} and set(_CHECKS) <= fields
+
+
+def test_a_recipe_of_ones_own_stands_beside_names():
+    mine = Recipe('mine', 'convnext_atto', epochs=3)
+    chosen = recipes_named([mine, 'p3-svm', 'mobilenetv2'], epochs=1, bs=8)
+    assert [(r.name, r.epochs, r.bs) for r in chosen] == [
+        ('mine', 1, 8),
+        ('p3-svm', get_recipe('p3-svm').epochs, get_recipe('p3-svm').bs),
+        ('mobilenetv2', 1, 8),
+    ]
 
 
 def test_parameters_of_our_own_recipes():

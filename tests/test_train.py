@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastai.callback.core import Callback
 
 from leukocls.core import DataError, RunError
 from leukocls.metrics import score
@@ -581,7 +582,7 @@ def test_changed_weights_are_refused(run, tmp_path):
     info['model']['classes'].append('extra')
     (copy / 'recipe.json').write_text(json.dumps(info))
     with pytest.raises(RunError, match='does not fit'):
-        Run(copy).learner
+        _ = Run(copy).learner
 
 
 @pytest.mark.usefixtures('no_plots')
@@ -1043,7 +1044,7 @@ def test_a_changed_number_of_networks_is_refused(members, run, tmp_path):
     info['model']['members'] = members
     (copy / 'recipe.json').write_text(json.dumps(info))
     with pytest.raises(RunError, match='networks; there are 1 to 20'):
-        Run(copy).learner
+        _ = Run(copy).learner
 
 
 def test_a_class_may_be_named_like_a_formula(table, quick, tmp_path):
@@ -1129,3 +1130,130 @@ def test_memory_is_looked_at_after_each_epoch_on_a_cpu(table, quick, tmp_path, m
     monkeypatch.setattr(callbacks, 'give_back', lambda: given.append(1))
     train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', epochs=5)
     assert len(given) == 2 and next(sizes, None) is None
+
+
+class Watcher(Callback):
+    "Notes which events it saw; changes nothing."
+
+    def __init__(self):
+        self.fits, self.epochs, self.ended = [], 0, 0
+
+    def before_fit(self):
+        frozen = not all(p.requires_grad for p in self.learn.model.parameters())
+        self.fits.append((self.n_epoch, frozen))
+
+    def after_epoch(self):
+        self.epochs += 1
+
+    def after_fit(self):
+        self.ended += 1
+
+
+def probabilities(run):
+    return run.predictions.filter(like='p_').to_numpy()
+
+
+def test_own_callbacks_see_a_fit_and_change_nothing(table, quick, run, no_plots, tmp_path):
+    seen = Watcher()
+    how = dict(out=tmp_path, progress=False, device='cpu')
+    watched = train(quick, split_table(table), cbs=seen, **how)
+    assert (seen.fits, seen.epochs, seen.ended) == ([(2, False)], 2, 1)
+    assert np.array_equal(probabilities(watched), probabilities(run))
+    assert watched.info['notes'] == run.info['notes']
+
+
+def test_own_callbacks_do_not_end_in_the_pickle(table, quick, no_plots, tmp_path):
+    watched = train(
+        quick,
+        split_table(table),
+        cbs=[Watcher(), Watcher],
+        out=tmp_path,
+        progress=False,
+        device='cpu',
+        epochs=1,
+    )
+    pickle = watched.folder / 'learner.pkl'
+    opened = open_pickle(pickle, trust=True)
+    for learn in (watched.learner, opened):
+        assert not any(isinstance(c, Watcher) for c in learn.cbs)
+        # and the names in the learner are fastai's again
+        assert type(learn.recorder).__module__ == 'fastai.learner'
+    assert b'test_train' not in pickle.read_bytes()
+
+
+@pytest.mark.usefixtures('no_plots')
+def test_own_callbacks_see_both_phases(table, local_weights, tmp_path):
+    seen = Watcher()
+    train(
+        'mobilenetv2',
+        split_table(table),
+        out=tmp_path,
+        progress=False,
+        device='cpu',
+        cbs=[seen],
+        arch='mobilenetv2_035',
+        weights=str(local_weights),
+        head_epochs=1,
+        epochs=2,
+        lr=2e-3,
+        size=64,
+    )
+    assert (seen.fits, seen.epochs, seen.ended) == ([(1, True), (2, False)], 3, 2)
+
+
+@pytest.mark.usefixtures('no_plots')
+def test_own_callbacks_see_each_network_of_an_ensemble(table, quick, tmp_path):
+    how = dict(out=tmp_path, progress=False, device='cpu', members=3, epochs=1)
+    seen = Watcher()
+    watched = train(quick, split_table(table), cbs=[seen], **how)
+    assert (seen.fits, seen.epochs, seen.ended) == ([(1, False)] * 3, 3, 3)
+    plain = train(quick, split_table(table), **how)
+    assert np.array_equal(probabilities(watched), probabilities(plain))
+
+
+@pytest.mark.usefixtures('no_plots')
+def test_own_callbacks_through_train_all(films, quick, tmp_path):
+    "A finished run is read and calls none; a system without a network says that it uses none."
+    from leukocls.smears import FILM_PATIENT
+
+    how = dict(patient=FILM_PATIENT, out=tmp_path, progress=False, device='cpu', epochs=1, size=32)
+    first, second = Watcher(), Watcher()
+    runs = train_all(films, [quick, 'p3-knn'], cbs=[first], **how)
+    train_all(films, [quick, 'p3-knn'], cbs=[second], **how)
+    assert (first.epochs, second.epochs) == (1, 0)
+    unused = [any('cbs' in note for note in r.info['notes']) for r in runs]
+    assert unused == [False, True]
+    with pytest.raises(RunError, match='is no fastai callback'):
+        train_all(films, [quick], cbs='wandb', **how)
+
+
+@pytest.mark.usefixtures('no_plots')
+def test_own_callback_that_fails_is_named(table, quick, tmp_path):
+    class Fails(Callback):
+        def after_epoch(self):
+            if self.epoch == 1:
+                raise RuntimeError('the logging server is away')
+
+    with pytest.raises(RunError, match=r'(?s)epoch 2.*Fails.*logging server is away') as e:
+        train(quick, split_table(table), out=tmp_path, progress=False, device='cpu', cbs=[Fails()])
+    assert e.value.run.info['kept_epoch'] == 1
+    learner = e.value.run.learner
+    assert not any(isinstance(c, Fails) for c in learner.cbs)
+
+
+def test_own_callbacks_that_act_inside_a_step_are_not_passed_over():
+    "A recorded step would leave out what they do, and scaled gradients would mislead them."
+    from fastai.callback.training import GradientAccumulation, GradientClip
+    from fastai.test_utils import synth_learner
+
+    from leukocls.optimise import Replay, acts_in_steps
+
+    assert acts_in_steps([GradientAccumulation(8)]) and acts_in_steps([Watcher(), GradientClip])
+    assert not acts_in_steps([Watcher()])
+    for callback, replayed in ((GradientAccumulation(8), False), (Watcher(), True)):
+        replay = Replay(4, lambda step: step)
+        learn = synth_learner(n_trn=30, n_val=3)
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1, cbs=[replay, callback])
+        assert bool(replay.times) == replayed, replay.said
+        assert replayed or replay.said == 'not replayed: a callback acts inside the step'
