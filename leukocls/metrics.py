@@ -621,16 +621,9 @@ class Units:
     def __init__(
         self,
         names,  # (N,) name of each image's unit; None: each image is one
-        labels,  # (N,) true classes
-        predicted,  # (N,) called classes
     ):
         self.clustered = names is not None
         self.index = np.unique(names, return_inverse=True)[1] if self.clustered else None
-        # measures without a model of their own reach as much further down as the accuracy does
-        self.stretch = 1.0
-        if self.clustered:
-            everyone = np.ones(len(labels), bool)
-            self.stretch = _stretch(*self.shares(labels == predicted, everyone))
 
     def count(
         self,
@@ -647,14 +640,34 @@ class Units:
         n = np.bincount(index, trials)
         return np.bincount(index, hits & trials)[n > 0], n[n > 0]
 
+    def interval(
+        self,
+        hits,  # (N,) booleans
+        trials,  # (N,) booleans
+    ) -> tuple:  # (low, high): Wilson's, or that of a share among patients
+        "95 % interval of the share of hits; of nothing nothing is known."
+        hits, trials = self.shares(hits, trials)
+        if not len(trials):
+            return 0.0, 1.0
+        if self.clustered:
+            return clustered_share(hits, trials)
+        return tuple(map(float, wilson(sum(hits), sum(trials))))
+
+    def stretch(
+        self,
+        right,  # (N,) booleans: where the prediction is right
+    ) -> float:  # How much further down than their spread measures without a model reach
+        everyone = np.ones(len(right), bool)
+        return _stretch(*self.shares(right, everyone)) if self.clustered else 1.0
+
 # %% ../nbs/30_metrics.ipynb #b7e4f2a9
-def _with_interval(measure, value, draws, shares, units, k, fewest, stretch):
+def _with_interval(measure, value, draws, counted, units, k, fewest, stretch):
     """A value with its interval, which is the first of these that applies: of a share (hits and
     trials), from the resamples, and, where those all agree, of a share of `fewest` trials.
     """
     low = high = np.nan
-    if shares is not None:
-        low, high = _interval_of_share(*shares, units.clustered)
+    if counted:
+        low, high = units.interval(*counted)
     elif np.isfinite(draws).any():
         low, high = (
             spread_interval(value, draws, k, measure.name, stretch)
@@ -666,15 +679,6 @@ def _with_interval(measure, value, draws, shares, units, k, fewest, stretch):
         share = (value - measure.low) / span
         low, high = measure.low + span * np.array(wilson(share * fewest, fewest))
     return dict(value=_number(value), low=_number(min(low, value)), high=_number(max(high, value)))
-
-
-def _interval_of_share(hits, trials, clustered):
-    "Wilson's, or that of a share among patients; of nothing nothing is known."
-    if not len(trials):
-        return 0.0, 1.0
-    if clustered:
-        return clustered_share(hits, trials)
-    return map(float, wilson(sum(hits), sum(trials)))
 
 
 def _no_spread(measure, value, low, high, draws):
@@ -690,7 +694,7 @@ def _number(value):
     return None if value is None or not np.isfinite(value) else float(value)
 
 
-def _judged(measure, once, drawn, units):
+def _judged(measure, once, drawn, units, stretch):
     """(overall value with interval, a list of those of each class or None) of one measure; `once`
     holds the images as they are, `drawn` the resamples.
     """
@@ -703,22 +707,22 @@ def _judged(measure, once, drawn, units):
         measure,
         value[0],
         draws,
-        units.shares(*measure.counted(labels, predicted, None)) if measure.of_images else None,
+        measure.of_images and measure.counted(labels, predicted, None),
         units,
         k,
         # curves are as sure as their rarest class
         fewest=min(units.count(labels == c) for c in set(labels)) if sure else k,
-        stretch=1.0 if sure else units.stretch,
+        stretch=1.0 if sure else stretch,
     )
     if single is None:
         return overall, None
     each = []
     for c in range(single.shape[1]):
         of_class = units.count(labels == c)
-        shares = measure.counted and units.shares(*measure.counted(labels, predicted, c))
+        counted = measure.counted and measure.counted(labels, predicted, c)
         each.append(
             _with_interval(
-                measure, single[0, c], single_draws[:, c], shares, units, of_class, of_class, 1.0
+                measure, single[0, c], single_draws[:, c], counted, units, of_class, of_class, 1.0
             )
             if of_class
             else dict(_NO_VALUE)
@@ -789,7 +793,8 @@ def _score(predictions, classes, resamples, seed, measures):
     "`score` with some of the measures."
     classes, labels, predicted, p = unpacked(predictions, classes)
     unit, names = draw_unit(predictions)
-    units = Units(names, labels, predicted)
+    units = Units(names)
+    stretch = units.stretch(labels == predicted)
     run = predictions.run.to_numpy() if 'run' in predictions else None
     weights = draw_weights(len(labels), max(resamples, 1), seed, units.index)
     once = Resamples(labels, predicted, p, np.ones((1, len(labels))), run)
@@ -799,7 +804,7 @@ def _score(predictions, classes, resamples, seed, measures):
     support = confusion.sum(1)
     overall, per_class = {}, {name: {} for name in classes}
     for measure in measures:
-        overall[measure.name], each = _judged(measure, once, drawn, units)
+        overall[measure.name], each = _judged(measure, once, drawn, units, stretch)
         for name, single in zip(classes, each or []):
             per_class[name][measure.name] = single
     for name, n in zip(classes, support):
