@@ -245,6 +245,10 @@ def _rows(runs):
     return [*rows, *_lost(failed)]
 
 
+def _failed(row):
+    return row['status'].startswith('failed:')
+
+
 def _add_differences(rows, by_name):
     "Write into each row but the first how far it is from the first, and whether that is chance."
     for row in rows[1:]:
@@ -279,10 +283,6 @@ def leaderboard(
     numbers = {'run', *whole, 'train_seconds', 'images_per_second', 'megabytes'}
     table = pd.DataFrame(shown, columns=columns).set_index('run').astype(whole)
     return table.fillna({k: '–' for k in columns if k not in numbers})
-
-
-def _failed(row):
-    return row['status'].startswith('failed:')
 
 
 def _in_words(row, with_changes):
