@@ -23,8 +23,9 @@ from .core import DataError, RunError, late, listed, write_whole
 from .decide import LEAST, in_sets, tempered
 from .memory import kept
 from leukocls.metrics import (
+    Units,
     calibration_error,
-    clustered_share,
+    draw_unit,
     draw_weights,
     read_predictions,
     show_interval,
@@ -38,57 +39,44 @@ from .plots import new_figure
 def _probabilities(predictions):
     "(classes, probabilities (N, C)) of a table that may lack labels."
     first = next((c[2:] for c in predictions.columns if c.startswith('p_')), '')
-    return unpacked(predictions.assign(label=first, pred=first))[::3]
+    classes, _, _, p = unpacked(predictions.assign(label=first, pred=first))
+    return classes, p
 
 
-def _cluster(predictions):
-    """((N,) ids or None, unit): what counts as one observation: the patient where all are known,
-    else the `group`, else the image.
+def _unit(predictions):
+    """(unit, names or None) as `draw_unit`; a group column with gaps counts for nothing, since what
+    is promised of each unit can only be checked where every image has one.
     """
-    for unit in ('patient', 'group'):
-        ids = predictions.get(unit)
-        if ids is not None and ids.nunique() > 1 and (ids.notna() & (ids.astype(str) != '')).all():
-            return ids.to_numpy().astype(str), unit
-    return None, 'image'
+    return draw_unit(predictions, partly=False)
+
+
+def _finite(value):
+    return float(value) if isfinite(value) else None
 
 
 def _between(value, low, high):
-    v, low, high = map(float, (value, low, high))
-
-    def ok(o):
-        return o if isfinite(o) else None
-
-    return dict(value=ok(v), low=ok(min(low, v)), high=ok(max(high, v)))
+    "A value with its interval for JSON; rounding must not leave the value outside."
+    return dict(value=_finite(value), low=_finite(min(low, value)), high=_finite(max(high, value)))
 
 
 def _spread(value, draws):
     return _between(value, *np.nanpercentile(draws, [2.5, 97.5]))
 
 
-def _judge(predictions):
-    """A function for the share of `hit` among `over` with its interval: Wilson's for images, else
-    `clustered_share`.
-    """
-    who, _ = _cluster(predictions)
-    who = None if who is None else np.unique(np.asarray(who, str), return_inverse=True)[1]
+class _Shares:
+    "Shares of the images of one table, each with an interval that knows what is one observation."
 
-    def share(hit, over=True):
+    def __init__(self, predictions):
+        self.units = Units(_unit(predictions)[1])
+
+    def of(self, hit, among=True):
+        "How many of the images `among` are a `hit`; both (N,) booleans."
         hit = np.asarray(hit, bool)
-        over = np.broadcast_to(over, hit.shape)
-        hits, n = (hit & over).sum(), over.sum()
-        if not n:
+        among = np.broadcast_to(among, hit.shape)
+        if not among.any():
             return dict(value=None, low=None, high=None)
-        if who is None:
-            return _between(hits / n, *wilson(hits, n))
-        there = np.bincount(who[over]) > 0
-        return _between(
-            hits / n,
-            *clustered_share(
-                np.bincount(who[over], hit[over])[there], np.bincount(who[over])[there]
-            ),
-        )
-
-    return share
+        share = (hit & among).sum() / among.sum()
+        return _between(share, *self.units.interval(hit, among))
 
 # %% ../nbs/31_calibrate.ipynb #064304ae
 T_RANGE = (0.05, 20.0)  # no temperature outside is looked for
@@ -116,21 +104,18 @@ def fit_temperature(
     of `T_RANGE` comes back.
     """
     _, y, _, p = unpacked(predictions)
-    own = np.arange(len(y)), y
-    if (p[own] >= p.max(1)).all():
+    of_truth = np.arange(len(y)), y
+    if (p[of_truth] >= p.max(1)).all():
         return T_RANGE[0]
     z = np.log(np.clip(p, LEAST, 1))
 
-    def loss(t):
-        return (special.logsumexp(z / np.exp(t), axis=1) - z[own] / np.exp(t)).mean()
+    def loss(log_t):
+        t = np.exp(log_t)
+        return (special.logsumexp(z / t, axis=1) - z[of_truth] / t).mean()
 
-    return float(
-        np.exp(
-            late('scipy.optimize:minimize_scalar')(
-                loss, bounds=np.log(T_RANGE), method='bounded', options=dict(xatol=1e-6)
-            ).x
-        )
-    )
+    minimize = late('scipy.optimize:minimize_scalar')
+    best = minimize(loss, bounds=np.log(T_RANGE), method='bounded', options=dict(xatol=1e-6))
+    return float(np.exp(best.x))
 
 # %% ../nbs/31_calibrate.ipynb #d039fa65
 def reliability(
@@ -146,19 +131,14 @@ def reliability(
     _, y, pred, p = unpacked(predictions)
     sure = p.max(1)
     if equal == 'width':
-        where = np.clip(np.ceil(sure * bins), 1, bins)
+        which_bin = np.clip(np.ceil(sure * bins), 1, bins)
     else:
-        where = np.searchsorted(
-            np.unique(np.quantile(sure, np.linspace(0, 1, bins + 1)))[1:-1], sure
-        )
-    t = (
-        pd.DataFrame(dict(confidence=sure, accuracy=pred == y, n=1))
-        .groupby(where)
-        .agg(dict(confidence='mean', accuracy='mean', n='sum'))
-    )
-    return t.assign(**dict(zip(('low', 'high'), wilson(t.accuracy * t.n, t.n)))).reset_index(
-        drop=True
-    )
+        edges = np.unique(np.quantile(sure, np.linspace(0, 1, bins + 1)))
+        which_bin = np.searchsorted(edges[1:-1], sure)
+    images = pd.DataFrame(dict(confidence=sure, accuracy=pred == y, n=1))
+    table = images.groupby(which_bin).agg(dict(confidence='mean', accuracy='mean', n='sum'))
+    low, high = wilson(table.accuracy * table.n, table.n)
+    return table.assign(low=low, high=high).reset_index(drop=True)
 
 
 def calibration_scores(
@@ -169,12 +149,12 @@ def calibration_scores(
     the classes, 0 to 2).
     """
     _, y, pred, p = unpacked(predictions)
-    hit, sure = pred == y, p.max(1)
-    off = ((p - np.eye(p.shape[1])[y]) ** 2).sum(1)
-    w = draw_weights(len(y), 1000, seed, _cluster(predictions)[0])
+    right, sure = pred == y, p.max(1)
+    squared_error = ((p - np.eye(p.shape[1])[y]) ** 2).sum(1)
+    weights = draw_weights(len(y), 1000, seed, _unit(predictions)[1])
     return dict(
-        ece=_spread(calibration_error(hit, sure), calibration_error(hit, sure, w)),
-        brier=_spread(off.mean(), (w @ off) / w.sum(1)),
+        ece=_spread(calibration_error(right, sure), calibration_error(right, sure, weights)),
+        brier=_spread(squared_error.mean(), (weights @ squared_error) / weights.sum(1)),
     )
 
 # %% ../nbs/31_calibrate.ipynb #8fafeefd
@@ -191,21 +171,22 @@ def fit_conformal(
             ' in 95 %.'
         )
     classes, y, _, p = unpacked(predictions)
-    own = {c: np.sort(1 - p[y == i, i]) for i, c in enumerate(classes)}
-    rank = {c: ceil((len(s) + 1) * (1 - alpha) - 1e-9) for c, s in own.items()}
-    few = [c for c, s in own.items() if rank[c] > len(s)]
-    note = (
-        f'{listed(few)}: fewer than {ceil(1 / alpha - 1 - 1e-9)} calibration images, so always in'
-        ' the set.'
-        if few
-        else ''
-    )
-    return dict(
-        alpha=alpha,
-        thresholds={c: None if c in few else float(s[rank[c] - 1]) for c, s in own.items()},
-        n={c: len(s) for c, s in own.items()},
-        note=note,
-    )
+    thresholds, n, few = {}, {}, []
+    for i, c in enumerate(classes):
+        scores = np.sort(1 - p[y == i, i])
+        n[c] = len(scores)
+        # 1e-9: 20 × .95 is 19, not a little more
+        rank = ceil((n[c] + 1) * (1 - alpha) - 1e-9)
+        if rank > n[c]:
+            few.append(c)
+        thresholds[c] = None if rank > n[c] else float(scores[rank - 1])
+    note = ''
+    if few:
+        note = (
+            f'{listed(few)}: fewer than {ceil(1 / alpha - 1 - 1e-9)} calibration images, so always'
+            ' in the set.'
+        )
+    return dict(alpha=alpha, thresholds=thresholds, n=n, note=note)
 
 
 def conformal_sets(
@@ -215,9 +196,8 @@ def conformal_sets(
 ) -> pd.DataFrame:
     "The set of classes of each image; refer the image to an expert unless exactly one is in it."
     classes, p = _probabilities(predictions)
-    return pd.DataFrame(
-        in_sets(p, conformal['thresholds'], classes), columns=classes, index=predictions.index
-    )
+    inside = in_sets(p, conformal['thresholds'], classes)
+    return pd.DataFrame(inside, columns=classes, index=predictions.index)
 
 # %% ../nbs/31_calibrate.ipynb #02eb2ca1
 def coverage(
@@ -229,34 +209,31 @@ def coverage(
     patients for whom it was less than promised.
     """
     classes, y, _, _ = unpacked(predictions)
-    s = sets[classes].to_numpy(bool)
-    inside, size, share = s[np.arange(len(y)), y], s.sum(1), _judge(predictions)
-    sides = {'every image': np.full(len(y), True)} | {c: y == i for i, c in enumerate(classes)}
-
-    def mean(o, over):
-        return o[over].mean() if over.any() else np.nan
-
-    rows = {
-        k: (
-            share(inside, o)
-            | dict(
-                promised=1 - alpha,
-                n=int(o.sum()),
-                size=mean(size, o),
-                single=mean(size == 1, o),
-                empty=mean(size == 0, o),
-            )
+    in_set = sets[classes].to_numpy(bool)
+    held, size = in_set[np.arange(len(y)), y], in_set.sum(1)
+    shares = _Shares(predictions)
+    groups = {'every image': np.full(len(y), True)} | {c: y == i for i, c in enumerate(classes)}
+    rows = {}
+    for name, rows_of in groups.items():
+        rows[name] = shares.of(held, rows_of) | dict(
+            promised=1 - alpha,
+            n=int(rows_of.sum()),
+            size=_mean(size, rows_of),
+            single=_mean(size == 1, rows_of),
+            empty=_mean(size == 0, rows_of),
         )
-        for k, o in sides.items()
-    }
-    if _cluster(predictions)[1] == 'patient':
-        below = pd.Series(inside).groupby(predictions.patient.to_numpy()).mean() < 1 - alpha - 1e-9
-        rows['patients below'] = _between(below.mean(), *wilson(below.sum(), len(below))) | dict(
-            n=len(below)
-        )
-    return pd.DataFrame.from_dict(
-        rows, orient='index', columns='promised value low high n size single empty'.split()
-    ).rename(columns=dict(value='found'))
+    if _unit(predictions)[0] == 'patient':
+        each = pd.Series(held).groupby(predictions.patient.to_numpy()).mean()
+        below = each < 1 - alpha - 1e-9
+        n = len(below)
+        rows['patients below'] = _between(below.mean(), *wilson(below.sum(), n)) | dict(n=n)
+    columns = 'promised value low high n size single empty'.split()
+    table = pd.DataFrame.from_dict(rows, orient='index', columns=columns)
+    return table.rename(columns=dict(value='found'))
+
+
+def _mean(values, rows):
+    return values[rows].mean() if rows.any() else np.nan
 
 # %% ../nbs/31_calibrate.ipynb #8130bec8
 def risk_coverage(
@@ -267,18 +244,12 @@ def risk_coverage(
     with Wilson's intervals.
     """
     _, y, pred, p = unpacked(predictions)
-    t = (
-        pd.DataFrame(dict(confidence=p.max(1), answered=1, wrong=pred != y))
-        .groupby('confidence')
-        .sum()
-        .iloc[::-1]
-        .cumsum()
-        .reset_index()
-    )
-    return t.assign(
-        coverage=t.answered / len(y),
-        error=t.wrong / t.answered,
-        **dict(zip(('low', 'high'), wilson(t.wrong, t.answered))),
+    images = pd.DataFrame(dict(confidence=p.max(1), answered=1, wrong=pred != y))
+    # from the surest down: what is answered when the line is drawn there
+    table = images.groupby('confidence').sum().iloc[::-1].cumsum().reset_index()
+    low, high = wilson(table.wrong, table.answered)
+    return table.assign(
+        coverage=table.answered / len(y), error=table.wrong / table.answered, low=low, high=high
     )
 
 
@@ -286,35 +257,39 @@ def _curve(predictions, most=200):
     """The curve thinned to `most` points, and the area under it (AURC) with an interval: the error,
     averaged over how many images are answered; ties are answered together.
     """
-    t = risk_coverage(predictions)
-    t = t.iloc[np.unique(np.linspace(0, len(t) - 1, min(most, len(t))).round().astype(int))]
+    table = risk_coverage(predictions)
+    kept = np.linspace(0, len(table) - 1, min(most, len(table))).round().astype(int)
+    columns = ['coverage', 'error', 'low', 'high', 'confidence']
     _, y, pred, p = unpacked(predictions)
-    order = np.argsort(-p.max(1), kind='stable')
-    wrong, s = (pred != y)[order], -p.max(1)[order]
-    end = np.searchsorted(s, s, side='right') - 1
-
-    def area(w):
-        w = w[:, order]
-        return (w * np.cumsum(w * wrong, 1)[:, end] / np.maximum(np.cumsum(w, 1)[:, end], 1)).sum(
-            1
-        ) / w.sum(1)
-
+    weights = draw_weights(len(y), 1000, 0, _unit(predictions)[1])
     return dict(
         aurc=_spread(
-            area(np.ones((1, len(y))))[0],
-            area(draw_weights(len(y), 1000, 0, _cluster(predictions)[0])),
+            _area_under_risk(pred != y, p.max(1), np.ones((1, len(y))))[0],
+            _area_under_risk(pred != y, p.max(1), weights),
         ),
-        points=t[['coverage', 'error', 'low', 'high', 'confidence']].round(5).to_dict('list'),
+        points=table.iloc[np.unique(kept)][columns].round(5).to_dict('list'),
     )
+
+
+def _area_under_risk(wrong, sure, weights):
+    """(B,) area under the risk-coverage curve of each row of weights. All resamples at once: the
+    images keep their order, so the curve is a running sum of the weights; the mean of the error
+    over the images of a table with its rows repeated is the same.
+    """
+    order = np.argsort(-sure, kind='stable')
+    wrong, doubt, weights = wrong[order], -sure[order], weights[:, order]
+    # equal confidence is answered together: the error is that at the last of the equal ones
+    last = np.searchsorted(doubt, doubt, side='right') - 1
+    answered = np.maximum(np.cumsum(weights, 1)[:, last], 1)
+    errors = np.cumsum(weights * wrong, 1)[:, last]
+    return (weights * errors / answered).sum(1) / weights.sum(1)
 
 # %% ../nbs/31_calibrate.ipynb #d172d612
 def _bound(wrong, n, level):
     "Upper bound of Clopper and Pearson (1934): the error is at most this, with confidence `level`."
-    return np.where(
-        np.less(wrong, n),
-        special.betaincinv(np.add(wrong, 1.0), np.maximum(np.subtract(n, wrong), 1.0), level),
-        1.0,
-    )
+    right = np.subtract(n, wrong)
+    bound = special.betaincinv(np.add(wrong, 1.0), np.maximum(right, 1.0), level)
+    return np.where(right > 0, bound, 1.0)
 
 
 def refer_below(
@@ -327,10 +302,11 @@ def refer_below(
     """
     if not 0 < max_error < 1:
         raise DataError(f'max_error={max_error} must lie between 0 and 1, such as .01 for 1 %.')
-    curve = risk_coverage(predictions).assign(bound=lambda t: _bound(t.wrong, t.answered, level))
-    good = curve[curve.bound <= max_error]
+    curve = risk_coverage(predictions)
     n = len(predictions)
-    out = dict(
+    bound = _bound(curve.wrong, curve.answered, level)
+    passing = np.flatnonzero(bound <= max_error)
+    refer_all = dict(
         max_error=max_error,
         level=level,
         threshold=None,
@@ -340,20 +316,20 @@ def refer_below(
         bound=None,
         note='',
     )
-    if not len(good):
-        return out | dict(
-            note=(
-                f'No confidence promises at most {100 * max_error:g} % errors: that takes at least'
-                f' {ceil(log(1 - level) / log(1 - max_error)):,} validation images without an'
-                f' error, more with some; of {n:,} there are {curve.wrong.iloc[-1]:,} wrong.'
-            )
+    if not len(passing):
+        need = ceil(log(1 - level) / log(1 - max_error))
+        note = (
+            f'No confidence promises at most {100 * max_error:g} % errors: that takes at least'
+            f' {need:,} validation images without an error, more with some; of {n:,} there are'
+            f' {curve.wrong.iloc[-1]:,} wrong.'
         )
-    last = good.iloc[-1]
-    return out | dict(
-        threshold=float(last.confidence) if last.answered < n else 0.0,
-        answered=int(last.answered),
-        wrong=int(last.wrong),
-        bound=float(last.bound),
+        return refer_all | dict(note=note)
+    lowest = curve.iloc[passing[-1]]
+    return refer_all | dict(
+        threshold=float(lowest.confidence) if lowest.answered < n else 0.0,
+        answered=int(lowest.answered),
+        wrong=int(lowest.wrong),
+        bound=float(bound[passing[-1]]),
     )
 
 
@@ -363,15 +339,15 @@ def referral(
 ) -> dict:  # `n`, `answered`, `wrong`; `coverage` and `error` with intervals
     "What becomes of a threshold on images that had no part in choosing it."
     _, y, pred, p = unpacked(predictions)
-    share = _judge(predictions)
-    told = p.max(1) >= (np.inf if threshold is None else threshold)
+    answered = p.max(1) >= (np.inf if threshold is None else threshold)
     wrong = pred != y
+    shares = _Shares(predictions)
     return dict(
         n=len(y),
-        answered=int(told.sum()),
-        wrong=int((wrong & told).sum()),
-        coverage=share(told),
-        error=share(wrong, told),
+        answered=int(answered.sum()),
+        wrong=int((wrong & answered).sum()),
+        coverage=shares.of(answered),
+        error=shares.of(wrong, answered),
     )
 
 # %% ../nbs/31_calibrate.ipynb #6a3087c8
@@ -384,13 +360,12 @@ def benign_classes(
     """Recognise the benign class: Benign, hem, haematogones, or a name that begins with benign,
     healthy or normal.
     """
-    found = [
-        c
-        for c in classes
-        if str(c).strip().lower() in _BENIGN
-        or str(c).strip().lower().startswith(('benign', 'healthy', 'normal'))
-    ]
-    return found if len(found) < len(classes) else []
+    benign = [c for c in classes if _sounds_benign(str(c).strip().lower())]
+    return benign if len(benign) < len(classes) else []
+
+
+def _sounds_benign(name):
+    return name in _BENIGN or name.startswith(('benign', 'healthy', 'normal'))
 
 
 def operating_points(
@@ -408,85 +383,76 @@ def operating_points(
         raise DataError(
             f'positive={positive}: name some, not all, of the classes {listed(classes, 20)}.'
         )
-
-    def total(t):
-        return t[[f'p_{c}' for c in positive]].sum(axis=1).to_numpy()
-
-    own = np.sort(total(calibration)[calibration.label.isin(positive)])
-    n = len(own)
+    columns = [f'p_{c}' for c in positive]
+    malignant = calibration[calibration.label.isin(positive)]
+    chosen_on = np.sort(malignant[columns].sum(axis=1).to_numpy())
+    total = scored[columns].sum(axis=1).to_numpy()
     ill = scored.label.isin(positive).to_numpy()
-    share, rows = _judge(scored), []
-    for s in sensitivities:
-        t = float(own[max(floor((n + 1) * (1 - s) + 1e-9), 1) - 1]) if n else None
-        found = total(scored) >= (np.inf if t is None else t)
-        need = ceil(3 / (1 - s) - 1e-9)
-        rows.append(
-            dict(
-                wanted=s,
-                threshold=t,
-                positives=n,
-                n=int(ill.sum()),
-                missed=int((ill & ~found).sum()),
-                sensitivity=share(found, ill),
-                specificity=share(~found, ~ill),
-                note=(
-                    ''
-                    if n >= need
-                    else (
-                        f'{n:,} malignant calibration images are too few to promise {100 * s:g} %:'
-                        f' that takes {need:,}.'
-                    )
-                ),
-            )
+    shares = _Shares(scored)
+    return [_operating_point(wanted, chosen_on, total, ill, shares) for wanted in sensitivities]
+
+
+def _operating_point(wanted, chosen_on, total, ill, shares):
+    """The threshold for a sensitivity, from the sorted probabilities of malignant calibration
+    images, and what it does to the scored ones.
+    """
+    n = len(chosen_on)
+    threshold = None
+    if n:
+        rank = max(floor((n + 1) * (1 - wanted) + 1e-9), 1)
+        threshold = float(chosen_on[rank - 1])
+    called = total >= (np.inf if threshold is None else threshold)
+    need = ceil(3 / (1 - wanted) - 1e-9)
+    note = ''
+    if n < need:
+        note = (
+            f'{n:,} malignant calibration images are too few to promise {100 * wanted:g} %: that'
+            f' takes {need:,}.'
         )
-    return rows
+    return dict(
+        wanted=wanted,
+        threshold=threshold,
+        positives=n,
+        n=int(ill.sum()),
+        missed=int((ill & ~called).sum()),
+        sensitivity=shares.of(called, ill),
+        specificity=shares.of(~called, ~ill),
+        note=note,
+    )
 
 # %% ../nbs/31_calibrate.ipynb #2f522cc5
 def _notes(fits, calibration, scored, conformal, refer, benign):
     "What must be said beside the figures."
-    people, unit = (
-        calibration.patient.nunique() if _cluster(calibration)[1] == 'patient' else 0,
-        _cluster(scored)[1],
+    notes = [conformal['note'], refer['note']]
+    if not fits:
+        notes.insert(
+            0,
+            'No temperature fits: every validation image is right, or confidence tells nothing.'
+            ' The probabilities are left as they are.',
+        )
+    if not benign:
+        notes.append(
+            'No class is known as benign, so there is no operating point for malignant against'
+            ' benign.'
+        )
+    if _unit(calibration)[0] == 'patient' and calibration.patient.nunique() < 40:
+        notes.append(
+            f'Only {calibration.patient.nunique()} patients to calibrate on: the promises count'
+            ' images and are rough.'
+        )
+    unit = _unit(scored)[0]
+    notes.append(
+        f'Intervals draw whole {unit}s.'
+        if unit != 'image'
+        else 'Intervals count images as independent; patients are unknown, so they may be too'
+        ' narrow.'
     )
-    told = [
-        (
-            ''
-            if fits
-            else (
-                'No temperature fits: every validation image is right, or confidence tells nothing.'
-                ' The probabilities are left as they are.'
-            )
-        ),
-        conformal['note'],
-        refer['note'],
-        (
-            ''
-            if benign
-            else (
-                'No class is known as benign, so there is no operating point for malignant against'
-                ' benign.'
-            )
-        ),
-        (
-            f'Only {people} patients to calibrate on: the promises count images and are rough.'
-            if 0 < people < 40
-            else ''
-        ),
-        (
-            f'Intervals draw whole {unit}s.'
-            if unit != 'image'
-            else (
-                'Intervals count images as independent; patients are unknown, so they may be too'
-                ' narrow.'
-            )
-        ),
-        (
-            'All promises are for images that come from where the validation images came from: same'
-            ' hospital, stain and microscope. Where the validation images also chose the epoch,'
-            ' they are a little too good.'
-        ),
-    ]
-    return [o for o in told if o]
+    notes.append(
+        'All promises are for images that come from where the validation images came from: same'
+        ' hospital, stain and microscope. Where the validation images also chose the epoch,'
+        ' they are a little too good.'
+    )
+    return [note for note in notes if note]
 
 
 def calibrate(
@@ -501,39 +467,46 @@ def calibrate(
     T = T if fits else 1.0
     before, after = calibration_scores(scored), calibration_scores(apply_temperature(scored, T))
     conformal = fit_conformal(calibration, alpha)
-    table = coverage(scored, conformal_sets(scored, conformal), alpha).reset_index(names='of')
-    table = table.astype(object).where(table.notna(), None).to_dict('records')
     refer = refer_below(calibration, max_error)
     classes = list(conformal['n'])
     benign = benign_classes(classes)
-
-    def keep(d, names):
-        return {k: d[k] for k in names.split()}
-
+    malignant = [c for c in classes if c not in benign]
     return dict(
         n=dict(calibration=len(calibration), scored=len(scored)),
         classes=classes,
-        unit=_cluster(scored)[1],
+        unit=_unit(scored)[0],
         temperature=T,
         **{k: dict(before=before[k], after=after[k]) for k in before},
-        conformal=keep(conformal, 'alpha thresholds n')
-        | keep(table[0], 'size single empty')
-        | dict(coverage=table),
-        refer=keep(refer, 'max_error level threshold')
-        | dict(calibration=keep(refer, 'n answered wrong bound'))
-        | referral(scored, refer['threshold']),
+        conformal=_conformal_part(conformal, scored, alpha),
+        refer=_refer_part(refer, scored),
         risk_coverage=_curve(scored),
-        operating_points=(
-            operating_points(calibration, scored, [c for c in classes if c not in benign])
-            if benign
-            else []
-        ),
+        operating_points=operating_points(calibration, scored, malignant) if benign else [],
         notes=_notes(fits, calibration, scored, conformal, refer, benign),
     )
+
+
+def _conformal_part(conformal, scored, alpha):
+    "The fitted sets, and how often they held the truth."
+    table = coverage(scored, conformal_sets(scored, conformal), alpha).reset_index(names='of')
+    rows = table.astype(object).where(table.notna(), None).to_dict('records')
+    fitted = {k: conformal[k] for k in ('alpha', 'thresholds', 'n')}
+    every_image = {k: rows[0][k] for k in ('size', 'single', 'empty')}
+    return fitted | every_image | dict(coverage=rows)
+
+
+def _refer_part(refer, scored):
+    "The line below which images are referred, what it rests on, and what it did."
+    line = {k: refer[k] for k in ('max_error', 'level', 'threshold')}
+    rests_on = {k: refer[k] for k in ('n', 'answered', 'wrong', 'bound')}
+    return line | dict(calibration=rests_on) | referral(scored, refer['threshold'])
 
 # %% ../nbs/31_calibrate.ipynb #dbc2095d
 def _share(v):
     return show_interval(v) if v['value'] is not None else 'unknown'
+
+
+def _points(v):
+    return f"{100 * v['value']:.1f} points ({100 * v['low']:.1f}–{100 * v['high']:.1f})"
 
 
 def calibration_page(
@@ -542,66 +515,80 @@ def calibration_page(
     "What was fitted, promised and found, in words that need no statistics."
     if 'note' in calibration:
         return [calibration['note']]
-    n, T, ece, r, s = (calibration[k] for k in ('n', 'temperature', 'ece', 'refer', 'conformal'))
+    return [
+        _calibration_sentence(calibration),
+        _refer_sentence(calibration['refer']),
+        _sets_sentence(calibration['conformal']),
+        *(_point_sentence(p) for p in calibration['operating_points']),
+        *calibration['notes'],
+    ]
 
-    def points(v):
-        return f"{100 * v['value']:.1f} points ({100 * v['low']:.1f}–{100 * v['high']:.1f})"
 
-    asked = f"{100 * r['max_error']:g} %"
-    said = [
+def _calibration_sentence(calibration):
+    n, T, ece = calibration['n'], calibration['temperature'], calibration['ece']
+    differ = (
         f"On {n['scored']:,} test images the stated confidence and the share that is right differ"
-        f" by {points(ece['before'])} on average."
-    ]
-    if T != 1:
-        said[0] += (
-            f" A temperature of {T:.2f}, from {n['calibration']:,} validation images, says that the"
-            " model is"
-            f" {'too sure of itself' if T > 1.1 else 'too modest' if T < 0.9 else 'about as sure as it should be'};"
-            f" with it they differ by {points(ece['after'])}."
+        f" by {_points(ece['before'])} on average."
+    )
+    if T == 1:
+        return differ
+    verdict = 'about as sure as it should be'
+    if T > 1.1:
+        verdict = 'too sure of itself'
+    if T < 0.9:
+        verdict = 'too modest'
+    return (
+        f"{differ} A temperature of {T:.2f}, from {n['calibration']:,} validation images, says that"
+        f" the model is {verdict}; with it they differ by {_points(ece['after'])}."
+    )
+
+
+def _refer_sentence(refer):
+    asked = f"{100 * refer['max_error']:g} %"
+    if refer['threshold'] is None:
+        return (
+            f'No confidence is high enough to promise at most {asked} errors: refer every image to'
+            ' an expert.'
         )
-    if r['threshold'] is None:
-        said += [
-            f"No confidence is high enough to promise at most {asked} errors: refer every image to"
-            " an expert."
-        ]
-    else:
-        said += [
-            f"Of {r['n']:,} test images the model answers {_share(r['coverage'])}, those it is at"
-            f" least {100 * r['threshold']:.4g} % sure of, and refers the others"
-            + (
-                f"; among those answered {_share(r['error'])} are wrong (at most {asked} was asked"
-                " for)."
-                if r['answered']
-                else '.'
-            )
-        ]
-    rows = {o['of']: o | dict(value=o['found']) for o in s['coverage']}
-    worst = min((o['value'], k) for k, o in rows.items() if k in s['thresholds'] and o['n'])[1]
-    said += [
-        f"Sets that hold the true class in at least {100 * (1 - s['alpha']):g} % of each class:"
-        f" found in {_share(rows['every image'])} of all test images, and least in {worst} with"
-        f" {_share(rows[worst])}. {100 * s['single']:.1f} % of the sets name one class;"
-        f" {100 * s['empty']:.1f} % are empty and {100 * max(0, 1 - s['single'] - s['empty']):.1f}"
-        " % name several: these go to an expert."
-    ]
-    if 'patients below' in rows:
-        said[-1] += (
-            f" For {_share(rows['patients below'])} of the patients it is less than promised."
-        )
-    for p in calibration['operating_points']:
-        said += [
-            (
-                p['note']
-                if p['threshold'] is None
-                else (
-                    f"To miss at most 1 malignant image in {1 / (1 - p['wanted']):,.0f}, call"
-                    f" malignant what has {100 * p['threshold']:.2g} % or more: {p['missed']:,} of"
-                    f" {p['n']:,} are missed, sensitivity {_share(p['sensitivity'])}, specificity"
-                    f" {_share(p['specificity'])}. {p['note']}".strip()
-                )
-            )
-        ]
-    return said + calibration['notes']
+    answered = (
+        f"Of {refer['n']:,} test images the model answers {_share(refer['coverage'])}, those it is"
+        f" at least {100 * refer['threshold']:.4g} % sure of, and refers the others"
+    )
+    if not refer['answered']:
+        return f'{answered}.'
+    return (
+        f"{answered}; among those answered {_share(refer['error'])} are wrong (at most {asked} was"
+        ' asked for).'
+    )
+
+
+def _sets_sentence(conformal):
+    rows = {row['of']: row | dict(value=row['found']) for row in conformal['coverage']}
+    with_images = [c for c in conformal['thresholds'] if c in rows and rows[c]['n']]
+    worst = min((rows[c]['value'], c) for c in with_images)[1]
+    single, empty = conformal['single'], conformal['empty']
+    text = (
+        f"Sets that hold the true class in at least {100 * (1 - conformal['alpha']):g} % of each"
+        f" class: found in {_share(rows['every image'])} of all test images, and least in {worst}"
+        f' with {_share(rows[worst])}. {100 * single:.1f} % of the sets name one class;'
+        f' {100 * empty:.1f} % are empty and {100 * max(0, 1 - single - empty):.1f} % name several:'
+        ' these go to an expert.'
+    )
+    if 'patients below' not in rows:
+        return text
+    return f"{text} For {_share(rows['patients below'])} of the patients it is less than promised."
+
+
+def _point_sentence(point):
+    if point['threshold'] is None:
+        return point['note']
+    text = (
+        f"To miss at most 1 malignant image in {1 / (1 - point['wanted']):,.0f}, call malignant"
+        f" what has {100 * point['threshold']:.2g} % or more: {point['missed']:,} of"
+        f" {point['n']:,} are missed, sensitivity {_share(point['sensitivity'])}, specificity"
+        f" {_share(point['specificity'])}. {point['note']}"
+    )
+    return text.strip()
 
 # %% ../nbs/31_calibrate.ipynb #a10c085e
 def _panel(title, stamp, **axis):
@@ -631,42 +618,44 @@ def plot_reliability(
         ylim=(-2, 102),
     )
     ax.plot([0, 100], [0, 100], color='#999999', lw=0.8)
-    for (label, predictions), colour, mark in zip(
-        tables.items(), ('#D55E00', '#0072B2', '#009E73'), 'so^'
-    ):
-        t = reliability(predictions, bins)
-        r = 100 * t
-        ax.errorbar(
-            r.confidence,
-            r.accuracy,
-            [r.accuracy - r.low, r.high - r.accuracy],
-            fmt='none',
-            ecolor=colour,
-            elinewidth=1,
-            capsize=2,
-        )
-        ax.scatter(
-            r.confidence,
-            r.accuracy,
-            12 + 150 * t.n / t.n.sum(),
-            color=colour,
-            marker=mark,
-            label=label,
-            alpha=0.8,
-            zorder=3,
-        )
-    for h in ax.legend(
-        fontsize=8, loc='lower right', title='larger: more images', title_fontsize=7
-    ).legend_handles:
-        h.set_sizes([24])
+    looks = zip(('#D55E00', '#0072B2', '#009E73'), 'so^')
+    for (label, predictions), (colour, mark) in zip(tables.items(), looks):
+        _draw_reliability(ax, reliability(predictions, bins), label, colour, mark)
+    legend = ax.legend(fontsize=8, loc='lower right', title='larger: more images', title_fontsize=7)
+    for handle in legend.legend_handles:
+        handle.set_sizes([24])
     return fig
 
 
-def _plot_risk(curve, r, stamp=''):
+def _draw_reliability(ax, table, label, colour, mark):
+    "One model's bins, as marks with intervals."
+    percent = 100 * table
+    ax.errorbar(
+        percent.confidence,
+        percent.accuracy,
+        [percent.accuracy - percent.low, percent.high - percent.accuracy],
+        fmt='none',
+        ecolor=colour,
+        elinewidth=1,
+        capsize=2,
+    )
+    ax.scatter(
+        percent.confidence,
+        percent.accuracy,
+        12 + 150 * table.n / table.n.sum(),
+        color=colour,
+        marker=mark,
+        label=label,
+        alpha=0.8,
+        zorder=3,
+    )
+
+
+def _plot_risk(curve, refer, stamp=''):
     "The risk-coverage curve with Wilson's band, and the line below which images are referred."
-    t = 100 * pd.DataFrame(curve)
-    t = t[t.coverage >= min(5, t.coverage.max())]
-    top = min(max(1.5 * t.error.max(), 300 * r['max_error']), 102)
+    percent = 100 * pd.DataFrame(curve)
+    percent = percent[percent.coverage >= min(5, percent.coverage.max())]
+    top = min(max(1.5 * percent.error.max(), 300 * refer['max_error']), 102)
     fig, ax = _panel(
         'Refer the doubtful',
         stamp,
@@ -676,23 +665,29 @@ def _plot_risk(curve, r, stamp=''):
         ylim=(-0.03 * top, top),
     )
     ax.fill_between(
-        t.coverage, t.low, t.high, color='#0072B2', alpha=0.15, lw=0, label='95 % interval'
+        percent.coverage,
+        percent.low,
+        percent.high,
+        color='#0072B2',
+        alpha=0.15,
+        lw=0,
+        label='95 % interval',
     )
-    ax.plot(t.coverage, t.error, color='#0072B2')
+    ax.plot(percent.coverage, percent.error, color='#0072B2')
     ax.axhline(
-        100 * r['max_error'],
+        100 * refer['max_error'],
         color='#666666',
         lw=0.8,
         ls=':',
-        label=f"asked for: {100 * r['max_error']:g} %",
+        label=f"asked for: {100 * refer['max_error']:g} %",
     )
-    if r['threshold'] is not None:
+    if refer['threshold'] is not None:
         ax.axvline(
-            100 * r['coverage']['value'],
+            100 * refer['coverage']['value'],
             color='#D55E00',
             lw=1.2,
             ls='--',
-            label=f"answer from {100 * r['threshold']:.3g} % on",
+            label=f"answer from {100 * refer['threshold']:.3g} % on",
         )
     ax.legend(fontsize=8, loc='upper center')
     return fig
@@ -706,18 +701,16 @@ def calibration_plots(
     "The figures of a calibration."
     if 'note' in calibration:
         return {}
-    scored = (
-        source
-        if isinstance(source, pd.DataFrame)
-        else read_predictions(Path(source) / 'predictions.csv').query('split == "test"')
-    )
-    T = calibration['temperature']
-    after = {'with temperature': apply_temperature(scored, T)} if T != 1 else {}
+    scored = source
+    if not isinstance(source, pd.DataFrame):
+        scored = read_predictions(Path(source) / 'predictions.csv').query('split == "test"')
+    tables = {'as given': scored}
+    if calibration['temperature'] != 1:
+        tables['with temperature'] = apply_temperature(scored, calibration['temperature'])
+    curve = calibration['risk_coverage']['points']
     return dict(
-        reliability=plot_reliability({'as given': scored} | after, stamp),
-        risk_coverage=_plot_risk(
-            calibration['risk_coverage']['points'], calibration['refer'], stamp
-        ),
+        reliability=plot_reliability(tables, stamp),
+        risk_coverage=_plot_risk(curve, calibration['refer'], stamp),
     )
 
 
@@ -726,40 +719,39 @@ def calibrate_run(
 ) -> dict:  # What was written to calibration.json
     "Fit on a run's validation images, count on its test images, and write calibration.json."
     folder = Path(folder)
-    lost = [n for n in ('predictions.csv', 'metrics.json') if not (folder / n).exists()]
-    if lost:
-        raise RunError(f'{folder} has no {listed(lost)}. Name the folder of a finished run.')
+    missing = [n for n in ('predictions.csv', 'metrics.json') if not (folder / n).exists()]
+    if missing:
+        raise RunError(f'{folder} has no {listed(missing)}. Name the folder of a finished run.')
     predictions = with_groups(read_predictions(folder / 'predictions.csv'), folder)
     valid, test = (
-        predictions[predictions.split == s].reset_index(drop=True) for s in ('valid', 'test')
+        predictions[predictions.split == side].reset_index(drop=True) for side in ('valid', 'test')
     )
-    apart = json.loads((folder / 'metrics.json').read_text(encoding='utf8'))[
-        'split'
-    ] == 'test' and len(valid)
-
-    def text():
-        return json.dumps(calibrate(valid, test), ensure_ascii=False, allow_nan=False)
-
-    name = hashlib.sha256(
-        '\n'.join(['1', np.__version__, *(t.to_csv(index=False) for t in (valid, test))]).encode()
-    ).hexdigest()[:32]
-    out = (
-        kept(
-            'calibrations',
-            f'{name}.json',
-            text,
-            lambda path: json.loads(path.read_text(encoding='utf8')),
-        )
-        if apart
-        else dict(
+    metrics = json.loads((folder / 'metrics.json').read_text(encoding='utf8'))
+    if metrics['split'] == 'test' and len(valid):
+        calibration = _remembered(valid, test)
+    else:
+        calibration = dict(
             note=(
                 'Not calibrated: temperature, sets and thresholds need images that were neither'
                 ' trained on nor scored, and this run has none. Train with valid_pct above 0 and'
                 ' test_pct above 0.'
             )
         )
-    )
-    write_whole(
-        folder / 'calibration.json', json.dumps(out, indent=1, ensure_ascii=False, allow_nan=False)
-    )
-    return out
+    text = json.dumps(calibration, indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(folder / 'calibration.json', text)
+    return calibration
+
+
+def _remembered(valid, test):
+    "`calibrate`, or what it gave for these very tables when it was last asked."
+    # '2' is the edition of the results: raise it when `calibrate` computes something else
+    parts = ['2', np.__version__, *(table.to_csv(index=False) for table in (valid, test))]
+    name = hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:32]
+
+    def text():
+        return json.dumps(calibrate(valid, test), ensure_ascii=False, allow_nan=False)
+
+    def read(path):
+        return json.loads(path.read_text(encoding='utf8'))
+
+    return kept('calibrations', f'{name}.json', text, read)

@@ -19,12 +19,12 @@ from scipy.special import bdtr, stdtrit
 from .core import DataError, RunError, listed
 from leukocls.metrics import (
     METRICS,
-    SHARES,
-    _resampled,
-    _units,
+    Resamples,
+    draw_unit,
     draw_weights,
-    from_confusion,
+    metric_named,
     read_predictions,
+    resampled_values,
     unpacked,
     with_groups,
 )
@@ -33,22 +33,11 @@ from .plots import COLOURS, new_figure
 # %% ../nbs/34_compare.ipynb #d4bdf885
 def _judged(run, side, name):
     "(name, side, predictions of that side) of a `Run`, a run folder or a table of predictions."
-    if isinstance(run, pd.DataFrame):
-        p = run
-        name = run.attrs.get('name', name)
-    else:
-        folder = Path(getattr(run, 'folder', run))
-        name = folder.name
-        if not (folder / 'predictions.csv').is_file():
-            raise RunError(
-                f'{folder} {"has no predictions.csv" if folder.is_dir() else "does not exist"}.'
-                ' Pass a finished run, its folder, or a table of predictions.'
-            )
-        p = with_groups(read_predictions(folder / 'predictions.csv'), folder)
-    lost = [c for c in ('path', 'label', 'pred') if c not in p]
-    if lost:
+    name, p = _predictions_of(run, name)
+    missing = [c for c in ('path', 'label', 'pred') if c not in p]
+    if missing:
         raise DataError(
-            f'The predictions of {name} have no column {listed(f"`{c}`" for c in lost)}. To pair'
+            f'The predictions of {name} have no column {listed(f"`{c}`" for c in missing)}. To pair'
             ' images, both runs need path, label and pred.'
         )
     sides = set(p.split.dropna()) if 'split' in p else set()
@@ -59,70 +48,110 @@ def _judged(run, side, name):
         )
     side = side or next((s for s in ('test', 'valid') if s in sides), None)
     p = p[p.split == side] if side else p
-    if p.path.duplicated().any():
+    twice = p.path[p.path.duplicated()]
+    if len(twice):
         raise DataError(
-            f'{name} predicts {p.path.duplicated().sum():,} images twice:'
-            f' {listed(p.path[p.path.duplicated()].map(lambda x: Path(x).name), 3)}. Keep one row'
-            ' per path.'
+            f'{name} predicts {len(twice):,} images twice:'
+            f' {listed(twice.map(lambda path: Path(path).name), 3)}. Keep one row per path.'
         )
     return name, side, p.reset_index(drop=True)
 
+
+def _predictions_of(run, name):
+    "(name, all predictions); a table has the name in its `attrs`, if any."
+    if isinstance(run, pd.DataFrame):
+        return run.attrs.get('name', name), run
+    folder = Path(getattr(run, 'folder', run))
+    path = folder / 'predictions.csv'
+    if not path.is_file():
+        wrong = 'has no predictions.csv' if folder.is_dir() else 'does not exist'
+        raise RunError(
+            f'{folder} {wrong}. Pass a finished run, its folder, or a table of predictions.'
+        )
+    return folder.name, with_groups(read_predictions(path), folder)
+
 # %% ../nbs/34_compare.ipynb #27487e13
+_UNITS = dict(patient='patients', group='groups of copies', image='images')
+
+
 @dataclass
 class _Pair:
-    "Two models on the same images: row 0 of `pred` and `p` is a, row 1 is b."
+    "Two models on the same images: row 0 of `predicted` and `probabilities` is a, row 1 is b."
 
     names: tuple
     side: str
     classes: list
-    y: np.ndarray
-    pred: np.ndarray
-    p: np.ndarray
-    unit: str
-    index: np.ndarray
-    doubt: str
+    labels: np.ndarray  # (N,)
+    predicted: np.ndarray  # (2, N)
+    probabilities: np.ndarray  # (2, N, C)
+    unit: str  # 'patient', 'group' or 'image': what is drawn as a whole
+    index: np.ndarray  # (N,) number of each image's unit
+    doubt: str  # Why p and interval may claim too much; '' if nothing is known against them
 
     @property
     def n(self):
-        return len(self.y)
+        return len(self.labels)
 
     @property
     def k(self):
         return int(self.index.max()) + 1
 
     @property
-    def right(self):
-        return self.pred == self.y
+    def units(self):  # In words
+        return _UNITS[self.unit]
+
+    def hits(self, measure):
+        "(2, N) 1 where an image is a hit for a, for b; by default: where it is right."
+        counted = measure.counted if measure.of_images else METRICS['accuracy'].counted
+        return np.array([counted(self.labels, one, None)[0] for one in self.predicted], float)
+
+    def only(self, measure):
+        "(images that are a hit for a alone, images that are one for b alone)."
+        a, b = self.hits(measure)
+        return int((a > b).sum()), int((b > a).sum())
+
+    def gain(self, measure):
+        "(K,) in each unit, hits of b minus hits of a."
+        a, b = self.hits(measure)
+        return np.bincount(self.index, b - a)
 
 
 def _same(a, b, names, sides):
     "b in a's order, or an error that says which images and labels differ."
-    more = [sorted(set(x.path) - set(y.path)) for x, y in ((a, b), (b, a))]
-    if any(more):
-        said = ', '.join(
-            f'{len(m):,} only in {name}{f" ({side})" if side else ""}:'
-            f' {listed((Path(p).name for p in m), 3)}'
-            for m, name, side in zip(more, names, sides)
-            if m
-        )
-        moved = (
-            ' The file names are the same and the folders are not: give both tables the same paths.'
-            if set(a.path.map(lambda p: Path(p).name)) == set(b.path.map(lambda p: Path(p).name))
-            else ''
-        )
-        raise RunError(
-            f'{names[0]} and {names[1]} were not judged on the same images; {said}.{moved} Train'
-            ' both on one table with its `split` filled (train_all does), or name a common side=….'
-        )
+    if set(a.path) != set(b.path):
+        raise RunError(_different_images(a, b, names, sides))
     b = b.set_index('path').loc[a.path].reset_index()
-    off = np.flatnonzero(a.label.astype(str).to_numpy() != b.label.astype(str).to_numpy())
-    if len(off):
+    differ = np.flatnonzero(a.label.astype(str).to_numpy() != b.label.astype(str).to_numpy())
+    if len(differ):
+        each = (f'{Path(a.path[i]).name} ({a.label[i]} or {b.label[i]})' for i in differ)
         raise DataError(
-            f'{names[0]} and {names[1]} disagree about the truth of {len(off):,} images:'
-            f' {listed((f"{Path(a.path[i]).name} ({a.label[i]} or {b.label[i]})" for i in off), 3)}.'
-            ' Correct the labels and judge both again.'
+            f'{names[0]} and {names[1]} disagree about the truth of {len(differ):,} images:'
+            f' {listed(each, 3)}. Correct the labels and judge both again.'
         )
     return b
+
+
+def _different_images(a, b, names, sides):
+    "What only one of two tables holds, in words."
+    parts = []
+    for one, other, name, side in ((a, b, names[0], sides[0]), (b, a, names[1], sides[1])):
+        alone = sorted(set(one.path) - set(other.path))
+        if alone:
+            where = f'{name} ({side})' if side else name
+            parts.append(
+                f'{len(alone):,} only in {where}: {listed((Path(p).name for p in alone), 3)}'
+            )
+    file_names = [{Path(path).name for path in table.path} for table in (a, b)]
+    moved = ''
+    if file_names[0] == file_names[1]:
+        moved = (
+            ' The file names are the same and the folders are not: give both tables the same paths.'
+        )
+    return (
+        f'{names[0]} and {names[1]} were not judged on the same images; {", ".join(parts)}.{moved}'
+        ' Train both on one table with its `split` filled (train_all does), or name a common'
+        ' side=….'
+    )
 
 # %% ../nbs/34_compare.ipynb #e53edca9
 def _pair(run_a, run_b, side=None):
@@ -130,11 +159,9 @@ def _pair(run_a, run_b, side=None):
     or images.
     """
     (name_a, side_a, a), (name_b, side_b, b) = _judged(run_a, side, 'a'), _judged(run_b, side, 'b')
-    if name_a == name_b and not any(isinstance(r, pd.DataFrame) for r in (run_a, run_b)):
-        name_a, name_b = (
-            os.path.join(*Path(os.path.abspath(getattr(r, 'folder', r))).parts[-2:])
-            for r in (run_a, run_b)
-        )  # of one name in two folders
+    are_tables = [isinstance(r, pd.DataFrame) for r in (run_a, run_b)]
+    if name_a == name_b and not any(are_tables):
+        name_a, name_b = _name_with_folder(run_a), _name_with_folder(run_b)
     names = name_a, name_b
     b = _same(a, b, names, (side_a, side_b))
     classes = unpacked(a)[0]
@@ -144,70 +171,76 @@ def _pair(run_a, run_b, side=None):
             f'{name_a} and {name_b} do not know the same classes: {listed(sorted(other))} only in'
             ' one of them. Compare runs trained on the same classes.'
         )
-    parts = [unpacked(t, classes) for t in (a, b)]
-    both = a[['path']].copy()
-    for c in ('patient', 'group'):
-        known = [t[c].astype(object) for t in (a, b) if c in t]
-        if known:
-            both[c] = known[0] if len(known) == 1 else known[0].where(known[0].notna(), known[1])
-    unit, index = _units(both)
-    gone = both.patient.isna().sum() if 'patient' in both else len(both)
-    doubt = (
-        ''
-        if unit == 'patient'
-        else (
-            'patients'
-            f' {"unknown" if gone == len(both) else f"of {gone:,} of {len(both):,} images unknown" if gone else "all one"},'
-            ' so p and interval may claim too much'
-        )
-    )
+    _, labels, predicted_a, p_a = unpacked(a, classes)
+    _, _, predicted_b, p_b = unpacked(b, classes)
+    both = _who(a, b)
+    unit, unit_names = draw_unit(both)
+    index = np.arange(len(a))
+    if unit_names is not None:
+        index = np.unique(unit_names, return_inverse=True)[1]
     return _Pair(
         names,
         side_a,
         classes,
-        parts[0][1],
-        np.stack([t[2] for t in parts]),
-        np.stack([t[3] for t in parts]),
+        labels,
+        np.stack([predicted_a, predicted_b]),
+        np.stack([p_a, p_b]),
         unit,
-        np.arange(len(a)) if index is None else index,
-        doubt,
+        index,
+        '' if unit == 'patient' else _doubt_of(both),
     )
 
+
+def _name_with_folder(run):
+    "Two runs of one name in two folders are called by both."
+    return os.path.join(*Path(os.path.abspath(getattr(run, 'folder', run))).parts[-2:])
+
+
+def _who(a, b):
+    "Patient and group of each image, from whichever of both tables knows them."
+    both = a[['path']].copy()
+    for column in ('patient', 'group'):
+        known = [t[column].astype(object) for t in (a, b) if column in t]
+        if len(known) == 1:
+            both[column] = known[0]
+        elif known:
+            both[column] = known[0].where(known[0].notna(), known[1])
+    return both
+
+
+def _doubt_of(both):
+    unknown = both.patient.isna().sum() if 'patient' in both else len(both)
+    which = 'all one'
+    if unknown:
+        which = f'of {unknown:,} of {len(both):,} images unknown'
+    if unknown == len(both):
+        which = 'unknown'
+    return f'patients {which}, so p and interval may claim too much'
+
 # %% ../nbs/34_compare.ipynb #0fb18e3b
-def _measure(metric, classes, y, pred, p, w):
-    """One measure for every row of weights; what a confusion matrix tells is not asked of the
-    curves.
-    """
-    c = len(classes)
-    if metric in ('auroc', 'average_precision', 'log_loss', 'ece'):
-        return _resampled(classes, y, pred, p, w)[metric]
-    return from_confusion((w @ np.eye(c * c, dtype='float32')[y * c + pred]).reshape(-1, c, c))[
-        metric
-    ]
-
-
-def _draws(pair, metric, resamples, seed):
-    "Values of a and b, and the difference b − a in each resample of whole units."
-
-    def of(i, w):
-        return _measure(metric, pair.classes, pair.y, pair.pred[i], pair.p[i], w)
-
-    values = [float(of(i, np.ones((1, pair.n)))[0]) for i in (0, 1)]
-    if not np.isfinite(values).all():
+def _draws(pair, measure, resamples, seed):
+    "(value of a, value of b, (B,) difference b − a in each resample of whole units)."
+    once = np.ones((1, pair.n))
+    a, b = (float(_values_of(pair, i, measure, once)[0]) for i in (0, 1))
+    if not np.isfinite([a, b]).all():
+        present = sorted({pair.classes[i] for i in pair.labels})
         raise DataError(
-            f'`{metric}` has no value on these images: only'
-            f' {listed(sorted({pair.classes[i] for i in pair.y}))} occurs. Choose'
+            f'`{measure.name}` has no value on these images: only {listed(present)} occurs. Choose'
             ' metric="accuracy", or judge on more classes.'
         )
-    if metric != 'accuracy':
-        w = draw_weights(pair.n, resamples, seed, pair.index)
-        return *values, of(1, w) - of(0, w)
-    w = draw_weights(pair.k, resamples, seed)
+    if measure.of_images:
+        # the hits of each unit say all that is needed: the weights need not be laid on images
+        weights = draw_weights(pair.k, resamples, seed)
+        images = np.bincount(pair.index).astype(float)
+        return a, b, (weights @ pair.gain(measure)) / (weights @ images)
+    weights = draw_weights(pair.n, resamples, seed, pair.index)
+    return a, b, _values_of(pair, 1, measure, weights) - _values_of(pair, 0, measure, weights)
 
-    def sums(v):
-        return w @ np.bincount(pair.index, v)
 
-    return *values, sums(pair.right[1] * 1.0 - pair.right[0]) / sums(np.ones(pair.n))
+def _values_of(pair, i, measure, weights):
+    "A measure of model i in each row of weights."
+    data = pair.labels, pair.predicted[i], pair.probabilities[i]
+    return resampled_values(measure, Resamples(*data, weights))[0]
 
 # %% ../nbs/34_compare.ipynb #9a87b100
 def mcnemar(
@@ -218,15 +251,21 @@ def mcnemar(
     one is right. McNemar 1947.
     """
     n = only_a + only_b
-    return float(min(1.0, 2 * bdtr(min(only_a, only_b), n, 0.5))) if n else 1.0
+    if not n:
+        return 1.0
+    # scipy.stats.binomtest gives the same within rounding (tests); loading it takes two seconds
+    return float(min(1.0, 2 * bdtr(min(only_a, only_b), n, 0.5)))
 
 # %% ../nbs/34_compare.ipynb #4d07fb02
+_BLOCK = 4_000_000  # numbers that a block of flips may fill: 16 MB
+
+
 def _swaps(k, flips, seed, width=None):
-    """Which of k units change sides: all ways, or as they are and `flips` random ones; in blocks
-    whose rows of `width` numbers (default k) make 4 million.
+    """Blocks of (rows, k) booleans: which of k units change sides. All ways if there are no more
+    than `flips`, else as they are and `flips` random ones. A row is used on `width` numbers
+    (default k), so a block has as many rows as fit into `_BLOCK`.
     """
-    rows = max(1, 4_000_000 // max(width or k, 1))
-    blocks = range(0, flips, rows)
+    rows = max(1, _BLOCK // max(width or k, 1))
     if k < 31 and 2**k <= flips:
         every = ((np.arange(2**k)[:, None] >> np.arange(k)) & 1) > 0
         for start in range(0, len(every), rows):
@@ -234,7 +273,7 @@ def _swaps(k, flips, seed, width=None):
         return
     rng = np.random.default_rng(seed)
     yield np.zeros((1, k), bool)
-    for start in blocks:
+    for start in range(0, flips, rows):
         yield rng.random((min(rows, flips - start), k), dtype='float32') < 0.5
 
 # %% ../nbs/34_compare.ipynb #213bd467
@@ -249,40 +288,43 @@ def sign_flip(
     """
     d = np.asarray(differences, float)
     d = d[d != 0]
-    seen = abs(d.sum()) - 1e-9
-    return (
-        float(
-            np.concatenate(
-                [abs(d.sum() - 2 * (s @ d)) >= seen for s in _swaps(len(d), flips, seed)]
-            ).mean()
-        )
-        if len(d)
-        else 1.0
-    )
+    if not len(d):
+        return 1.0
+    total = d.sum()
+    as_far = [
+        abs(total - 2 * (swap @ d)) >= abs(total) - 1e-9 for swap in _swaps(len(d), flips, seed)
+    ]
+    return float(np.concatenate(as_far).mean())
 
 # %% ../nbs/34_compare.ipynb #3d543665
-def _swap_test(pair, metric, flips, seed):
+def _swap_test(pair, measure, flips, seed):
     """p of the difference when a's and b's predictions are exchanged in whole units; rows of b
-    stand below those of a, and weights choose.
+    stand below those of a, and weights of 0 and 1 choose one of both for each image.
     """
-    y, pred, p = np.tile(pair.y, 2), np.concatenate(pair.pred), np.concatenate(pair.p)
+    data = np.tile(pair.labels, 2), np.concatenate(pair.predicted)
+    probabilities = np.concatenate(pair.probabilities)
 
-    def of(w):
-        return _measure(metric, pair.classes, y, pred, p, w)
+    def values(weights):
+        return resampled_values(measure, Resamples(*data, probabilities, weights))[0]
 
-    d = []
+    differences = []
     for swap in _swaps(pair.k, flips, seed, 2 * pair.n):
-        s = swap[:, pair.index].astype('float32')
-        d.append(of(np.concatenate([s, 1 - s], 1)) - of(np.concatenate([1 - s, s], 1)))
-    d = np.abs(np.concatenate(d))
-    return float((np.nan_to_num(d, nan=np.inf) >= d[0] - 1e-6 * max(1, d[0])).mean())
+        exchanged = swap[:, pair.index].astype('float32')
+        kept = 1 - exchanged
+        second = values(np.concatenate([exchanged, kept], 1))
+        first = values(np.concatenate([kept, exchanged], 1))
+        differences.append(second - first)
+    differences = np.abs(np.concatenate(differences))
+    # an exchange after which the measure has no value counts as one that differs as much
+    as_far = np.nan_to_num(differences, nan=np.inf)
+    seen = differences[0]
+    return float((as_far >= seen - 1e-6 * max(1, seen)).mean())
 
 # %% ../nbs/34_compare.ipynb #0f8fedfa
-def _words(v, metric, sign=False):
+def _words(v, metric):
     "1.2 for a share of .012, .012 for what is no share; with a true minus."
-    return f'{100 * v if metric in SHARES else v:{"+" if sign else ""}.{1 if metric in SHARES else 3}f}'.replace(
-        '-', '−'
-    )
+    text = f'{100 * v:.1f}' if metric_named(metric).percent else f'{v:.3f}'
+    return text.replace('-', '−')
 
 
 @dataclass
@@ -318,32 +360,20 @@ class Comparison:
         return _sentence(self)
 
     def _repr_markdown_(self):
-        return (
-            f'{self}\n\n'
-            + ''.join(f'- {k}: {v}\n' for k, v in _facts(self).items())
-            + f'\n{self.note}'
-        )
+        items = ''.join(f'- {k}: {v}\n' for k, v in _facts(self).items())
+        return f'{self}\n\n{items}\n{self.note}'
 
     def _repr_html_(self):
-        return f'<p>{_escape(str(self))}</p><ul>{"".join(f"<li>{_escape(k)}: {_escape(v)}</li>" for k, v in _facts(self).items())}</ul><p>{_escape(self.note)}</p>'
+        items = ''.join(f'<li>{_escape(k)}: {_escape(v)}</li>' for k, v in _facts(self).items())
+        return f'<p>{_escape(str(self))}</p><ul>{items}</ul><p>{_escape(self.note)}</p>'
 
 # %% ../nbs/34_compare.ipynb #afba4a42
 def _escape(s):
     return str(s).replace('&', '&amp;').replace('<', '&lt;')
 
 
-_NAMES = dict(
-    f1='F1',
-    f2='F2',
-    kappa="Cohen's kappa",
-    mcc='Matthews correlation',
-    auroc='AUROC',
-    ece='calibration error',
-)
-
-
 def _facts(c):
-    unit = ' %' if c.metric in SHARES else ''
+    unit = ' %' if metric_named(c.metric).percent else ''
     return {
         c.a: f'{_words(c.value_a, c.metric)}{unit}',
         c.b: f'{_words(c.value_b, c.metric)}{unit}',
@@ -353,103 +383,117 @@ def _facts(c):
 
 def _sentence(c):
     "The finding in two sentences."
-    points = ' percentage points' if c.metric in SHARES else ''
-    up = c.difference > 0
-    size = _words(abs(c.difference), c.metric) + points
-    name = _NAMES.get(c.metric, c.metric.replace('_', ' '))
+    interval = f'{_words(c.low, c.metric)} to {_words(c.high, c.metric)}'
+    return f'{_difference_in_words(c)} ({interval}; {_p_in_words(c.p)}): {_verdict(c)}'
+
+
+def _difference_in_words(c):
+    measure = metric_named(c.metric)
+    size = _words(abs(c.difference), c.metric)
+    if measure.percent:
+        size += ' percentage points'
+    if measure.of_images:
+        how_many = f'{size} {"more" if c.difference > 0 else "fewer"} images than'
+        if c.difference == 0:
+            how_many = 'as many images as'
+        return f'{c.b} is {measure.hit_word} in {how_many} {c.a}'
     if c.difference == 0:
-        said = (
-            f'{c.b} is right in as many images as {c.a}'
-            if c.metric == 'accuracy'
-            else f"With {c.b}, {name} is the same as with {c.a}"
-        )
-    elif c.metric == 'accuracy':
-        said = f'{c.b} is right in {size} {"more" if up else "fewer"} images than {c.a}'
-    else:
-        said = f'With {c.b}, {name} is {size} {"higher" if up else "lower"} than with {c.a}'
-    p = 'p < 0.001' if c.p < 0.001 else f'p = {c.p:.3f}' if c.p < 0.1 else f'p = {c.p:.2f}'
-    better = c.b if up != (c.metric in ('log_loss', 'ece')) else c.a
-    of = {
-        'patient': f' of {c.units:,} patients',
-        'group': f' in {c.units:,} groups of copies',
-        'image': '',
-    }[c.unit]
-    sets = dict(test='test set', valid='validation set').get(c.side, 'set of images')
-    found = (
-        'what it could have shown cannot be told'
-        if c.smallest is None
-        else f'could have shown {_words(c.smallest, c.metric)}{points.replace("percentage ", "")}'
-    )
-    return (
-        f'{said} ({_words(c.low, c.metric)} to {_words(c.high, c.metric)}; {p}):'
-        f' {f"a difference, {better} is better" if c.shown else "no difference shown"}. This {sets}'
-        f' ({c.n:,} images{of}) {found}.'
-    )
+        return f'With {c.b}, {measure.title} is the same as with {c.a}'
+    direction = 'higher' if c.difference > 0 else 'lower'
+    return f'With {c.b}, {measure.title} is {size} {direction} than with {c.a}'
+
+
+def _p_in_words(p):
+    if p < 0.001:
+        return 'p < 0.001'
+    return f'p = {p:.3f}' if p < 0.1 else f'p = {p:.2f}'
+
+
+def _verdict(c):
+    "Who is better, if that was shown, and what this test could have shown."
+    measure = metric_named(c.metric)
+    better = c.b if (c.difference > 0) == measure.higher_is_better else c.a
+    finding = f'a difference, {better} is better' if c.shown else 'no difference shown'
+    drawn = dict(patient=f' of {c.units:,} patients', group=f' in {c.units:,} groups of copies')
+    images = f'{c.n:,} images{drawn.get(c.unit, "")}'
+    what = dict(test='test set', valid='validation set').get(c.side, 'set of images')
+    power = 'what it could have shown cannot be told'
+    if c.smallest is not None:
+        points = ' points' if measure.percent else ''
+        power = f'could have shown {_words(c.smallest, c.metric)}{points}'
+    return f'{finding}. This {what} ({images}) {power}.'
 
 # %% ../nbs/34_compare.ipynb #4107cc95
-def _test(pair, metric, flips, seed):
+def _test(pair, measure, flips, seed):
     "(p, which test it is)."
-    only = [int((pair.right[i] & ~pair.right[1 - i]).sum()) for i in (0, 1)]
-    units = dict(patient='patients', group='groups of copies', image='images')[pair.unit]
-    if metric == 'accuracy' and pair.unit == 'image':
+    if measure.of_images and pair.unit == 'image':
+        only = pair.only(measure)
         return (
             mcnemar(*only),
             f'Exact McNemar test of the {sum(only):,} images that one run alone has right',
         )
-    if metric == 'accuracy':
+    if measure.of_images:
         return (
-            sign_flip(np.bincount(pair.index, pair.right[1] * 1.0 - pair.right[0]), flips, seed),
-            f'Sign-flip permutation test of {pair.k:,} whole {units}',
+            sign_flip(pair.gain(measure), flips, seed),
+            f'Sign-flip permutation test of {pair.k:,} whole {pair.units}',
         )
-    flips = (
-        flips
-        if metric not in ('auroc', 'average_precision', 'log_loss', 'ece')
-        else max(flips // 5, 1)
-    )
+    if measure.slow:
+        flips = max(flips // 5, 1)
+    times = min(flips, 2 ** min(pair.k, 30))
     return (
-        _swap_test(pair, metric, flips, seed),
-        (
-            f'Permutation test: predictions exchanged in whole {units},'
-            f' {min(flips, 2 ** min(pair.k, 30)):,} times'
-        ),
+        _swap_test(pair, measure, flips, seed),
+        f'Permutation test: predictions exchanged in whole {pair.units}, {times:,} times',
     )
 
 
-def _range(pair, metric, difference, draws):
+def _range(pair, measure, difference, draws):
     """(low, high, smallest, a remark): Student's t for as many units as the unequal ones are worth
-    (Kish 1965); one image more each way for accuracy (Bonett and Price 2012); the rule of three
-    where nothing differs.
+    (Kish 1965); for a share of images one image more each way (Bonett and Price 2012); the rule of
+    three where nothing differs.
     """
-    k = pair.k
-    worth = max(pair.n**2 / (np.bincount(pair.index) ** 2).sum(), 1.5)
-    t = stdtrit(worth - 1, [0.975, 0.8])
-    var = np.nanvar(draws) * worth / (worth - 1)
-    if k < 2:
+    if pair.k < 2:
         return -1.0, 1.0, None, 'One unit says nothing about others.'
-    if metric == 'accuracy' and pair.unit == 'image' and var > 0:
-        var += 2 / pair.n**2
-    if var > 0:
-        return (
-            difference - t[0] * var**0.5,
-            difference + t[0] * var**0.5,
-            float(t.sum() * var**0.5),
-            (
-                'Smallest difference: 80 % power at 5 %, two-sided, from the standard error'
-                f' {_words(var**0.5, metric)}{" points" if metric in SHARES else ""}.'
-            ),
-        )
-    if metric not in SHARES:
+    worth = max(pair.n**2 / (np.bincount(pair.index) ** 2).sum(), 1.5)
+    variance = np.nanvar(draws) * worth / (worth - 1)
+    if variance > 0:
+        if measure.of_images and pair.unit == 'image':
+            variance += 2 / pair.n**2
+        return _by_student(difference, variance, worth, measure)
+    if not measure.percent:
         return difference, difference, None, 'The two runs predict the same.'
-    three = min(1.0, 3 / k)
-    return (
-        -three,
-        three,
-        three,
-        (
-            'No image is decided differently: interval and smallest difference by the rule of'
-            f' three, 3/{k:,}.'
-        ),
+    three = min(1.0, 3 / pair.k)
+    remark = (
+        'No image is decided differently: interval and smallest difference by the rule of three,'
+        f' 3/{pair.k:,}.'
     )
+    return -three, three, three, remark
+
+
+def _by_student(difference, variance, worth, measure):
+    "Interval, smallest difference and remark from the standard error."
+    t95, t80 = stdtrit(worth - 1, [0.975, 0.8])
+    error = variance**0.5
+    points = ' points' if measure.percent else ''
+    remark = (
+        'Smallest difference: 80 % power at 5 %, two-sided, from the standard error'
+        f' {_words(error, measure.name)}{points}.'
+    )
+    return difference - t95 * error, difference + t95 * error, float((t95 + t80) * error), remark
+
+
+def _note(pair, test, remark, resamples):
+    "How interval, p and smallest difference were found, and what is to be said against them."
+    parts = [
+        f'{test}. Interval: bootstrap of {pair.k:,} {pair.units}, {resamples:,} resamples,'
+        f" Student's t. {remark}"
+    ]
+    if pair.k < 20:
+        parts.append(f'Fewer than 20 {pair.units}: rough.')
+    if 2 ** (1 - pair.k) > 0.05:
+        parts.append(f'With {pair.k} {pair.units} no difference can reach p < 0.05.')
+    if pair.doubt:
+        parts.append(f'Caution: {pair.doubt}.')
+    return ' '.join(parts)
 
 # %% ../nbs/34_compare.ipynb #1c9be574
 def compare(
@@ -459,7 +503,7 @@ def compare(
     metric: str = 'accuracy',  # Any of `METRICS`
     side: str | None = None,  # 'test' or 'valid'; default test, where there is one
     resamples: int = 2000,  # Bootstrap resamples
-    flips: int = 10_000,  # Permutations; a fifth of them where curves are drawn
+    flips: int = 10_000,  # Permutations; a fifth of them for measures that are slow
     seed: int = 0,  # Same seed, same interval and p
 ) -> Comparison:  # Shows itself as a sentence
     """Compare two runs on the same images: b − a with its 95 % interval and p, by whole patients
@@ -467,41 +511,33 @@ def compare(
     """
     if metric not in METRICS:
         raise RunError(f'metric={metric!r} is not known. Use one of: {", ".join(METRICS)}.')
+    measure = METRICS[metric]
     pair = _pair(run_a, run_b, side)
-    a, b, draws = _draws(pair, metric, resamples, seed)
-    d = b - a
-    p, test = _test(pair, metric, flips, seed)
-    low, high, smallest, remark = _range(pair, metric, d, draws)
-    if metric in SHARES:
+    value_a, value_b, draws = _draws(pair, measure, resamples, seed)
+    difference = value_b - value_a
+    p, test = _test(pair, measure, flips, seed)
+    low, high, smallest, remark = _range(pair, measure, difference, draws)
+    if measure.percent:
         low, high = max(low, -1.0), min(high, 1.0)
-    units = dict(patient='patients', group='groups of copies', image='images')[pair.unit]
-    rough = f' Fewer than 20 {units}: rough.' if pair.k < 20 else ''
-    never = (
-        f' With {pair.k} {units} no difference can reach p < 0.05.'
-        if 2 ** (1 - pair.k) > 0.05
-        else ''
-    )
-    note = (
-        f'{test}. Interval: bootstrap of {pair.k:,} {units}, {resamples:,} resamples, Student\'s t.'
-        f' {remark}{rough}{never}' + (f' Caution: {pair.doubt}.' if pair.doubt else '')
-    )
-    only = [int((pair.right[i] & ~pair.right[1 - i]).sum()) for i in (0, 1)]
+    only_a, only_b = pair.only(measure)
     return Comparison(
-        *pair.names,
-        metric,
-        a,
-        b,
-        d,
-        float(low),
-        float(high),
-        p,
-        smallest,
-        pair.n,
-        pair.unit,
-        pair.k,
-        *only,
-        pair.side,
-        note,
+        a=pair.names[0],
+        b=pair.names[1],
+        metric=metric,
+        value_a=value_a,
+        value_b=value_b,
+        difference=difference,
+        low=float(low),
+        high=float(high),
+        p=p,
+        smallest=smallest,
+        n=pair.n,
+        unit=pair.unit,
+        units=pair.k,
+        only_a=only_a,
+        only_b=only_b,
+        side=pair.side,
+        note=_note(pair, test, remark, resamples),
     )
 
 # %% ../nbs/34_compare.ipynb #6d411941
@@ -513,9 +549,10 @@ def holm(
     """
     p = np.asarray(p, float)
     order = np.argsort(p, kind='stable')
-    out = np.empty(len(p))
-    out[order] = np.minimum(np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]), 1)
-    return out
+    still_to_come = len(p) - np.arange(len(p))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(still_to_come * p[order]), 1)
+    return adjusted
 
 # %% ../nbs/34_compare.ipynb #5c8f0e53
 def compare_all(
@@ -528,24 +565,30 @@ def compare_all(
     """Compare every pair of runs; `p_holm` allows for there being many, and `shown` and `text` go
     by it.
     """
-    named = dict(runs) if isinstance(runs, dict) else {}
-    for i, r in enumerate([] if isinstance(runs, dict) else runs, 1):
-        name = r.attrs.get('name') if isinstance(r, pd.DataFrame) else None
-        named[f'run {i}' if name is None or name in named else name] = r
+    named = dict(runs) if isinstance(runs, dict) else _numbered(runs)
     if len(named) < 2:
         raise RunError(f'{len(named)} run: there is nothing to compare. Pass two or more.')
-    found = []
-    for i, j in itertools.combinations(named, 2):
-        c = compare(*(_called(named[k], k) for k in (i, j)), metric, side, **kwargs)
-        found.append(replace(c, a=i, b=j) if isinstance(runs, dict) else c)
-    fair = [replace(c, p=float(p)) for c, p in zip(found, holm([c.p for c in found]))]
+    pairs = []
+    for a, b in itertools.combinations(named, 2):
+        c = compare(_called(named[a], a), _called(named[b], b), metric, side, **kwargs)
+        pairs.append(replace(c, a=a, b=b) if isinstance(runs, dict) else c)
+    rows = []
     keys = 'a b metric difference low high p smallest n unit units'.split()
-    return pd.DataFrame(
-        [
-            dict({k: getattr(c, k) for k in keys}, p_holm=f.p, shown=f.shown, text=str(f))
-            for c, f in zip(found, fair)
-        ]
-    )
+    for c, p in zip(pairs, holm([c.p for c in pairs])):
+        # the same comparison, with the p that allows for all of them
+        fair = replace(c, p=float(p))
+        row = {k: getattr(c, k) for k in keys}
+        rows.append(row | dict(p_holm=fair.p, shown=fair.shown, text=str(fair)))
+    return pd.DataFrame(rows)
+
+
+def _numbered(runs):
+    "Runs under names that differ: a table's own where it has one that is free, else its number."
+    named = {}
+    for i, run in enumerate(runs, 1):
+        name = run.attrs.get('name') if isinstance(run, pd.DataFrame) else None
+        named[f'run {i}' if name is None or name in named else name] = run
+    return named
 
 
 def _called(run, name):
@@ -564,52 +607,49 @@ def plot_compare(
     """Forest plot: differences with their intervals; the grey band is what the test could not have
     shown.
     """
-    if isinstance(comparisons, Comparison):
-        comparisons = [comparisons]
-    rows = (
-        list(comparisons.itertuples())
-        if isinstance(comparisons, pd.DataFrame)
-        else list(comparisons)
-    )
-    if not rows:
-        raise RunError('There is no comparison to draw. Pass compare(a, b) or compare_all(runs).')
-    if len({r.metric for r in rows}) > 1:
-        raise RunError(
-            f'One plot, one measure; these have {listed(sorted({r.metric for r in rows}))}. Draw'
-            ' one plot for each.'
-        )
-    metric = rows[0].metric
-    unit = 100 if metric in SHARES else 1
+    rows = _rows_to_draw(comparisons)
+    measure = metric_named(rows[0].metric)
+    factor = 100 if measure.percent else 1
     fig, axes = new_figure(width=6.5, height=0.45 * len(rows) + 1.1, stamp=stamp)
     ax = axes[0, 0]
     ax.axvline(0, color='#555555', lw=1)
-    for i, r in enumerate(rows):
-        if r.smallest is not None and r.smallest == r.smallest:
-            ax.barh(
-                i,
-                2 * unit * r.smallest,
-                left=-unit * r.smallest,
-                height=0.7,
-                color='#e6e6e6',
-                zorder=0,
-            )
-        ax.errorbar(
-            unit * r.difference,
-            i,
-            xerr=[[unit * (r.difference - r.low)], [unit * (r.high - r.difference)]],
-            fmt='o',
-            mfc=COLOURS[0] if r.shown else 'white',
-            color=COLOURS[0],
-            capsize=3,
-        )
-    ax.set(
-        yticks=range(len(rows)),
-        xlabel=(
-            f'{_NAMES.get(metric, metric.replace("_", " "))}:'
-            f' difference{", percentage points" if unit == 100 else ""}'
-        ),
-    )
+    for i, row in enumerate(rows):
+        _draw_difference(ax, i, row, factor)
+    points = ', percentage points' if measure.percent else ''
+    ax.set(yticks=range(len(rows)), xlabel=f'{measure.title}: difference{points}')
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_yticklabels([f'{r.b} − {r.a}' for r in rows], fontsize=9)
+    ax.set_yticklabels([f'{row.b} − {row.a}' for row in rows], fontsize=9)
     ax.set_title('filled: a difference is shown; grey: too small for this test', fontsize=8)
     return fig
+
+
+def _rows_to_draw(comparisons):
+    "A list of comparisons, or of rows of `compare_all`, of one measure."
+    if isinstance(comparisons, Comparison):
+        comparisons = [comparisons]
+    is_table = isinstance(comparisons, pd.DataFrame)
+    rows = list(comparisons.itertuples() if is_table else comparisons)
+    if not rows:
+        raise RunError('There is no comparison to draw. Pass compare(a, b) or compare_all(runs).')
+    metrics = sorted({row.metric for row in rows})
+    if len(metrics) > 1:
+        raise RunError(
+            f'One plot, one measure; these have {listed(metrics)}. Draw one plot for each.'
+        )
+    return rows
+
+
+def _draw_difference(ax, i, row, factor):
+    "One difference with its interval, and a grey band as wide as the test is blind."
+    if not pd.isna(row.smallest):
+        wide = factor * row.smallest
+        ax.barh(i, 2 * wide, left=-wide, height=0.7, color='#e6e6e6', zorder=0)
+    ax.errorbar(
+        factor * row.difference,
+        i,
+        xerr=[[factor * (row.difference - row.low)], [factor * (row.high - row.difference)]],
+        fmt='o',
+        mfc=COLOURS[0] if row.shown else 'white',
+        color=COLOURS[0],
+        capsize=3,
+    )

@@ -22,6 +22,8 @@ def tempered(
     p = np.asarray(p, float)
     if T == 1:
         return p
+    # scipy.special.softmax gives the same; loading SciPy for two lines would cost the laboratory's
+    # program half a second at its start
     z = np.log(np.clip(p, LEAST, 1)) / T
     e = np.exp(z - z.max(1, keepdims=True))
     return e / e.sum(1, keepdims=True)
@@ -40,9 +42,8 @@ def in_sets(
             f'Thresholds are for {listed(thresholds, 20)}, probabilities for {listed(classes, 20)}.'
             ' Use what was fitted for this model.'
         )
-    return 1 - np.asarray(p, float) <= np.array(
-        [np.inf if thresholds[c] is None else thresholds[c] for c in classes]
-    )
+    most = [np.inf if thresholds[c] is None else thresholds[c] for c in classes]
+    return 1 - np.asarray(p, float) <= np.array(most)
 
 # %% ../nbs/03_decide.ipynb #f1a807c6
 UNSURE, SEVERAL, NONE, OTHER, TOO_FEW = (
@@ -66,24 +67,23 @@ def decide(
     p, classes = np.asarray(p, float), list(classes)
     if not calibration or 'temperature' not in calibration:
         return p, [None] * len(p), [''] * len(p)
-    inside = in_sets(p, calibration['conformal']['thresholds'], classes)
-    sets = [[c for c, i in zip(classes, row) if i] for row in inside]
-    line = calibration['refer']['threshold']
+    threshold = calibration['refer']['threshold']
+    sets, reasons = [], []
+    for row, inside in zip(p, in_sets(p, calibration['conformal']['thresholds'], classes)):
+        possible = [c for c, is_in in zip(classes, inside) if is_in]
+        sets.append(possible)
+        reasons.append(_why_refer(possible, classes[row.argmax()], row.max(), threshold))
+    return tempered(p, calibration['temperature']), sets, reasons
 
-    def one(s, row):
-        return (
-            TOO_FEW
-            if line is None
-            else SEVERAL
-            if len(s) > 1
-            else NONE
-            if not s
-            else OTHER
-            if s[0] != classes[row.argmax()]
-            else UNSURE
-            if row.max() < line
-            else ''
-        )
 
-    why = [one(s, row) for s, row in zip(sets, p)]
-    return tempered(p, calibration['temperature']), sets, why
+def _why_refer(possible, most_probable, confidence, threshold):
+    "Why an expert should look at an image; '' where none need."
+    if threshold is None:
+        return TOO_FEW
+    if len(possible) > 1:
+        return SEVERAL
+    if not possible:
+        return NONE
+    if possible[0] != most_probable:
+        return OTHER
+    return UNSURE if confidence < threshold else ''

@@ -6,6 +6,8 @@
 __all__ = ['log_odds', 'covered', 'occlusion_map', 'grad_cam', 'heat_of', 'nearest_known']
 
 # %% ../nbs/33_explain.ipynb #2a2e8d63
+import itertools
+
 import numpy as np
 
 from .core import ModelError, late
@@ -16,9 +18,10 @@ def log_odds(
     k: int,  # Which class
 ) -> np.ndarray:  # (N,) logarithm of p/(1 − p)
     "How sure the network is of a class, on a scale that does not saturate."
-    rest = np.delete(np.asarray(z, float), k, 1)
-    top = rest.max(1, keepdims=True)
-    return z[:, k] - (top[:, 0] + np.log(np.exp(rest - top).sum(1)))
+    from scipy.special import logsumexp
+
+    z = np.asarray(z, float)
+    return z[:, k] - logsumexp(np.delete(z, k, 1), axis=1)
 
 
 def covered(
@@ -28,17 +31,19 @@ def covered(
 ) -> np.ndarray:  # uint8 (grid², H, W, C)
     "The picture with a square of its own mean colour laid over each place of a grid."
     h, w = x.shape[:2]
-    fill = x.reshape(-1, x.shape[2]).mean(0).astype('uint8')
-    out = np.repeat(x[None], grid * grid, 0)
-    for i in range(grid):
-        for j in range(grid):
-            a, b = (i + 0.5) * h / grid, (j + 0.5) * w / grid
-            out[
-                i * grid + j,
-                max(0, round(a - share * h / 2)) : round(a + share * h / 2),
-                max(0, round(b - share * w / 2)) : round(b + share * w / 2),
-            ] = fill
-    return out
+    mean_colour = x.reshape(-1, x.shape[2]).mean(0).astype('uint8')
+    pictures = np.repeat(x[None], grid * grid, 0)
+    rows, columns = _places(h, grid, share), _places(w, grid, share)
+    for i, (row, column) in enumerate(itertools.product(rows, columns)):
+        pictures[i, row, column] = mean_colour
+    return pictures
+
+
+def _places(length, grid, share):
+    "The slice of an axis that each of `grid` covers takes; at the edges it is cut off."
+    half = share * length / 2
+    middles = [(i + 0.5) * length / grid for i in range(grid)]
+    return [slice(max(0, round(m - half)), round(m + half)) for m in middles]
 
 
 def occlusion_map(
@@ -59,8 +64,8 @@ def occlusion_map(
         )
     z = np.asarray(outputs(np.concatenate([x[None], covered(x, grid)])))
     k = int(z[0].argmax()) if k is None else k
-    lost = log_odds(z, k)
-    lost = np.maximum(lost[0] - lost[1:], 0).reshape(grid, grid)
+    sure = log_odds(z, k)
+    lost = np.maximum(sure[0] - sure[1:], 0).reshape(grid, grid)
     return lost / lost.max() if lost.max() > 1e-3 else np.zeros_like(lost)
 
 # %% ../nbs/33_explain.ipynb #f94cfb70
@@ -72,23 +77,29 @@ def grad_cam(
     "Grad-CAM (Selvaraju et al. 2017)."
     import torch
 
-    layers = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
-    kept = []
-    was = net.training
-    if not layers:
+    convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+    if not convolutions:
         raise ModelError(
             'Grad-CAM needs a convolution, and this network has none. Use occlusion_map.'
         )
-    handle = layers[-1].register_forward_hook(lambda m, i, o: kept.append(o))
+    outputs = []
+
+    def keep_output(module, inputs, output):
+        outputs.append(output)
+
+    was_training = net.training
+    handle = convolutions[-1].register_forward_hook(keep_output)
     try:
         with torch.enable_grad():
             z = net.eval()(x.detach().clone().requires_grad_())
             k = int(z[0].argmax()) if k is None else k
-            g = torch.autograd.grad(z[0, k], kept[-1])[0]
+            maps = outputs[-1]
+            gradient = torch.autograd.grad(z[0, k], maps)[0]
     finally:
         handle.remove()
-        net.train(was)
-    cam = torch.relu((kept[-1] * g.mean((2, 3), keepdim=True)).sum(1))[0].detach().float()
+        net.train(was_training)
+    weights = gradient.mean((2, 3), keepdim=True)
+    cam = torch.relu((maps * weights).sum(1))[0].detach().float()
     return (cam / cam.max().clamp(min=1e-12)).cpu().numpy()
 
 
@@ -98,29 +109,35 @@ def heat_of(
     label: str | None = None,  # Class to explain; by default the most probable
 ) -> np.ndarray:  # (h, w), 0 to 1
     "Grad-CAM of a learner for an image file."
-    import torch
-
     learn = getattr(learn, 'learner', learn)
-    found = late('leukocls.networks:network_of')(learn)
     vocab = [str(c) for c in learn.dls.vocab]
-    if found is None:
+    # the network without its loaders: what prepares pictures, and how files are read
+    parts = late('leukocls.networks:network_of')(learn)
+    if parts is None:
         raise ModelError(
             'This learner does something to images that is not known here. Call grad_cam with its'
             ' network and a batch of your own.'
         )
     if label is not None and label not in vocab:
         raise ModelError(f'The model does not know `{label}`. It knows: {", ".join(vocab)}.')
-    ready, pixels = found
+    x = _normalised(learn, image, *parts)
+    _, without_views = late('leukocls.networks:views_of')(learn.model)
+    members = late('leukocls.networks:members_of')(without_views)
+    if len(members) == 1:
+        return grad_cam(members[0], x, None if label is None else vocab.index(label))
+    # one class for all networks of an ensemble
+    k = int(learn.model.eval()(x)[0].argmax()) if label is None else vocab.index(label)
+    maps = np.mean([grad_cam(net, x, k) for net in members], 0)
+    return maps / max(maps.max(), 1e-12)
+
+
+def _normalised(learn, image, ready, pixels):
+    "An image file as a batch of one, as the network takes it, on its device."
+    import torch
+
     x = torch.from_numpy(np.array(pixels.read(image)[None])).permute(0, 3, 1, 2).float() / 255
     device = next(learn.model.parameters()).device
-    x = ((x - ready.mean.cpu()) / ready.std.cpu()).to(device)
-    nets = late('leukocls.networks:members_of')(late('leukocls.networks:views_of')(learn.model)[1])
-    if label is None and len(nets) > 1:
-        label = vocab[int(learn.model.eval()(x)[0].argmax())]  # one class for all of an ensemble
-    maps = np.mean(
-        [grad_cam(net, x, None if label is None else vocab.index(label)) for net in nets], 0
-    )
-    return maps / max(maps.max(), 1e-12) if len(nets) > 1 else maps
+    return ((x - ready.mean.cpu()) / ready.std.cpu()).to(device)
 
 # %% ../nbs/33_explain.ipynb #78f64dfb
 def nearest_known(
@@ -132,7 +149,8 @@ def nearest_known(
     known ones' mean.
     """
     mean = known.mean(0)
-    a, b = np.asarray(features, float) - mean, np.asarray(known, float) - mean
-    s = (b @ a) / np.maximum(np.linalg.norm(b, axis=1) * np.linalg.norm(a), 1e-12)
-    order = np.argsort(-s, kind='stable')[:k]
-    return order, s[order]
+    image, others = np.asarray(features, float) - mean, np.asarray(known, float) - mean
+    lengths = np.linalg.norm(others, axis=1) * np.linalg.norm(image)
+    cosine = (others @ image) / np.maximum(lengths, 1e-12)
+    order = np.argsort(-cosine, kind='stable')[:k]
+    return order, cosine[order]

@@ -58,24 +58,24 @@ class Gap:
 
     @property
     def note(self):
+        if self.honest_split == 'patient':
+            return 'Honest: whole patients are held out.'
         return (
-            'Honest: whole patients are held out.'
-            if self.honest_split == 'patient'
-            else (
-                'Honest as far as it can be: near-duplicates are kept together, but patients are'
-                ' unknown, so the true gap is larger or equal.'
-            )
+            'Honest as far as it can be: near-duplicates are kept together, but patients are'
+            ' unknown, so the true gap is larger or equal.'
         )
 
     def __str__(self):
         d = self.difference
-        return (
-            f"{self.recipe}, {self.honest['n']:,} images, each predicted out of fold\n  random"
-            f" split, as in the papers: {show_interval(self.random['accuracy'])}\n "
-            f" {'by patient' if self.honest_split == 'patient' else 'near-duplicates together'}:"
-            f" {show_interval(self.honest['accuracy'])}\n  gap: {100 * d.difference:+.1f} points"
-            f" ({100 * d.low:+.1f} to {100 * d.high:+.1f}). {self.note}"
-        )
+        honest = 'by patient' if self.honest_split == 'patient' else 'near-duplicates together'
+        lines = [
+            f"{self.recipe}, {self.honest['n']:,} images, each predicted out of fold",
+            f"  random split, as in the papers: {show_interval(self.random['accuracy'])}",
+            f"  {honest}: {show_interval(self.honest['accuracy'])}",
+            f'  gap: {100 * d.difference:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f}).'
+            f' {self.note}',
+        ]
+        return '\n'.join(lines)
 
     def _repr_html_(self):
         return f'<pre>{html.escape(str(self))}</pre><p>{RESEARCH_ONLY}</p>'
@@ -93,27 +93,23 @@ def leakage_gap(
     **changes,  # Fields of the recipe to change
 ) -> Gap:  # Both accuracies and the difference, each with a 95 % interval
     "What a random split adds to the figure."
-    known = table.patient.notna().all()
     recipe = get_recipe(recipe, **changes)
-    table = table if known else near_groups(table)
-    kind = 'patient' if known else 'group'
-    if not known and table.group.is_unique:
-        raise DataError(
-            'Patients are unknown and no two images are near-duplicates: both splits would be the'
-            ' same. Pass patient=… to read_table.'
-        )
-    honest, random = [
-        cross_validate(
-            table, recipe, folds, m, out=out, seed=seed, device=device, progress=progress
-        )
-        for m in (kind, 'random')
-    ]
-    if not known:
-        honest, random = [p.merge(table[['path', 'group']], on='path') for p in (honest, random)]
-    return Gap(
-        recipe.name,
-        score(honest.assign(split='test')),
-        score(random.assign(split='test')),
-        compare(honest.assign(split='test'), random.assign(split='test')),
-        kind,
-    )
+    honest_split = 'patient' if table.patient.notna().all() else 'group'
+    if honest_split == 'group':
+        table = near_groups(table)
+        if table.group.is_unique:
+            raise DataError(
+                'Patients are unknown and no two images are near-duplicates: both splits would be'
+                ' the same. Pass patient=… to read_table.'
+            )
+    how = dict(out=out, seed=seed, device=device, progress=progress)
+    judged = {}
+    for method in (honest_split, 'random'):
+        p = cross_validate(table, recipe, folds, method, **how).assign(split='test')
+        if honest_split == 'group':
+            # copies are one observation in both, or the interval would be too narrow
+            p = p.merge(table[['path', 'group']], on='path')
+        judged[method] = p
+    honest, random = judged[honest_split], judged['random']
+    difference = compare(honest, random)
+    return Gap(recipe.name, score(honest), score(random), difference, honest_split)

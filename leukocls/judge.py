@@ -27,17 +27,13 @@ def judge(
             f'The model does not know {listed(f"`{c}`" for c in new)}. It knows:'
             f' {listed(known, 20)}. Rename the classes, or remove them.'
         )
-    predictions = pd.concat(
-        [table[['label', 'patient']].reset_index(drop=True), predict(table.path.tolist())], axis=1
-    )
+    truth = table[['label', 'patient']].reset_index(drop=True)
+    predictions = pd.concat([truth, predict(table.path.tolist())], axis=1)
+    notes = []
     seen = int(table.path.isin(set(trained_on)).sum())
-    return score(predictions) | dict(
-        notes=(
-            [
-                f'{seen:,} of {len(table):,} images were trained on: figures are too good. Judge on'
-                ' images that the model has not seen.'
-            ]
-            if seen
-            else []
+    if seen:
+        notes.append(
+            f'{seen:,} of {len(table):,} images were trained on: figures are too good. Judge on'
+            ' images that the model has not seen.'
         )
-    )
+    return score(predictions) | dict(notes=notes)

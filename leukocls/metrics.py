@@ -4,12 +4,16 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'SHARES', 'PER_CLASS', 'wilson', 'design_interval', 'clustered_share', 'unpacked', 'from_confusion',
-           'weighted_auc', 'calibration_error', 'draw_weights', 'spread_interval', 'score', 'metrics_table',
-           'show_interval', 'score_run', 'with_groups', 'read_predictions']
+           'weighted_auc', 'calibration_error', 'draw_weights', 'Resamples', 'Measure', 'MeasureNames', 'metric_named',
+           'resampled_values', 'spread_interval', 'draw_unit', 'Units', 'score', 'measured', 'metrics_table',
+           'show_interval', 'register_metric', 'fill_metrics', 'score_run', 'with_groups', 'read_predictions']
 
 # %% ../nbs/30_metrics.ipynb #527e01d8
 import json
 import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +36,10 @@ def wilson(
         p = hits / n
         middle = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return np.clip(np.minimum(middle - half, p), 0, 1), np.clip(
-        np.maximum(middle + half, p), 0, 1
-    )  # rounding must not leave the share outside
+    # rounding must not leave the share outside
+    low = np.clip(np.minimum(middle - half, p), 0, 1)
+    high = np.clip(np.maximum(middle + half, p), 0, 1)
+    return low, high
 
 # %% ../nbs/30_metrics.ipynb #2e753c6f
 def design_interval(
@@ -48,12 +53,10 @@ def design_interval(
     k, total = len(n), n.sum()
     share = hits.sum() / total
     if k < 2 or share in (0, 1):
-        return tuple(
-            map(float, wilson(share * k, k))
-        )  # nothing varies: a patient is worth one image
-    worth = (
-        share * (1 - share) * total**2 * (k - 1) / k / max(((hits - share * n) ** 2).sum(), 1e-9)
-    )
+        # nothing varies: a patient is worth one image
+        return tuple(map(float, wilson(share * k, k)))
+    between = max(((hits - share * n) ** 2).sum(), 1e-9)
+    worth = share * (1 - share) * total**2 * (k - 1) / k / between
     effective = min(worth, total)
     return tuple(map(float, wilson(share * effective, effective, stdtrit(k - 1, 0.975))))
 
@@ -67,75 +70,84 @@ def clustered_share(
     share, Beta(1, 3) for ρ; its lower end never above `design_interval`'s.
     """
     hits, n = np.asarray(hits, float), np.asarray(n, float)
-    total = n.sum()
+    total, squares = n.sum(), (n**2).sum()
     share = hits.sum() / total
     safe = design_interval(hits, n)
     if share in (0, 1):
         return safe
-    ends = np.clip(
-        wilson(share * total**2 / (n**2).sum(), total**2 / (n**2).sum(), 4.0), 1e-5, 1 - 1e-5
-    )
-    at = np.linspace(*logit(ends), grid[0])
-    mean = expit(at)[:, None]
-    root = (np.arange(grid[1]) + 0.5) / grid[1]
+    # the grid spans four standard errors of the fewest trials that the data can be worth
+    ends = wilson(share * total**2 / squares, total**2 / squares, 4.0)
+    ends = np.clip(ends, 1e-5, 1 - 1e-5)
+    logits = np.linspace(*logit(ends), grid[0])
+    density = _share_density(hits, n, logits, grid[1])
+    below = np.cumsum(density) - density / 2
+    low, high = expit(np.interp([0.025, 0.975], below, logits))
+    return min(float(low), safe[0]), max(float(high), share)
+
+
+def _share_density(hits, n, logits, steps):
+    """Posterior of the share at each of `logits`, summed over `steps` values of ρ; it sums to 1.
+
+    The beta-binomial likelihood of all patients on the whole grid at once: patients with the same
+    count are added up once. A double loop over scipy's `betabinom` gives the same (tests) and takes
+    a hundred times as long (`python tests/bench/resampling.py`).
+    """
+    mean = expit(logits)[:, None]
+    root = (np.arange(steps) + 0.5) / steps
     rho = root**2
     size = 1 / rho - 1
-    a, b = mean * size, (1 - mean) * size
-
-    def rising(counts, start):  # log of the product of start, start + 1, …, summed over patients
-        values, times = np.unique(counts, return_counts=True)
-        return np.tensordot(times, gammaln(start + values[:, None, None]) - gammaln(start), 1)
-
     log = (
-        rising(hits, a)
-        + rising(n - hits, b)
-        - rising(n, size)
+        # the likelihood
+        _log_rising(hits, mean * size)
+        + _log_rising(n - hits, (1 - mean) * size)
+        - _log_rising(n, size)
+        # the prior; root: what the even steps of √ρ weigh in ρ
         + 0.5 * np.log(mean * (1 - mean))
         + np.log(root)
         + 2 * np.log1p(-rho)
     )
-    weight = np.exp(log - log.max()).sum(1)
-    weight /= weight.sum()
-    low, high = expit(np.interp([0.025, 0.975], np.cumsum(weight) - weight / 2, at))
-    return min(float(low), safe[0]), max(float(high), share)
+    density = np.exp(log - log.max()).sum(1)
+    return density / density.sum()
+
+
+def _log_rising(counts, start):
+    "Log of start·(start + 1)·…, as many factors as a patient's count, summed over the patients."
+    values, times = np.unique(counts, return_counts=True)
+    return np.tensordot(times, gammaln(start + values[:, None, None]) - gammaln(start), 1)
 
 # %% ../nbs/30_metrics.ipynb #daa92901
 def unpacked(
     predictions: pd.DataFrame,  # With `label`, `pred`, `p_<class>`…
     classes=None,  # Order of the classes; by default that of the columns
 ) -> tuple:  # (classes, true indices (N,), predicted indices (N,), probabilities (N, C))
-    "A table of predictions as arrays; whatever is wrong with it is said."
-    names = [c[2:] for c in predictions.columns if c.startswith('p_')]
-    classes = list(classes or names)
-    lost = [c for c in ('label', 'pred') if c not in predictions] + [
-        f'p_{c}' for c in classes if f'p_{c}' not in predictions
-    ]
-    if lost or not names:
+    "A table of predictions as arrays; a table that cannot be judged is an error."
+    in_table = [c[2:] for c in predictions.columns if c.startswith('p_')]
+    classes = list(classes or in_table)
+    wanted = ['label', 'pred', *(f'p_{c}' for c in classes)]
+    missing = [c for c in wanted if c not in predictions]
+    if missing or not in_table:
         raise DataError(
-            f'The table has no column {listed(f"`{c}`" for c in lost) or "`p_<class>`"}.'
+            f'The table has no column {listed(f"`{c}`" for c in missing) or "`p_<class>`"}.'
             ' Predictions need label, pred and one p_<class> per class.'
         )
     if not len(predictions):
         raise DataError('The table of predictions is empty: nothing can be measured.')
-    where = {c: i for i, c in enumerate(classes)}
-    odd = set(map(str, predictions.label)) - set(where)
-    if odd:
+    position = {c: i for i, c in enumerate(classes)}
+    strangers = set(map(str, predictions.label)) - set(position)
+    if strangers:
         raise DataError(
-            f'Labels without a probability: {listed(sorted(odd))}. The model knows:'
+            f'Labels without a probability: {listed(sorted(strangers))}. The model knows:'
             f' {listed(classes, 20)}.'
         )
-    p = predictions[[f'p_{c}' for c in classes]].to_numpy(float)
+    p = predictions[wanted[2:]].to_numpy(float)
     if not np.isfinite(p).all():
         raise DataError(
             f'{(~np.isfinite(p)).any(1).sum():,} rows have a probability that is no number. Predict'
             ' again.'
         )
-    return (
-        classes,
-        predictions.label.map(where).to_numpy(int),
-        predictions.pred.map(where).to_numpy(int),
-        p,
-    )
+    labels = predictions.label.map(position).to_numpy(int)
+    predicted = predictions.pred.map(position).to_numpy(int)
+    return classes, labels, predicted, p
 
 # %% ../nbs/30_metrics.ipynb #18e6e40e
 def from_confusion(
@@ -147,46 +159,57 @@ def from_confusion(
     """
     cm = np.asarray(cm, float)
     n = cm.sum((-1, -2))
-    tp = np.diagonal(cm, axis1=-2, axis2=-1)
-    real, said = cm.sum(-1), cm.sum(-2)
-    tn = n[..., None] - real - said + tp
+    right = np.diagonal(cm, axis1=-2, axis2=-1)
+    actual, called = cm.sum(-1), cm.sum(-2)
     with np.errstate(invalid='ignore', divide='ignore'):
-        recall = tp / real
-        precision = np.where(said > 0, tp / said, np.where(real > 0, 0.0, np.nan))
-        specificity = tn / (n[..., None] - real)
-
-        def f(b):
-            return np.where(
-                real > 0,
-                (1 + b * b) * tp / ((1 + b * b) * tp + b * b * (real - tp) + (said - tp)),
-                np.nan,
-            )
-
-        chance = (real * said).sum(-1)
-        hits = tp.sum(-1)
-        kappa = (n * hits - chance) / (n * n - chance)
-        spread = np.sqrt((n * n - (said**2).sum(-1)) * (n * n - (real**2).sum(-1)))
-        mcc = np.where(spread > 0, (n * hits - chance) / spread, 0.0)
-        per = dict(
-            precision=np.where(real > 0, precision, np.nan),
-            recall=recall,
-            specificity=np.where(real > 0, specificity, np.nan),
-            f1=f(1),
-            f2=f(2),
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            'ignore', RuntimeWarning
-        )  # a resample without any class has no macro value
-        macro = {k: np.nanmean(v, -1) for k, v in per.items()}
+        per_class = _each_class(n, right, actual, called)
+        kappa, mcc = _agreement(n, right.sum(-1), actual, called)
+    macro = {k: _mean_of_known(v, -1) for k, v in per_class.items()}
     return dict(
-        accuracy=hits / n,
+        accuracy=right.sum(-1) / n,
         balanced_accuracy=macro['recall'],
         **macro,
         kappa=kappa,
         mcc=mcc,
-        per_class=per,
+        per_class=per_class,
     )
+
+
+def _each_class(n, right, actual, called):
+    "Measures of each class against the rest, (…, C); NaN where no image is of the class."
+    neither = n[..., None] - actual - called + right
+    # what is never called has precision 0, as in scikit-learn with zero_division=0
+    precision = np.where(called > 0, right / called, 0.0)
+    specificity = neither / (n[..., None] - actual)
+    return dict(
+        precision=np.where(actual > 0, precision, np.nan),
+        recall=right / actual,
+        specificity=np.where(actual > 0, specificity, np.nan),
+        f1=_f_score(1, right, actual, called),
+        f2=_f_score(2, right, actual, called),
+    )
+
+
+def _f_score(beta, right, actual, called):
+    "F-measure of each class: a missed image counts β² times as much as a wrongly called one."
+    twice = (1 + beta * beta) * right
+    score = twice / (twice + beta * beta * (actual - right) + (called - right))
+    return np.where(actual > 0, score, np.nan)
+
+
+def _agreement(n, hits, actual, called):
+    "(kappa, MCC): how far the agreement goes beyond what chance would give."
+    chance = (actual * called).sum(-1)
+    kappa = (n * hits - chance) / (n * n - chance)
+    spread = np.sqrt((n * n - (called**2).sum(-1)) * (n * n - (actual**2).sum(-1)))
+    return kappa, np.where(spread > 0, (n * hits - chance) / spread, 0.0)
+
+
+def _mean_of_known(values, axis):
+    "Mean over what has a value; NaN, without a warning, where nothing has."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', RuntimeWarning)
+        return np.nanmean(values, axis)
 
 # %% ../nbs/30_metrics.ipynb #eb3734dd
 def weighted_auc(
@@ -194,24 +217,24 @@ def weighted_auc(
     score,  # (N,) probability of the class
     weights,  # (B, N) how often each image is drawn in each resample
 ):  # (AUROC, average precision), each (B,)
-    """Area under the ROC curve and average precision of many resamples at once, ties as in
-    scikit-learn.
+    """Area under the ROC curve and average precision of many resamples at once: what scikit-learn
+    gives with `sample_weight`, ties included.
     """
-    order = np.argsort(-np.asarray(score), kind='stable')
-    s = np.asarray(score)[order]
-    ends = np.r_[np.flatnonzero(np.diff(s)), len(s) - 1]
-    w = weights[:, order]
-    pos = np.asarray(hit, float)[order]
-    tp = np.cumsum(w * pos, 1)[:, ends]
-    fp = np.cumsum(w * (1 - pos), 1)[:, ends]
+    score = np.asarray(score)
+    order = np.argsort(-score, kind='stable')
+    # images of one probability are called together: the curves have a point at the last of them
+    last = np.r_[np.flatnonzero(np.diff(score[order])), len(score) - 1]
+    drawn = weights[:, order]
+    positive = np.asarray(hit, float)[order]
+    tp = np.cumsum(drawn * positive, 1)[:, last]
+    fp = np.cumsum(drawn * (1 - positive), 1)[:, last]
     up = np.diff(tp, axis=1, prepend=0)
     along = np.diff(fp, axis=1, prepend=0)
+    all_tp, all_fp = tp[:, -1], fp[:, -1]
     with np.errstate(invalid='ignore', divide='ignore'):
-        auc = (along * (tp - up / 2)).sum(1) / (tp[:, -1] * fp[:, -1])
-        ap = np.where(
-            tp[:, -1] > 0, (up * np.nan_to_num(tp / (tp + fp))).sum(1) / tp[:, -1], np.nan
-        )
-    return auc, ap
+        auc = (along * (tp - up / 2)).sum(1) / (all_tp * all_fp)
+        ap = (up * np.nan_to_num(tp / (tp + fp))).sum(1) / all_tp
+    return auc, np.where(all_tp > 0, ap, np.nan)
 
 # %% ../nbs/30_metrics.ipynb #c46573d4
 def calibration_error(
@@ -223,12 +246,14 @@ def calibration_error(
     """Expected calibration error of the predicted class (Guo et al. 2017): mean gap between
     confidence and accuracy over bins.
     """
-    w = np.ones((1, len(hit))) if weights is None else weights
-    bin_ = np.clip(np.ceil(np.asarray(confidence) * bins).astype(int) - 1, 0, bins - 1)
-    member = np.zeros((len(hit), bins))
-    member[np.arange(len(hit)), bin_] = np.asarray(hit, float) - np.asarray(confidence)
-    out = np.abs(w @ member).sum(1) / w.sum(1)
-    return float(out[0]) if weights is None else out
+    hit, confidence = np.asarray(hit, float), np.asarray(confidence)
+    drawn = np.ones((1, len(hit))) if weights is None else weights
+    which_bin = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    # each image's gap stands in the column of its bin: one product adds up all bins and resamples
+    gap = np.zeros((len(hit), bins))
+    gap[np.arange(len(hit)), which_bin] = hit - confidence
+    error = np.abs(drawn @ gap).sum(1) / drawn.sum(1)
+    return float(error[0]) if weights is None else error
 
 # %% ../nbs/30_metrics.ipynb #04ca10ff
 def draw_weights(
@@ -242,76 +267,311 @@ def draw_weights(
     if patient is None:
         return rng.multinomial(n, np.full(n, 1 / n), resamples).astype('float32')
     names, index = np.unique(np.asarray(patient, str), return_inverse=True)
-    return rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples).astype(
-        'float32'
-    )[:, index]
+    per_patient = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+    return per_patient.astype('float32')[:, index]
 
 # %% ../nbs/30_metrics.ipynb #975e2fed
-def _resampled(classes, y, pred, p, w, run=None):
-    """Every measure for every resample: name → (B,), `per_class` → name → (B, C); areas are each
-    run's own, averaged.
+@dataclass
+class Resamples:
+    """Predictions, and how often each image counts in each resample. Several measures need the same
+    confusion matrices and the same curves: these are made once, when first asked for.
     """
-    c = len(classes)
-    code = np.eye(c * c, dtype='float32')[y * c + pred]
-    each = [slice(None)] if run is None else [run == r for r in np.unique(run)]
-    out = from_confusion((w @ code).reshape(-1, c, c))
 
-    def curve(hit, s, w):
-        return (
-            weighted_auc(hit, s, w) if 0 < hit.sum() < len(hit) else (np.full(len(w), np.nan),) * 2
-        )
+    labels: np.ndarray  # (N,) true class of each image, from 0
+    predicted: np.ndarray  # (N,) class that was called, from 0
+    probabilities: np.ndarray  # (N, C)
+    weights: np.ndarray  # (B, N) how often each image is drawn in each resample
+    run: np.ndarray | None = None  # (N,) which of several models predicted the image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning)
-        auroc, ap = np.nanmean(
-            [[curve(y[r] == i, p[r, i], w[:, r]) for i in range(c)] for r in each], 0
-        ).transpose(1, 2, 0)
-        out['per_class'] |= dict(auroc=auroc, average_precision=ap)
-        for k in ('auroc', 'average_precision'):
-            out[k] = np.nanmean(out['per_class'][k], 1)
-    out['log_loss'] = -(w @ np.log(np.clip(p[np.arange(len(y)), y], 1e-15, 1))) / w.sum(1)
-    return out | dict(ece=calibration_error(pred == y, p.max(1), w))
+    @cached_property
+    def counts(self) -> dict:  # As `from_confusion`, with B resamples
+        c = self.probabilities.shape[1]
+        cell = np.eye(c * c, dtype='float32')[self.labels * c + self.predicted]
+        return from_confusion((self.weights @ cell).reshape(-1, c, c))
+
+    @cached_property
+    def areas(self) -> tuple:  # (AUROC, average precision), each (B, C)
+        single = [self._areas_of(c) for c in range(self.probabilities.shape[1])]
+        return tuple(np.stack(area).T for area in zip(*single))
+
+    def _areas_of(self, c):
+        hit = self.labels == c
+        if not 0 < hit.sum() < len(hit):
+            return (np.full(len(self.weights), np.nan),) * 2
+        return weighted_auc(hit, self.probabilities[:, c], self.weights)
+
+    @cached_property
+    def each_run(self) -> list:  # One `Resamples` for each model
+        if self.run is None:
+            return [self]
+        return [self._rows(self.run == r) for r in np.unique(self.run)]
+
+    def _rows(self, rows):
+        arrays = self.labels, self.predicted, self.probabilities
+        return Resamples(*(a[rows] for a in arrays), self.weights[:, rows])
 
 # %% ../nbs/30_metrics.ipynb #cb48e4ae
-METRICS = (
-    'accuracy balanced_accuracy precision recall specificity f1 f2 kappa mcc auroc'
-    ' average_precision log_loss ece'.split()
-)
-SHARES = 'accuracy balanced_accuracy precision recall specificity f1 f2'.split()
-PER_CLASS = 'precision recall specificity f1 f2 auroc average_precision'.split()
+@dataclass(frozen=True)
+class Measure:
+    "One measure: what it is called, what its values mean, and how it is computed."
+
+    name: str  # Key in metrics.json, column of the leaderboard
+    title: str = ''  # Words in reports, tables and plots; by default the name
+    # (labels (N,), predicted (N,), probabilities (N, C), weights (N,)) → a number, or (C,) numbers
+    # if `per_class`; NaN where it is not defined
+    fn: Callable | None = None
+    # The same for all resamples at once: `Resamples` → (B,), or (B, C); goes before `fn`
+    batch: Callable | None = None
+    # (labels, predicted, class) → two (N,) booleans, hits and trials, if it is a share of single
+    # images; without `per_class` every image is a trial
+    counted: Callable | None = None
+    hit_word: str = 'right'  # What an image is that is a hit, where every image is a trial
+    per_class: bool = False  # A value for each class; the overall value is their macro average
+    higher_is_better: bool = True
+    low: float = 0.0  # Least value it can have, or -inf
+    high: float = 1.0  # Greatest value it can have, or inf
+    percent: bool = False  # Shown per cent
+    from_probabilities: bool = False  # Depends on probabilities, not only on the called class
+    per_run: bool = False  # Where several models were tested: of each model alone, then averaged
+    main: bool = True  # Has a column in the leaderboard
+    hub_name: str = ''  # What Hugging Face calls it; by default the name
+    # How an interval is made from the spread of resampled patients: 'share' (low and high are
+    # ends), 'log' (no upper end), 'plain' (no ends), or 'percentile' of the resamples; by default
+    # what fits `low` and `high`
+    scale: str = ''
+
+    def __post_init__(self):
+        ends = bool(np.isfinite(self.low)), bool(np.isfinite(self.high))
+        defaults = dict(
+            title=self.name.replace('_', ' '),
+            hub_name=self.name,
+            scale={(True, True): 'share', (True, False): 'log'}.get(ends, 'plain'),
+        )
+        for field, value in defaults.items():
+            if not getattr(self, field):
+                # the class is frozen: this is the one moment at which a field may be filled
+                object.__setattr__(self, field, value)
+
+    @property
+    def of_images(self) -> bool:  # A share of all images, each a hit or not: exact tests exist
+        return self.counted is not None and not self.per_class
+
+    @property
+    def slow(self) -> bool:  # Whether thousands of resamples take more than a moment
+        return self.batch is None or self.from_probabilities
 
 
-def _number(v):
-    return None if v is None or not np.isfinite(v) else float(v)
+METRICS = {}  # name → `Measure`, in the order in which they are shown; see `register_metric`
 
 
+class MeasureNames(Sequence):
+    "Names of the registered measures of one sort, also of those registered later."
+
+    def __init__(
+        self,
+        belongs,  # Function of a `Measure` to True or False
+    ):
+        self._belongs = belongs
+
+    def _names(self):
+        return [name for name, measure in METRICS.items() if self._belongs(measure)]
+
+    def __getitem__(self, i):
+        return self._names()[i]
+
+    def __len__(self):
+        return len(self._names())
+
+    def __repr__(self):
+        return repr(self._names())
+
+
+SHARES = MeasureNames(lambda measure: measure.percent)
+PER_CLASS = MeasureNames(lambda measure: measure.per_class)
+
+
+def metric_named(
+    name: str,  # Key in a metrics.json, perhaps of a measure that is not registered here
+) -> Measure:  # The registered one, or one that has a title and no range
+    "What is known of a measure."
+    return METRICS.get(name) or Measure(name, low=-np.inf, high=np.inf)
+
+# %% ../nbs/30_metrics.ipynb #8a60e5f2
+def _right(labels, predicted, _):
+    return labels == predicted, np.ones(len(labels), bool)
+
+
+def _called_rightly(labels, predicted, c):
+    return labels == c, predicted == c
+
+
+def _found(labels, predicted, c):
+    return predicted == c, labels == c
+
+
+def _left_alone(labels, predicted, c):
+    return predicted != c, labels != c
+
+
+def _from_counts(name):
+    return lambda resamples: resamples.counts[name]
+
+
+def _each_from_counts(name):
+    return lambda resamples: resamples.counts['per_class'][name]
+
+
+def _auroc(resamples):
+    return resamples.areas[0]
+
+
+def _average_precision(resamples):
+    return resamples.areas[1]
+
+
+def _log_loss(resamples):
+    own = resamples.probabilities[np.arange(len(resamples.labels)), resamples.labels]
+    weights = resamples.weights
+    return -(weights @ np.log(np.clip(own, 1e-15, 1))) / weights.sum(1)
+
+
+def _calibration_error(resamples):
+    confidence = resamples.probabilities.max(1)
+    right = resamples.predicted == resamples.labels
+    return calibration_error(right, confidence, resamples.weights)
+
+
+def _papers_measures():
+    "The measures of the four papers, in the order in which they are shown."
+    share = dict(percent=True)
+    each = dict(per_class=True, percent=True, main=False)
+    agreement = dict(low=-1.0, main=False)
+    curve = dict(per_class=True, from_probabilities=True, per_run=True)
+    yield Measure('accuracy', batch=_from_counts('accuracy'), counted=_right, **share)
+    yield Measure('balanced_accuracy', batch=_from_counts('balanced_accuracy'), **share)
+    yield Measure(
+        'precision', batch=_each_from_counts('precision'), counted=_called_rightly, **each
+    )
+    yield Measure('recall', batch=_each_from_counts('recall'), counted=_found, **each)
+    yield Measure(
+        'specificity', batch=_each_from_counts('specificity'), counted=_left_alone, **each
+    )
+    yield Measure('f1', 'F1', batch=_each_from_counts('f1'), per_class=True, percent=True)
+    yield Measure('f2', 'F2', batch=_each_from_counts('f2'), **each)
+    yield Measure(
+        'kappa', "Cohen's kappa", batch=_from_counts('kappa'), hub_name='cohen_kappa', **agreement
+    )
+    yield Measure(
+        'mcc',
+        'Matthews correlation',
+        batch=_from_counts('mcc'),
+        hub_name='matthews_correlation',
+        **agreement,
+    )
+    yield Measure('auroc', 'AUROC', batch=_auroc, hub_name='roc_auc', **curve)
+    yield Measure('average_precision', batch=_average_precision, main=False, **curve)
+    yield Measure(
+        'log_loss',
+        batch=_log_loss,
+        high=np.inf,
+        higher_is_better=False,
+        from_probabilities=True,
+        main=False,
+    )
+    yield Measure(
+        'ece',
+        'calibration error',
+        batch=_calibration_error,
+        higher_is_better=False,
+        from_probabilities=True,
+        scale='percentile',  # resampling alone makes it larger, so its spread has no middle
+    )
+
+
+METRICS.update((measure.name, measure) for measure in _papers_measures())
+
+# %% ../nbs/30_metrics.ipynb #e0d3a1b8
+def resampled_values(
+    measure: Measure,
+    resamples: Resamples,
+) -> tuple:  # ((B,) overall values, (B, C) values of each class or None)
+    "A measure in every resample; a macro average goes over the classes that have a value."
+    parts = resamples.each_run if measure.per_run else [resamples]
+    compute = measure.batch or partial(_one_by_one, measure)
+    values = [compute(part) for part in parts]
+    if len(parts) == 1:
+        values = values[0]
+    else:
+        # class by class, as `Resamples.areas` lies in memory: sums then run in the same order
+        values = _mean_of_known(np.stack([v.T for v in values]), 0).T
+    return (_mean_of_known(values, 1), values) if measure.per_class else (values, None)
+
+
+def _one_by_one(measure, resamples):
+    "A measure that is a plain function: asked once for each resample."
+    data = resamples.labels, resamples.predicted, resamples.probabilities
+    with np.errstate(invalid='ignore', divide='ignore'):
+        # a measure without a value in some resample, such as 0/0, is no reason for a warning
+        values = [np.asarray(measure.fn(*data, w), float) for w in resamples.weights.astype(float)]
+    expected = data[2].shape[1:] if measure.per_class else ()
+    for value in values:
+        if value.shape != expected:
+            raise DataError(
+                f'The measure `{measure.name}` returned an array of shape {value.shape}, not'
+                f' {expected or "one number"}. Return one number; or, with per_class=True, one per'
+                ' class.'
+            )
+        if (value < measure.low - 1e-9).any() or (value > measure.high + 1e-9).any():
+            raise DataError(
+                f'The measure `{measure.name}` returned {value}, which is not between its ends'
+                f' {measure.low:g} and {measure.high:g}. Register it with other low=… and high=….'
+            )
+    return np.array(values)
+
+# %% ../nbs/30_metrics.ipynb #a1c90be4
 def spread_interval(
     value: float,  # The measure
     draws,  # (B,) the measure in each resample of patients; NaN where it has none
     k: int,  # Number of patients
     name: str = 'accuracy',  # Which measure; decides the scale
-    stretch: float = 1.0,  # How much further the lower end reaches than the spread says
+    stretch: float = 1.0,  # How much further the worse end reaches than the spread says
 ) -> tuple:  # (low, high)
     """95 % interval from the spread of resampled patients, widened for few of them (Student's t,
     √(K/(K − 1))), on a scale that knows the measure's ends.
     """
+    measure = metric_named(name)
     if k < 2:
-        return (0.0, 1.0) if name in SHARES else (np.nan, np.nan)
+        return (measure.low, measure.high) if measure.percent else (np.nan, np.nan)
     t, few = stdtrit(k - 1, 0.975), np.sqrt(k / (k - 1))
-    se = np.nanstd(draws) * few
-    if name == 'ece':
+    error = np.nanstd(draws) * few
+    if measure.scale == 'percentile':
         return tuple(np.nanquantile(draws, ndtr([-t * few, t * few])))
-    if name == 'log_loss':
-        return (
-            tuple(value * np.exp(np.array([-t, t]) * se / value)) if value > 0 else (value, value)
-        )
-    low = -1 if name in ('kappa', 'mcc') else 0
-    share = (value - low) / (1 - low)
-    if not (0 < share < 1 and se > 0):
+    if measure.scale == 'log':
+        return _log_interval(measure, value, error, t)
+    if measure.scale == 'plain':
+        return value - t * error, value + t * error
+    return _share_interval(measure, value, error, t, stretch)
+
+
+def _log_interval(measure, value, error, t):
+    "On the logarithm of how far the value is above its lower end."
+    above = value - measure.low
+    if above <= 0:
         return value, value
-    n = share * (1 - share) * ((1 - low) / se) ** 2
-    ends = low + (1 - low) * np.array(wilson(share * n, n, t))
-    return max(low, value - stretch * (value - ends[0])), ends[1]
+    return tuple(measure.low + above * np.exp(np.array([-t, t]) * error / above))
+
+
+def _share_interval(measure, value, error, t, stretch):
+    "Wilson's for as many trials as a share with this standard error would have."
+    span = measure.high - measure.low
+    share = (value - measure.low) / span
+    if not (0 < share < 1 and error > 0):
+        return value, value
+    n = share * (1 - share) * (span / error) ** 2
+    low, high = measure.low + span * np.array(wilson(share * n, n, t))
+    if measure.higher_is_better:
+        return max(measure.low, value - stretch * (value - low)), high
+    return low, min(measure.high, value + stretch * (high - value))
 
 # %% ../nbs/30_metrics.ipynb #319630af
 def _stretch(hits, n):
@@ -320,98 +580,166 @@ def _stretch(hits, n):
     """
     share = sum(hits) / sum(n)
     plain = share - design_interval(hits, n)[0]
-    return (share - clustered_share(hits, n)[0]) / plain if 0 < share < 1 and plain > 0 else 1.0
+    if not (0 < share < 1 and plain > 0):
+        return 1.0
+    return (share - clustered_share(hits, n)[0]) / plain
 
 # %% ../nbs/30_metrics.ipynb #49b8311f
-def _units(predictions):
-    "What is drawn as a whole: ('patient', 'group' or 'image', (N,) numbers of the units or None)."
-
-    def known(name):
-        return (
-            name in predictions
-            and predictions[name].notna().all()
-            and predictions[name].nunique() > 1
-        )
-
-    if known('patient'):
-        return 'patient', np.unique(predictions.patient.to_numpy(str), return_inverse=True)[1]
-    if (
-        'group' not in predictions
-        or not predictions.group.duplicated()[predictions.group.notna()].any()
-    ):
+def draw_unit(
+    table: pd.DataFrame,  # With `patient` and `group` where they are known; blank: unknown
+    # Take a `group` that only some images have; the others stand alone. A measure counts copies
+    # once wherever it knows of them. A promise (`calibrate`) is checked unit by unit, and a column
+    # with gaps does not say what the units are.
+    partly: bool = True,
+) -> tuple:  # ('patient', 'group' or 'image', (N,) name of each image's unit; None for images)
+    "What the images are observations of: patients, else groups of copies, else themselves."
+    patients = _filled(table, 'patient')
+    if patients is not None and patients.notna().all() and patients.nunique() > 1:
+        return 'patient', patients.to_numpy(str)
+    groups = _filled(table, 'group')
+    if groups is None or not groups.duplicated()[groups.notna()].any():
         return 'image', None
-    group = predictions.group.astype(object).to_numpy(copy=True)
-    alone = pd.isna(group)
-    group[:] = [
-        f'row {i}' if lone else f'group {g}' for i, (g, lone) in enumerate(zip(group, alone))
-    ]
-    index = np.unique(group.astype(str), return_inverse=True)[1]
-    return ('group', index) if index.max() else ('image', None)
-
-
-def _shares(y, pred, classes, index):
-    """Hits and trials in each unit of the measures that are single shares: name → (hits, n), name →
-    a pair per class.
-    """
-    index = np.zeros(len(y), int) if index is None else index
-
-    def pair(hit, of):
-        n = np.bincount(index, of)
-        return np.bincount(index, hit & of)[n > 0], n[n > 0]
-
-    each = range(len(classes))
-    everyone = np.ones(len(y), bool)
-    return dict(accuracy=pair(y == pred, everyone)), dict(
-        precision=[pair(y == i, pred == i) for i in each],
-        recall=[pair(pred == i, y == i) for i in each],
-        specificity=[pair(pred != i, y != i) for i in each],
+    if groups.isna().any() and not partly:
+        return 'image', None
+    names = np.array(
+        [f'row {i}' if pd.isna(g) else f'group {g}' for i, g in enumerate(groups)], object
     )
+    return ('group', names.astype(str)) if len(set(names)) > 1 else ('image', None)
 
 
-def _interval(name, value, draws, shares, k, clustered, stretch=1.0, rare=0):
-    """A value with its interval: of a share (hits, n), else from the resamples; where those all
-    agree on 0 or 1, Wilson's for that many units (κ and MCC: of a share as of two equal
-    classes).
+def _filled(table, column):
+    "A column whose blank cells have no value; None where the table has no such column."
+    if column not in table:
+        return None
+    values = table[column].astype(object)
+    return values.where(values.notna() & (values.astype(str) != ''), None)
+
+
+class Units:
+    "Which images are one observation, and how many observations some of them are."
+
+    def __init__(
+        self,
+        names,  # (N,) name of each image's unit; None: each image is one
+    ):
+        self.clustered = names is not None
+        self.index = np.unique(names, return_inverse=True)[1] if self.clustered else None
+
+    def count(
+        self,
+        rows,  # (N,) booleans
+    ) -> int:  # How many units have an image among `rows`
+        return int(len(np.unique(self.index[rows])) if self.clustered else rows.sum())
+
+    def shares(
+        self,
+        hits,  # (N,) booleans
+        trials,  # (N,) booleans
+    ) -> tuple:  # (hits, trials) of each unit that has a trial; of images, all in one
+        index = self.index if self.clustered else np.zeros(len(hits), int)
+        n = np.bincount(index, trials)
+        return np.bincount(index, hits & trials)[n > 0], n[n > 0]
+
+    def interval(
+        self,
+        hits,  # (N,) booleans
+        trials,  # (N,) booleans
+    ) -> tuple:  # (low, high): Wilson's, or that of a share among patients
+        "95 % interval of the share of hits; of nothing nothing is known."
+        hits, trials = self.shares(hits, trials)
+        if not len(trials):
+            return 0.0, 1.0
+        if self.clustered:
+            return clustered_share(hits, trials)
+        return tuple(map(float, wilson(sum(hits), sum(trials))))
+
+    def stretch(
+        self,
+        right,  # (N,) booleans: where the prediction is right
+    ) -> float:  # How much further down than their spread measures without a model reach
+        everyone = np.ones(len(right), bool)
+        return _stretch(*self.shares(right, everyone)) if self.clustered else 1.0
+
+# %% ../nbs/30_metrics.ipynb #b7e4f2a9
+def _with_interval(measure, value, draws, counted, units, k, fewest, stretch):
+    """A value with its interval, which is the first of these that applies: of a share (hits and
+    trials), from the resamples, and, where those all agree, of a share of `fewest` trials.
     """
     low = high = np.nan
-    if shares is not None:
-        low, high = (
-            (0.0, 1.0)
-            if not len(shares[0])
-            else (
-                clustered_share(*shares)
-                if clustered
-                else map(float, wilson(sum(shares[0]), sum(shares[1])))
-            )
-        )  # never predicted: nothing is known
+    if counted:
+        low, high = units.interval(*counted)
     elif np.isfinite(draws).any():
         low, high = (
-            spread_interval(value, draws, k, name, stretch)
-            if clustered
+            spread_interval(value, draws, k, measure.name, stretch)
+            if units.clustered
             else np.nanpercentile(draws, [2.5, 97.5])
         )
-    if name in SHARES and k and value in (0, 1) and low == high:
-        low, high = wilson(value * k, k)
-    if (
-        name in ('auroc', 'average_precision', 'kappa', 'mcc')
-        and k
-        and value == 1
-        and not low < high
-    ):
-        low, high = (
-            wilson(rare or k, rare or k)[0] * (2 if name in ('kappa', 'mcc') else 1)
-            - (name in ('kappa', 'mcc')),
-            1.0,
-        )  # no resample of what is perfect differs; curves are as sure as their rarest class
+    if fewest and measure.scale == 'share' and _no_spread(measure, value, low, high, draws):
+        span = measure.high - measure.low
+        share = (value - measure.low) / span
+        low, high = measure.low + span * np.array(wilson(share * fewest, fewest))
     return dict(value=_number(value), low=_number(min(low, value)), high=_number(max(high, value)))
 
+
+def _no_spread(measure, value, low, high, draws):
+    "True where all resamples agree; a single one (resamples=0) tells only at the measure's ends."
+    at_end = value in (measure.low, measure.high)
+    if np.isnan(low):
+        return at_end
+    agree = np.allclose([low, high], value, rtol=0, atol=1e-12)
+    return agree and (at_end or len(draws) > 1)
+
+
+def _number(value):
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _judged(measure, once, drawn, units, stretch):
+    """(overall value with interval, a list of those of each class or None) of one measure; `once`
+    holds the images as they are, `drawn` the resamples.
+    """
+    labels, predicted = once.labels, once.predicted
+    value, single = resampled_values(measure, once)
+    draws, single_draws = resampled_values(measure, drawn)
+    k = units.count(labels >= 0)
+    sure = measure.from_probabilities
+    overall = _with_interval(
+        measure,
+        value[0],
+        draws,
+        measure.of_images and measure.counted(labels, predicted, None),
+        units,
+        k,
+        # curves are as sure as their rarest class
+        fewest=min(units.count(labels == c) for c in set(labels)) if sure else k,
+        stretch=1.0 if sure else stretch,
+    )
+    if single is None:
+        return overall, None
+    each = []
+    for c in range(single.shape[1]):
+        of_class = units.count(labels == c)
+        counted = measure.counted and measure.counted(labels, predicted, c)
+        each.append(
+            _with_interval(
+                measure, single[0, c], single_draws[:, c], counted, units, of_class, of_class, 1.0
+            )
+            if of_class
+            else dict(_NO_VALUE)
+        )
+    return overall, each
+
+
+_NO_VALUE = dict(value=None, low=None, high=None)
+
 # %% ../nbs/30_metrics.ipynb #73890f91
-def _side(predictions):
-    sides = set(predictions.split.dropna()) if 'split' in predictions else set()
-    return sides.pop() if len(sides) == 1 else ('test' if not sides else '+'.join(sorted(sides)))
+def _side_of(predictions):
+    "Which side the predictions are of: 'test', 'valid', or several joined by +."
+    sides = sorted(set(predictions.split.dropna())) if 'split' in predictions else []
+    return '+'.join(sides) or 'test'
 
 
-_KINDS = dict(
+_HOW_MADE = dict(
     patient=(
         'Bootstrap of {k:,} whole patients, {b:,} resamples; shares by the beta-binomial model.'
     ),
@@ -426,14 +754,16 @@ _KINDS = dict(
 )
 
 
-def _how(unit, k, resamples, classes, cm):
+def _describe_intervals(unit, k, resamples, absent):
     "What the intervals are, in words."
-    absent = [c for c, row in zip(classes, cm) if not row.sum()]
-    few = (
-        f' Fewer than 20 {unit}s: these intervals are rough, and those of single classes more so.'
-        if unit != 'image' and k < 20
-        else ''
-    )
+    note = _HOW_MADE[unit].format(k=k, b=resamples)
+    if unit != 'image' and k < 20:
+        note += (
+            f' Fewer than 20 {unit}s: these intervals are rough, and those of single classes more'
+            ' so.'
+        )
+    if absent:
+        note += f' No image of {listed(absent)}: averages go over the other classes.'
     return dict(
         level=0.95,
         unit=unit,
@@ -441,9 +771,7 @@ def _how(unit, k, resamples, classes, cm):
         groups=k if unit == 'group' else None,
         resamples=resamples,
         average='macro, one class against the rest',
-        note=_KINDS[unit].format(k=k, b=resamples)
-        + few
-        + (f' No image of {listed(absent)}: averages go over the other classes.' if absent else ''),
+        note=note,
     )
 
 # %% ../nbs/30_metrics.ipynb #2a1ddd52
@@ -458,86 +786,138 @@ def score(
     """Judge a table of predictions: every measure of the papers with a 95 % interval, macro and per
     class.
     """
-    classes, y, pred, p = unpacked(predictions, classes)
-    unit, index = _units(predictions)
+    return _score(predictions, classes, resamples, seed, list(METRICS.values()))
+
+
+def _score(predictions, classes, resamples, seed, measures):
+    "`score` with some of the measures."
+    classes, labels, predicted, p = unpacked(predictions, classes)
+    unit, names = draw_unit(predictions)
+    units = Units(names)
+    stretch = units.stretch(labels == predicted)
     run = predictions.run.to_numpy() if 'run' in predictions else None
-    point = _resampled(classes, y, pred, p, np.ones((1, len(y))), run)
-    draws = _resampled(
-        classes, y, pred, p, draw_weights(len(y), max(resamples, 1), seed, index), run
-    )
-    cm = np.bincount(y * len(classes) + pred, minlength=len(classes) ** 2).reshape(len(classes), -1)
-    whole, single = _shares(y, pred, classes, index)
-
-    def count(rows):
-        return int(rows.sum() if index is None else len(np.unique(index[rows])))
-
-    stretch = 1.0 if index is None else _stretch(*whole['accuracy'])
-
-    def overall(k):
-        return _interval(
-            k,
-            point[k][0],
-            draws[k],
-            whole.get(k),
-            count(y >= 0),
-            index is not None,
-            stretch if k in (*SHARES, 'kappa', 'mcc') else 1.0,
-            min(count(y == i) for i in set(y)) if k in ('auroc', 'average_precision') else 0,
-        )
-
-    def each(k, i):
-        return _interval(
-            k,
-            point['per_class'][k][0, i],
-            draws['per_class'][k][:, i],
-            single[k][i] if k in single else None,
-            count((y != i) if k == 'specificity' else (y == i)),
-            index is not None,
-        )
-
-    out = dict(
-        split=_side(predictions), n=len(y), classes=classes, **{k: overall(k) for k in METRICS}
-    )
-    out['per_class'] = {
-        c: {**{k: each(k, i) for k in PER_CLASS}, 'support': int(cm[i].sum())}
-        for i, c in enumerate(classes)
-    }
-    for c in classes:
-        if not out['per_class'][c]['support']:
-            out['per_class'][c].update(
-                {k: dict(value=None, low=None, high=None) for k in PER_CLASS}
-            )
-    return out | dict(
-        confusion=cm.tolist(), interval=_how(unit, count(y >= 0), resamples, classes, cm)
+    weights = draw_weights(len(labels), max(resamples, 1), seed, units.index)
+    once = Resamples(labels, predicted, p, np.ones((1, len(labels))), run)
+    drawn = Resamples(labels, predicted, p, weights, run)
+    c = len(classes)
+    confusion = np.bincount(labels * c + predicted, minlength=c**2).reshape(c, -1)
+    support = confusion.sum(1)
+    overall, per_class = {}, {name: {} for name in classes}
+    for measure in measures:
+        overall[measure.name], each = _judged(measure, once, drawn, units, stretch)
+        for name, single in zip(classes, each or []):
+            per_class[name][measure.name] = single
+    for name, n in zip(classes, support):
+        per_class[name]['support'] = int(n)
+    k = units.count(labels >= 0)
+    absent = [name for name, n in zip(classes, support) if not n]
+    return dict(
+        split=_side_of(predictions),
+        n=len(labels),
+        classes=classes,
+        **overall,
+        per_class=per_class,
+        confusion=confusion.tolist(),
+        interval=_describe_intervals(unit, k, resamples, absent),
     )
 
 # %% ../nbs/30_metrics.ipynb #c37cfd05
+def measured(
+    metrics: dict,  # From `score`, or read from metrics.json
+) -> list:  # Names: the registered measures that are there, then those of another's registry
+    "Which measures a metrics.json holds; an old one may lack some, another's may have more."
+    known = [name for name in METRICS if name in metrics]
+    other = [
+        k for k, v in metrics.items() if k not in METRICS and isinstance(v, dict) and 'value' in v
+    ]
+    return known + other
+
+
 def metrics_table(
     metrics: dict,  # From `score`, or read from metrics.json
 ) -> pd.DataFrame:  # One row per measure: value, low, high, and the three as text
     "Metrics as a table to show or save."
-    rows = [dict(metric=k, **metrics[k]) for k in METRICS]
-    return (
-        pd.DataFrame(rows)
-        .set_index('metric')
-        .assign(text=[show_interval(metrics[k], k) for k in METRICS])
-    )
+    names = measured(metrics)
+    table = pd.DataFrame([dict(metric=k, **metrics[k]) for k in names]).set_index('metric')
+    return table.assign(text=[show_interval(metrics[k], k) for k in names])
 
 
 def show_interval(
-    v: dict,  # `value`, `low`, `high`
+    v: dict | None,  # `value`, `low`, `high`; None where it was not measured
     name: str = 'accuracy',  # Measures that are shares are shown per cent
 ) -> str:  # '97.5 % (96.2–98.4)'
     "A value with its interval, for people."
+    if v is None:
+        return '–'
     if v['value'] is None:
         return 'not defined'
-    if name not in SHARES:
-        return (
-            f"{v['value']:.3f} ({v['low']:.3f}–{v['high']:.3f})"
-            if v['low'] is not None
-            else f"{v['value']:.3f}"
+    percent = metric_named(name).percent
+    factor, digits, unit = (100, 1, ' %') if percent else (1, 3, '')
+    value = f'{factor * v["value"]:.{digits}f}{unit}'
+    if v['low'] is None:
+        return value
+    # a dash beside a minus cannot be read
+    between = ' to ' if v['low'] < 0 else '–'
+    return f'{value} ({factor * v["low"]:.{digits}f}{between}{factor * v["high"]:.{digits}f})'
+
+# %% ../nbs/30_metrics.ipynb #17e6d0b3
+_OTHER_KEYS = frozenset(  # of metrics.json, of a leaderboard's rows
+    'split n classes per_class confusion interval support patients notes run recipe runs seeds'
+    ' folds side difference p differs apart status changed parameters'.split()
+)
+_PAPERS = frozenset(METRICS)
+
+
+def register_metric(
+    fn: Callable | None = None,  # As in `Measure`; may be left out if `batch` is given
+    **facts,  # Other fields of `Measure`: title, low, high, higher_is_better, per_class, …
+):  # The function; or, called without one, a decorator
+    """Add a measure to `METRICS`, under the name of the function or `name`. Registered again, it
+    replaces itself; `METRICS.pop(name)` takes it away.
+    """
+    if fn is None and 'batch' not in facts:
+        return partial(register_metric, **facts)
+    measure = Measure(**dict(name=getattr(fn, '__name__', ''), fn=fn) | facts)
+    _check_measure(measure)
+    METRICS[measure.name] = measure
+    return fn
+
+
+def _check_measure(measure):
+    name = measure.name
+    if not name.isidentifier():
+        raise DataError(f'{name!r} cannot name a measure. Pass name="…": letters, digits and _.')
+    if name in _PAPERS or name in _OTHER_KEYS:
+        raise DataError(f'The name `{name}` is taken. Pass another one with name="…".')
+    if not measure.low < measure.high:
+        raise DataError(
+            f'`{name}`: low={measure.low} must be less than high={measure.high}. They are the least'
+            ' and the greatest value that the measure can have.'
         )
-    return f"{100 * v['value']:.1f} % ({100 * v['low']:.1f}–{100 * v['high']:.1f})"
+    scales = dict(share='two', log='a lower', plain='no', percentile='no')
+    if measure.scale not in scales:
+        raise DataError(f'`{name}`: scale={measure.scale!r}. Use one of: {", ".join(scales)}.')
+
+# %% ../nbs/30_metrics.ipynb #4f61c0be
+def fill_metrics(
+    metrics: dict,  # As in metrics.json, perhaps of a time when fewer measures were registered
+    folder,  # The run's folder
+) -> dict:  # With all of `METRICS` if the folder has predictions.csv; else as it was
+    "Add the measures that a run's metrics.json lacks, computed from the same predictions."
+    lacking = [measure for name, measure in METRICS.items() if name not in metrics]
+    path = Path(folder) / 'predictions.csv'
+    if not lacking or not path.is_file():
+        return metrics
+    predictions = with_groups(read_predictions(path), folder)
+    rows = predictions[predictions.split == metrics['split']]
+    resamples = metrics['interval']['resamples']
+    new = _score(rows, metrics['classes'], resamples, 0, lacking)
+    names = [measure.name for measure in lacking]
+    per_class = {
+        c: {k: v for k, v in new['per_class'][c].items() if k in names} | known
+        for c, known in metrics['per_class'].items()
+    }
+    return metrics | {k: new[k] for k in names} | dict(per_class=per_class)
 
 # %% ../nbs/30_metrics.ipynb #ced04349
 def score_run(
@@ -562,9 +942,8 @@ def with_groups(
     table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values={'group': ['']})
     if 'group' not in table or 'group' in predictions:
         return predictions
-    return predictions.assign(
-        group=predictions.path.map(table.drop_duplicates('path').set_index('path').group)
-    )
+    group_of = table.drop_duplicates('path').set_index('path').group
+    return predictions.assign(group=predictions.path.map(group_of))
 
 
 def read_predictions(

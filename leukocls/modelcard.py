@@ -20,7 +20,7 @@ from .calibrate import calibration_page
 from .cards import card, cards, names_of_card
 from .checklists import GUIDELINES, checklist
 from .core import RESEARCH_ONLY, DataError, RunError, listed, write_whole
-from .metrics import METRICS, PER_CLASS, SHARES, show_interval
+from .metrics import PER_CLASS, fill_metrics, measured, metric_named, show_interval
 from .report import changed_text, leaks_of, repeat, verdict, weights_text
 from .runs import Run
 
@@ -34,21 +34,18 @@ _MARKDOWN = (
 
 def _one_line(text):
     "Text on one line, without characters that cannot be seen; the joiner of emoji stays."
-    return ' '.join(
-        ''.join(c if c.isprintable() or c == '\u200d' else ' ' for c in str(text)).split()
-    )
+    visible = (c if c.isprintable() or c == '\u200d' else ' ' for c in str(text))
+    return ' '.join(''.join(visible).split())
 
 
 def markdown_safe(
     text,  # Anything; shown as it is written, on one line
 ) -> str:  # Markdown that reads as `text` in prose, in lists and in table cells
     "Text that can neither format, nor link, nor leave its table cell."
-    out = (
-        ''.join(_MARKDOWN.get(c, c) for c in _one_line(text))
-        .replace('://', '&#58;//')
-        .replace('www.', 'www&#46;')
-    )
-    return re.sub(r'^(?=[-+=](\s|$|[-+=]))|^\d+(?=[.)](\s|$))', r'\g<0>\\', out)
+    escaped = ''.join(_MARKDOWN.get(c, c) for c in _one_line(text))
+    no_links = escaped.replace('://', '&#58;//').replace('www.', 'www&#46;')
+    # what begins like an item of a list, or underlines like a heading
+    return re.sub(r'^(?=[-+=](\s|$|[-+=]))|^\d+(?=[.)](\s|$))', r'\g<0>\\', no_links)
 
 
 def markdown_table(
@@ -133,20 +130,22 @@ def latex_safe(
 # %% ../nbs/36_modelcard.ipynb #69eedeaf
 def _scalar(v):
     "One value of YAML on one line."
-    if isinstance(v, (list, dict)):
-        return '{}' if isinstance(v, dict) else '[]'
+    if isinstance(v, dict):
+        return '{}'
+    if isinstance(v, list):
+        return '[]'
     if v is None or isinstance(v, bool):
         return json.dumps(v)
     if isinstance(v, (int, float)):
         return repr(v) if '.' in repr(v) else repr(v).replace('e', '.0e')
-    return (
-        '"'
-        + ''.join(
-            {'"': '\\"', '\\': '\\\\'}.get(c) or (c if c.isprintable() else f'\\U{ord(c):08X}')
-            for c in str(v)
-        )
-        + '"'
-    )
+    return '"' + ''.join(map(_quoted, str(v))) + '"'
+
+
+def _quoted(c):
+    "One character inside double quotes."
+    if c in '"\\':
+        return f'\\{c}'
+    return c if c.isprintable() else f'\\U{ord(c):08X}'
 
 
 def yaml_text(
@@ -154,26 +153,34 @@ def yaml_text(
     depth: int = 0,  # How far to indent, in steps of two blanks
 ) -> str:  # Block YAML, every text quoted
     "Plain data as YAML, without a package."
-    pad, below = '  ' * depth, lambda v: isinstance(v, (list, dict)) and len(v)
-    if isinstance(data, dict):
-        return '\n'.join(
-            f'{pad}{k}:' + (f'\n{yaml_text(v, depth + 1)}' if below(v) else f' {_scalar(v)}')
-            for k, v in data.items()
-        )
-    return '\n'.join(
-        f'{pad}- ' + (yaml_text(v, depth + 1).lstrip() if below(v) else _scalar(v)) for v in data
-    )
+    pad = '  ' * depth
+    lines = []
+    for item in data:
+        value = data[item] if isinstance(data, dict) else item
+        start = f'{pad}{item}:' if isinstance(data, dict) else f'{pad}-'
+        if not (isinstance(value, (list, dict)) and value):
+            lines.append(f'{start} {_scalar(value)}')
+        elif isinstance(data, dict):
+            lines.append(f'{start}\n{yaml_text(value, depth + 1)}')
+        else:
+            # the first line of a list's item stands beside its dash
+            lines.append(f'{start} {yaml_text(value, depth + 1).lstrip()}')
+    return '\n'.join(lines)
 
 # %% ../nbs/36_modelcard.ipynb #c3e7f515
 def _known_data(table):
     """The data set with a card that this is: by its file names, or by exactly its classes and
     counts.
     """
-
-    def fits(c):
-        return not [s for s in card(c).check(table[['label']]) if s.startswith('Class')]
-
-    return names_of_card(table.path) or next((card(c) for c in cards().index if fits(c)), None)
+    named = names_of_card(table.path)
+    if named:
+        return named
+    labels = table[['label']]
+    for name in cards().index:
+        complaints = card(name).check(labels)
+        if not any(complaint.startswith('Class') for complaint in complaints):
+            return card(name)
+    return None
 
 
 def card_facts(
@@ -183,44 +190,36 @@ def card_facts(
     # info, metrics, shortcuts, calibration, gate as in the files ({} where there is none), table,
     # known (`DatasetCard` or None), drawn
 ) -> SimpleNamespace:
-    "Read what a run knows of itself."
+    "Read what a run knows of itself; measures registered since it was judged are computed."
     folder = Path(folder)
-    lost = [n for n in ('recipe.json', 'table.csv', 'metrics.json') if not (folder / n).exists()]
-    if lost:
-        raise RunError(f'{folder} has no {listed(lost)}. Name the folder of a finished run.')
+    needed = ('recipe.json', 'table.csv', 'metrics.json')
+    missing = [name for name in needed if not (folder / name).exists()]
+    if missing:
+        raise RunError(f'{folder} has no {listed(missing)}. Name the folder of a finished run.')
 
     def read(name):
-        return (
-            json.loads((folder / f'{name}.json').read_text(encoding='utf8'))
-            if (folder / f'{name}.json').exists()
-            else {}
-        )
+        path = folder / f'{name}.json'
+        return json.loads(path.read_text(encoding='utf8')) if path.exists() else {}
 
-    info, table = (
-        read('recipe'),
-        pd.read_csv(folder / 'table.csv', dtype=str, keep_default_na=False),
-    )
+    info = read('recipe')
+    table = pd.read_csv(folder / 'table.csv', dtype=str, keep_default_na=False)
     return SimpleNamespace(
         info=info,
         table=table,
         known=_known_data(table),
-        drawn=any('synthetic films' in n for n in info.get('notes', [])),
-        **{k: read(k) for k in ('metrics', 'shortcuts', 'calibration', 'gate')},
+        drawn=any('synthetic films' in note for note in info.get('notes', [])),
+        metrics=fill_metrics(read('metrics'), folder),
+        **{name: read(name) for name in ('shortcuts', 'calibration', 'gate')},
     )
 
 # %% ../nbs/36_modelcard.ipynb #0f3011eb
-_WORDS = dict(
-    f1='F1',
-    f2='F2',
-    mcc='Matthews correlation',
-    auroc='AUROC',
-    ece='calibration error',
-    kappa="Cohen's kappa",
-)
+def _title(name):
+    return metric_named(name).title
 
 
-def _word(k):
-    return _WORDS.get(k, k.replace('_', ' '))
+def _measured_each(metrics):
+    "Names of the measures that each class has."
+    return measured(next(iter(metrics['per_class'].values()), {}))
 
 
 def _blocks(runs):
@@ -230,23 +229,15 @@ def _blocks(runs):
     if isinstance(runs, dict) and 'per_class' in runs:
         return [('', runs, '')]
     if isinstance(runs, dict):
-        return [(k, *_blocks(v)[0][1:]) for k, v in runs.items()]
+        return [(name, *_blocks(one)[0][1:]) for name, one in runs.items()]
     if hasattr(runs, 'metrics'):
         leak = leaks_of(runs.info)
-        return [
-            (
-                runs.info['name'],
-                runs.metrics,
-                runs.info['split'].get('note', '')
-                + (
-                    f' It leaks: {leak} stand on two sides, so these figures are too good.'
-                    if leak
-                    else ''
-                ),
-            )
-        ]
+        note = runs.info['split'].get('note', '')
+        if leak:
+            note += f' It leaks: {leak} stand on two sides, so these figures are too good.'
+        return [(runs.info['name'], runs.metrics, note)]
     if isinstance(runs, list) and runs:
-        return [b for r in runs for b in _blocks(r)]
+        return [block for run in runs for block in _blocks(run)]
     raise DataError(
         f'A table needs metrics, a run, runs or a run folder, not {type(runs).__name__}. Make'
         ' metrics with score().'
@@ -255,21 +246,16 @@ def _blocks(runs):
 
 def _caption(blocks):
     "On whom each block was measured, and what the intervals are."
-
-    def whom(m):
-        return f"{m['n']:,} {m['split']} images" + (
-            f" of {m['interval']['patients']:,} patients" if m['interval'].get('patients') else ''
-        )
-
-    said = [f"{f'{name}: ' if name else ''}{whom(m)}. {note}".strip() for name, m, note in blocks]
-    return ' '.join(
-        [
-            *said,
-            '95 % intervals in brackets.',
-            *dict.fromkeys(m['interval']['note'] for _, m, _ in blocks),
-            RESEARCH_ONLY,
-        ]
-    )
+    whom = []
+    for name, metrics, note in blocks:
+        images = f"{metrics['n']:,} {metrics['split']} images"
+        people = metrics['interval'].get('patients')
+        if people:
+            images += f' of {people:,} patients'
+        whom.append(f'{f"{name}: " if name else ""}{images}. {note}'.strip())
+    # several runs have the same note, which need not be read twice
+    notes = dict.fromkeys(metrics['interval']['note'] for _, metrics, _ in blocks)
+    return ' '.join([*whom, '95 % intervals in brackets.', *notes, RESEARCH_ONLY])
 
 # %% ../nbs/36_modelcard.ipynb #15ce7e6e
 def latex_table(
@@ -280,44 +266,17 @@ def latex_table(
     label: str = 'tab:metrics',  # For \ref
 ) -> str:  # A table float; needs \usepackage{booktabs}
     "Per class and macro, with intervals, for a paper."
-    lost = [m for m in measures if m not in PER_CLASS]
-    if lost or not measures:
+    unknown = [name for name in measures if name not in PER_CLASS]
+    if unknown or not measures:
         raise DataError(f'measures={list(measures)}: name some of {listed(PER_CLASS, 20)}.')
     blocks, width = _blocks(runs), len(measures) + 2
-
-    def cell(v, k):
-        return latex_safe(show_interval(v[k], k).replace(' %', ''))
-
-    def line(*cells):
-        return ' & '.join(cells) + r' \\'
-
-    out = [
-        line(
-            'Class',
-            *(
-                latex_safe(_word(k)[0].upper() + _word(k)[1:] + (', %' if k in SHARES else ''))
-                for k in measures
-            ),
-            'Images',
-        ),
-        r'\midrule',
-    ]
-    for i, (name, m, _) in enumerate(blocks):
+    rows = [_latex_row('Class', *map(_latex_heading, measures), 'Images'), r'\midrule']
+    for i, (name, metrics, _) in enumerate(blocks):
+        if i:
+            rows.append(r'\midrule')
         if len(blocks) > 1:
-            out += [r'\midrule'] * (i > 0) + [
-                rf'\multicolumn{{{width}}}{{l}}{{\textit{{{latex_safe(name)}}}}} \\'
-            ]
-        out += [
-            line(latex_safe(c), *(cell(v, k) for k in measures), f"{v['support']}")
-            for c, v in m['per_class'].items()
-        ]
-        out += [
-            rf'\cmidrule{{1-{width}}}',
-            line('Macro average', *(cell(m, k) for k in measures), f"{m['n']}"),
-            line(
-                'Accuracy, ' + r'\%', rf"\multicolumn{{{width - 1}}}{{l}}{{{cell(m, 'accuracy')}}}"
-            ),
-        ]
+            rows.append(rf'\multicolumn{{{width}}}{{l}}{{\textit{{{latex_safe(name)}}}}} \\')
+        rows += _latex_block(metrics, measures, width)
     return '\n'.join(
         [
             '% needs \\usepackage{booktabs}',
@@ -327,7 +286,7 @@ def latex_table(
             rf"\label{{{re.sub('[^A-Za-z0-9:._-]', '-', label)}}}",
             rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}",
             r'\toprule',
-            *out,
+            *rows,
             r'\bottomrule',
             r'\end{tabular}',
             r'\end{table}',
@@ -335,345 +294,370 @@ def latex_table(
         ]
     )
 
+
+def _latex_row(*cells):
+    return ' & '.join(cells) + r' \\'
+
+
+def _latex_cell(values, name):
+    return latex_safe(show_interval(values.get(name), name).replace(' %', ''))
+
+
+def _latex_heading(name):
+    title = _title(name)
+    percent = ', %' if metric_named(name).percent else ''
+    return latex_safe(title[0].upper() + title[1:] + percent)
+
+
+def _latex_block(metrics, measures, width):
+    "A row per class, the macro average, the accuracy."
+    rows = []
+    for name, values in metrics['per_class'].items():
+        cells = (_latex_cell(values, k) for k in measures)
+        rows.append(_latex_row(latex_safe(name), *cells, f"{values['support']}"))
+    averages = (_latex_cell(metrics, k) for k in measures)
+    accuracy = rf"\multicolumn{{{width - 1}}}{{l}}{{{_latex_cell(metrics, 'accuracy')}}}"
+    return [
+        *rows,
+        rf'\cmidrule{{1-{width}}}',
+        _latex_row('Macro average', *averages, f"{metrics['n']}"),
+        _latex_row(r'Accuracy, \%', accuracy),
+    ]
+
 # %% ../nbs/36_modelcard.ipynb #0300f31a
-_HF = dict(
-    auroc='roc_auc', mcc='matthews_correlation', kappa='cohen_kappa'
-)  # what the hub calls them
-
-
 def card_metadata(
     facts: SimpleNamespace,  # From `card_facts`
 ) -> dict:  # The front matter of the card
     "Metadata of the model card, with only what was measured."
-    i, m, known = facts.info, facts.metrics, facts.known
-    data = (
-        dict(type='synthetic-films', name='Synthetic blood films of fictional patients')
-        if facts.drawn
-        else dict(type=known.name, name=known.title)
-        if known
-        else dict(type=f"private-{i['data']['fingerprint']}", name='Own images')
-    )
-    values = [
+    data = _hub_dataset(facts)
+    measures = _hub_measures(facts.metrics)
+    task = dict(type='image-classification', name='Classification of blood-smear images')
+    result = dict(task=task, dataset=data | dict(split=facts.metrics['split']), metrics=measures)
+    return {
+        'license': 'other',
+        'license_name': 'to-be-chosen-by-the-author',
+        'library_name': 'fastai',
+        'pipeline_tag': 'image-classification',
+        'tags': _hub_tags(facts),
+        'datasets': [data['type']],
+        'metrics': [measure['type'] for measure in measures],
+        'model-index': [dict(name=facts.info['name'], results=[result])],
+    }
+
+
+def _hub_dataset(facts):
+    if facts.drawn:
+        return dict(type='synthetic-films', name='Synthetic blood films of fictional patients')
+    if facts.known:
+        return dict(type=facts.known.name, name=facts.known.title)
+    return dict(type=f"private-{facts.info['data']['fingerprint']}", name='Own images')
+
+
+def _hub_measures(metrics):
+    return [
         dict(
-            type=_HF.get(k, k),
-            name=f"{_word(k)}: {show_interval(m[k], k)}, 95 % interval",
-            value=m[k]['value'],
+            type=metric_named(k).hub_name,
+            name=f'{_title(k)}: {show_interval(metrics[k], k)}, 95 % interval',
+            value=metrics[k]['value'],
         )
-        for k in METRICS
-        if m[k]['value'] is not None
+        for k in measured(metrics)
+        if metrics[k]['value'] is not None
     ]
-    tags = (
-        [
-            'leukaemia',
-            'leukemia',
-            'blood-smear',
-            'research-only',
-            'not-a-medical-device',
-            'leukocls',
-            'fastai',
-            i['recipe']['arch'],
-        ]
-        + ['leaks-between-sides'] * bool(leaks_of(i))
-        + ['synthetic-data'] * facts.drawn
-    )
-    return dict(
-        license='other',
-        license_name='to-be-chosen-by-the-author',
-        library_name='fastai',
-        pipeline_tag='image-classification',
-        tags=tags,
-        datasets=[data['type']],
-        metrics=[v['type'] for v in values],
-        **{
-            'model-index': [
-                dict(
-                    name=i['name'],
-                    results=[
-                        dict(
-                            task=dict(
-                                type='image-classification',
-                                name='Classification of blood-smear images',
-                            ),
-                            dataset=data | dict(split=m['split']),
-                            metrics=values,
-                        )
-                    ],
-                )
-            ]
-        },
-    )
+
+
+def _hub_tags(facts):
+    tags = ['leukaemia', 'leukemia', 'blood-smear', 'research-only', 'not-a-medical-device']
+    tags += ['leukocls', 'fastai', facts.info['recipe']['arch']]
+    if leaks_of(facts.info):
+        tags.append('leaks-between-sides')
+    if facts.drawn:
+        tags.append('synthetic-data')
+    return tags
 
 # %% ../nbs/36_modelcard.ipynb #88e22585
 def limitations(
     facts: SimpleNamespace,  # From `card_facts`
 ) -> list:  # Sentences, the gravest first
     "What the run's own files say against it."
-    i, m, t = facts.info, facts.metrics, facts.table
-    leak, people = leaks_of(i), m['interval'].get('patients')
-    source = [s for s in t.get('source', pd.Series(dtype=str)).unique() if s]
-    small = [f"{c} ({v['support']:,})" for c, v in m['per_class'].items() if v['support'] < 30]
-    best = max((s['accuracy'] for s in facts.shortcuts.values()), default=None)
-    said = [
-        f'The sides leak: {leak} stand on two sides, so all figures are too good.' if leak else '',
-        *i.get('notes', []),
-        (
-            f"Training ended early (status: {i.get('status')})."
-            if i.get('status', 'finished') != 'finished'
-            else ''
-        ),
-        (
-            (
-                'The figures are those of validation images'
-                + ('' if i.get('members') else ', on which the epoch may have been chosen')
-                + '; no image was kept for a last test.'
-            )
-            if m['split'] != 'test'
-            else ''
-        ),
-        (
-            'Random split of images: what is alike stands on both sides.'
-            if i['split'].get('method') == 'random'
-            else ''
-        ),
-        (
+    info, metrics = facts.info, facts.metrics
+    leak = leaks_of(info)
+    sentences = [
+        leak and f'The sides leak: {leak} stand on two sides, so all figures are too good.',
+        *info.get('notes', []),
+        *_limits_of_the_run(info, metrics),
+        *_limits_of_the_test(facts),
+        'Age, sex, origin and treatment of the patients are not recorded here, so nobody has'
+        ' looked whether it works alike for all.',
+    ]
+    if not facts.gate:
+        sentences.append('It names one of its classes for every image, whatever the image shows.')
+    return list(dict.fromkeys(s for s in sentences if s))
+
+
+def _limits_of_the_run(info, metrics):
+    "What training and splitting leave open."
+    status = info.get('status', 'finished')
+    if status != 'finished':
+        yield f'Training ended early (status: {status}).'
+    if metrics['split'] != 'test':
+        chosen = '' if info.get('members') else ', on which the epoch may have been chosen'
+        yield (
+            f'The figures are those of validation images{chosen}; no image was kept for a last'
+            ' test.'
+        )
+    if info['split'].get('method') == 'random':
+        yield 'Random split of images: what is alike stands on both sides.'
+
+
+def _limits_of_the_test(facts):
+    "On how few, and on whose images it was judged."
+    metrics = facts.metrics
+    people = metrics['interval'].get('patients')
+    if not people:
+        yield (
             'Patients are unknown: images of one person may stand on both sides, and the intervals'
             ' may be too narrow.'
-            if not people
-            else (
-                f'Only {people:,} patients were judged: their number, not that of the images,'
-                ' limits what is known.'
-                if people < 40
-                else ''
-            )
-        ),
-        (
-            f'Few judged images of {listed(small, 8)}: figures of single classes are rough.'
-            if small
-            else ''
-        ),
-        (
-            f"A shortcut that looks at no cell reaches {100 * best:.1f} %, within or above this"
+        )
+    elif people < 40:
+        yield (
+            f'Only {people:,} patients were judged: their number, not that of the images, limits'
+            ' what is known.'
+        )
+    few = [f"{c} ({v['support']:,})" for c, v in metrics['per_class'].items() if v['support'] < 30]
+    if few:
+        yield f'Few judged images of {listed(few, 8)}: figures of single classes are rough.'
+    best = max((s['accuracy'] for s in facts.shortcuts.values()), default=None)
+    if best is not None and best >= metrics['accuracy']['low']:
+        yield (
+            f'A shortcut that looks at no cell reaches {100 * best:.1f} %, within or above this'
             " model's interval: it may have learned no more than that."
-            if best is not None and best >= m['accuracy']['low']
-            else ''
-        ),
-        (
-            ''
-            if i['split'].get('method') == 'source'
-            else 'The judged images come from where the training images came from'
-            + ('' if len(source) > 1 else ' (one source, or an unknown one)')
-            + ': another hospital, stain, microscope or camera may give lower figures.'
-        ),
-        (
-            'Age, sex, origin and treatment of the patients are not recorded here, so nobody has'
-            ' looked whether it works alike for all.'
-        ),
-        (
-            'It names one of its classes for every image, whatever the image shows.'
-            if not facts.gate
-            else ''
-        ),
-    ]
-    return list(dict.fromkeys(s for s in said if s))
+        )
+    if facts.info['split'].get('method') != 'source':
+        sources = [s for s in facts.table.get('source', pd.Series(dtype=str)).unique() if s]
+        one = '' if len(sources) > 1 else ' (one source, or an unknown one)'
+        yield (
+            f'The judged images come from where the training images came from{one}: another'
+            ' hospital, stain, microscope or camera may give lower figures.'
+        )
 
 # %% ../nbs/36_modelcard.ipynb #b76b301e
 def _side_counts(facts):
     "Head and rows: images of each class on each side, with patients below where they are known."
-    t = facts.table
-    sides = [s for s in ('train', 'valid', 'test') if (t.split == s).any()]
+    table = facts.table
+    sides = [side for side in ('train', 'valid', 'test') if (table.split == side).any()]
+    on_side = [table[table.split == side] for side in sides]
     rows = [
-        [c, *(int(((t.label == c) & (t.split == s)).sum()) for s in sides)]
-        for c in sorted(t.label.unique())
+        [c, *(int((part.label == c).sum()) for part in on_side)]
+        for c in sorted(table.label.unique())
     ]
-    people = (
-        [
-            [
-                'all patients',
-                *(t.patient[(t.split == s) & (t.patient != '')].nunique() for s in sides),
-            ]
-        ]
-        if (t.patient != '').any()
-        else []
-    )
-    return ['class', *sides], [
-        *rows,
-        ['all images', *(int((t.split == s).sum()) for s in sides)],
-        *people,
-    ]
+    rows.append(['all images', *map(len, on_side)])
+    if (table.patient != '').any():
+        people = (part.patient[part.patient != ''].nunique() for part in on_side)
+        rows.append(['all patients', *people])
+    return ['class', *sides], rows
 
 
 def _apart(facts):
     "What stands on two sides, or what was looked for and not found."
-    s, leak = facts.info['split'], leaks_of(facts.info)
-    sought = (
-        ['patient'] * bool((facts.table.patient != '').all() and 'shared_patients' in s)
-        + ['identical file'] * ('shared_files' in s)
-        + ['group of near-duplicates'] * ('group' in facts.table and 'shared_groups' in s)
-    )
-    return (
-        f'Leak: {leak} stand on two sides.'
-        if leak
-        else (
-            f"No {' or '.join([', '.join(sought[:-1]), sought[-1]] if sought[1:] else sought)} is"
-            " on two sides."
-            if sought
-            else 'Whether anything stands on two sides was not recorded.'
-        )
-    )
+    split, leak = facts.info['split'], leaks_of(facts.info)
+    if leak:
+        return f'Leak: {leak} stand on two sides.'
+    sought = []
+    if 'shared_patients' in split and (facts.table.patient != '').all():
+        sought.append('patient')
+    if 'shared_files' in split:
+        sought.append('identical file')
+    if 'shared_groups' in split and 'group' in facts.table:
+        sought.append('group of near-duplicates')
+    if not sought:
+        return 'Whether anything stands on two sides was not recorded.'
+    all_but_last = [', '.join(sought[:-1])] if sought[1:] else []
+    return f"No {' or '.join([*all_but_last, sought[-1]])} is on two sides."
 
 # %% ../nbs/36_modelcard.ipynb #56279966
 def _skipped(info):
-    why = pd.Series(info['data'].get('skipped') or {}, dtype=str).value_counts()
-    return (
-        f"{why.sum():,} images were left out:"
-        f" {listed((f'{w} ({n:,})' for w, n in why.items()), 8)}."
-        if len(why)
-        else 'No image was left out when the data were read.'
-    )
+    "How many images were left out, and why."
+    reasons = pd.Series(info['data'].get('skipped') or {}, dtype=str).value_counts()
+    if not len(reasons):
+        return 'No image was left out when the data were read.'
+    each = (f'{reason} ({n:,})' for reason, n in reasons.items())
+    return f'{reasons.sum():,} images were left out: {listed(each, 8)}.'
 
 
 def _worst(metrics):
     "The most frequent mistake, in words."
-    n, true, said = max(
-        (n, c, d)
-        for c, row in zip(metrics['classes'], metrics['confusion'])
-        for d, n in zip(metrics['classes'], row)
-        if c != d
-    )
-    return (
-        f'Most often wrong: {true} taken for {said} ({n:,} images).'
-        if n
-        else 'No judged image is wrong.'
-    )
+    mistakes = [
+        (n, truth, called)
+        for truth, row in zip(metrics['classes'], metrics['confusion'])
+        for called, n in zip(metrics['classes'], row)
+        if truth != called
+    ]
+    n, truth, called = max(mistakes)
+    if not n:
+        return 'No judged image is wrong.'
+    return f'Most often wrong: {truth} taken for {called} ({n:,} images).'
 
 
 def _gate(gate):
     "What the gate refused, in words; nothing where there is none."
-    r = gate.get('refused')
-    share = (
-        show_interval(r)
-        if isinstance(r, dict) and 'value' in r
-        else f'{100 * r:.1f} %'
-        if isinstance(r, float) and r <= 1
-        else r
-    )
-    return ' '.join(
-        str(s)
-        for s in (
-            f'Refused as unlike the training images: {share}.' if r is not None else '',
-            gate.get('note') or '',
-        )
-        if s
-    )
+    refused = gate.get('refused')
+    share = refused
+    if isinstance(refused, dict) and 'value' in refused:
+        share = show_interval(refused)
+    elif isinstance(refused, float) and refused <= 1:
+        share = f'{100 * refused:.1f} %'
+    sentence = '' if refused is None else f'Refused as unlike the training images: {share}.'
+    return ' '.join(str(s) for s in (sentence, gate.get('note')) if s)
 
 # %% ../nbs/36_modelcard.ipynb #d89fdad6
 def _answers(facts):
     "Fact → sentence, or nothing where the run does not know."
-    i, m, known = facts.info, facts.metrics, facts.known
-    r, s, model = i['recipe'], i['split'], i.get('model', {})
-    head, rows = _side_counts(facts)
-    people = m['interval'].get('patients')
-    w = weights_text(r)
-    told = 'note' not in facts.calibration and facts.calibration
+    return (
+        _data_answers(facts)
+        | _model_answers(facts.info, facts.metrics)
+        | _training_answers(facts)
+        | _result_answers(facts)
+    )
+
+
+def _data_answers(facts):
+    "Where the images come from, what was done to them, and who stands on which side."
+    recipe, split = facts.info['recipe'], facts.info['split']
+    source = ''
+    if facts.drawn:
+        source = 'Drawn by leukocls: synthetic films.'
+    elif facts.known:
+        source = f'{facts.known.title}; {facts.known.source}. {facts.known.cite}'
+    preprocessing = f"Resized to {recipe['size']}×{recipe['size']} pixels"
+    if recipe['grey']:
+        preprocessing += ', grey'
+    if recipe['median']:
+        preprocessing += f", median filter {recipe['median']}"
     level = dict(
         patient='Patients.', group='Groups of near-duplicates.', random='Images.', source='Sources.'
-    ).get(s.get('method'), 'As given with the data.')
+    ).get(split.get('method'), 'As given with the data.')
+    unknown = [] if facts.metrics['interval'].get('patients') else ['Patients are unknown.']
     return dict(
-        source=(
-            'Drawn by leukocls: synthetic films.'
-            if facts.drawn
-            else f'{known.title}; {known.source}. {known.cite}'
-            if known
-            else ''
-        ),
-        preprocessing=f"Resized to {r['size']}×{r['size']} pixels"
-        + ', grey' * r['grey']
-        + f", median filter {r['median']}" * bool(r['median'])
-        + f"; augmentation of training images: {r['augment']}.",
-        skipped=_skipped(i),
-        split=s.get('note', ''),
-        level=' '.join([level, _apart(facts)] + ['Patients are unknown.'] * (not people)),
-        counts='; '.join(
-            f'{row[0]}: ' + ', '.join(f'{n:,} {side}' for side, n in zip(head[1:], row[1:]))
-            for row in rows[facts.table.label.nunique() :]
+        source=source,
+        preprocessing=f"{preprocessing}; augmentation of training images: {recipe['augment']}.",
+        skipped=_skipped(facts.info),
+        split=split.get('note', ''),
+        level=' '.join([level, _apart(facts), *unknown]),
+        counts=_counts_in_words(facts),
+    )
+
+
+def _counts_in_words(facts):
+    head, rows = _side_counts(facts)
+    sentences = []
+    for name, *counts in rows[facts.table.label.nunique() :]:
+        sides = (f'{n:,} {side}' for side, n in zip(head[1:], counts))
+        sentences.append(f'{name}: {", ".join(sides)}')
+    return f'{"; ".join(sentences)}. Classes: see Data.'
+
+
+def _model_answers(info, metrics):
+    "What the model is, and what it was before training."
+    recipe, total = info['recipe'], info.get('model', {}).get('total')
+    model = ''
+    if total:
+        model = (
+            f"{recipe['arch']}, {total:,} parameters; one image in, a probability for each of"
+            f" {len(metrics['classes'])} classes out."
         )
-        + '. Classes: see Data.',
-        model=(
-            f"{r['arch']}, {model.get('total', 0):,} parameters; one image in, a probability for"
-            f" each of {len(m['classes'])} classes out."
-            if model.get('total')
-            else ''
+    weights = weights_text(recipe)
+    before = 'Random.' if weights == 'none' else f'Pretrained: {weights}.'
+    if recipe.get('kind') == 'classical':
+        before = 'None: nothing is learned before these images.'
+    single = 'None: one model.'
+    if len(info.get('members') or ()) > 1:
+        single = (
+            f"The mean of the probabilities of {len(info['members'])} networks, each trained"
+            ' without another part of the training images.'
+        )
+    return dict(model=model, software=_software(info), weights=before, single=single)
+
+
+def _software(info):
+    return ', '.join(f'{k} {v}' for k, v in info['versions'].items() if v) + '.'
+
+
+def _training_answers(facts):
+    recipe = facts.info['recipe']
+    imbalance = 'Nothing: images are drawn as they are, classes are not weighted.'
+    if recipe.get('balance'):
+        imbalance = (
+            'Images are drawn as they are; the loss weights each class by the inverse of its share.'
+        )
+    return dict(
+        training=f"See Training; recipe {recipe['name']}, seed {facts.info['seed']}.",
+        chosen=_how_chosen(facts),
+        imbalance=imbalance,
+    )
+
+
+def _how_chosen(facts):
+    "On which images the model was chosen among the ones that training passed through."
+    recipe, members = facts.info['recipe'], facts.info.get('members')
+    if recipe.get('kind') == 'probe':
+        return 'Frozen features, head by cross-validation of the training images.'
+    if recipe.get('kind') == 'classical':
+        return 'Nothing: one fit to all training images.'
+    if recipe['keep'] == 'best' and members:
+        return 'Lowest loss on the part of the training images that each network left out.'
+    if recipe['keep'] == 'best' and (facts.table.split == 'valid').any():
+        return 'Lowest validation loss.'
+    return 'The last epoch.'
+
+
+def _result_answers(facts):
+    "How it was judged, with what result, and what comes out of it."
+    metrics, split, calibration = facts.metrics, facts.info['split'], facts.calibration
+    people = metrics['interval'].get('patients')
+    of_whom = f' of {people:,} patients.' if people else ', patients unknown.'
+    calibrated = bool(calibration) and 'note' not in calibration
+    temperature = ''
+    if calibrated and calibration['temperature'] != 1:
+        sentence = calibration_page(calibration)[0]
+        temperature = f'{sentence} It is reported, not applied to the predictions.'
+    shortcuts = ''
+    if facts.shortcuts:
+        shortcuts = 'What needs no cell to be looked at was tried on the same split: see Shortcuts.'
+    referral = 'Thresholds for referral: see Calibration.'
+    if not calibrated:
+        referral = 'There are no thresholds.'
+    return dict(
+        measures=', '.join(map(_title, measured(metrics))) + '; averages are macro.',
+        uncertainty=metrics['interval']['note'],
+        shortcuts=shortcuts,
+        internal=f"{metrics['n']:,} {metrics['split']} images{of_whom}",
+        external=split.get('note', '') if split.get('method') == 'source' else '',
+        performance=(
+            f"Accuracy {show_interval(metrics['accuracy'])}; all others under Evaluation."
         ),
-        software=', '.join(f'{k} {v}' for k, v in i['versions'].items() if v) + '.',
-        weights=(
-            'None: nothing is learned before these images.'
-            if r.get('kind') == 'classical'
-            else 'Random.'
-            if w == 'none'
-            else f'Pretrained: {w}.'
-        ),
-        training=f"See Training; recipe {r['name']}, seed {i['seed']}.",
-        single=(
-            f"The mean of the probabilities of {len(i['members'])} networks, each trained without"
-            " another part of the training images."
-            if len(i.get('members') or ()) > 1
-            else 'None: one model.'
-        ),
-        measures=', '.join(map(_word, METRICS)) + '; averages are macro.',
-        chosen=(
-            'Frozen features, head by cross-validation of the training images.'
-            if r.get('kind') == 'probe'
-            else (
-                'Nothing: one fit to all training images.'
-                if r.get('kind') == 'classical'
-                else (
-                    'Lowest loss on the part of the training images that each network left out.'
-                    if r['keep'] == 'best' and i.get('members')
-                    else (
-                        'Lowest validation loss.'
-                        if r['keep'] == 'best' and 'valid' in head
-                        else 'The last epoch.'
-                    )
-                )
-            )
-        ),
-        uncertainty=m['interval']['note'],
-        shortcuts=(
-            'What needs no cell to be looked at was tried on the same split: see Shortcuts.'
-            if facts.shortcuts
-            else ''
-        ),
-        internal=f"{m['n']:,} {m['split']} images"
-        + (f' of {people:,} patients.' if people else ', patients unknown.'),
-        external=s.get('note', '') if s.get('method') == 'source' else '',
-        performance=f"Accuracy {show_interval(m['accuracy'])}; all others under Evaluation.",
-        failures=_worst(m),
+        failures=_worst(metrics),
         confusion='See Evaluation.',
         limitations='See Limitations, made from the facts of the run.',
         use='See Intended use.',
         code='See How to use; leukocls is under Apache 2.0.',
-        calibration=(
-            calibration_page(facts.calibration)[0]
-            + ' It is reported, not applied to the predictions.'
-            if told and told['temperature'] != 1
-            else ''
-        ),
-        imbalance=(
-            'Images are drawn as they are; the loss weights each class by the inverse of its share.'
-            if r.get('balance')
-            else 'Nothing: images are drawn as they are, classes are not weighted.'
-        ),
-        output='A probability for each class; the most probable is named. '
-        + ('Thresholds for referral: see Calibration.' if told else 'There are no thresholds.'),
+        calibration=temperature,
+        output=f'A probability for each class; the most probable is named. {referral}',
         gate=_gate(facts.gate),
     )
 
 # %% ../nbs/36_modelcard.ipynb #0fc4458f
-_USE = '''For research on the classification of blood-smear images: comparing methods, teaching, preparing studies. For people who can judge the figures below and their limits.
-
-Out of scope: diagnosing, ruling out, grading or monitoring disease in anyone; any decision about a patient, also as a second opinion; images of another stain, microscope, magnification or kind of cell than those trained on; diseases that are not among the classes.'''
-HOW_TO_RUN = '''In this folder, with `pip install "leukocls[train]"`; the probabilities are the network's own, no threshold or temperature is applied:
-
+_USE = (
+    'For research on the classification of blood-smear images: comparing methods, teaching,'
+    ' preparing studies. For people who can judge the figures below and their limits.\n\n'
+    'Out of scope: diagnosing, ruling out, grading or monitoring disease in anyone; any decision'
+    ' about a patient, also as a second opinion; images of another stain, microscope,'
+    ' magnification or kind of cell than those trained on; diseases that are not among the classes.'
+)
+# a bundle's card has other instructions in place of exactly this text
+HOW_TO_RUN = (
+    'In this folder, with `pip install "leukocls[train]"`; the probabilities are the network\'s own,'
+    ' no threshold or temperature is applied:\n'
+    """
 ```python
 from leukocls.predict import predict_images
 from leukocls.runs import Run
@@ -685,193 +669,217 @@ predict_images(learn, ['image.png'])
 
 ```bash
 leukocls predict . image.png
-```'''
+```"""
+)
 
 # %% ../nbs/36_modelcard.ipynb #e63d3e3a
 def _data_text(facts):
     "What it was trained and judged on."
-    i, known, t = facts.info, facts.known, facts.table
-    copies = int((t.group[t.group != ''].value_counts() > 1).sum()) if 'group' in t else None
-    said = [
-        f"{i['data']['n']:,} images, fingerprint {i['data']['fingerprint']}. "
-        + (
-            f"{i['data']['patients']:,} patients."
-            if i['data'].get('patients')
-            else 'Patients are unknown.'
-        ),
-        f'{known.title}. Licence: {known.licence}. Source: {known.source}.' if known else '',
-        i['split'].get('note', ''),
-        _apart(facts),
-        f'{copies:,} groups of near-duplicates among the images.' if copies is not None else '',
-        _skipped(i),
-        *(known.notes if known else ()),
+    info, known = facts.info, facts.known
+    people = info['data'].get('patients')
+    patients = f'{people:,} patients.' if people else 'Patients are unknown.'
+    sentences = [
+        f"{info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}. {patients}"
     ]
-    return (
-        markdown_table(*_side_counts(facts))
-        + '\n\n'
-        + '\n'.join(f'- {markdown_safe(s)}' for s in said if s)
-    )
+    if known:
+        sentences.append(f'{known.title}. Licence: {known.licence}. Source: {known.source}.')
+    sentences += [info['split'].get('note', ''), _apart(facts)]
+    if 'group' in facts.table:
+        groups = facts.table.group[facts.table.group != ''].value_counts()
+        sentences.append(f'{int((groups > 1).sum()):,} groups of near-duplicates among the images.')
+    sentences.append(_skipped(info))
+    if known:
+        sentences += known.notes
+    return f'{markdown_table(*_side_counts(facts))}\n\n{_list_of(sentences)}'
+
+
+def _list_of(sentences):
+    return '\n'.join(f'- {markdown_safe(s)}' for s in sentences if s)
 
 
 def _training_text(facts):
     "How it was made, and what had to be filled in."
-    i, r = facts.info, facts.info['recipe']
-    probe = r.get('kind') == 'probe'
-    shown = {
-        k: weights_text(r) if k == 'weights' else v
-        for k, v in r.items()
-        if k not in ('title', 'paper', 'published', 'filled')
-        and v not in ('', None)
-        and (probe or k not in ('head', 'views'))
-        and (
-            r.get('kind') != 'classical'
-            or k in ('name', 'arch', 'kind', 'size', 'grey', 'median', 'data')
-        )
-    }
-    shown |= {'learning rate found': f"{i['lr_found']:.3g}"} if i.get('lr_found') else {}
-    shown |= {k: f"{i['model'][k]:,}" for k in ('total', 'trainable') if k in i.get('model', {})}
-    shown |= dict(
-        seed=i['seed'],
-        **{
-            k.replace('_', ' '): i[k]
-            for k in ('kept_epoch', 'device', 'precision', 'status')
-            if k in i and not (k == 'kept_epoch' and i.get('members'))
-        },
-        **(
-            {'kept epoch of each network': ', '.join(str(m['kept_epoch']) for m in i['members'])}
-            if i.get('members')
-            else {}
-        ),
-        **{
-            f'seconds ({k})': v
-            for k, v in i.get('seconds', {}).items()
-            if k in ('train', 'predict')
-        },
-        versions=', '.join(f'{k} {v}' for k, v in i['versions'].items() if v),
-    )
-    filled = '\n'.join(f'- {markdown_safe(f)}' for f in r.get('filled') or []) or (
-        'No paper describes this system.'
-        if str(r.get('paper') or 'none').startswith('none')
-        else 'Nothing is noted.'
-    )
-    return (
-        f"{markdown_safe(changed_text(i))}\n\n{markdown_table(['setting', 'value'], shown.items())}\n\n".lstrip()
-        + f"What the paper leaves unstated, and what was taken:\n\n{filled}\n\nTo repeat"
-        f" it:\n\n```python\n{repeat(i)}\n```"
-    )
+    info, recipe = facts.info, facts.info['recipe']
+    settings = _recipe_settings(recipe) | _run_settings(info)
+    filled = _list_of(recipe.get('filled') or [])
+    if not filled:
+        no_paper = str(recipe.get('paper') or 'none').startswith('none')
+        filled = 'No paper describes this system.' if no_paper else 'Nothing is noted.'
+    parts = [
+        markdown_safe(changed_text(info)),
+        markdown_table(['setting', 'value'], settings.items()),
+        'What the paper leaves unstated, and what was taken:',
+        filled,
+        'To repeat it:',
+        f'```python\n{repeat(info)}\n```',
+    ]
+    return '\n\n'.join(parts).lstrip()
+
+
+def _recipe_settings(recipe):
+    "The fields of a recipe that mean something for its kind."
+    left_out = {'title', 'paper', 'published', 'filled'}
+    if recipe.get('kind') != 'probe':
+        left_out |= {'head', 'views'}
+    only = set(recipe)
+    if recipe.get('kind') == 'classical':
+        only = {'name', 'arch', 'kind', 'size', 'grey', 'median', 'data'}
+    settings = {k: v for k, v in recipe.items() if k in only - left_out and v not in ('', None)}
+    if 'weights' in settings:
+        # the name of the weights, not where they lay
+        settings['weights'] = weights_text(recipe)
+    return settings
+
+
+def _run_settings(info):
+    "What the run added to its recipe."
+    settings = {}
+    if info.get('lr_found'):
+        settings['learning rate found'] = f"{info['lr_found']:.3g}"
+    for k in ('total', 'trainable'):
+        if k in info.get('model', {}):
+            settings[k] = f"{info['model'][k]:,}"
+    settings['seed'] = info['seed']
+    members = info.get('members')
+    for k in ('kept_epoch', 'device', 'precision', 'status'):
+        if k in info and not (k == 'kept_epoch' and members):
+            settings[k.replace('_', ' ')] = info[k]
+    if members:
+        epochs = (str(member['kept_epoch']) for member in members)
+        settings['kept epoch of each network'] = ', '.join(epochs)
+    for k, v in info.get('seconds', {}).items():
+        if k in ('train', 'predict'):
+            settings[f'seconds ({k})'] = v
+    settings['versions'] = _software(info).removesuffix('.')
+    return settings
 
 # %% ../nbs/36_modelcard.ipynb #ff90a53e
 def _evaluation_text(facts):
     "All measures, each class, and who is taken for whom."
-    m, r = facts.metrics, facts.info['recipe']
-    published = ', '.join(f'{k} {v} %' for k, v in (r.get('published') or {}).items())
+    metrics = facts.metrics
+    classes, each = metrics['classes'], _measured_each(metrics)
+    interval = metrics['interval']
+    overall = [[_title(k), show_interval(metrics[k], k)] for k in measured(metrics)]
     single = [
-        [c, *(show_interval(v[k], k) for k in PER_CLASS), v['support']]
-        for c, v in m['per_class'].items()
+        [c, *(show_interval(values.get(k), k) for k in each), values['support']]
+        for c, values in metrics['per_class'].items()
     ]
+    confusion = [[c, *row] for c, row in zip(classes, metrics['confusion'])]
     parts = [
-        (
-            f"{m['n']:,} {m['split']} images. {markdown_safe(m['interval']['note'])} Averages:"
-            f" {markdown_safe(m['interval']['average'])}."
-        ),
-        markdown_table(
-            ['measure', 'value (95 % interval)'],
-            [[_word(k), show_interval(m[k], k)] for k in METRICS],
-        ),
+        f"{metrics['n']:,} {metrics['split']} images. {markdown_safe(interval['note'])} Averages:"
+        f" {markdown_safe(interval['average'])}.",
+        markdown_table(['measure', 'value (95 % interval)'], overall),
         '### Each class',
-        markdown_table(['class', *map(_word, PER_CLASS), 'images'], single),
+        markdown_table(['class', *map(_title, each), 'images'], single),
         '### Who is taken for whom',
-        markdown_table(
-            ['truth \\ prediction', *m['classes']],
-            [[c, *row] for c, row in zip(m['classes'], m['confusion'])],
-        ),
+        markdown_table(['truth \\ prediction', *classes], confusion),
+        *_published_text(facts.info),
     ]
-    return '\n\n'.join(
-        parts
-        + [
-            f"Published for this system ({markdown_safe(r['paper'])}), on its own split:"
-            f" {markdown_safe(published)}.{' Here it was changed: see Training.' if changed_text(facts.info) else ''}"
-        ]
-        * bool(published)
+    return '\n\n'.join(parts)
+
+
+def _published_text(info):
+    "The paper's figures, if it has any."
+    recipe = info['recipe']
+    published = ', '.join(f'{k} {v} %' for k, v in (recipe.get('published') or {}).items())
+    if not published:
+        return []
+    changed = ' Here it was changed: see Training.' if changed_text(info) else ''
+    return [
+        f"Published for this system ({markdown_safe(recipe['paper'])}), on its own split:"
+        f' {markdown_safe(published)}.{changed}'
+    ]
+
+
+def _shortcuts_text(facts):
+    if not facts.shortcuts:
+        return 'Not measured: the run has no shortcuts.json.'
+    best_first = sorted(facts.shortcuts.values(), key=lambda s: -s['accuracy'])
+    rows = [['this model', show_interval(facts.metrics['accuracy'])]]
+    rows += [[s['what'], f"{100 * s['accuracy']:.1f} %"] for s in best_first]
+    return (
+        'Five nearest neighbours in numbers that no cell is needed for, on the same images.\n\n'
+        + markdown_table(['told by', 'right'], rows)
     )
 
 
 def _beside_text(facts):
     "Shortcuts, calibration and gate."
-    m, cal = facts.metrics, facts.calibration
-    rows = [
-        ['this model', show_interval(m['accuracy'])],
-        *(
-            [s['what'], f"{100 * s['accuracy']:.1f} %"]
-            for s in sorted(facts.shortcuts.values(), key=lambda s: -s['accuracy'])
-        ),
-    ]
-    said = calibration_page(cal) if cal else ['Not measured: the run has no calibration.json.']
-    return (
-        '## Shortcuts\n\n'
-        + (
-            "Five nearest neighbours in numbers that no cell is needed for, on the same"
-            f" images.\n\n{markdown_table(['told by', 'right'], rows)}"
-            if facts.shortcuts
-            else 'Not measured: the run has no shortcuts.json.'
-        )
-        + '\n\n## Calibration\n\n'
-        + '\n'.join(f'- {markdown_safe(s)}' for s in said)
-        + '\n\n## Gate\n\n'
-        + (
-            markdown_safe(_gate(facts.gate))
-            or 'None: every image gets one of the classes, also one that shows no cell.'
-        )
+    calibration = ['Not measured: the run has no calibration.json.']
+    if facts.calibration:
+        calibration = calibration_page(facts.calibration)
+    gate = markdown_safe(_gate(facts.gate))
+    no_gate = 'None: every image gets one of the classes, also one that shows no cell.'
+    return '\n\n'.join(
+        [
+            '## Shortcuts',
+            _shortcuts_text(facts),
+            '## Calibration',
+            '\n'.join(f'- {markdown_safe(s)}' for s in calibration),
+            '## Gate',
+            gate or no_gate,
+        ]
     )
+
+
+def _citation_text(facts):
+    paper = facts.info['recipe'].get('paper') or 'none'
+    system = f'System: {paper}.'
+    if paper.startswith('none'):
+        system = 'No paper describes this system.'
+    data = [f'Data: {facts.known.cite}'] if facts.known else []
+    version = facts.info['versions'].get('leukocls') or ''
+    software = f'Software: leukocls {version}'.strip() + '.'
+    return _list_of([system, *data, software])
+
+
+def _checklists_text(facts):
+    answers = checklist(_answers(facts))
+    n = answers.state.value_counts()
+    parts = [
+        f'Prepared from the run: {n.get("filled", 0)} items filled, {n.get("partly", 0)} in part,'
+        f' {n.get("open", 0)} open. Wording is shortened and not the guidelines\' own; fill in their'
+        ' forms before you submit.'
+    ]
+    for guideline, items in answers.groupby('guideline', sort=False):
+        rows = items[['item', 'section', 'state', 'text']].to_numpy().tolist()
+        parts += [
+            f'### {guideline}',
+            markdown_safe(GUIDELINES[guideline]),
+            markdown_table(['item', 'section', 'state', 'answer'], rows),
+        ]
+    return '\n\n'.join(parts)
+
+
+_LICENCE = (
+    'The code, leukocls, is under Apache 2.0. The licence of these weights is for their author to'
+    ' choose and to write at the top; the terms of the images may bind it.'
+)
 
 
 def model_card(
     folder,  # A run folder
 ) -> str:  # Markdown with YAML front matter
-    "The card of a run, for the hub, for reviewers, and for whoever gets the model."
-    f = card_facts(folder)
-    i, r = f.info, f.info['recipe']
-
-    def listing(items):
-        return '\n'.join(f'- {markdown_safe(s)}' for s in items)
-
-    c = checklist(_answers(f))
-    paper = r.get('paper') or 'none'
-    cite = [
-        'No paper describes this system.' if paper.startswith('none') else f'System: {paper}.',
-        *([f'Data: {f.known.cite}'] if f.known else []),
-        f"Software: leukocls {i['versions'].get('leukocls') or ''}".strip() + '.',
+    "The card of a run, for the hub, for reviewers, and for everyone who gets the model."
+    facts = card_facts(folder)
+    recipe = facts.info['recipe']
+    parts = [
+        f'---\n{yaml_text(card_metadata(facts))}\n---',
+        f"# {markdown_safe(recipe.get('title') or recipe['name'])}",
+        f'**{RESEARCH_ONLY}**',
+        markdown_safe(verdict(facts.info, facts.metrics, facts.shortcuts)),
+        f'## Intended use\n\n{_USE}',
+        f'## Data\n\n{_data_text(facts)}',
+        f'## Training\n\n{_training_text(facts)}',
+        f'## Evaluation\n\n{_evaluation_text(facts)}',
+        _beside_text(facts),
+        f'## Limitations\n\n{_list_of(limitations(facts))}',
+        f'## How to use\n\n{HOW_TO_RUN}',
+        f'## Licence\n\n{_LICENCE}',
+        f'## Citation\n\n{_citation_text(facts)}',
+        f'## Reporting checklists\n\n{_checklists_text(facts)}',
     ]
-    lists = '\n\n'.join(
-        f"### {g}\n\n{markdown_safe(GUIDELINES[g])}\n\n{markdown_table(['item', 'section', 'state', 'answer'], t[['item', 'section', 'state', 'text']].to_numpy().tolist())}"
-        for g, t in c.groupby('guideline', sort=False)
-    )
-    parts = {
-        'Intended use': _USE,
-        'Data': _data_text(f),
-        'Training': _training_text(f),
-        'Evaluation': _evaluation_text(f),
-        '': _beside_text(f),
-        'Limitations': listing(limitations(f)),
-        'How to use': HOW_TO_RUN,
-        'Licence': (
-            'The code, leukocls, is under Apache 2.0. The licence of these weights is for their'
-            ' author to choose and to write at the top; the terms of the images may bind it.'
-        ),
-        'Citation': listing(cite),
-        'Reporting checklists': (
-            f'Prepared from the run: {(c.state == "filled").sum()} items filled,'
-            f' {(c.state == "partly").sum()} in part, {(c.state == "open").sum()} open. Wording is'
-            ' shortened and not the guidelines\' own; fill in their forms before you'
-            f' submit.\n\n{lists}'
-        ),
-    }
-    return (
-        f"---\n{yaml_text(card_metadata(f))}\n---\n\n#"
-        f" {markdown_safe(r.get('title') or r['name'])}\n\n**{RESEARCH_ONLY}**\n\n{markdown_safe(verdict(i, f.metrics, f.shortcuts))}\n\n"
-        + '\n\n'.join(f'## {k}\n\n{v}' if k else v for k, v in parts.items())
-        + '\n'
-    )
+    return '\n\n'.join(parts) + '\n'
 
 # %% ../nbs/36_modelcard.ipynb #70592939
 def card_run(

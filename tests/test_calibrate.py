@@ -1,4 +1,6 @@
-"Temperature, sets, referral and operating points against hand computation, theory and simulation; the step of a run against its files."
+"""Temperature, sets, referral and operating points against hand computation, theory and simulation;
+the step of a run against its files.
+"""
 
 import json
 import warnings
@@ -254,7 +256,8 @@ def test_clusters_widen_the_intervals():
     unit = np.repeat(np.arange(20), 25)
 
     def width(t):
-        return (lambda v: v['high'] - v['low'])(referral(t, 0)['error'])
+        error = referral(t, 0)['error']
+        return error['high'] - error['low']
 
     alone = width(t)
     assert (
@@ -266,6 +269,27 @@ def test_clusters_widen_the_intervals():
         and width(t.assign(group=np.arange(500), patient=unit)) > 3 * alone
     )
     assert calibrate(t, t.assign(group=unit))['unit'] == 'group'
+
+
+def test_groups_in_which_nothing_is_doubled_are_images():
+    "As in metrics.json: the interval of single images is Wilson's, not that of a share of groups."
+    t = cells(200, strength=2)
+    alone, grouped = referral(t, 0), referral(t.assign(group=range(200)), 0)
+    assert grouped == alone and calibrate(t, t.assign(group=range(200)))['unit'] == 'image'
+
+
+def test_the_area_of_all_resamples_is_a_loop():
+    "The quick way against rows repeated as they are drawn, equal confidence answered together."
+    from leukocls.calibrate import _area_under_risk
+    from leukocls.metrics import draw_weights
+
+    rng = np.random.default_rng(0)
+    sure, wrong = rng.integers(5, 10, 60) / 10, rng.random(60) < 0.3
+    weights = draw_weights(60, 20, 1)
+    for area, drawn in zip(_area_under_risk(wrong, sure, weights), weights.astype(int)):
+        rows = np.repeat(np.arange(60), drawn)
+        errors = [wrong[rows][sure[rows] >= line].mean() for line in sure[rows]]
+        assert area == pytest.approx(np.mean(errors), abs=1e-6)
 
 
 # Sets
@@ -821,4 +845,5 @@ def test_figures(tmp_path):
     assert not plt.get_fignums()
     plot_reliability(dict(one=cells(1)))
     for t in (cells(1), table([[1, 0]] * 3, ['a'] * 3, 'ab')):
-        [f.savefig(tmp_path / 'x.png') for f in calibration_plots(t, calibrate(t, t)).values()]
+        for f in calibration_plots(t, calibrate(t, t)).values():
+            f.savefig(tmp_path / 'x.png')

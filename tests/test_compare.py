@@ -1,4 +1,6 @@
-"Comparisons: tests against scipy and enumeration by hand, intervals against formulas and simulation, symmetry, and images that do not match."
+"""Comparisons: tests against scipy and enumeration by hand, intervals against formulas and simulation,
+symmetry, and images that do not match.
+"""
 
 import itertools
 from types import SimpleNamespace
@@ -21,7 +23,7 @@ from leukocls.compare import (
     sign_flip,
 )
 from leukocls.core import DataError, RunError
-from leukocls.metrics import METRICS, score
+from leukocls.metrics import METRICS, register_metric, score
 
 
 def model(seed, n=200, patients=20, strength=1.6, own=1.0, name=None):
@@ -298,6 +300,54 @@ def test_smallest_difference_is_found_in_four_of_five():
         )
 
     assert 0.68 <= power(typical) <= 0.92 and power(typical / 2) < 0.5
+
+
+@pytest.fixture
+def own():
+    "What a test registers is gone after it."
+    before = dict(METRICS)
+    yield
+    METRICS.clear()
+    METRICS.update(before)
+
+
+@pytest.mark.usefixtures('own')
+def test_a_measure_of_ones_own_is_compared():
+    "As a plain function, the F1 has the difference, interval and p of the built-in one."
+
+    @register_metric(per_class=True, percent=True)
+    def my_f1(labels, predicted, probabilities, weights):
+        return skm.f1_score(
+            labels, predicted, labels=range(3), average=None, sample_weight=weights, zero_division=0
+        )
+
+    a, b = model(0, 80, 8, name='probe'), model(1, 80, 8, strength=2.2, name='net')
+    mine = compare(a, b, 'my_f1', resamples=100, flips=2000)
+    built_in = compare(a, b, 'f1', resamples=100, flips=400)
+    assert (mine.difference, mine.low, mine.high) == pytest.approx(
+        (built_in.difference, built_in.low, built_in.high), abs=1e-5
+    )
+    assert mine.p == built_in.p and 'With net, my f1 is' in str(mine)
+
+
+@pytest.mark.usefixtures('own')
+def test_a_share_of_images_of_ones_own_has_the_exact_test():
+    "Where every image is a hit or not, McNemar counts the hits of that measure."
+
+    @register_metric(
+        percent=True,
+        hit_word='called a',
+        counted=lambda labels, predicted, c: (predicted == 0, np.ones(len(labels), bool)),
+    )
+    def called_a(labels, predicted, probabilities, weights):
+        return weights[predicted == 0].sum() / weights.sum()
+
+    a, b = blind(model(0, name='probe')), blind(model(1, name='net'))
+    c = compare(a, b, 'called_a', resamples=50)
+    only = [int(((x.pred == 'a') & (y.pred != 'a')).sum()) for x, y in ((a, b), (b, a))]
+    assert [c.only_a, c.only_b] == only and c.p == mcnemar(*only)
+    assert 'net is called a in ' in str(c) and 'images than probe' in str(c)
+    assert c.difference == pytest.approx((only[1] - only[0]) / 200)
 
 
 # --- symmetry

@@ -1,4 +1,6 @@
-"""Comparing: one division for all, pooled intervals against an oracle, failures told, finished runs read, the shell, the four papers' words."""
+"""Comparing: one division for all, pooled intervals against an oracle, failures told, finished runs
+read, the shell, the four papers' words.
+"""
 
 import dataclasses
 import json
@@ -15,8 +17,8 @@ import pytest
 from leukocls.compare import compare, holm
 from leukocls.core import LeukoError, RunError
 from leukocls.data import read_table
-from leukocls.leaderboard import plot_standings, pooled, standings, systems
-from leukocls.metrics import METRICS, score
+from leukocls.leaderboard import leaderboard, metrics_of, plot_standings, pooled, standings, systems
+from leukocls.metrics import METRICS, register_metric, score
 from leukocls.papers import PAPER_SYSTEMS
 from leukocls.recipes import GROUPS, get_recipe, recipes, recipes_named
 from leukocls.reproduction import Reproduction, _runs_of, reproduce
@@ -240,6 +242,82 @@ def test_the_same_predictions_three_times_say_no_more(seeds):
         and more['n'] == 200 * seeds
         and abs(width(more) - width(once)) < 0.15 * width(once)
     )
+
+
+@pytest.fixture
+def youden():
+    "A measure of somebody's own, from -1 to 1, gone after the test."
+
+    @register_metric(title="Youden's J", low=-1)
+    def youden(labels, predicted, probabilities, weights):
+        ill, called = labels == 0, predicted == 0
+        sensitivity = weights[ill & called].sum() / weights[ill].sum()
+        return sensitivity + weights[~ill & ~called].sum() / weights[~ill].sum() - 1
+
+    yield 'youden'
+    METRICS.pop('youden', None)
+
+
+def drawn_run(folder, seed=0):
+    "A run folder of two classes and 60 images, whose metrics.json knows the papers' measures only."
+    rng = np.random.default_rng(seed)
+    y = rng.choice(['a', 'b'], 60)
+    p = np.clip(np.where(y == 'a', 0.6, 0.4) + rng.normal(0, 0.2, 60), 0.01, 0.99)
+    t = pd.DataFrame(dict(path=[f'{i}.png' for i in range(60)], label=y, patient='', split='test'))
+    t = t.assign(pred=np.where(p > 0.5, 'a', 'b'), p_a=p, p_b=1 - p)
+    folder.mkdir(parents=True)
+    write_info(
+        folder,
+        dict(
+            name=folder.name,
+            recipe=dict(name=folder.name, arch=folder.name, kind='network'),
+            seed=seed,
+            split=dict(method='group'),
+            status='finished',
+            model=dict(total=9),
+            seconds=dict(train=1.0, images_per_second=5.0),
+        ),
+    )
+    t.to_csv(folder / 'predictions.csv', index=False)
+    known = {k: METRICS.pop(k) for k in ['youden'] if k in METRICS}
+    (folder / 'metrics.json').write_text(json.dumps(score(t.assign(patient=pd.NA))))
+    METRICS.update(known)
+    return Run(folder)
+
+
+def test_a_measure_of_ones_own_is_a_column(tmp_path, youden):
+    "Of one run and of several, as number, in words and as bars; computed for runs judged before."
+    runs = Runs([drawn_run(tmp_path / name, seed) for seed, name in enumerate(('one', 'two'))])
+    assert 'youden' not in runs[0].metrics
+    s, board = standings(runs), leaderboard(runs)
+    for run in runs:
+        m = score(run.predictions.assign(patient=pd.NA))['youden']
+        row = s.loc[run.folder.name]
+        assert (row.youden, row.youden_low, row.youden_high) == pytest.approx(
+            (m['value'], m['low'], m['high'])
+        )
+        assert board.youden[run.folder.name].startswith(f'{m["value"]:.3f} (')
+    assert list(board.columns).index('youden') == list(board.columns).index('ece') + 1
+    assert plot_standings(runs, 'youden').axes[0].get_xlabel() == "Youden's J"
+    pair = pooled([runs[0]])
+    assert compare(pair, pair, 'youden', resamples=20, flips=10).difference == 0
+
+
+def test_what_was_never_measured_is_a_dash(tmp_path, youden):
+    "A run without its predictions cannot be judged again; the table says –, and nothing is an error."
+    run = drawn_run(tmp_path / 'one')
+    (run.folder / 'predictions.csv').unlink()
+    assert metrics_of([run]) == run.metrics
+    assert leaderboard([run]).youden.tolist() == ['–'] and 'youden' not in standings([run])
+    with pytest.raises(RunError, match='no finished run to draw'):
+        plot_standings([run], 'youden')
+
+
+def test_failures_alone_are_no_bars():
+    "What could not be trained has no accuracy: an error that says so, not one about a column."
+    failed = [dict(recipe='effb3', seed=0, fold=None, error='weights cannot be had')]
+    with pytest.raises(RunError, match='no finished run to draw'):
+        plot_standings(Runs([], failed=failed))
 
 
 def test_areas_over_folds_are_each_models_own():
@@ -858,10 +936,8 @@ def test_what_was_divided_otherwise_is_another_run(films, tmp_path):
     )
     plain = tmp_path / 'plain'
     shutil.copytree(films, plain)
-    [
-        p.rename(p.parent / f'{p.parent.name}-{i}.png')
-        for i, p in enumerate(sorted(plain.rglob('*.png')))
-    ]
+    for i, path in enumerate(sorted(plain.rglob('*.png'))):
+        path.rename(path.parent / f'{path.parent.name}-{i}.png')
     how = dict(out=str(tmp_path / 'anonymous'), progress=False)
     a, b = (train_all(plain, two, split=s, **how) for s in ('random', 'group'))
     assert [r.info['split']['method'] for r in (*a, *b)] == ['random'] * 2 + ['group'] * 2 and len(

@@ -13,15 +13,23 @@ from leukocls.core import DataError
 from leukocls.metrics import (
     METRICS,
     PER_CLASS,
+    SHARES,
+    Resamples,
     calibration_error,
     clustered_share,
     design_interval,
+    draw_unit,
     draw_weights,
+    fill_metrics,
     from_confusion,
+    measured,
     metrics_table,
+    register_metric,
+    resampled_values,
     score,
     score_run,
     show_interval,
+    unpacked,
     weighted_auc,
     wilson,
 )
@@ -74,7 +82,7 @@ def test_against_sklearn(kw):
     )
     for k, v in want.items():
         assert m[k]['value'] == pytest.approx(v, abs=1e-6), k
-    for i, c in enumerate(names):
+    for c in names:
         tn, fp, fn, tp = skm.confusion_matrix(y == c, d == c).ravel()
         per = m['per_class'][c]
         assert (
@@ -90,7 +98,7 @@ def test_the_contract():
     m = json.loads(json.dumps(score(cells(), resamples=20)))
     assert list(m)[:3] == ['split', 'n', 'classes'] and set(METRICS) <= set(m)
     assert (
-        METRICS
+        list(METRICS)
         == 'accuracy balanced_accuracy precision recall specificity f1 f2 kappa mcc auroc'
         ' average_precision log_loss ece'.split()
     )
@@ -161,12 +169,12 @@ def test_patients_widen_the_interval():
 def test_image_bootstrap_covers():
     "A nominal 95 % interval holds the truth in 93 to 97 % of 600 simulated tests."
     truth = score(cells(200_000, 'ab', 1.0), resamples=1)
-    hit = dict(f1=0, auroc=0)
+    held = dict(f1=0, auroc=0)
     for i in range(600):
         m = score(cells(250, 'ab', 1.0, seed=i + 1), resamples=300, seed=i)
-        for k in hit:
-            hit[k] += m[k]['low'] <= truth[k]['value'] <= m[k]['high']
-    for k, v in hit.items():
+        for k in held:
+            held[k] += m[k]['low'] <= truth[k]['value'] <= m[k]['high']
+    for k, v in held.items():
         assert 0.93 <= v / 600 <= 0.97, (k, v / 600)
 
 
@@ -447,3 +455,221 @@ def test_what_is_perfect_is_not_certain(unit, n):
     )
     if n == 300:
         assert all(low > 0.9 for low in lows.values()), lows
+
+
+@pytest.mark.parametrize('unit', ['image', 'patient'])
+def test_a_class_that_is_always_called_leaves_doubt(unit):
+    "All resamples agree on a kappa of 0, and on a recall of a third: that is no certainty."
+    t = cells(90, patients=15 if unit == 'patient' else 0).assign(pred='a')
+    m = score(t, resamples=200)
+    n = 90 if unit == 'image' else 15
+    for k in ('kappa', 'mcc'):
+        assert m[k]['value'] == 0
+        assert [m[k]['low'], m[k]['high']] == pytest.approx(
+            [2 * float(x) - 1 for x in wilson(n / 2, n)]
+        )
+    recall = m['balanced_accuracy']
+    assert recall['value'] == pytest.approx(1 / 3) and recall['low'] < 0.25 < 0.42 < recall['high']
+    assert show_interval(m['kappa'], 'kappa').startswith(
+        '0.000 (-0.'
+    ) and ' to 0.' in show_interval(m['kappa'], 'kappa')
+
+
+def test_one_resample_is_no_agreement():
+    "resamples=0 leaves only Wilson's intervals: what is no single share has none."
+    m = score(cells(), resamples=0)
+    assert m['accuracy']['low'] < m['accuracy']['value'] < m['accuracy']['high']
+    assert m['f1']['high'] - m['f1']['low'] < 0.1
+    assert m['f1']['value'] in (m['f1']['low'], m['f1']['high'])
+
+
+@pytest.mark.parametrize(
+    'low,high,text',
+    [
+        (0.1, 0.3, '0.200 (0.100–0.300)'),
+        (-0.08, 0.3, '0.200 (-0.080 to 0.300)'),
+        (None, None, '0.200'),
+    ],
+)
+def test_a_dash_does_not_stand_beside_a_minus(low, high, text):
+    assert show_interval(dict(value=0.2, low=low, high=high), 'kappa') == text
+
+
+def test_all_resamples_at_once_are_a_loop():
+    "The quick way against the slow one: rows are repeated as drawn, and scikit-learn is asked."
+    t = cells(120)
+    classes, y, predicted, p = unpacked(t)
+    w = draw_weights(120, 40, 3)
+    fast = Resamples(y, predicted, p, w)
+    for i, drawn in enumerate(w.astype(int)):
+        rows = np.repeat(np.arange(120), drawn)
+        slow = dict(
+            accuracy=skm.accuracy_score(y[rows], predicted[rows]),
+            f1=skm.f1_score(y[rows], predicted[rows], average='macro'),
+            kappa=skm.cohen_kappa_score(y[rows], predicted[rows]),
+            log_loss=skm.log_loss(y[rows], p[rows], labels=range(3)),
+            auroc=skm.roc_auc_score(y[rows], p[rows], multi_class='ovr'),
+            ece=calibration_error(y[rows] == predicted[rows], p[rows].max(1)),
+        )
+        for k, value in slow.items():
+            assert resampled_values(METRICS[k], fast)[0][i] == pytest.approx(value, abs=1e-5), k
+
+
+# --- measures of one's own
+
+
+@pytest.fixture
+def own():
+    "What a test registers is gone after it."
+    before = dict(METRICS)
+    yield
+    METRICS.clear()
+    METRICS.update(before)
+
+
+def f1_of_sklearn(labels, predicted, probabilities, weights):
+    c = probabilities.shape[1]
+    return skm.f1_score(
+        labels, predicted, labels=range(c), average=None, sample_weight=weights, zero_division=0
+    )
+
+
+@pytest.mark.parametrize('patients', [0, 12])
+@pytest.mark.usefixtures('own')
+def test_a_plain_function_has_the_interval_of_the_quick_one(patients):
+    """F1 and log loss once more, as functions of one resample: values and intervals are those of
+    the measures that see all resamples at once.
+    """
+    register_metric(f1_of_sklearn, name='my_f1', per_class=True, percent=True)
+
+    @register_metric(high=np.inf, higher_is_better=False, from_probabilities=True)
+    def my_loss(labels, predicted, probabilities, weights):
+        return skm.log_loss(labels, probabilities, sample_weight=weights, labels=range(3))
+
+    m = score(cells(patients=patients), resamples=100)
+    for mine, built_in in (('my_f1', 'f1'), ('my_loss', 'log_loss')):
+        for end in ('value', 'low', 'high'):
+            assert m[mine][end] == pytest.approx(m[built_in][end], abs=1e-5)
+    for c in 'abc':
+        assert m['per_class'][c]['my_f1'] == pytest.approx(m['per_class'][c]['f1'], abs=1e-5)
+    assert list(METRICS)[-2:] == ['my_f1', 'my_loss'] and 'my_f1' in PER_CLASS and 'my_f1' in SHARES
+    assert list(metrics_table(m).index) == list(METRICS)
+    assert show_interval(m['my_f1'], 'my_f1') == show_interval(m['f1'], 'f1')
+    json.dumps(m)
+
+
+@pytest.mark.usefixtures('own')
+def test_a_share_of_images_is_counted():
+    "A measure that says which images are hits has Wilson's interval, and needs no resampling."
+    register_metric(
+        name='sure',
+        batch=lambda r: (r.weights @ (r.probabilities.max(1) > 0.8)) / r.weights.sum(1),
+        counted=lambda labels, predicted, c: (labels < 0, np.ones(len(labels), bool)),
+        percent=True,
+    )
+    m = score(cells(), resamples=50)
+    low, high = wilson(0, 150)
+    assert m['sure']['low'] == min(float(low), m['sure']['value'])
+
+
+@pytest.mark.usefixtures('own')
+def test_a_measure_where_less_is_better_reaches_further_up():
+    @register_metric(higher_is_better=False, percent=True)
+    def misses(labels, predicted, probabilities, weights):
+        return weights[labels != predicted].sum() / weights.sum()
+
+    rng = np.random.default_rng(0)
+    t = cells(600, patients=15, strength=4)
+    t.loc[rng.random(600) < 0.02, 'pred'] = 'a'
+    m = score(t)
+    assert m['misses']['value'] == pytest.approx(1 - m['accuracy']['value'])
+    assert m['misses']['high'] - m['misses']['value'] > m['misses']['value'] - m['misses']['low']
+
+
+@pytest.mark.usefixtures('own')
+def test_a_measure_without_ends():
+    @register_metric(low=-np.inf, high=np.inf)
+    def score_units(labels, predicted, probabilities, weights):
+        return 1000 * weights[labels == predicted].sum() / weights.sum() - 700
+
+    for patients in (0, 12):
+        m = score(cells(patients=patients), resamples=100)['score_units']
+        assert m['low'] < m['value'] < m['high']
+
+
+@pytest.mark.usefixtures('own')
+def test_undefined_in_a_resample_is_no_warning():
+    @register_metric(low=0, high=np.inf)
+    def odds(labels, predicted, probabilities, weights):
+        return weights[labels == predicted].sum() / weights[labels != predicted].sum()
+
+    t = cells(40)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert score(t.assign(pred=t.label), resamples=20)['odds']['value'] is None
+
+
+@pytest.mark.parametrize(
+    'facts,message',
+    [
+        (dict(name='f1'), '`f1` is taken'),
+        (dict(name='support'), '`support` is taken'),
+        (dict(name='two words'), 'cannot name a measure'),
+        (dict(low=1, high=0), 'must be less than'),
+        (dict(scale='round'), 'Use one of: share, log, plain, percentile'),
+    ],
+)
+@pytest.mark.usefixtures('own')
+def test_what_cannot_be_registered(facts, message):
+    before = list(METRICS)
+    with pytest.raises(DataError, match=message):
+        register_metric(f1_of_sklearn, **facts)
+    assert list(METRICS) == before
+
+
+@pytest.mark.parametrize(
+    'fn,facts,message',
+    [
+        (f1_of_sklearn, {}, r'shape \(3,\), not one number'),
+        (lambda *data: 0.5, dict(per_class=True), r'shape \(\), not \(3,\)'),
+        (lambda *data: 2, {}, 'returned 2.0, which is not between its ends 0 and 1'),
+    ],
+)
+@pytest.mark.usefixtures('own')
+def test_a_function_that_is_no_measure_is_named(fn, facts, message):
+    register_metric(fn, name='mine', **facts)
+    with pytest.raises(DataError, match='`mine` returned'):
+        score(cells(), resamples=5)
+    with pytest.raises(DataError, match=message):
+        score(cells(), resamples=5)
+
+
+@pytest.mark.usefixtures('own')
+def test_an_old_run_gets_the_measure_from_its_predictions(tmp_path):
+    "Without predictions.csv it stays without; nothing is a KeyError."
+    files = cells(60).assign(path=[f'{i}.png' for i in range(60)])
+    files.to_csv(tmp_path / 'predictions.csv', index=False)
+    old = score_run(tmp_path)
+    register_metric(f1_of_sklearn, name='my_f1', per_class=True)
+    assert measured(old) == list(METRICS)[:-1] and show_interval(old.get('my_f1'), 'my_f1') == '–'
+    assert list(metrics_table(old).index) == list(METRICS)[:-1]
+    filled = fill_metrics(old, tmp_path)
+    assert filled == score(files) and 'my_f1' not in old and 'my_f1' not in old['per_class']['a']
+    assert fill_metrics(filled, tmp_path) is filled
+    (tmp_path / 'predictions.csv').unlink()
+    assert fill_metrics(old, tmp_path) == old
+    METRICS.pop('my_f1')
+    assert measured(filled) == [*METRICS, 'my_f1'] and 'my_f1' in metrics_table(filled).index
+
+
+@pytest.mark.parametrize('column', ['patient', 'group'])
+def test_a_blank_is_unknown(column):
+    "An empty text is no patient and no group, however a program writes what it does not know."
+    t = cells(60).drop(columns='patient')
+    gaps = [f'u{i // 4}' if i % 3 else None for i in range(60)]
+    blanks = ['' if u is None else u for u in gaps]
+    for partly in (True, False):
+        unknown, blank = (
+            draw_unit(t.assign(**{column: values}), partly) for values in (gaps, blanks)
+        )
+        assert unknown[0] == blank[0] == ('group' if column == 'group' and partly else 'image')

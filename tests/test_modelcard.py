@@ -1,4 +1,6 @@
-"The card and the LaTeX table: figures are those of metrics.json, nothing that a person named can break Markdown, YAML or LaTeX, limits are stated."
+"""The card and the LaTeX table: figures are those of metrics.json, nothing that a person named can break
+Markdown, YAML or LaTeX, limits are stated.
+"""
 
 import html
 import json
@@ -13,7 +15,7 @@ from markdown_it import MarkdownIt
 
 from leukocls.checklists import CHECKLIST, GUIDELINES, checklist
 from leukocls.core import DataError, RunError, write_whole
-from leukocls.metrics import METRICS, PER_CLASS, score, show_interval
+from leukocls.metrics import METRICS, PER_CLASS, register_metric, score, show_interval
 from leukocls.modelcard import (
     card_facts,
     card_metadata,
@@ -317,6 +319,43 @@ def test_every_figure_is_from_metrics_json(plain):
     ]
 
 
+def test_a_measure_of_ones_own_is_on_the_card(plain, tmp_path):
+    """With its title and interval, for the hub, for each class and in LaTeX; a run that was judged
+    before has it from its predictions, and is described without it where these are gone.
+    """
+    folder = shutil.copytree(plain, tmp_path / 'run')
+    old = (folder / 'metrics.json').read_text()
+
+    @register_metric(title='Jaccard | index', per_class=True, percent=True, hub_name='jaccard')
+    def jaccard(labels, predicted, probabilities, weights):
+        return [
+            weights[(labels == c) & (predicted == c)].sum()
+            / weights[(labels == c) | (predicted == c)].sum()
+            for c in range(probabilities.shape[1])
+        ]
+
+    try:
+        assert 'Jaccard' not in model_card(folder) and model_card(folder) == model_card(plain)
+        assert 'not defined' not in latex_table(json.loads(old), measures=('jaccard', 'f1'))
+        sound(latex_table(json.loads(old), measures=('jaccard', 'f1')))
+        table = pd.read_csv(folder / 'table.csv', keep_default_na=False)
+        table.assign(
+            pred=table.label,
+            **{f'p_{c}': (table.label == c) * 0.9 + 0.025 for c in json.loads(old)['classes']},
+        ).to_csv(folder / 'predictions.csv', index=False)
+        meta, _, page = parts(model_card(folder))
+        value = meta['model-index'][0]['results'][0]['metrics'][-1]
+        assert (value['type'], value['value']) == ('jaccard', 1.0) and '100.0 %' in value['name']
+        found = {tuple(t[0]): t[1:] for t in tables(page)}
+        overall = found['measure', 'value (95 % interval)']
+        assert overall[-1][0] == 'Jaccard | index' and overall[-1][1].startswith('100.0 %')
+        single = next(t for head, t in found.items() if 'Jaccard | index' in head)
+        assert all(row[-2].startswith('100.0 %') for row in single)
+        assert (folder / 'metrics.json').read_text() == old
+    finally:
+        METRICS.pop('jaccard')
+
+
 def test_figures_follow_metrics_json(plain, tmp_path):
     """Another figure in the file is another figure on the card and in the table, and the old one is
     gone.
@@ -430,7 +469,8 @@ def test_hostile_names_everywhere(hostile):
 def test_latex_text_is_set_not_obeyed(text):
     out = latex_safe(text)
     assert out.isascii() and '\n' not in out
-    known = r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar|ss|[`'^\"~=.urHvc])\{|\\[{}&%$#_]"
+    words = 'textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar|ss'
+    known = rf"\\({words}|[`'^\"~=.urHvc])\{{|\\[{{}}&%$#_]"
     assert not re.sub(known, '', out).count('\\'), out
 
 
