@@ -14,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .core import RunError, cpu_has_bf16, late, listed, pages_kept
+from .core import RunError, cpu_has_bf16, listed, pages_kept
 from .images import Pixels, read_batches
 
 # %% ../nbs/50_bench.ipynb #0e51246a
@@ -30,13 +32,15 @@ def in_turns(
     times: int = 3,  # Turns
 ):  # (median seconds of ours, of theirs)
     "Time two things a turn each, so that whatever else the machine does hits both."
-    took = [[], []]
-    for _ in range(times):
-        for i, f in enumerate((ours, theirs)):
-            began = time.perf_counter()
-            f()
-            took[i].append(time.perf_counter() - began)
-    return statistics.median(took[0]), statistics.median(took[1])
+    turns = [(_seconds_of(ours), _seconds_of(theirs)) for _ in range(times)]
+    our_seconds, their_seconds = zip(*turns)
+    return statistics.median(our_seconds), statistics.median(their_seconds)
+
+
+def _seconds_of(function, *args):
+    began = time.perf_counter()
+    function(*args)
+    return time.perf_counter() - began
 
 # %% ../nbs/50_bench.ipynb #03db5bb2
 def row(
@@ -70,25 +74,22 @@ def matrix_rate(
     """
     import torch
 
-    def once(f, n):
-        began = time.perf_counter()
-        f()
-        return 2 * n**3 / (time.perf_counter() - began)
-
-    dtype, best = torch.bfloat16 if bf16 else torch.float32, 0.0
+    dtype = torch.bfloat16 if bf16 else torch.float32
     with torch.inference_mode():
-        for n in sides:
-            a = torch.randn(n, n).to(dtype)
-            c = torch.nn.Conv2d(n, n, 1, bias=False).to(dtype)
-            x = (
-                torch.randn(1, n, n // 16, 16)
-                .to(dtype)
-                .contiguous(memory_format=torch.channels_last)
-            )
-            best = max(
-                [best, *(once(f, n) for f in (lambda: a @ a, lambda: c(x)) for _ in range(6))]
-            )
-    return best
+        return max(_product_rate(side, dtype) for side in sides)
+
+
+def _product_rate(side, dtype):
+    "Operations per second of one size; the best of six tries of each library."
+    import torch
+
+    matrix = torch.randn(side, side).to(dtype)
+    convolution = torch.nn.Conv2d(side, side, 1, bias=False).to(dtype)
+    picture = torch.randn(1, side, side // 16, 16).to(dtype)
+    picture = picture.contiguous(memory_format=torch.channels_last)
+    seconds = [_seconds_of(torch.matmul, matrix, matrix) for _ in range(6)]
+    seconds += [_seconds_of(convolution, picture) for _ in range(6)]
+    return 2 * side**3 / min(seconds)
 
 # %% ../nbs/50_bench.ipynb #71107985
 def operations(
@@ -111,17 +112,15 @@ def bound(
     decode: float,  # Images/s that decoding alone would allow
 ) -> str:  # In words
     "What a pipeline waits for most: arithmetic, decoding, or what lies between."
-    arithmetic, decoding = rate / limit, rate / decode
-    if max(arithmetic, decoding) < 0.5:
+    arithmetic, decoding = 100 * rate / limit, 100 * rate / decode
+    if max(arithmetic, decoding) < 50:
         return (
-            f'memory traffic and overhead (arithmetic {100 * arithmetic:.0f} %, decoding'
-            f' {100 * decoding:.0f} % of the time)'
+            f'memory traffic and overhead (arithmetic {arithmetic:.0f} %, decoding'
+            f' {decoding:.0f} % of the time)'
         )
-    return (
-        f'arithmetic ({100 * arithmetic:.0f} % of the time)'
-        if arithmetic >= decoding
-        else f'decoding ({100 * decoding:.0f} % of the time)'
-    )
+    if arithmetic >= decoding:
+        return f'arithmetic ({arithmetic:.0f} % of the time)'
+    return f'decoding ({decoding:.0f} % of the time)'
 
 # %% ../nbs/50_bench.ipynb #b20207cc
 class Sides:
@@ -138,16 +137,25 @@ class Sides:
         from leukocls.data import read_table
 
         self.arch, self.weights, self.size = arch, str(weights), size
-        t = read_table(data)
-        self.table = t.iloc[np.linspace(0, len(t) - 1, min(n, len(t))).astype(int)].reset_index(
-            drop=True
-        )
+        table = read_table(data)
+        rows = np.linspace(0, len(table) - 1, min(n, len(table))).astype(int)
+        self.table = table.iloc[rows].reset_index(drop=True)
         self.files = list(self.table.path)
-        self.table['split'] = pd.array(
-            ['valid' if i % 5 == 0 else 'train' for i in range(len(self.table))], dtype='string'
-        )
+        split = ['valid' if i % 5 == 0 else 'train' for i in range(len(self.table))]
+        self.table['split'] = pd.array(split, dtype='string')
 
 # %% ../nbs/50_bench.ipynb #ca7eb621
+_CONFIG_KEYS = (
+    'input_size',
+    'mean',
+    'std',
+    'num_classes',
+    'pool_size',
+    'first_conv',
+    'classifier',
+)
+
+
 def random_weights(
     arch: str,  # timm name
     folder,  # Made if needed
@@ -160,15 +168,10 @@ def random_weights(
     folder.mkdir(parents=True, exist_ok=True)
     model = timm.create_model(arch)
     save_file(model.state_dict(), folder / 'model.safetensors')
-    cfg = {
-        k: v
-        for k, v in model.pretrained_cfg.items()
-        if k
-        in ('input_size', 'mean', 'std', 'num_classes', 'pool_size', 'first_conv', 'classifier')
-    }
-    (folder / 'config.json').write_text(
-        json.dumps(dict(architecture=arch, num_classes=cfg['num_classes'], pretrained_cfg=cfg))
-    )
+    known = model.pretrained_cfg
+    config = {key: known[key] for key in known if key in _CONFIG_KEYS}
+    facts = dict(architecture=arch, num_classes=config['num_classes'], pretrained_cfg=config)
+    (folder / 'config.json').write_text(json.dumps(facts))
     return folder
 
 # %% ../nbs/50_bench.ipynb #18335ecb
@@ -197,171 +200,218 @@ def fastai(self: Sides, workers=0):
     )
     return vision_learner(dls, f'local-dir:{self.weights}')
 
-# %% ../nbs/50_bench.ipynb #9e94daf1
+
 @patch
 def ours(self: Sides):
     "As leukocls does it when nothing is asked for."
     from leukocls.loaders import CellDataLoaders
     from leukocls.models import cell_learner
 
-    return cell_learner(
-        CellDataLoaders.from_table(
-            self.table, size=self.size, bs=min(64, len(self.table) // 4), device='cpu'
-        ),
-        self.arch,
-        self.weights,
-        fp16=False,
-    )
+    bs = min(64, len(self.table) // 4)
+    dls = CellDataLoaders.from_table(self.table, size=self.size, bs=bs, device='cpu')
+    return cell_learner(dls, self.arch, self.weights, fp16=False)
 
 # %% ../nbs/50_bench.ipynb #e06426fc
 @patch
 def best_workers(self: Sides, learn, few=64):
     "fastai's loader at its best: none or one process per core, whichever is faster here."
-    took = {}
-    for w in (0, os.cpu_count() or 1):
-        dl = learn.dls.test_dl(self.files[:few], num_workers=w)
-        began = time.perf_counter()
-        [None for _ in dl]
-        took[w] = time.perf_counter() - began
-    return min(took, key=took.get)
+    seconds = {}
+    for workers in (0, os.cpu_count() or 1):
+        loader = learn.dls.test_dl(self.files[:few], num_workers=workers)
+        seconds[workers] = _seconds_of(_run_through, loader)
+    return min(seconds, key=seconds.get)
 
-# %% ../nbs/50_bench.ipynb #ffac24b7
-def _process(code, **env):
-    """Seconds of a fresh Python process, what it said, and the processor seconds it used (0 on
-    Windows).
-    """
 
-    def used():
-        return sum(os.times()[2:4])
+def _run_through(batches):
+    "Read all batches and keep none."
+    for _ in batches:
+        pass
 
-    before, began = used(), time.perf_counter()
+# %% ../nbs/50_bench.ipynb #10a7bbe8
+class _Took(NamedTuple):
+    "What a process took."
+
+    seconds: float
+    printed: str
+    # 0 on Windows
+    processor_seconds: float
+
+
+def _time_python(*arguments, **env):
+    "Run Python with these arguments and environment variables in a fresh process."
+    before, began = _processor_seconds_of_children(), time.perf_counter()
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code],
+        [sys.executable, '-W', 'ignore', *map(str, arguments)],
         env={**os.environ, **env},
         capture_output=True,
         text=True,
     )
+    seconds = time.perf_counter() - began
     if done.returncode:
-        raise RunError(
-            'A measurement failed:'
-            f' {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}.'
-        )
-    return time.perf_counter() - began, done.stdout, used() - before
+        why = done.stderr.strip().splitlines() or [done.returncode]
+        raise RunError(f'A measurement failed: {why[-1]}.')
+    return _Took(seconds, done.stdout, _processor_seconds_of_children() - before)
+
+
+def _processor_seconds_of_children():
+    return os.times().children_user + os.times().children_system
 
 
 def _import_line(times):
     "Starting Python and importing."
     ours, theirs = in_turns(
-        lambda: _process('import leukocls'),
-        lambda: _process('from fastai.vision.all import *'),
+        lambda: _time_python('-c', 'import leukocls'),
+        lambda: _time_python('-c', 'from fastai.vision.all import *'),
         times,
     )
+    bare = statistics.median(_time_python('-c', 'pass').seconds for _ in range(times))
+    return [row('import', ours, theirs, 's', bare, 'start of Python')]
+
+# %% ../nbs/50_bench.ipynb #2526633e
+class _ProbeTurn(NamedTuple):
+    "What one probe took."
+
+    # until its report was written
+    seconds: float
+    # of the whole process, with what comes after the report
+    process_seconds: float
+    processor_seconds: float
+    accuracy: float
+
+
+def _take_probe_turn(sides, folder):
+    "{'cold', 'cached', 'fastai': _ProbeTurn}, in this order."
+    table = f'{folder}/t.csv'
+    turn = {}
+    sides.table[['path', 'label']].to_csv(table, index=False)
+    for which in ('cold', 'cached'):
+        out, began = f'{folder}/{which}', time.time()
+        took = _time_python(
+            *('-m', 'leukocls.programs.probe_leukocls'),
+            *(table, sides.arch, sides.weights, sides.size, out),
+            LEUKOCLS_CACHE=f'{folder}/cache',
+        )
+        report = next(Path(out).rglob('report.html'))
+        turn[which] = _ProbeTurn(
+            report.stat().st_mtime - began,
+            took.seconds,
+            took.processor_seconds,
+            float(took.printed),
+        )
+    sides.table[['path', 'label', 'split']].to_csv(table, index=False)
+    took = _time_python(
+        *('-m', 'leukocls.programs.probe_fastai'), *(table, sides.weights, sides.size)
+    )
+    turn['fastai'] = _ProbeTurn(
+        took.seconds, took.seconds, took.processor_seconds, float(took.printed)
+    )
+    return turn
+
+
+def _probe_line(sides, times, limits):
+    "A probe with nothing known, and with everything known."
+    turns = []
+    for _ in range(times):
+        with tempfile.TemporaryDirectory() as folder:
+            turns.append(_take_probe_turn(sides, folder))
+    return _probe_rows(turns, _feature_seconds(sides, limits))
+
+
+def _probe_rows(turns, feature_seconds):
+    def median(which, what):
+        return statistics.median(getattr(turn[which], what) for turn in turns)
+
+    def busy(which):
+        return (
+            f'{median(which, "processor_seconds"):.0f} processor seconds in'
+            f' {median(which, "process_seconds"):.0f} s on {os.cpu_count()} cores, learner.pkl with'
+            ' them'
+        )
+
+    last = turns[-1]
+    accuracies = f'accuracy {100 * last["cached"].accuracy:.2f} %, fastai {100 * last["fastai"].accuracy:.2f} %'
+    fastai = median('fastai', 'seconds')
     return [
         row(
-            'import',
-            ours,
-            theirs,
+            'probe',
+            median('cold', 'seconds'),
+            fastai,
             's',
-            in_turns(lambda: _process('pass'), lambda: None, times)[0],
-            'start of Python',
-        )
+            feature_seconds,
+            f'{busy("cold")}; the limit is the arithmetic of the features alone; {accuracies}',
+        ),
+        row(
+            'probe-cached',
+            median('cached', 'seconds'),
+            fastai,
+            's',
+            _time_python('-c', 'import pandas, matplotlib.figure').seconds,
+            f'{busy("cached")}; the limit is importing pandas and matplotlib',
+        ),
     ]
+
+
+def _feature_seconds(sides, limits):
+    "Seconds that the arithmetic of all features takes at least."
+    from leukocls.features import FrozenBody
+
+    body = FrozenBody(sides.arch, sides.weights, sides.size).built[0]
+    return len(sides.files) * operations(body, sides.size) / limits['fp32']
 
 # %% ../nbs/50_bench.ipynb #d7c7139c
 def _decode_line(sides, times):
     "Files to arrays of one size, no network."
-    learn = sides.fastai()
-    w = sides.best_workers(learn)
-    n = len(sides.files)
-    ours, theirs = in_turns(
-        lambda: [None for _ in read_batches(sides.files, Pixels(sides.size))],
-        lambda: [None for _ in learn.dls.test_dl(sides.files, num_workers=w)],
-        times,
-    )
     from leukocls.images import open_cell
 
-    began = time.perf_counter()
-    [open_cell(p) for p in sides.files]
-    alone = n / (time.perf_counter() - began) * (os.cpu_count() or 1)
-    return [row('decode', n / ours, n / theirs, 'images/s', alone, 'Pillow, all cores')]
+    learn = sides.fastai()
+    workers = sides.best_workers(learn)
+    ours, theirs = in_turns(
+        lambda: _run_through(read_batches(sides.files, Pixels(sides.size))),
+        lambda: _run_through(learn.dls.test_dl(sides.files, num_workers=workers)),
+        times,
+    )
+    n = len(sides.files)
+    alone = _seconds_of(_run_through, map(open_cell, sides.files))
+    limit = n / alone * (os.cpu_count() or 1)
+    return [row('decode', n / ours, n / theirs, 'images/s', limit, 'Pillow, all cores')]
 
-# %% ../nbs/50_bench.ipynb #e6291aa9
+
+def _decode_rate(sides):
+    "Images/s of our own decoding, with no network behind it: what a prediction may wait for."
+    files = sides.files[:256]
+    return len(files) / _seconds_of(_run_through, read_batches(files, Pixels(sides.size)))
+
+# %% ../nbs/50_bench.ipynb #84977988
 def _train_line(sides, times, limits):
     "An epoch of fine-tuning every weight, from the second one on."
     from leukocls.callbacks import Bf16OnCpu
 
-    a, b = sides.ours(), sides.fastai()
-    for learn in (a, b):
+    ours, theirs = sides.ours(), sides.fastai()
+    for learn in (ours, theirs):
         learn.unfreeze()
-        learn.remove_cbs(
-            [c for c in learn.cbs if type(c).__name__ in ('ProgressCallback', 'Recorder')]
-        )
+        shown = [c for c in learn.cbs if type(c).__name__ in ('ProgressCallback', 'Recorder')]
+        learn.remove_cbs(shown)
 
-    def epoch(learn, cbs=()):
-        learn.fit(1, 1e-4, cbs=list(cbs))
-
-    mine = [Bf16OnCpu] if cpu_has_bf16() else []
-
-    def fit():
+    def our_epoch():
         with pages_kept():
-            epoch(a, [c() for c in mine])
+            ours.fit(1, 1e-4, cbs=[Bf16OnCpu()] if cpu_has_bf16() else [])
 
-    fit()
-    epoch(b)
-    ours, theirs = in_turns(fit, lambda: epoch(b), times)
-    n, valid = (
-        len(a.dls.train) * a.dls.bs,
-        len(a.dls.valid_ds),
-    )  # a last batch that is not full is left out, on either side
-    limit = limits['bf16' if mine else 'fp32'] / (limits['operations'] * (3 + valid / n))
-    return [
-        row(
-            f'train/{sides.arch}',
-            n / ours,
-            n / theirs,
-            'images/s',
-            limit,
-            bound(n / ours, limit, 1e9),
-        )
-    ]
+    def their_epoch():
+        theirs.fit(1, 1e-4)
+
+    our_epoch()
+    their_epoch()
+    our_seconds, their_seconds = in_turns(our_epoch, their_epoch, times)
+    # a last batch that is not full is left out, on either side
+    n, valid = len(ours.dls.train) * ours.dls.bs, len(ours.dls.valid_ds)
+    arithmetic = limits['bf16' if cpu_has_bf16() else 'fp32']
+    limit = arithmetic / (limits['operations'] * (3 + valid / n))
+    # decoding is not told apart from overhead here
+    waits_for = bound(n / our_seconds, limit, decode=1e9)
+    name = f'train/{sides.arch}'
+    return [row(name, n / our_seconds, n / their_seconds, 'images/s', limit, waits_for)]
 
 # %% ../nbs/50_bench.ipynb #b632d072
-def _features_line(sides, times, limits):
-    "Frozen features of all images, nothing known before."
-    import torch
-
-    from leukocls.probe import FrozenBody
-
-    learn = sides.fastai()
-    w = sides.best_workers(learn)
-    body = nn_features(learn.model)
-    n = len(sides.files)
-    old = os.environ.get('LEUKOCLS_CACHE')
-    frozen = FrozenBody(sides.arch, sides.weights, sides.size)
-    try:
-        os.environ['LEUKOCLS_CACHE'] = 'off'
-        frozen(sides.files[:64])
-
-        def theirs():
-            with torch.inference_mode():
-                return [body(x) for x, *_ in learn.dls.test_dl(sides.files, num_workers=w)]
-
-        ours, theirs = in_turns(lambda: frozen(sides.files), theirs, times)
-    finally:
-        os.environ.pop('LEUKOCLS_CACHE') if old is None else os.environ.update(LEUKOCLS_CACHE=old)
-    limit = limits['fp32'] / operations(frozen.built[0], sides.size)
-    return [
-        row(
-            f'features/{sides.arch}',
-            n / ours,
-            n / theirs,
-            'images/s',
-            limit,
-            bound(n / ours, limit, limits['decode']),
-        )
-    ]
-
-
 def nn_features(
     model,  # Of fastai's `vision_learner`
 ):
@@ -370,161 +420,113 @@ def nn_features(
 
     return nn.Sequential(model[0], nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
 
+
+def _features_line(sides, times, limits):
+    "Frozen features of all images, nothing known before."
+    import torch
+
+    from leukocls.features import FrozenBody
+
+    learn = sides.fastai()
+    workers = sides.best_workers(learn)
+    body = nn_features(learn.model)
+    frozen = FrozenBody(sides.arch, sides.weights, sides.size)
+
+    def their_features():
+        with torch.inference_mode():
+            batches = learn.dls.test_dl(sides.files, num_workers=workers)
+            return [body(x) for x, *_ in batches]
+
+    with _without_cache():
+        # the engine is chosen before anything is timed
+        frozen(sides.files[:64])
+        ours, theirs = in_turns(lambda: frozen(sides.files), their_features, times)
+    n = len(sides.files)
+    limit = limits['fp32'] / operations(frozen.built[0], sides.size)
+    waits_for = bound(n / ours, limit, limits['decode'])
+    return [row(f'features/{sides.arch}', n / ours, n / theirs, 'images/s', limit, waits_for)]
+
+
+@contextmanager
+def _without_cache():
+    "Nothing that was computed before counts."
+    before = os.environ.get('LEUKOCLS_CACHE')
+    os.environ['LEUKOCLS_CACHE'] = 'off'
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ['LEUKOCLS_CACHE']
+        else:
+            os.environ['LEUKOCLS_CACHE'] = before
+
 # %% ../nbs/50_bench.ipynb #b38b6533
-def _rate(limits, engine):
-    return (
-        limits['bf16']
-        if limits.get('bf16') and any(k in engine.name for k in ('bf16', 'cascade'))
-        else limits['fp32']
-    )
+def _arithmetic_rate(limits, engine):
+    "Operations per second of the numbers that an engine computes in."
+    has_bf16 = 'bf16' in engine.name or 'cascade' in engine.name
+    return limits['bf16'] if has_bf16 and limits.get('bf16') else limits['fp32']
 
 
 def _predict_line(sides, times, limits):
     "Folder of files to a CSV of probabilities."
     from leukocls.predict import Predictor, predict_to
 
-    a, b = sides.ours(), sides.fastai()
-    w = sides.best_workers(b)
+    predictor = Predictor(sides.ours(), n=None)
+    fastai = sides.fastai()
+    workers = sides.best_workers(fastai)
+
+    def fastai_predict_to(csv):
+        p, _ = fastai.get_preds(dl=fastai.dls.test_dl(sides.files, num_workers=workers))
+        table = pd.DataFrame(p.numpy(), columns=fastai.dls.vocab)
+        table.assign(path=sides.files).to_csv(csv, index=False)
+
+    with tempfile.TemporaryDirectory() as folder, fastai.no_bar(), fastai.no_logging():
+        predict_to(predictor, sides.files[:64], f'{folder}/warm.csv')
+        fastai.get_preds(dl=fastai.dls.test_dl(sides.files[:64], num_workers=0))
+        ours, theirs = in_turns(
+            lambda: predict_to(predictor, sides.files, f'{folder}/ours.csv'),
+            lambda: fastai_predict_to(f'{folder}/fastai.csv'),
+            times,
+        )
     n = len(sides.files)
-    one = Predictor(a, n=None)
-
-    def theirs(out):
-        p, _ = b.get_preds(dl=b.dls.test_dl(sides.files, num_workers=w))
-        pd.DataFrame(p.numpy(), columns=b.dls.vocab).assign(path=sides.files).to_csv(
-            out, index=False
-        )
-
-    with tempfile.TemporaryDirectory() as d, b.no_bar(), b.no_logging():
-        predict_to(one, sides.files[:64], f'{d}/warm.csv')
-        b.get_preds(dl=b.dls.test_dl(sides.files[:64], num_workers=0))
-        ours, theirs_ = in_turns(
-            lambda: predict_to(one, sides.files, f'{d}/a.csv'), lambda: theirs(f'{d}/b.csv'), times
-        )
-    limit = _rate(limits, one.engine) / limits['operations']
-    return [
-        row(
-            f'predict/{sides.arch}',
-            n / ours,
-            n / theirs_,
-            'images/s',
-            limit,
-            bound(n / ours, limit, limits['decode']) + f'; {one.engine.name}',
-        )
-    ]
+    limit = _arithmetic_rate(limits, predictor.engine) / limits['operations']
+    waits_for = f'{bound(n / ours, limit, limits["decode"])}; {predictor.engine.name}'
+    return [row(f'predict/{sides.arch}', n / ours, n / theirs, 'images/s', limit, waits_for)]
 
 
 def _latency_line(sides, times, limits):
     "One image, file to probabilities, milliseconds."
     from leukocls.predict import Predictor
 
-    a, b = sides.ours(), sides.fastai()
-    one = Predictor(a)
+    predictor, fastai = Predictor(sides.ours()), sides.fastai()
     files = sides.files[:10]
-    one(files[0])
-    with b.no_bar(), b.no_logging():
-        b.predict(files[0])
+    predictor(files[0])
+    with fastai.no_bar(), fastai.no_logging():
+        fastai.predict(files[0])
         ours, theirs = in_turns(
-            lambda: [one(p) for p in files], lambda: [b.predict(p) for p in files], times
+            lambda: [predictor(path) for path in files],
+            lambda: [fastai.predict(path) for path in files],
+            times,
         )
-    limit = 1000 * limits['operations'] / _rate(limits, one.engine)
-    mine = 1000 * ours / len(files)
-    return [
-        row(
-            f'latency/{sides.arch}',
-            mine,
-            1000 * theirs / len(files),
-            'ms',
-            limit,
-            f'arithmetic of one image ({100 * limit / mine:.0f} % of the time); {one.engine.name}',
-        )
-    ]
-
-# %% ../nbs/50_bench.ipynb #2526633e
-def _probe_line(sides, times, limits):
-    """Folder to report in a fresh process, near-duplicates kept together, nothing known before and
-    everything known; against one frozen epoch of fastai and its validation.
-    """
-    ours = (
-        "import json, pandas as pd; from leukocls.train import train_all; r ="
-        " train_all(pd.read_csv({csv!r}), 'probe', arch={arch!r}, weights={weights!r}, size={size},"
-        " split='group', valid_pct=0, out={out!r}, progress=False)[0];"
-        " print(r.metrics['accuracy']['value'])"
+    our_ms, their_ms = 1000 * ours / len(files), 1000 * theirs / len(files)
+    limit = 1000 * limits['operations'] / _arithmetic_rate(limits, predictor.engine)
+    waits_for = (
+        f'arithmetic of one image ({100 * limit / our_ms:.0f} % of the time);'
+        f' {predictor.engine.name}'
     )
-    theirs = (
-        "import pandas as pd; from fastai.vision.all import *; frame = pd.read_csv({csv!r});"
-        " frame['is_valid'] = frame.split == 'valid'; dls = ImageDataLoaders.from_df(frame,"
-        " path='/', fn_col='path', label_col='label', valid_col='is_valid',"
-        " item_tfms=Resize({size}), bs=64, device='cpu'); learn = vision_learner(dls, {body!r},"
-        " metrics=accuracy)\nwith learn.no_bar(), learn.no_logging():"
-        " learn.fit_one_cycle(1)\nprint(float(learn.recorder.values[-1][-1]))"
-    )
-    took, total, work, right = {k: [] for k in ('cold', 'cached', 'fastai')}, [], [], {}
-    for _ in range(times):
-        with tempfile.TemporaryDirectory() as d:
-            csv = f'{d}/t.csv'
-            sides.table[['path', 'label']].to_csv(csv, index=False)
-            facts = dict(
-                csv=csv,
-                arch=sides.arch,
-                weights=sides.weights,
-                body=f'local-dir:{sides.weights}',
-                size=sides.size,
-            )
-            for kind in ('cold', 'cached'):
-                began = time.time()
-                seconds, said, cpu = _process(
-                    ours.format(**facts, out=f'{d}/{kind}'), LEUKOCLS_CACHE=f'{d}/cache'
-                )
-                total.append(seconds)
-                work.append(cpu)
-                right['ours'] = float(said)
-                took[kind].append(
-                    next(Path(f'{d}/{kind}').rglob('report.html')).stat().st_mtime - began
-                )
-            sides.table[['path', 'label', 'split']].to_csv(csv, index=False)
-            seconds, said, _ = _process(theirs.format(**facts))
-            took['fastai'].append(seconds)
-            right['fastai'] = float(said)
-    cold, cached, fastai = (statistics.median(v) for v in took.values())
-    told = f'accuracy {100 * right["ours"]:.2f} %, fastai {100 * right["fastai"]:.2f} %'
-    least = (
-        len(sides.files)
-        * operations(
-            late('leukocls.features:FrozenBody')(sides.arch, sides.weights, sides.size).built[0],
-            sides.size,
-        )
-        / limits['fp32']
-    )
-
-    def busy(k):
-        return (
-            f'{statistics.median(work[k::2]):.0f} processor seconds in'
-            f' {statistics.median(total[k::2]):.0f} s on {os.cpu_count()} cores, learner.pkl with them'
-        )  # which comes after the report
-
-    return [
-        row(
-            'probe',
-            cold,
-            fastai,
-            's',
-            least,
-            f'{busy(0)}; the limit is the arithmetic of the features alone; {told}',
-        ),
-        row(
-            'probe-cached',
-            cached,
-            fastai,
-            's',
-            _process('import pandas, matplotlib.figure')[0],
-            f'{busy(1)}; the limit is importing pandas and matplotlib',
-        ),
-    ]
-
-
-LINES = ('import', 'decode', 'train', 'features', 'probe', 'predict', 'latency')
+    return [row(f'latency/{sides.arch}', our_ms, their_ms, 'ms', limit, waits_for)]
 
 # %% ../nbs/50_bench.ipynb #5eeab8a6
+# measured for each network; `probe` only for the first one
+_NETWORK_LINES = {
+    'train': _train_line,
+    'features': _features_line,
+    'predict': _predict_line,
+    'latency': _latency_line,
+}
+LINES = ('import', 'decode', 'train', 'features', 'probe', 'predict', 'latency')
+
+
 def bench(
     data=None,  # Folder of class folders; None draws synthetic films
     archs=('mobilenetv2_100',),  # timm names
@@ -537,79 +539,90 @@ def bench(
     say=print,  # Called with each line as it is measured
 ) -> pd.DataFrame:  # One row per line: name, ours, fastai, unit, ratio, limit, bound_by
     "Measure leukocls against plain fastai and against the machine's limit; on the CPU."
-    if unknown := [
-        o for o in only if o.split('/')[0].replace('probe-cached', 'probe') not in LINES
-    ]:
-        raise RunError(f'No line is named {listed(unknown)}. Known: {", ".join(LINES)}.')
-    times, rows, seen, lines = (
-        1 if quick else 3,
-        [],
-        {},
-        [o.replace('probe-cached', 'probe').split('/', 1) for o in only],
+    from leukocls.smears import draw_films
+
+    wanted = _parse_lines(only)
+    archs = _networks(archs, wanted)
+    n = n or (128 if quick else 10**9)
+    rows, images = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = data or draw_films(f'{folder}/films', patients=4, images=8, size=224)
+        for new, count in _measure(data, archs, weights, n, quick, wanted, folder):
+            rows += new
+            for line in new:
+                images[line['name']] = count
+                say(_line_words(line))
+    table = pd.DataFrame(rows)
+    # how many images each line is of
+    table.attrs['images'] = images
+    return table
+
+
+def _measure(data, archs, weights, n, quick, wanted, folder):
+    "Pairs (rows, images that they are of), as they are measured."
+    times = 1 if quick else 3
+    if _is_wanted(wanted, 'import'):
+        yield _import_line(times), 0
+    for i, arch in enumerate(archs):
+        own_weights = weights if weights and i == 0 else random_weights(arch, f'{folder}/{arch}')
+        sides = Sides(data, arch, own_weights, n)
+        if i == 0 and _is_wanted(wanted, 'decode'):
+            yield _decode_line(sides, times), len(sides.files)
+        names = [name for name in _NETWORK_LINES if _is_wanted(wanted, name, arch)]
+        if i == 0 and _is_wanted(wanted, 'probe'):
+            names.append('probe')
+        limits = _limits_of(sides) if names else None
+        for name in names:
+            used = sides
+            if name == 'train':
+                used = Sides(data, arch, own_weights, min(n, 40 if quick else 320))
+            measure = _NETWORK_LINES.get(name, _probe_line)
+            yield measure(used, times, limits), len(used.files)
+
+
+def _limits_of(sides):
+    "What this machine could do with this network, and images/s of decoding alone."
+    return dict(
+        fp32=matrix_rate(),
+        bf16=matrix_rate(True) if cpu_has_bf16() else None,
+        operations=operations(sides.ours().model, sides.size),
+        decode=_decode_rate(sides),
     )
 
-    def wanted(name, arch=None):
-        return any(
-            o[0] == name and (len(o) == 1 or arch in (None, o[1])) for o in lines
-        )  # `predict/NETWORK` is one line of one network
 
-    archs = [*dict.fromkeys([*archs, *(o[1] for o in lines if len(o) > 1)])]
-    [late('leukocls.models:_known')(a) for a in archs]
+def _line_words(line):
+    return (
+        f"{line['name']:28} ours {line['ours']:>8g}  fastai {line['fastai']:>8g} {line['unit']:9}"
+        f" {line['ratio']:>6.1f} times   {line['bound_by']}"
+    )
 
-    def add(new, of=None):
-        rows.extend(new)
-        seen.update({r['name']: len(of.files) if of else 0 for r in new})
-        [
-            say(
-                f"{r['name']:28} ours {r['ours']:>8g}  fastai {r['fastai']:>8g} {r['unit']:9}"
-                f" {r['ratio']:>6.1f} times   {r['bound_by']}"
-            )
-            for r in new
-        ]
+# %% ../nbs/50_bench.ipynb #c067285e
+def _parse_lines(only):
+    "Pairs (line, network or None); both lines of the probe are measured together."
+    wanted = []
+    for name in only:
+        line, _, arch = name.replace('probe-cached', 'probe').partition('/')
+        wanted.append((line, arch or None))
+    unknown = [name for name, (line, _) in zip(only, wanted) if line not in LINES]
+    if unknown:
+        raise RunError(f'No line is named {listed(unknown)}. Known: {", ".join(LINES)}.')
+    return wanted
 
-    with tempfile.TemporaryDirectory() as d:
-        from leukocls.smears import draw_films
 
-        data = data or draw_films(f'{d}/films', patients=4, images=8, size=224)
-        n = n or (128 if quick else 10**9)
-        if wanted('import'):
-            add(_import_line(times))
-        for i, arch in enumerate(archs):
-            w = weights if weights and not i else random_weights(arch, f'{d}/{arch}')
-            sides = Sides(data, arch, w, n)
-            few = Sides(data, arch, w, min(n, 40 if quick else 320))
-            if wanted('decode') and not i:
-                add(_decode_line(sides, times), sides)
-            if not any(
-                wanted(o, arch) for o in ('train', 'features', 'predict', 'latency')
-            ) and not (wanted('probe') and not i):
-                continue
-            learn = sides.ours()
-            limits = dict(
-                fp32=matrix_rate(),
-                bf16=matrix_rate(True) if cpu_has_bf16() else None,
-                operations=operations(learn.model, sides.size),
-                decode=_decode_rate(sides),
-            )
-            if wanted('train', arch):
-                add(_train_line(few, times, limits), few)
-            if wanted('features', arch):
-                add(_features_line(sides, times, limits), sides)
-            if wanted('predict', arch):
-                add(_predict_line(sides, times, limits), sides)
-            if wanted('latency', arch):
-                add(_latency_line(sides, times, limits), sides)
-            if wanted('probe') and not i:
-                add(_probe_line(sides, times, limits), sides)
-    out = pd.DataFrame(rows)
-    out.attrs['images'] = seen
-    return out  # how many images each line is of
+def _is_wanted(wanted, line, arch=None):
+    "True if the line is asked for, of all networks or of this one."
+    networks = [network for name, network in wanted if name == line]
+    return bool(networks) and (arch is None or arch in networks or None in networks)
 
-# %% ../nbs/50_bench.ipynb #bd1ae402
-def _decode_rate(sides):
-    began = time.perf_counter()
-    list(read_batches(sides.files[:256], Pixels(sides.size)))
-    return len(sides.files[:256]) / (time.perf_counter() - began)
+
+def _networks(archs, wanted):
+    "Names of networks, those that lines name with them; an unknown one is an error."
+    from leukocls.models import _known
+
+    archs = [*dict.fromkeys([*archs, *(arch for _, arch in wanted if arch)])]
+    for arch in archs:
+        _known(arch)
+    return archs
 
 # %% ../nbs/50_bench.ipynb #40701064
 def bench_chart(
@@ -628,8 +641,8 @@ def bench_chart(
         xlim=(min(0.5, table.ratio.min() * 0.8), table.ratio.max() * 3),
     )
     ax.invert_yaxis()
-    for i, v in enumerate(table.ratio):
-        ax.text(v, i, f' {v:g}', va='center', fontsize=8)
+    for i, ratio in enumerate(table.ratio):
+        ax.text(ratio, i, f' {ratio:g}', va='center', fontsize=8)
     return fig
 
 # %% ../nbs/50_bench.ipynb #28670995
@@ -637,15 +650,14 @@ def bench_markdown(
     table: pd.DataFrame,  # From `bench`
 ) -> str:  # A Markdown table
     "The table for a page."
-
-    def line(r):
-        return (
-            f'| {r.name_} | {r.ours:g} | {r.fastai:g} | {r.unit} | {r.ratio:g} |'
-            f' {"–" if pd.isna(r.limit) else f"{r.limit:g}"} | {r.bound_by} |'
+    lines = [
+        '| line | leukocls | fastai | unit | times faster | limit | waits for |',
+        '|---|---|---|---|---|---|---|',
+    ]
+    for line in table.to_dict('records'):
+        limit = '–' if pd.isna(line['limit']) else f'{line["limit"]:g}'
+        lines.append(
+            f'| {line["name"]} | {line["ours"]:g} | {line["fastai"]:g} | {line["unit"]} |'
+            f' {line["ratio"]:g} | {limit} | {line["bound_by"]} |'
         )
-
-    return (
-        '| line | leukocls | fastai | unit | times faster | limit | waits for'
-        ' |\n|---|---|---|---|---|---|---|\n'
-        + '\n'.join(line(r) for r in table.rename(columns={'name': 'name_'}).itertuples())
-    )
+    return '\n'.join(lines)

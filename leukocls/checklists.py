@@ -6,6 +6,9 @@
 __all__ = ['GUIDELINES', 'CHECKLIST', 'checklist']
 
 # %% ../nbs/27_checklists.ipynb #2c32c547
+import csv
+from importlib import resources
+
 import pandas as pd
 
 from .core import DataError, listed
@@ -21,143 +24,46 @@ GUIDELINES = {
 }
 
 
-def _items(guideline, text):
-    return [
-        dict(
-            zip(
-                ('guideline', 'item', 'section', 'asks', 'fact'),
-                (guideline, *(w.strip() for w in line.split('|'))),
-            )
-        )
-        for line in text.strip().splitlines()
-    ]
+def _read_items():
+    "A list of {guideline, item, section, asks, fact}, in the order of the guidelines."
+    file = resources.files('leukocls').joinpath('static', 'checklists.csv')
+    return list(csv.DictReader(file.read_text(encoding='utf8').splitlines()))
 
 
-CHECKLIST = _items(
-    'CLAIM',
-    '''1–2 | Title and abstract | that it is a study of AI and of which kind; a structured summary |
-3–4 | Introduction | background, intended use and role; aims and hypotheses |
-5–6 | Study design | prospective or retrospective; the goal of the study |
-7 | Data | where the images come from | ~source
-8 | Data | whom and what was included and excluded, and why |
-9 | Data | how images were preprocessed | preprocessing
-10–11 | Data | which part of the data was used and why; how identities were removed |
-12 | Data | how missing data were handled | ~skipped
-13 | Data | stain, microscope, camera, magnification |
-14–18 | Reference standard | how, why so, by whom and with which agreement images were labelled, and the test images in particular |
-19 | Data partitions | how images were assigned to the sides | split
-20 | Data partitions | at which level the sides are disjoint | level
-21 | Testing data | the intended number of images and patients, and its reason | ~counts''',
-)
-
-# %% ../nbs/27_checklists.ipynb #f00f332a
-CHECKLIST += _items(
-    'CLAIM',
-    '''22 | Model | architecture, inputs, outputs | model
-23 | Model | software and its versions | software
-24 | Model | where the first weights came from | weights
-25 | Training | the training approach | training
-26 | Training | how the final model was chosen | chosen
-27 | Training | ensembling | single
-28 | Evaluation | measures of performance | measures
-29 | Evaluation | significance and uncertainty | uncertainty
-30 | Evaluation | robustness: another seed, split, stain, microscope | ~shortcuts
-31 | Evaluation | how predictions were explained, and whether the explanations hold |
-32 | Evaluation | evaluation on internal data | internal
-33 | Evaluation | testing on external data | external
-34 | Evaluation | registration of a clinical trial, if it is one |
-35 | Results | patients and images included and excluded | ~counts
-36 | Results | demographic and clinical features of the patients on each side |
-37–38 | Results | performance, with its uncertainty | performance
-39 | Results | analysis of what is wrong, and why | ~failures
-40 | Discussion | limitations, and what they do to the result | ~limitations
-41 | Discussion | implications for practice | ~use
-42 | Other | where the protocol or further details are |
-43 | Other | where software, model and data can be had | ~code
-44 | Other | funding and the funders' role |''',
-)
-
-# %% ../nbs/27_checklists.ipynb #a1dec88f
-CHECKLIST += _items(
-    'TRIPOD+AI',
-    '''1–2 | Title and abstract | that a prediction model is developed or evaluated, for whom and what; the abstract's own checklist |
-3a–4 | Introduction | context, existing models, intended users, known inequalities between groups; objectives |
-5a | Data | sources of the data, why these, whom they represent | ~source
-5b | Data | dates of collection |
-6a–6c | Participants | setting and centres, eligibility, treatments |
-7 | Data preparation | preprocessing and quality checks, and whether alike for all groups | ~preprocessing
-8a–8c | Outcome | what the label means, how, by whom and how blindly it was found |
-9a–9c | Predictors | what the model sees and how it was recorded | ~model
-10 | Sample size | how the size was arrived at and why it suffices | ~counts
-11 | Missing data | how missing data were handled | ~skipped
-12a | Analysis | how the data were used and divided | split
-12b | Analysis | how predictors were scaled and transformed | preprocessing
-12c | Analysis | type of model, every step of building, tuning, internal validation | training
-12d | Analysis | differences between hospitals or other clusters | ~uncertainty
-12e | Analysis | measures and plots | measures
-12f | Analysis | updating of the model, such as recalibration | calibration
-12g | Analysis | how predictions are computed | code''',
-)
-
-# %% ../nbs/27_checklists.ipynb #1af425cb
-CHECKLIST += _items(
-    'TRIPOD+AI',
-    '''13 | Class imbalance | what was done about it | imbalance
-14 | Fairness | what was done for fairness, and why |
-15 | Model output | what the model gives, and how thresholds were found | output
-16 | Training versus evaluation | how the judged data differ from the training data | ~counts
-17–18d | Ethics and open science | approval and consent; funding; interests; protocol; registration |
-18e–18f | Open science | where data and code can be had | ~code
-19 | Public involvement | what patients and public had a part in |
-20a | Results: participants | the flow of participants | ~counts
-20b–20c | Results: participants | features of the patients, overall and by side |
-21 | Results: development | numbers of participants and images in each analysis | counts
-22 | Results: specification | the full model | code
-23a | Results: performance | performance with intervals, also of key groups | ~performance
-23b–24 | Results: performance | differences between clusters; the updated model | ~calibration
-25 | Discussion | interpretation, with fairness and earlier studies |
-26 | Discussion | limitations, and what they do to the result | ~limitations
-27a | Discussion | what to do with poor or missing input | ~gate
-27b–27c | Discussion | what users must do and know; next steps |''',
-)
-
-# %% ../nbs/27_checklists.ipynb #4f26fbbc
-CHECKLIST += _items(
-    'STARD-AI',
-    '''– | Introduction | intended use and role of the test | ~use
-– | Participants | eligibility, setting, dates, how patients were found |
-– | Data | where the data come from, how they were prepared and divided | ~split
-– | Index test | the model, its version, input and output | model
-– | Index test | thresholds, and how they were chosen | output
-– | Reference standard | what it is, why, who read it and what they knew |
-– | Analysis | indeterminate results and missing data | ~gate
-– | Results | flow of participants; their features |
-– | Results | cross tabulation of test and reference standard | confusion
-– | Results | accuracy with its precision | performance
-– | Results | errors by group, bias and fairness | ~failures
-– | Discussion | limitations and generalisability | ~limitations
-– | Other | registration, protocol, funding, interests |
-– | Other | where data, code and model can be had | ~code''',
-)
+CHECKLIST = _read_items()
 
 # %% ../nbs/27_checklists.ipynb #de7dfa4c
 def checklist(
     answers: dict,  # Name of a fact → sentence; a fact that is missing or '' is not known
 ) -> pd.DataFrame:  # guideline, item, section, state ('filled', 'partly', 'open'), text
     "The items of the guidelines, filled where the answer is known."
-    odd = sorted(set(answers) - {d['fact'].lstrip('~') for d in CHECKLIST})
-    rows = []
-    if odd:
+    unasked = sorted(set(answers) - {_fact_of(item) for item in CHECKLIST})
+    if unasked:
         raise DataError(
-            f'No item asks for {listed(odd)}. Facts that are asked for stand under `fact` in'
+            f'No item asks for {listed(unasked)}. Facts that are asked for stand under `fact` in'
             ' CHECKLIST.'
         )
-    for d in CHECKLIST:
-        answer = answers.get(d['fact'].lstrip('~'), '')
-        todo = f"To write: {d['asks']}."
-        state = 'open' if not answer else 'partly' if d['fact'].startswith('~') else 'filled'
-        rows.append(
-            {k: d[k] for k in ('guideline', 'item', 'section')}
-            | dict(state=state, text=answer if state == 'filled' else f'{answer} {todo}'.strip())
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_filled(item, answers.get(_fact_of(item), '')) for item in CHECKLIST])
+
+
+def _fact_of(item):
+    "Name of the fact that answers an item; '' if none does."
+    return item['fact'].lstrip('~')
+
+
+def _filled(item, answer):
+    "A row of the table."
+    to_write = f'To write: {item["asks"]}.'
+    if not answer:
+        state, text = 'open', to_write
+    elif item['fact'].startswith('~'):
+        state, text = 'partly', f'{answer} {to_write}'
+    else:
+        state, text = 'filled', answer
+    return dict(
+        guideline=item['guideline'],
+        item=item['item'],
+        section=item['section'],
+        state=state,
+        text=text,
+    )

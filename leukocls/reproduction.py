@@ -7,6 +7,7 @@ __all__ = ['Reproduction', 'reproduce']
 
 # %% ../nbs/48_reproduction.ipynb #f47d54c7
 from dataclasses import dataclass
+from html import escape
 
 import pandas as pd
 from fastcore.basics import patch
@@ -19,30 +20,6 @@ from .papers import PAPERS
 from .recipes import as_dict, changes_of, deciding, recipes_named
 from .runs import Runs
 from .train import train_all
-
-# %% ../nbs/48_reproduction.ipynb #8e4f5299
-def _figures(runs):
-    """What decides a recipe → (measures over its finished runs, nothing); where there are none,
-    over those that broke off, and how they ended.
-    """
-    out = {}
-    for rs in sorted(systems(runs).values(), key=lambda rs: rs[0].info['status'] != 'finished'):
-        out.setdefault(
-            deciding(rs[0].info['recipe']),
-            (
-                metrics_of(rs),
-                '' if rs[0].info['status'] == 'finished' else f" ({rs[0].info['status']})",
-            ),
-        )
-    return out
-
-
-def _reason(runs, name):
-    return 'failed' if any(f['recipe'] == name for f in runs.failed) else 'not run'
-
-
-def _said(k, v):  # a published figure, in the unit of ours
-    return f'{v:g} %' if k in SHARES else f'{v / 100:g}'
 
 # %% ../nbs/48_reproduction.ipynb #4fb127ba
 @dataclass
@@ -57,143 +34,130 @@ class Reproduction:
     names: list  # Recipes, in the paper's order
 
     @property
-    def table(
-        self,
-    ) -> (
-        pd.DataFrame
-    ):  # One row per recipe and published measure: `published`, `repeated`, `honest`
-        halves, rows = (
-            [
-                (c, _figures(runs), runs)
-                for c, runs in (('repeated', self.repeated), ('honest', self.honest))
-            ],
-            [],
-        )
-        for r, name in zip(self.names, self._names):
-            own = deciding(as_dict(r))
-
-            def shown(k, v, runs):
-                return (
-                    show_interval(v[own][0][k], k) + v[own][1]
-                    if own in v
-                    else _reason(runs, r.name)
-                )
-
-            for k in r.published or ('accuracy',):
+    def table(self) -> pd.DataFrame:
+        "One row per recipe and published measure: `published`, `repeated`, `honest`."
+        repeated, honest = _figures(self.repeated), _figures(self.honest)
+        rows = []
+        for recipe, name in zip(self.names, _names_apart(self.names)):
+            for measure in recipe.published or ('accuracy',):
                 rows.append(
                     dict(
                         recipe=name,
-                        measure=k,
-                        published=_said(k, r.published[k]) if k in r.published else '–',
-                        **{c: shown(k, v, runs) for c, v, runs in halves},
+                        measure=measure,
+                        published=_published_words(recipe, measure),
+                        repeated=_figure_words(recipe, measure, repeated, self.repeated),
+                        honest=_figure_words(recipe, measure, honest, self.honest),
                     )
                 )
         return pd.DataFrame(rows).set_index(['recipe', 'measure'])
 
-    @property
-    def _names(self):  # of two of one name, each with what makes it another
-        several = [r.name for r in self.names]
-        return [
-            r.name
-            + (
-                f" ({', '.join(f'{k}={v}' for k, v in changes_of(r).items()) or 'as it stands'})"
-                if several.count(r.name) > 1
-                else ''
-            )
-            for r in self.names
-        ]
-
     def __str__(self):
-        return self.table.reset_index().to_string(index=False) + '\n\n' + '\n'.join(self.notes)
+        table = self.table.reset_index().to_string(index=False)
+        return '\n'.join([table, '', *self.notes])
 
     def _repr_html_(self):
-        return self.table.to_html() + ''.join(f'<p>{n}</p>' for n in self.notes)
+        notes = [f'<p>{escape(note, quote=False)}</p>' for note in self.notes]
+        return self.table.to_html() + ''.join(notes)
+
+# %% ../nbs/48_reproduction.ipynb #8e4f5299
+def _figures(runs):
+    """{what decides a recipe: (measures, words)}: measures over its finished runs, without words;
+    where there are none, over those that broke off, and how they ended.
+    """
+    figures = {}
+    finished_first = sorted(
+        systems(runs).values(), key=lambda group: group[0].info['status'] != 'finished'
+    )
+    for group in finished_first:
+        info = group[0].info
+        ending = '' if info['status'] == 'finished' else f' ({info["status"]})'
+        figures.setdefault(deciding(info['recipe']), (metrics_of(group), ending))
+    return figures
+
+
+def _figure_words(recipe, measure, figures, runs):
+    "A figure with its interval, or why there is none."
+    key = deciding(as_dict(recipe))
+    if key in figures:
+        metrics, ending = figures[key]
+        return show_interval(metrics[measure], measure) + ending
+    has_failed = any(failure['recipe'] == recipe.name for failure in runs.failed)
+    return 'failed' if has_failed else 'not run'
+
+
+def _published_words(recipe, measure):
+    "A published figure, in the unit of ours."
+    if measure not in recipe.published:
+        return '–'
+    percent = recipe.published[measure]
+    return f'{percent:g} %' if measure in SHARES else f'{percent / 100:g}'
+
+
+def _names_apart(recipes):
+    "Names of recipes; of two of one name, each with what makes it another."
+    names = [recipe.name for recipe in recipes]
+    apart = []
+    for recipe in recipes:
+        name = recipe.name
+        if names.count(name) > 1:
+            name += f' ({_changes_words(recipe) or "as it stands"})'
+        apart.append(name)
+    return apart
+
+
+def _changes_words(recipe):
+    return ', '.join(f'{field}={value}' for field, value in changes_of(recipe).items())
 
 # %% ../nbs/48_reproduction.ipynb #86713d88
 @patch(as_prop=True)
 def notes(self: Reproduction) -> list:  # Sentences that belong to the table
     "What images, what rule, what was changed, what failed and why."
-    p, out = (
-        PAPERS[self.paper.upper()],
-        [PAPERS[self.paper.upper()]['citation'] + '.', *PAPERS[self.paper.upper()]['filled']],
+    paper = PAPERS[self.paper.upper()]
+    notes = [f'{paper["citation"]}.', *paper['filled']]
+    notes += _image_notes(self.repeated, self.honest, paper['classes'])
+    notes += _change_notes(self.names)
+    failures = [*self.repeated.failed, *self.honest.failed]
+    # what failed in the same way in both halves is said once
+    notes += dict.fromkeys(
+        f'{failure["recipe"]} failed: {failure["error"]}' for failure in failures
     )
-    for said, runs in (('Repeated', self.repeated), ('Honest', self.honest)):
-        if runs:
-            i = runs[0].info
-            out.append(
-                f"{said}: {runs[0].metrics['n']:,} {runs[0].metrics['split']} images;"
-                f" {i['split'].get('note', '')}"
-            )
-            classes = i['data']['classes']
-    if self.repeated or self.honest:
-        if len(classes) != p['classes']:
-            out.append(
-                f"The paper has {p['classes']} classes, these images have {len(classes)}"
-                f" ({listed(classes, 8)}): the published figures are of another task."
-            )
-    changed = [', '.join(f'{k}={v}' for k, v in changes_of(r).items()) for r in self.names]
-    each = [f'{r.name}: {c}' for r, c in zip(self.names, changed) if c]
-    if each:
-        out.append(
-            f"Changed: {changed[0] if len(set(changed)) == 1 else '; '.join(each)}. What is changed"
-            " is no longer the paper's system."
-        )
-    out += dict.fromkeys(
-        f"{f['recipe']} failed: {f['error']}"
-        for runs in (self.repeated, self.honest)
-        for f in runs.failed
-    )
-    if any(r.filled for r in self.names):
-        out.append(
+    if any(recipe.filled for recipe in self.names):
+        notes.append(
             'What the paper leaves open, and what was taken, stands in each recipe (`leukocls'
             ' recipes --json`, field `filled`).'
         )
-    return [*out, RESEARCH_ONLY]
+    return [*notes, RESEARCH_ONLY]
 
-# %% ../nbs/48_reproduction.ipynb #76625d25
-def _runs_of(data, chosen, out, how):
-    "As `train_all`; what fails or is interrupted as a whole is said in the table."
-    try:
-        return train_all(data, chosen, out=out, **how)
-    except KeyboardInterrupt:
-        return Runs(interrupted=True)
-    except (ValueError, RuntimeError, OSError, MemoryError) as e:  # as in `train_all`
-        said = f'{e}' if isinstance(e, LeukoError) else f'{type(e).__name__}: {e}'
-        return Runs(
-            [e.run] if hasattr(e, 'run') else [],
-            getattr(
-                e,
-                'failed',
-                [
-                    dict(
-                        recipe=r.name,
-                        seed=how['seed'],
-                        fold=None,
-                        error=said,
-                        run=e.run.name
-                        if hasattr(e, 'run') and e.run.recipe.name == r.name
-                        else None,
-                    )
-                    for r in chosen
-                ],
-            ),
+
+def _image_notes(repeated, honest, classes_of_paper):
+    notes, classes = [], None
+    for half, runs in (('Repeated', repeated), ('Honest', honest)):
+        if not runs:
+            continue
+        info, metrics = runs[0].info, runs[0].metrics
+        rule = info['split'].get('note', '')
+        notes.append(f'{half}: {metrics["n"]:,} {metrics["split"]} images; {rule}')
+        classes = info['data']['classes']
+    if classes is not None and len(classes) != classes_of_paper:
+        notes.append(
+            f'The paper has {classes_of_paper} classes, these images have {len(classes)}'
+            f' ({listed(classes, 8)}): the published figures are of another task.'
         )
+    return notes
+
+
+def _change_notes(recipes):
+    changes = [_changes_words(recipe) for recipe in recipes]
+    if not any(changes):
+        return []
+    if len(set(changes)) == 1:
+        words = changes[0]
+    else:
+        changed = [(recipe.name, change) for recipe, change in zip(recipes, changes) if change]
+        words = '; '.join(f'{name}: {change}' for name, change in changed)
+    return [f"Changed: {words}. What is changed is no longer the paper's system."]
 
 # %% ../nbs/48_reproduction.ipynb #fb164d5c
-def _honest(data, patient, on_error):
-    """The rule of the honest half, whatever split the data bring: patients where all are known,
-    else near-duplicates (and the patients that are known) together.
-    """
-    try:
-        return (
-            'patient'
-            if read_table(data, patient=patient, on_error=on_error).patient.notna().all()
-            else 'group'
-        )
-    except LeukoError:
-        return 'group'  # it is said when the runs are made
-
-
 def reproduce(
     paper: str,  # 'p1', 'p2', 'p3' or 'p4'
     data,  # Folder, CSV file or DataFrame, as in `read_table`; best the paper's own
@@ -215,17 +179,7 @@ def reproduce(
     repeated and honest figures side by side.
     """
     paper = str(paper).lower()
-    if paper.upper() not in PAPERS:
-        raise RunError(
-            f'No paper is named `{paper}`. Use one of: {", ".join(k.lower() for k in PAPERS)}.'
-        )
-    all_of = {r.name for r in recipes_named(paper)}
-    chosen = recipes_named(paper if recipes is None else recipes, **changes)
-    other = [r.name for r in chosen if r.name not in all_of]
-    if other:
-        raise RunError(
-            f'{listed(other)} is not of paper {paper}. Its recipes: {", ".join(sorted(all_of))}.'
-        )
+    chosen = _recipes_of(paper, recipes, changes)
     common = dict(
         patient=patient,
         seeds=seeds,
@@ -235,25 +189,69 @@ def reproduce(
         progress=progress,
         repeat=False,
     )
-    parts = [
-        _runs_of(
-            data, chosen, f'{out}/{paper}-repeated', common | PAPERS[paper.upper()]['protocol']
+    protocol = PAPERS[paper.upper()]['protocol']
+    repeated = _runs_of(data, chosen, f'{out}/{paper}-repeated', common | protocol)
+    honest = Runs(interrupted=True)
+    if not repeated.interrupted:
+        split = _honest_split(data, patient, on_error)
+        ours = dict(split=split, valid_pct=0.16, test_pct=0.2)
+        honest = _runs_of(data, chosen, f'{out}/{paper}-honest', common | ours)
+    if not repeated and not honest:
+        if repeated.interrupted or honest.interrupted:
+            raise KeyboardInterrupt
+        first = repeated.failed[0]['error']
+        raise RunError(f'Nothing of {paper} could be trained. First: {first}')
+    return Reproduction(paper, repeated, honest, chosen)
+
+
+def _recipes_of(paper, recipes, changes):
+    "The paper's recipes, or some of them, with their changes; what is not the paper's is an error."
+    if paper.upper() not in PAPERS:
+        papers = ', '.join(name.lower() for name in PAPERS)
+        raise RunError(f'No paper is named `{paper}`. Use one of: {papers}.')
+    names = {recipe.name for recipe in recipes_named(paper)}
+    chosen = recipes_named(paper if recipes is None else recipes, **changes)
+    foreign = [recipe.name for recipe in chosen if recipe.name not in names]
+    if foreign:
+        raise RunError(
+            f'{listed(foreign)} is not of paper {paper}. Its recipes: {", ".join(sorted(names))}.'
         )
-    ]
-    parts += [
-        (
-            Runs(interrupted=True)
-            if parts[0].interrupted
-            else _runs_of(
-                data,
-                chosen,
-                f'{out}/{paper}-honest',
-                common | dict(split=_honest(data, patient, on_error), valid_pct=0.16, test_pct=0.2),
-            )
-        )
-    ]
-    if not any(parts) and any(p.interrupted for p in parts):
-        raise KeyboardInterrupt
-    if not any(parts):
-        raise RunError(f"Nothing of {paper} could be trained. First: {parts[0].failed[0]['error']}")
-    return Reproduction(paper, *parts, chosen)
+    return chosen
+
+# %% ../nbs/48_reproduction.ipynb #55f04326
+def _honest_split(data, patient, on_error):
+    "The rule of the honest half: 'patient' or 'group'."
+    try:
+        table = read_table(data, patient=patient, on_error=on_error)
+    except LeukoError:
+        # the error is told when the runs are made
+        return 'group'
+    return 'patient' if table.patient.notna().all() else 'group'
+
+
+def _runs_of(data, chosen, out, how):
+    "As `train_all`; what fails or is interrupted as a whole is said in the table."
+    try:
+        return train_all(data, chosen, out=out, **how)
+    except KeyboardInterrupt:
+        return Runs(interrupted=True)
+    # as in `train_all`
+    except (ValueError, RuntimeError, OSError, MemoryError) as e:
+        finished = [e.run] if hasattr(e, 'run') else []
+        if hasattr(e, 'failed'):
+            return Runs(finished, e.failed)
+        return Runs(finished, [_failure(recipe, e, how['seed']) for recipe in chosen])
+
+
+def _failure(recipe, error, seed):
+    "A recipe's entry in `Runs.failed`."
+    run = getattr(error, 'run', None)
+    is_its_run = run is not None and run.recipe.name == recipe.name
+    words = str(error) if isinstance(error, LeukoError) else f'{type(error).__name__}: {error}'
+    return dict(
+        recipe=recipe.name,
+        seed=seed,
+        fold=None,
+        error=words,
+        run=run.name if is_its_run else None,
+    )

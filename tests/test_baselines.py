@@ -1,6 +1,7 @@
 "Classical systems: scikit-learn's probabilities out of plain arrays, a run like any other, nothing unpickled."
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -10,13 +11,25 @@ import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import StratifiedGroupKFold
 
-from leukocls.baselines import SYSTEMS, Spectrum, from_spec, layer_of, spectra, system
-from leukocls.core import DataError, RunError
+from leukocls import baselines
+from leukocls.baselines import (
+    SYSTEMS,
+    Spectrum,
+    _svm_folds,
+    from_spec,
+    layer_of,
+    spectra,
+    system,
+)
+from leukocls.core import DataError, ModelError, RunError
+from leukocls.engines import versions_of
 from leukocls.images import Pixels
 from leukocls.predict import evaluate, open_pickle, predict_images
 from leukocls.recipes import Recipe
 from leukocls.runs import Run
+from leukocls.smears import FILM_PATIENT, draw_films
 from leukocls.splits import split_table
 from leukocls.train import train, train_all
 
@@ -39,10 +52,10 @@ def forest(table, tmp_path_factory):
 def test_layers_give_scikit_learns_probabilities(name, classes):
     rng = np.random.default_rng(0)
     y = np.repeat(np.array(list('abcde')[:classes]), 40)
-    X = rng.normal(size=(len(y), 30)) + np.eye(5)[
-        np.unique(y, return_inverse=True)[1]
-    ] @ rng.normal(size=(5, 30))
-    X[:, 3] = 7  # one that never varies
+    one_hot = np.eye(5)[np.repeat(np.arange(classes), 40)]
+    X = rng.normal(size=(len(y), 30)) + one_hot @ rng.normal(size=(5, 30))
+    # one feature that never varies
+    X[:, 3] = 7
     fitted = system(name, seed=1).fit(X, y)
     new = rng.normal(size=(200, 30)) * 2
     new[:, 3] = 7
@@ -52,9 +65,11 @@ def test_layers_give_scikit_learns_probabilities(name, classes):
     with torch.inference_mode():
         p = again(torch.from_numpy(new)).softmax(1).numpy()
     want = fitted.predict_proba(new)
-    assert np.abs(p - want).max() < 1e-5 and list(fitted.classes_) == sorted(set(y))
-    clear = np.sort(want, 1)[:, -1] - np.sort(want, 1)[:, -2] > 1e-4
-    assert (p.argmax(1) == want.argmax(1))[clear].all()
+    assert np.abs(p - want).max() < 1e-5
+    assert list(fitted.classes_) == sorted(set(y))
+    second, first = np.sort(want, 1)[:, -2:].T
+    is_clear = first - second > 1e-4
+    assert (p.argmax(1) == want.argmax(1))[is_clear].all()
 
 
 def test_a_tree_at_its_thresholds():
@@ -64,59 +79,58 @@ def test_a_tree_at_its_thresholds():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 5))
     y = rng.integers(0, 3, 300)
-    s = system('decision-tree').fit(X, y)
-    t = s[-1].tree_
-    inner = t.children_left >= 0
-    new = []
-    for f, v in zip(t.feature[inner], t.threshold[inner]):
-        for w in (
-            np.float32(v),
-            np.nextafter(np.float32(v), np.float32(9)),
-            np.nextafter(np.float32(v), np.float32(-9)),
+    fitted = system('decision-tree').fit(X, y)
+    scaler, tree = fitted[0], fitted[-1].tree_
+    is_inner = tree.children_left >= 0
+    rows = []
+    for feature, threshold in zip(tree.feature[is_inner], tree.threshold[is_inner]):
+        exact = np.float32(threshold)
+        for value in (
+            exact,
+            np.nextafter(exact, np.float32(9)),
+            np.nextafter(exact, np.float32(-9)),
         ):
-            x = X[rng.integers(300)].copy()
-            x[f] = w * s[0].scale_[f] + s[0].mean_[f]
-            new.append(x)
+            row = X[rng.integers(300)].copy()
+            row[feature] = value * scaler.scale_[feature] + scaler.mean_[feature]
+            rows.append(row)
+    new = np.stack(rows)
+    assert len(new) > 100
     with torch.inference_mode():
-        p = layer_of(s)(torch.from_numpy(np.stack(new))).softmax(1).numpy()
-    assert np.array_equal(p.argmax(1), s.predict_proba(np.stack(new)).argmax(1)) and len(new) > 100
+        p = layer_of(fitted)(torch.from_numpy(new)).softmax(1).numpy()
+    assert np.array_equal(p.argmax(1), fitted.predict_proba(new).argmax(1))
 
 
 @pytest.mark.parametrize('size,channels', [(8, 3), (33, 1), (224, 3)])
 def test_spectrum_is_numpys(size, channels):
     x = np.random.default_rng(0).integers(0, 256, (2, channels, size, size), dtype='uint8')
-    f = Spectrum(size, channels)(torch.from_numpy(x) / 255).numpy()
+    features = Spectrum(size, channels)(torch.from_numpy(x) / 255).numpy()
+    grey = np.tensordot([0.299, 0.587, 0.114] if channels == 3 else [1.0], x.astype(float), (0, 1))
+    magnitudes = np.abs(np.fft.fft2(grey))
     low = min(16, (size + 1) // 2)
-    F = np.abs(
-        np.fft.fft2(
-            np.tensordot([0.299, 0.587, 0.114] if channels == 3 else [1.0], x.astype(float), (0, 1))
-        )
-    )
-    want = np.log1p(F[:, np.r_[0:low, 1 - low : 0]][:, :, :low]).reshape(2, -1)
-    assert np.allclose(f[:, : want.shape[1]], want, atol=1e-4)
-    counts = (
-        np.stack(
-            [np.concatenate([np.histogram(c, np.arange(0, 257, 8))[0] for c in im]) for im in x]
-        )
-        / size**2
-    )
-    assert np.allclose(f[:, want.shape[1] :], counts, atol=1e-6)
+    want = np.log1p(magnitudes[:, np.r_[0:low, 1 - low : 0], :low]).reshape(2, -1)
+    spectrum, histograms = np.split(features, [want.shape[1]], axis=1)
+    assert np.allclose(spectrum, want, atol=1e-4)
+    edges = np.arange(0, 257, 8)
+    counts = [np.histogram(channel, edges)[0] for image in x for channel in image]
+    assert np.allclose(histograms, np.reshape(counts, (2, -1)) / size**2, atol=1e-6)
 
 
 def test_features_are_remembered_by_content(table, tmp_path, monkeypatch):
-    import leukocls.baselines as b
-
     X = spectra(table.path[:10], Pixels(24))
     moved = [shutil.copy(p, tmp_path / f'{i}.png') for i, p in enumerate(table.path[:10])]
-    seen = []
-    old = b.read_batches
-    monkeypatch.setattr(b, 'read_batches', lambda paths, *a: seen.extend(paths) or old(paths, *a))
-    assert np.array_equal(spectra(moved, Pixels(24)), X) and not seen
-    assert (
-        spectra([*moved, table.path[11]], Pixels(24)).shape[0] == 11
-        and seen == [table.path[11]]
-        and len(spectra(moved[:1], Pixels(24, grey=True))[0]) != X.shape[1]
-    )
+    opened = []
+    read_batches = baselines.read_batches
+
+    def read_and_note(paths, *args):
+        opened.extend(paths)
+        return read_batches(paths, *args)
+
+    monkeypatch.setattr(baselines, 'read_batches', read_and_note)
+    assert np.array_equal(spectra(moved, Pixels(24)), X)
+    assert not opened
+    assert spectra([*moved, table.path[11]], Pixels(24)).shape[0] == 11
+    assert opened == [table.path[11]]
+    assert len(spectra(moved[:1], Pixels(24, grey=True))[0]) != X.shape[1]
 
 
 def test_a_run_like_any_other(forest, table):
@@ -134,38 +148,32 @@ def test_a_run_like_any_other(forest, table):
         'gate.json',
         'shortcuts.json',
         'calibration.json',
-    } <= files and 'plots/loss.png' not in files
-    assert (
-        forest.info['status'] == 'finished'
-        and forest.info['model']['system']['parts'][0]['kind'] == 'Trees'
-        and forest.info['seconds']['images_per_second'] > 0
-    )
-    assert (
-        list(forest.predictions.columns)[:5] == ['path', 'label', 'patient', 'split', 'pred']
-        and forest.metrics['accuracy']['value'] > 0.5
-    )
+    } <= files
+    assert 'plots/loss.png' not in files
+    assert forest.info['status'] == 'finished'
+    assert forest.info['model']['system']['parts'][0]['kind'] == 'Trees'
+    assert forest.info['seconds']['images_per_second'] > 0
+    assert list(forest.predictions.columns)[:5] == ['path', 'label', 'patient', 'split', 'pred']
+    assert forest.metrics['accuracy']['value'] > 0.5
 
 
 def test_four_ways_to_the_same_numbers(forest):
-    "What scikit-learn said, the learner in memory, the rebuilt one, the pickle."
+    "scikit-learn's probabilities, the learner in memory, the rebuilt one, the pickle."
     p = forest.predictions
-    want = p.filter(like='p_').to_numpy()
+    want = p.filter(like='p_')
     for learn in (
         forest.learner,
         Run(forest.folder).learner,
         open_pickle(forest.folder / 'learner.pkl', trust=True),
     ):
-        assert np.allclose(
-            predict_images(learn, p.path).filter(like='p_').to_numpy(), want, atol=1e-3
-        )
-    assert (p.pred == want.argmax(1).astype(object)).sum() == 0 and list(p.pred) == [
-        p.filter(like='p_').columns[i][2:] for i in want.argmax(1)
-    ]
+        assert np.allclose(predict_images(learn, p.path).filter(like='p_'), want, atol=1e-3)
+    most_probable = want.columns[want.to_numpy().argmax(1)].str.removeprefix('p_')
+    assert list(p.pred) == list(most_probable)
+    # names, not numbers of classes
+    assert not set(p.pred) & set(range(4))
 
 
 def test_no_pickle_is_opened(forest, table, tmp_path, monkeypatch):
-    import pickle
-
     copy = shutil.copytree(forest.folder, tmp_path / 'copy')
     (copy / 'learner.pkl').unlink()
     monkeypatch.setattr(pickle, 'load', lambda *a, **k: 1 / 0)
@@ -178,7 +186,7 @@ def test_damaged_weights_are_refused(forest, tmp_path):
     info['model']['system']['parts'][0]['arrays']['feature'][1] += 1
     (copy / 'recipe.json').write_text(json.dumps(info))
     with pytest.raises(RunError, match='does not fit'):
-        Run(copy).learner
+        _ = Run(copy).learner
 
 
 def test_command_line(forest, table):
@@ -197,8 +205,9 @@ def test_command_line(forest, table):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    rows = [l.split('\t') for l in done.stdout.strip().splitlines()]
-    assert rows[0][:2] == ['path', 'pred'] and len(rows) == 3
+    rows = [line.split('\t') for line in done.stdout.strip().splitlines()]
+    assert rows[0][:2] == ['path', 'pred']
+    assert len(rows) == 3
 
 
 @pytest.fixture(scope='module', params=['random-forest', 'svm', 'knn', 'e2'])
@@ -219,38 +228,25 @@ def test_engines(system_run, engine):
     way where a feature stands on its threshold. By itself an engine is used only where it agrees
     with PyTorch.
     """
-    from leukocls.core import ModelError
-    from leukocls.engines import versions_of
-
     if not versions_of(engine):
-        pytest.skip(f'no {engine} here')  # importing OpenVINO here would start its telemetry
+        # importing OpenVINO here would start its telemetry
+        pytest.skip(f'no {engine} here')
     name, run = system_run
+    paths, want = list(run.predictions.path), run.predictions.filter(like='p_').to_numpy()
     try:
-        p = predict_images(run.learner, run.predictions.path, engine=engine)
+        p = predict_images(run.learner, paths, engine=engine)
     except ModelError as e:
         assert 'engine="torch"' in str(e) and engine != 'torch'
         pytest.skip(str(e)[:150])
-    gap = np.abs(p.filter(like='p_').to_numpy() - run.predictions.filter(like='p_').to_numpy()).max(
-        1
-    )
-    assert (
-        gap < (0.03 if name == 'random-forest' and engine != 'torch' else 1e-3)
-    ).mean() > 0.95, gap.max()
+    difference = np.abs(p.filter(like='p_').to_numpy() - want).max(1)
+    allowed = 0.03 if name == 'random-forest' and engine != 'torch' else 1e-3
+    assert (difference < allowed).mean() > 0.95, difference.max()
     if engine == 'torch':
-        assert (
-            np.abs(
-                predict_images(run.learner, list(run.predictions.path) * 3)
-                .filter(like='p_')
-                .to_numpy()[: len(gap)]
-                - run.predictions.filter(like='p_').to_numpy()
-            ).max()
-            < 2e-3
-        )
+        often = predict_images(run.learner, paths * 3).filter(like='p_').to_numpy()
+        assert np.abs(often[: len(want)] - want).max() < 2e-3
 
 
 def test_in_one_table_with_networks(films, quick, tmp_path):
-    from leukocls.smears import FILM_PATIENT
-
     runs = train_all(
         films,
         ['p3-naive-bayes', quick],
@@ -260,59 +256,54 @@ def test_in_one_table_with_networks(films, quick, tmp_path):
         device='cpu',
         epochs=1,
     )
-    assert (
-        len(runs.leaderboard) == 2
-        and runs[0].table.split.tolist() == runs[1].table.split.tolist()
-        and runs.advice == ''
-    )
+    assert len(runs.leaderboard) == 2
+    assert runs[0].table.split.tolist() == runs[1].table.split.tolist()
+    assert runs.advice == ''
 
 
 @pytest.mark.usefixtures('no_plots')
 def test_same_seed_same_result(table, tmp_path):
-    a, b, c = (
-        train('p3-e2', split_table(table), out=tmp_path, progress=False, size=32, seed=s)
-        .predictions.filter(like='p_')
-        .to_numpy()
-        for s in (1, 1, 2)
-    )
-    assert np.array_equal(a, b) and not np.array_equal(a, c)
+    t = split_table(table)
+
+    def probabilities(seed):
+        run = train('p3-e2', t, out=tmp_path, progress=False, size=32, seed=seed)
+        return run.predictions.filter(like='p_').to_numpy()
+
+    first = probabilities(1)
+    assert np.array_equal(probabilities(1), first)
+    assert not np.array_equal(probabilities(2), first)
 
 
 def test_too_few_for_a_probability(table, tmp_path):
+    "One patient in each class: a system without an SVM is trained, one with an SVM is not."
     t = table.groupby('label').head(8)
     t = t.assign(split=['train' if i % 8 < 4 else 'test' for i in range(len(t))], patient=t.label)
-    t['split'] = t.split.astype('string')
-    from leukocls.splits import split_table as s
-
+    t = split_table(t.astype({'split': 'string'}), 'given')
     with pytest.raises(RunError, match='need two'):
-        train('p3-svm', s(t, 'given'), out=tmp_path, progress=False, size=32)
-    assert train('p3-knn', s(t, 'given'), out=tmp_path, progress=False, size=32).metrics['n'] == 16
+        train('p3-svm', t, out=tmp_path, progress=False, size=32)
+    assert train('p3-knn', t, out=tmp_path, progress=False, size=32).metrics['n'] == 16
 
 
 @pytest.mark.parametrize('seed', [158, 168])
 def test_a_class_of_two_patients_is_learned_from_in_each_fold(seed):
     "Scikit-learn's grouped folds put both of its patients into one."
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    from leukocls.baselines import _folds
-
     rng = np.random.default_rng(seed)
-    who, y = [], []
-    for p in range(6):
-        for c, n in dict(
-            a=rng.integers(1, 20), b=rng.integers(1, 20), c=rng.integers(1, 6) if p < 2 else 0
-        ).items():
-            who += [p] * int(n)
-            y += [c] * int(n)
-    who, y = np.array(who), np.array(y)
-    assert any(
-        len(set(y[fit])) < 3
-        for fit, _ in StratifiedGroupKFold(2, shuffle=True, random_state=seed).split(y, y, who)
-    )
-    parts = _folds(y, who, 2, seed)
-    assert all(
-        len(set(y[fit])) == 3 and not set(who[fit]) & set(who[test]) for fit, test in parts
-    ) and sorted(np.concatenate([t for _, t in parts])) == list(range(len(y)))
+    groups, y = [], []
+    for patient in range(6):
+        images = dict(a=rng.integers(1, 20), b=rng.integers(1, 20))
+        if patient < 2:
+            images['c'] = rng.integers(1, 6)
+        for label, n in images.items():
+            groups += [patient] * int(n)
+            y += [label] * int(n)
+    groups, y = np.array(groups), np.array(y)
+    plain = StratifiedGroupKFold(2, shuffle=True, random_state=seed).split(y, y, groups)
+    assert any(len(set(y[fit])) < 3 for fit, _ in plain)
+    folds = _svm_folds(y, groups, 2, seed)
+    for fit, judged in folds:
+        assert len(set(y[fit])) == 3
+        assert not set(groups[fit]) & set(groups[judged])
+    assert sorted(np.concatenate([judged for _, judged in folds])) == list(range(len(y)))
 
 
 def test_slips(table, tmp_path):
@@ -329,20 +320,10 @@ def test_slips(table, tmp_path):
 
 
 def test_evaluate_and_report(forest, tmp_path):
-    from leukocls.smears import FILM_PATIENT, draw_films
-
-    assert (
-        evaluate(
-            forest.learner,
-            draw_films(tmp_path / 'n', patients=2, images=3, size=48, seed=9),
-            patient=FILM_PATIENT,
-        )['n']
-        == 24
-    )
+    elsewhere = draw_films(tmp_path / 'n', patients=2, images=3, size=48, seed=9)
+    assert evaluate(forest.learner, elsewhere, patient=FILM_PATIENT)['n'] == 24
     page = (forest.folder / 'report.html').read_text()
-    assert (
-        'Random forest' in page
-        and '96.83' in page
-        and 'Platt' not in page
-        and 'lowest 31×16 frequencies' in page
-    )
+    assert 'Random forest' in page
+    assert '96.83' in page
+    assert 'Platt' not in page
+    assert 'lowest 31×16 frequencies' in page

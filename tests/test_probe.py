@@ -1,19 +1,33 @@
+"A probe: a run like any other, the same figures cached or not, nothing heavy imported where all is known."
+
 import json
 import os
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from leukocls.core import DataError, RunError
+from leukocls import features, fit, images, predict, probe as probe_module
+from leukocls.core import DataError, ModelError, RunError
+from leukocls.data import read_table
+from leukocls.engines import softmax, versions_of
+from leukocls.looks import look
+from leukocls.metrics import score
+from leukocls.networks import probe_head
 from leukocls.predict import by_fastai
-from leukocls.probe import GRIDS, FrozenBody, Head, fit_head, probe_folds
+from leukocls.probe import GRIDS, FrozenBody, Head, fit_head, known_head, probe_folds
 from leukocls.recipes import get_recipe
-from leukocls.runs import Run
+from leukocls.runs import Run, Runs
 from leukocls.splits import split_table
 from leukocls.train import train, train_all
 
@@ -47,13 +61,12 @@ def test_a_probe_is_a_run_like_any_other(probe):
         'learner.pkl',
         'model.safetensors',
     } <= have
-    assert (
-        probe.metrics['split'] == 'test'
-        and probe.info['status'] == 'finished'
-        and probe.info['model']['frozen'] > probe.info['model']['trainable'] > 0
-    )
+    assert probe.metrics['split'] == 'test'
+    assert probe.info['status'] == 'finished'
+    assert probe.info['model']['frozen'] > probe.info['model']['trainable'] > 0
     page = (probe.folder / 'report.html').read_text()
-    assert 'log loss in cross-validation' in page and '<h2>Training</h2>' not in page
+    assert 'log loss in cross-validation' in page
+    assert '<h2>Training</h2>' not in page
 
 
 def test_learner_predicts_what_the_probe_predicts(probe):
@@ -71,13 +84,13 @@ def test_pickle_needs_no_leukocls(probe, plain_fastai):
 
 def test_fine_tuning_goes_on_from_the_probe(probe):
     learn = probe.learner
-    before = {k: v.clone() for k, v in learn.model.state_dict().items()}
+    before = {name: v.clone() for name, v in learn.model.state_dict().items()}
     learn.unfreeze()
     with learn.no_bar(), learn.no_logging():
         learn.fit_one_cycle(1, 1e-4)
-    assert any(
-        (before[k] != v).any() for k, v in learn.model.state_dict().items() if k.startswith('0.')
-    ) and all(torch.isfinite(p).all() for p in learn.model.parameters())
+    body = {name: v for name, v in learn.model.state_dict().items() if name.startswith('0.')}
+    assert any((before[name] != v).any() for name, v in body.items())
+    assert all(torch.isfinite(p).all() for p in learn.model.parameters())
 
 
 def test_a_run_that_is_opened_again_can_be_trained_on(probe):
@@ -85,31 +98,27 @@ def test_a_run_that_is_opened_again_can_be_trained_on(probe):
     assert len(learn.dls.train_ds) == (probe.table.split == 'train').sum()
     with learn.no_bar(), learn.no_logging():
         learn.fine_tune(1, 1e-4)
-    assert len(learn.recorder.values) == 1 and all(
-        torch.isfinite(p).all() for p in learn.model.parameters()
-    )
+    assert len(learn.recorder.values) == 1
+    assert all(torch.isfinite(p).all() for p in learn.model.parameters())
 
 
 @pytest.mark.usefixtures('no_plots')
 def test_a_run_whose_images_are_gone_still_predicts(recipe, table, tmp_path):
-    import shutil
+    def in_folder(folder, paths):
+        return [str(folder / Path(p).parent.name / Path(p).name) for p in paths]
 
-    own = shutil.copytree(Path(table.path[0]).parents[1], tmp_path / 'films')
-    t = table.assign(path=[str(own / Path(p).parent.name / Path(p).name) for p in table.path])
+    films = Path(table.path[0]).parents[1]
+    copy = shutil.copytree(films, tmp_path / 'films')
+    t = table.assign(path=in_folder(copy, table.path))
     run = train(recipe, split_table(t), out=tmp_path / 'runs', progress=False, device='cpu')
     want = run.predictions.filter(like='p_').to_numpy()
-    shutil.rmtree(own)
-    there = [
-        str(Path(table.path[0]).parents[1] / Path(p).parent.name / Path(p).name)
-        for p in run.predictions.path
-    ]
-    assert np.allclose(by_fastai(Run(run.folder).learner, there), want, atol=2e-3)
+    shutil.rmtree(copy)
+    originals = in_folder(films, run.predictions.path)
+    assert np.allclose(by_fastai(Run(run.folder).learner, originals), want, atol=2e-3)
 
 
 @pytest.mark.usefixtures('no_plots')
 def test_neighbours_do_not_learn(recipe, table, tmp_path):
-    from leukocls.core import ModelError
-
     learn = train(
         recipe, split_table(table), out=tmp_path, progress=False, device='cpu', head='knn'
     ).learner
@@ -125,17 +134,13 @@ def test_same_seed_same_figures_cached_or_not(recipe, table, tmp_path, monkeypat
     for cache in ('a', 'a', 'b', 'off'):
         monkeypatch.setenv('LEUKOCLS_CACHE', cache if cache == 'off' else str(tmp_path / cache))
         runs.append(train(recipe, t, out=tmp_path / 'runs', progress=False, device='cpu'))
-    p = [r.predictions.filter(like='p_').to_numpy() for r in runs]
-    assert (
-        np.array_equal(p[0], p[1])
-        and np.allclose(p[0], p[2], atol=1e-5)
-        and np.allclose(p[0], p[3], atol=1e-5)
-    )
+    first, again, elsewhere, without = (r.predictions.filter(like='p_').to_numpy() for r in runs)
+    assert np.array_equal(first, again)
+    assert np.allclose(first, elsewhere, atol=1e-5)
+    assert np.allclose(first, without, atol=1e-5)
 
 
 def test_features_belong_to_content_weights_and_size(local_weights, table, tmp_path, monkeypatch):
-    import shutil
-
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path / 'cache'))
     arch = f'local-dir:{local_weights}'
     a = FrozenBody(arch, size=48)
@@ -150,33 +155,32 @@ def test_features_belong_to_content_weights_and_size(local_weights, table, tmp_p
     assert FrozenBody(f'local-dir:{moved}', size=48).key != a.key
 
 
+def shifted_normals(rng, classes):
+    "Features (30 * classes, 12) whose means rise from class to class, and labels."
+    y = np.repeat([f'c{i}' for i in range(classes)], 30)
+    X = rng.normal(size=(len(y), 12)) + np.repeat(np.arange(classes), 30)[:, None] * 0.5
+    return X.astype('float32'), y
+
+
 @pytest.mark.parametrize('kind', list(GRIDS))
 @pytest.mark.parametrize('classes', [2, 5])
 def test_heads_become_networks(kind, classes):
-    from leukocls.engines import softmax
-    from leukocls.networks import probe_head
-
     rng = np.random.default_rng(0)
-    y = np.repeat([f'c{i}' for i in range(classes)], 30)
-    X = (rng.normal(size=(len(y), 12)) + np.repeat(np.arange(classes), 30)[:, None] * 0.5).astype(
-        'float32'
-    )
-    X[:, 3] = 7  # never varies
-    h = Head(kind, GRIDS[kind][1]).fit(X, y)
-    values, shape = h.arrays()
-    net = probe_head(kind, shape).eval()
-    net.load_state_dict({k: torch.tensor(v) for k, v in values.items()})
+    X, y = shifted_normals(rng, classes)
+    # one feature that never varies
+    X[:, 3] = 7
+    head = Head(kind, GRIDS[kind][1]).fit(X, y)
+    values, shape = head.arrays()
+    network = probe_head(kind, shape).eval()
+    network.load_state_dict({name: torch.tensor(v) for name, v in values.items()})
     new = rng.normal(size=(20, 12)).astype('float32') * 2
-    p = h.probabilities(new)
-    assert np.allclose(p.sum(1), 1, atol=1e-5) and np.isfinite(p).all()
-    assert np.allclose(softmax(net(torch.tensor(new)).detach().numpy()), p, atol=2e-4)
+    p = head.probabilities(new)
+    assert np.allclose(p.sum(1), 1, atol=1e-5)
+    assert np.isfinite(p).all()
+    assert np.allclose(softmax(network(torch.tensor(new)).detach().numpy()), p, atol=2e-4)
 
 
 def test_linear_head_is_scikit_learns():
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     rng = np.random.default_rng(1)
     X = rng.normal(size=(200, 6)).astype('float32')
     y = np.array(['a', 'b', 'c'])[
@@ -205,29 +209,30 @@ def test_few_groups_still_give_a_head():
     X = np.random.default_rng(0).normal(size=(1, 8, 4)).astype('float32')
     y = ['a'] * 4 + ['b'] * 4
     head, tried = fit_head(X, y, [0] * 4 + [1] * 4)
-    assert head.classes == ['a', 'b'] and tried.log_loss.isna().all()
+    assert head.classes == ['a', 'b']
+    assert tried.log_loss.isna().all()
+
+
+def test_too_few_images_for_neighbours():
+    X = np.random.default_rng(0).normal(size=(1, 4, 4)).astype('float32')
+    with pytest.raises(RunError, match='needs more than 4 training images'):
+        fit_head(X, ['a', 'a', 'b', 'b'], range(4), 'knn')
 
 
 def test_views_are_learned_from(recipe, table, tmp_path):
     run = train(
         recipe, split_table(table), out=tmp_path, progress=False, device='cpu', views=4, head='mlp'
     )
-    assert run.info['model']['head']['kind'] == 'mlp' and np.allclose(
-        by_fastai(run.learner, list(run.predictions.path[:4])),
-        run.predictions.filter(like='p_').to_numpy()[:4],
-        atol=2e-3,
-    )
+    assert run.info['model']['head']['kind'] == 'mlp'
+    p = by_fastai(run.learner, list(run.predictions.path[:4]))
+    assert np.allclose(p, run.predictions.filter(like='p_').to_numpy()[:4], atol=2e-3)
 
 
 def test_out_of_fold_predictions_never_saw_the_patient(recipe, table):
     p = probe_folds(table, recipe, folds=3)
-    assert (
-        sorted(p.path) == sorted(table.path)
-        and p.groupby('patient').fold.nunique().max() == 1
-        and p.path.is_unique
-    )
-    from leukocls.metrics import score
-
+    assert sorted(p.path) == sorted(table.path)
+    assert p.path.is_unique
+    assert p.groupby('patient').fold.nunique().max() == 1
     assert score(p, resamples=50)['n'] == len(table)
 
 
@@ -245,15 +250,14 @@ def test_probe_and_network_in_one_table(films, local_weights, quick, tmp_path):
 
 
 def test_a_full_disk_leaves_no_half_run(recipe, table, tmp_path, monkeypatch):
-    import leukocls.probe as probe
+    write_whole = probe_module.write_whole
 
     def full(path, data):
         if path.name == 'model.safetensors':
             raise RunError('No space left')
-        return write(path, data)
+        return write_whole(path, data)
 
-    write = probe.write_whole
-    monkeypatch.setattr(probe, 'write_whole', full)
+    monkeypatch.setattr(probe_module, 'write_whole', full)
     with pytest.raises(RunError, match='No space left'):
         train(recipe, split_table(table), out=tmp_path, progress=False, device='cpu')
     assert not any(tmp_path.iterdir())
@@ -267,22 +271,39 @@ def test_random_weights_are_refused(table, tmp_path):
 
 def test_known_features_need_neither_torch_nor_fastai(recipe, table, tmp_path):
     "The second look at a folder waits for nothing heavy until the report stands."
+    code = """
+        import sys
+        import pandas as pd
+        import leukocls.probe
+        from leukocls.recipes import get_recipe
+        from leukocls.train import train
+
+        def print_what_is_loaded(*args):
+            heavy = {'torch', 'fastai', 'timm'} & set(sys.modules)
+            print('heavy' if heavy else 'light')
+
+        leukocls.probe._learner = print_what_is_loaded
+        arch, table, out = sys.argv[1:]
+        table = pd.read_csv(table, dtype=str)
+        train(get_recipe('probe', arch=arch, size=48), table, out=out, progress=False)
+    """
     csv = tmp_path / 't.csv'
     split_table(table).to_csv(csv, index=False)
-    code = (
-        "import sys, pandas as pd, leukocls.probe as p, leukocls.runs as r; from leukocls.train"
-        " import train; from leukocls.recipes import get_recipe\np._learner = lambda *a:"
-        " print('light' if not {'torch', 'fastai', 'timm'} & set(sys.modules) else"
-        f" 'heavy')\ntrain(get_recipe('probe', arch={recipe.arch!r}, size=48),"
-        f" pd.read_csv({str(csv)!r}, dtype=str), out={str(tmp_path / 'runs')!r}, progress=False)"
+    for _ in range(2):
+        last = python(code, recipe.arch, csv, tmp_path / 'runs').split()[-1]
+    assert last == 'light'
+
+
+def python(code, *args, **env):
+    "What a program prints in a process of its own."
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(code), *map(str, args)],
+        capture_output=True,
+        text=True,
+        env=os.environ | env,
     )
-    say = [
-        subprocess.run(
-            [sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, check=True
-        ).stdout.split()[-1]
-        for _ in range(2)
-    ]
-    assert say[1] == 'light'
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 @pytest.fixture
@@ -296,35 +317,30 @@ def twice(recipe, table, tmp_path, monkeypatch, no_plots):
 
 
 def test_a_repeated_run_copies_a_proven_learner(twice, tmp_path, monkeypatch):
-    import leukocls.fit as fit
-
     first = twice()
     built = []
-    old = fit.rebuild
-    monkeypatch.setattr(fit, 'rebuild', lambda *a: (built.append(1), old(*a))[1])
+    rebuild = fit.rebuild
+
+    def rebuild_and_note(*args):
+        built.append(args)
+        return rebuild(*args)
+
+    monkeypatch.setattr(fit, 'rebuild', rebuild_and_note)
     again = twice()
-    assert (
-        not built
-        and (again.folder / 'learner.pkl').read_bytes()
-        == (first.folder / 'learner.pkl').read_bytes()
-    )
+    assert not built
+    for name in ('learner.pkl', 'model.safetensors'):
+        assert (again.folder / name).read_bytes() == (first.folder / name).read_bytes()
     assert {p.name for p in first.folder.iterdir()} == {p.name for p in again.folder.iterdir()}
     learn = again.learner
-    assert (
-        built
-        and learn is again.learner
-        and len(learn.dls.train_ds) == (again.table.split == 'train').sum()
-    )
-    few = list(again.predictions.path[:4])
-    assert np.allclose(
-        by_fastai(learn, few), again.predictions.filter(like='p_').to_numpy()[:4], atol=2e-3
-    )
+    assert built
+    assert learn is again.learner
+    assert len(learn.dls.train_ds) == (again.table.split == 'train').sum()
+    p = by_fastai(learn, list(again.predictions.path[:4]))
+    assert np.allclose(p, again.predictions.filter(like='p_').to_numpy()[:4], atol=2e-3)
     other = twice(seed=3, head='knn')
-    assert (
-        len(built) == 2
-        and other._learner is not None
-        and len(list((tmp_path / 'cache' / 'learners').iterdir())) == 2
-    )
+    assert len(built) == 2
+    assert other._learner is not None
+    assert len(list((tmp_path / 'cache' / 'learners').iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -339,29 +355,25 @@ def test_a_repeated_run_copies_a_proven_learner(twice, tmp_path, monkeypatch):
     ],
 )
 def test_a_kept_learner_that_is_damaged_or_not_only_ours_is_made_again(twice, tmp_path, spoil):
-    first = twice()
-    (old,) = (tmp_path / 'cache' / 'learners').iterdir()
-    spoil(old)
+    twice()
+    (kept,) = (tmp_path / 'cache' / 'learners').iterdir()
+    spoil(kept)
     again = twice()
     assert again._learner is not None
     third = twice()
-    assert (
-        third._learner is None
-        and (third.folder / 'learner.pkl').read_bytes()
-        == (again.folder / 'learner.pkl').read_bytes()
-    )
+    assert third._learner is None
+    for name in ('learner.pkl', 'model.safetensors'):
+        assert (third.folder / name).read_bytes() == (again.folder / name).read_bytes()
 
 
 def test_without_a_cache_the_learner_is_made_each_time(twice, monkeypatch):
     monkeypatch.setenv('LEUKOCLS_CACHE', 'off')
-    assert twice()._learner is not None and twice()._learner is not None
+    assert twice()._learner is not None
+    assert twice()._learner is not None
 
 
 def test_a_network_that_disagrees_is_never_kept(twice, tmp_path, monkeypatch):
-    import leukocls.predict as predict
-
-    old = predict.by_fastai
-    monkeypatch.setattr(predict, 'by_fastai', lambda *a: 1 - old(*a))
+    monkeypatch.setattr(predict, 'by_fastai', lambda *args: 1 - by_fastai(*args))
     with pytest.raises(RunError, match='gives other probabilities than the probe'):
         twice()
     assert not list((tmp_path / 'cache' / 'learners').iterdir())
@@ -371,8 +383,6 @@ def test_a_network_that_disagrees_is_never_kept(twice, tmp_path, monkeypatch):
 @pytest.mark.once
 def test_real_cells(shared, tmp_path):
     "Eight kinds of real cells, 800 images: far above chance and above the last map alone (87.7 %)."
-    from leukocls.data import read_table
-
     p = probe_folds(
         read_table(shared / 'data/pbc8_sample'),
         'probe',
@@ -383,10 +393,6 @@ def test_real_cells(shared, tmp_path):
 
 @pytest.mark.parametrize('network,pays', [(0.999, True), (0.99, False), (0.90, False)])
 def test_advice_goes_by_the_probes_interval(network, pays):
-    from types import SimpleNamespace
-
-    from leukocls.runs import Runs
-
     def fake(kind, value):
         return SimpleNamespace(
             info={'recipe': {'kind': kind}, 'status': 'finished'},
@@ -395,8 +401,9 @@ def test_advice_goes_by_the_probes_interval(network, pays):
             predictions=pd.DataFrame(dict(split=['test'], label=['a'], pred=['a'])),
         )
 
-    said = Runs([fake('probe', 0.99), fake('network', network)]).advice
-    assert ('fine-tuning pays here' in said) == pays and '99.0 %' in said
+    advice = Runs([fake('probe', 0.99), fake('network', network)]).advice
+    assert ('fine-tuning pays here' in advice) == pays
+    assert '99.0 %' in advice
     assert Runs([fake('probe', 0.99)]).advice == ''
 
 
@@ -405,69 +412,75 @@ def test_a_kept_linear_head_is_the_fitted_one(classes, tmp_path, monkeypatch):
     """Same probabilities, same weights, same choice, without scikit-learn; other features, labels,
     groups or seed are another head; a damaged file is made again.
     """
-    from leukocls.probe import known_head
-
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path))
     rng = np.random.default_rng(0)
-    y = np.repeat([f'c{i}' for i in range(classes)], 30)
-    X = (
-        rng.normal(size=(1, len(y), 12)) + np.repeat(np.arange(classes), 30)[:, None] * 0.5
-    ).astype('float32')
+    X, y = shifted_normals(rng, classes)
+    X = X[None]
     groups = np.arange(len(y)) // 2
-    (a, tried), (b, again) = fit_head(X, y, groups), known_head(X, y, groups)
+    fitted, tried = fit_head(X, y, groups)
     new = rng.normal(size=(50, 12)).astype('float32') * 2
-    pd.testing.assert_frame_equal(tried, again)
-    assert (b.classes, b.strength, b.kind) == (a.classes, a.strength, a.kind)
-    for h in (b, known_head(X, y, groups)[0]):
-        np.testing.assert_allclose(h.probabilities(new), a.probabilities(new), atol=1e-6)
-        assert (
-            all(
-                np.array_equal(u, v) for u, v in zip(h.arrays()[0].values(), a.arrays()[0].values())
-            )
-            and h.arrays()[1] == a.arrays()[1]
+    # the first one is fitted and written, the second one is read
+    for _ in range(2):
+        known, tried_then = known_head(X, y, groups)
+        pd.testing.assert_frame_equal(tried, tried_then)
+        assert (known.classes, known.strength, known.kind) == (
+            fitted.classes,
+            fitted.strength,
+            fitted.kind,
         )
-    import leukocls.probe as probe
+        np.testing.assert_allclose(known.probabilities(new), fitted.probabilities(new), atol=1e-6)
+        (layers, shape), (fitted_layers, fitted_shape) = known.arrays(), fitted.arrays()
+        assert shape == fitted_shape
+        assert layers.keys() == fitted_layers.keys()
+        assert all(np.array_equal(layers[name], fitted_layers[name]) for name in layers)
 
-    fitted = []
-    old = probe.fit_head
-    monkeypatch.setattr(probe, 'fit_head', lambda *a, **k: (fitted.append(1), old(*a, **k))[1])
+    calls = []
+
+    def fit_and_note(*args, **kwargs):
+        calls.append(args)
+        return fit_head(*args, **kwargs)
+
+    monkeypatch.setattr(probe_module, 'fit_head', fit_and_note)
     known_head(X, y, groups + 7)
-    assert not fitted
-    for other in ((X + 1, y, groups), (X, y[::-1], groups), (X, y, groups // 2)):
-        known_head(*other)
+    assert not calls
+    known_head(X + 1, y, groups)
+    known_head(X, y[::-1], groups)
+    known_head(X, y, groups // 2)
     known_head(X, y, groups, seed=3)
-    assert len(fitted) == 4
+    assert len(calls) == 4
+    # only linear heads are kept
     known_head(X, y, groups, 'knn')
     known_head(X, y, groups, 'knn')
-    assert len(fitted) == 6
-    for p in (tmp_path / 'heads').iterdir():
-        p.write_bytes(b'half')
+    assert len(calls) == 6
+    for file in (tmp_path / 'heads').iterdir():
+        file.write_bytes(b'half')
     known_head(X, y, groups)
-    assert len(fitted) == 7
+    assert len(calls) == 7
 
 
 @pytest.mark.slow
 def test_a_repeated_run_needs_no_scikit_learn(recipe, table, tmp_path):
+    code = """
+        import sys
+        import pandas as pd
+        from leukocls.recipes import get_recipe
+        from leukocls.train import train
+
+        arch, table, out = sys.argv[1:]
+        table = pd.read_csv(table, dtype=str)
+        train(get_recipe('probe', arch=arch, size=48), table, out=out, progress=False)
+        heavy = 'sklearn torch fastai timm openvino scipy.stats scipy.optimize'.split()
+        print(*sorted(set(heavy) & set(sys.modules)))
+    """
     csv = tmp_path / 't.csv'
     split_table(table).to_csv(csv, index=False)
-    code = (
-        "import sys, pandas as pd; from leukocls.train import train; from leukocls.recipes import"
-        f" get_recipe\ntrain(get_recipe('probe', arch={recipe.arch!r}, size=48),"
-        f" pd.read_csv({str(csv)!r}, dtype=str), out={str(tmp_path / 'runs')!r}, progress=False);"
-        " print(*sorted({'sklearn', 'torch', 'fastai', 'timm', 'openvino', 'scipy.stats',"
-        " 'scipy.optimize'} & set(sys.modules)))"
-    )
-    say = [
-        subprocess.run(
-            [sys.executable, '-W', 'ignore', '-c', code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=os.environ | {'LEUKOCLS_CACHE': str(tmp_path / 'cache')},
-        ).stdout.split()
+    cache = str(tmp_path / 'cache')
+    first, again = (
+        python(code, recipe.arch, csv, tmp_path / 'runs', LEUKOCLS_CACHE=cache).split()
         for _ in range(2)
-    ]
-    assert 'torch' in say[0] and say[1] == []
+    )
+    assert 'torch' in first
+    assert again == []
     a, b = (tmp_path / 'runs' / n for n in ('probe-seed42', 'probe-seed42-2'))
     for name in (
         'predictions.csv',
@@ -489,150 +502,175 @@ def test_an_engine_is_chosen_aside(table, local_weights, tmp_path):
     """PyTorch stays out of the process that asks, on the first folder and on the next; a process
     that was killed changes nothing, and none is left behind.
     """
-    from leukocls.engines import versions_of
+    code = """
+        import json
+        import os
+        import sys
+        import numpy as np
+        from leukocls.features import _ASIDE, FrozenBody, end_all
 
-    code = f"""
-import os, sys, json; import numpy as np; from leukocls.features import _ASIDE, FrozenBody, end_all
-files, other = json.loads(sys.argv[1]); said = {{}}
-def new(name): os.environ['LEUKOCLS_CACHE'] = {str(tmp_path)!r} + '/' + name; return FrozenBody('mobilenetv2_035', {str(local_weights)!r}, 48)
-f = new('a'); said['began'] = f.begin(files, 'cpu', 1); said['twice'] = f.begin(files, 'cpu', 1); X = f(files, device='cpu'); said['torch'] = 'torch' in sys.modules; said['engine'] = f.engine.name; said['left'] = len(_ASIDE)
-g = new('a'); said['again'] = g.begin(other, 'cpu', 1); Y = g(other, device='cpu'); said['torch again'] = 'torch' in sys.modules; end_all()
-f = new('b'); f.begin(files, 'cpu', 1); started = list(_ASIDE.values()); end_all(); said['ended'] = len(started), len(_ASIDE), all(p.poll() is not None for p in started)
-if f.begin(files, 'cpu', 1): _ASIDE[f.key].kill()
-said['killed'] = float(np.abs(f(files, device='cpu') - X).max())
-sys.executable = '/nowhere/python'; f = new('c'); sys.modules.pop('torch', None); said['no python'] = f.begin(files, 'cpu', 1)
-print(json.dumps(said))"""
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-W',
-            'ignore',
-            '-c',
-            code,
-            json.dumps([list(table.path[:80]), list(table.path[80:84])]),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    said = json.loads(done.stdout.strip().splitlines()[-1])
-    converted = bool(versions_of('openvino'))
-    opened = not converted or said['engine'] != 'openvino'
-    assert (
-        (said['began'], said['twice'], said['left']) == (converted, False, 0)
-        and said['ended'] == [int(converted), 0, True]
-        and said['no python'] is False
-        and said['killed'] < 1e-3
-    ), said
-    assert said['again'] is (opened and converted) and (said['torch'], said['torch again']) == (
-        opened,
-        opened,
-    ), said
+        weights, cache, files, other = sys.argv[1:]
+        files, other = json.loads(files), json.loads(other)
+        seen = {}
+
+        def new_body(name):
+            os.environ['LEUKOCLS_CACHE'] = f'{cache}/{name}'
+            return FrozenBody('mobilenetv2_035', weights, 48)
+
+        body = new_body('a')
+        seen['began'] = body.begin(files, 'cpu', 1)
+        seen['began twice'] = body.begin(files, 'cpu', 1)
+        X = body(files, device='cpu')
+        seen['torch'] = 'torch' in sys.modules
+        seen['engine'] = body.engine.name
+        seen['left'] = len(_ASIDE)
+
+        body = new_body('a')
+        seen['began again'] = body.begin(other, 'cpu', 1)
+        body(other, device='cpu')
+        seen['torch again'] = 'torch' in sys.modules
+        end_all()
+
+        body = new_body('b')
+        body.begin(files, 'cpu', 1)
+        started = list(_ASIDE.values())
+        end_all()
+        seen['started'] = len(started)
+        seen['left after end_all'] = len(_ASIDE)
+        seen['all ended'] = all(process.poll() is not None for process in started)
+
+        if body.begin(files, 'cpu', 1):
+            _ASIDE[body.key].kill()
+        seen['difference after a kill'] = float(np.abs(body(files, device='cpu') - X).max())
+
+        sys.executable = '/nowhere/python'
+        body = new_body('c')
+        sys.modules.pop('torch', None)
+        seen['began without python'] = body.begin(files, 'cpu', 1)
+        print(json.dumps(seen))
+    """
+    files, other = json.dumps(list(table.path[:80])), json.dumps(list(table.path[80:84]))
+    seen = json.loads(python(code, local_weights, tmp_path, files, other).splitlines()[-1])
+    has_openvino = bool(versions_of('openvino'))
+    needs_torch = not has_openvino or seen['engine'] != 'openvino'
+    assert seen['began'] is has_openvino, seen
+    assert seen['began twice'] is False, seen
+    assert seen['left'] == 0, seen
+    assert seen['started'] == int(has_openvino), seen
+    assert seen['left after end_all'] == 0, seen
+    assert seen['all ended'] is True, seen
+    assert seen['began without python'] is False, seen
+    assert seen['difference after a kill'] < 1e-3, seen
+    assert seen['began again'] is (needs_torch and has_openvino), seen
+    assert seen['torch'] is needs_torch, seen
+    assert seen['torch again'] is needs_torch, seen
 
 
 def test_features_of_an_interrupted_run_are_kept(table, local_weights, tmp_path, monkeypatch):
     "Ctrl-C, or a broken file, in the middle: what was computed is there next time."
-    from leukocls import features
-
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path))
     files = list(table.path)
 
     def new():
         return FrozenBody('mobilenetv2_035', local_weights, 48)
 
-    real = features.stream
-    seen = []
+    stream = features.stream
+    computed = []
 
     def stops(engine, blocks):
-        for n, (tag, o) in enumerate(real(engine, blocks)):
+        for n, (images_in_block, output) in enumerate(stream(engine, blocks)):
             if n == 2:
                 raise KeyboardInterrupt
-            yield tag, o
+            yield images_in_block, output
 
     def counts(engine, blocks):
-        for tag, o in real(engine, blocks):
-            seen.append(tag)
-            yield tag, o
+        for images_in_block, output in stream(engine, blocks):
+            computed.append(images_in_block)
+            yield images_in_block, output
 
     monkeypatch.setattr(features, 'stream', stops)
     with pytest.raises(KeyboardInterrupt):
         new()(files, 'torch')
     monkeypatch.setattr(features, 'stream', counts)
     one = new()(files, 'torch')
-    assert 0 < sum(seen) < len(files), seen
-    seen.clear()
+    assert 0 < sum(computed) < len(files), computed
+    computed.clear()
     X = new()(files, 'torch', views=2)
-    first = sum(seen)
+    first = sum(computed)
     assert np.allclose(X[0], one[0], atol=1e-5)
     monkeypatch.setattr(features, 'KEEP_EVERY', 5)
-    seen.clear()
+    computed.clear()
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path / 'other'))
     Y = new()(files, 'torch', views=2)
-    assert first == sum(seen) == len(files) and np.allclose(X, Y, atol=1e-5)
-    assert np.array_equal(new()(files, views=2), Y) and sum(seen) == len(files)
+    assert first == sum(computed) == len(files)
+    assert np.allclose(X, Y, atol=1e-5)
+    assert np.array_equal(new()(files, views=2), Y)
+    assert sum(computed) == len(files)
 
 
 def test_an_engine_for_few_is_not_kept_for_many(table, local_weights, tmp_path, monkeypatch):
-
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path))
-    f = FrozenBody('mobilenetv2_035', local_weights, 48)
     asked = []
     choose = FrozenBody._choose
-    monkeypatch.setattr(
-        FrozenBody,
-        '_choose',
-        lambda self, paths, n, device, engine: (
-            asked.append((n, engine)) or choose(self, paths, n, device, engine)
-        ),
-    )
+
+    def choose_and_note(self, paths, n, device, engine):
+        asked.append((n, engine))
+        return choose(self, paths, n, device, engine)
+
+    monkeypatch.setattr(FrozenBody, '_choose', choose_and_note)
+    body = FrozenBody('mobilenetv2_035', local_weights, 48)
     few, many, rest = list(table.path[:3]), list(table.path[3:80]), list(table.path[80:82])
-    f(few, device='cpu')
-    f(many, device='cpu')
-    f(rest, device='cpu')
-    f(list(table.path[82:84]), 'torch', 'cpu')
-    assert asked == [(3, 'auto'), (77, 'auto'), (2, 'torch')] and f.engine.name == 'torch'
+    body(few, device='cpu')
+    body(many, device='cpu')
+    body(rest, device='cpu')
+    body(list(table.path[82:84]), 'torch', 'cpu')
+    assert asked == [(3, 'auto'), (77, 'auto'), (2, 'torch')]
+    assert body.engine.name == 'torch'
+    # a probe has no such engine
     monkeypatch.setenv('LEUKOCLS_ENGINE', 'torch-bf16')
-    assert (
-        FrozenBody('mobilenetv2_035', local_weights, 64)(few, device='cpu').shape[1] == 3
-    )  # a probe has no such engine
+    assert FrozenBody('mobilenetv2_035', local_weights, 64)(few, device='cpu').shape[1] == 3
 
 
 def test_what_a_look_decoded_is_not_opened_again(table, local_weights, tmp_path, monkeypatch):
     """The same features, whether the network opens the files or finds them prepared; few are opened
     again, to tell the rate from file to answer.
     """
-    import leukocls.images as images
-    from leukocls.looks import look
-
-    opened, real, paths = [], images.open_cell, list(table.path)
+    paths = list(table.path)
+    # 16 more than the 32 of the rate: the engine was chosen with them
     few = 32 + 16
-    assert len(paths) > few  # 16 more: the engine was chosen with them
-    monkeypatch.setattr(images, 'open_cell', lambda *a: (opened.append(str(a[0])), real(*a))[1])
-    monkeypatch.setenv('LEUKOCLS_CACHE', 'off')
+    assert len(paths) > few
+    opened = []
+    open_cell = images.open_cell
 
-    def body():
+    def open_and_note(path, *args):
+        opened.append(str(path))
+        return open_cell(path, *args)
+
+    def new_body():
         return FrozenBody('mobilenetv2_035', local_weights, 48)
 
-    plain = body()(paths, 'torch')
+    monkeypatch.setattr(images, 'open_cell', open_and_note)
+    monkeypatch.setenv('LEUKOCLS_CACHE', 'off')
+    plain = new_body()(paths, 'torch')
     assert len(opened) >= len(paths)
-    images.expect(body().pixels, paths)
+    images.expect(new_body().pixels, paths)
     look([paths[0]])
     look(paths)
     opened.clear()
-    f = body()
-    x = f(paths, 'torch')
-    assert 32 <= len(opened) <= few and np.array_equal(x, plain) and f.remembered > 0
+    body = new_body()
+    prepared = body(paths, 'torch')
+    assert 32 <= len(opened) <= few
+    assert np.array_equal(prepared, plain)
+    assert body.remembered > 0
+    # each prepared image is handed out once
     opened.clear()
-    assert np.array_equal(body()(paths, 'torch'), plain) and len(opened) >= len(
-        paths
-    )  # each is handed out once
+    assert np.array_equal(new_body()(paths, 'torch'), plain)
+    assert len(opened) >= len(paths)
     images.expect_nothing()
     assert images._AHEAD == {}
 
 
 def test_nothing_is_left_in_memory_after_a_comparison(recipe, table, tmp_path):
-    import leukocls.images as images
-
     train_all(table, [recipe, 'p3-knn'], out=tmp_path, split='group', progress=False)
     assert images._AHEAD == {}
     with pytest.raises(DataError):

@@ -1,293 +1,724 @@
 'use strict';
-// The page of leukocls serve. Everything is text or canvas: nothing that comes from outside is ever read as HTML.
+// The page of leukocls serve. Everything is text or canvas: nothing that comes from outside is ever read
+// as HTML.
 
-const $ = id => document.getElementById(id);
-const el = (tag, props = {}, ...kids) => { const e = Object.assign(document.createElement(tag), props); e.append(...kids.filter(k => k !== null && k !== undefined)); return e; };
-const fill = (text, values = {}) => text.replace(/\{(\w+)\}/g, (_, k) => values[k] ?? '');
-const pause = seconds => new Promise(done => setTimeout(done, 1000*seconds));
+// how many requests run at the same time, pictures in each, and how often to ask a server that is busy
+const REQUESTS = 2;
+const BATCH = 4;
+const TRIES = 20;
+// seconds between two announcements of progress, for those who listen to the page
+const ANNOUNCE_EVERY = 3;
+// bytes that a form needs besides its pictures
+const FORM_BYTES = 4096;
 
-let T = {}, models = [], limits = {}, model = null, turn = 0; // texts; turn: counts choices of a model, so that late answers to an earlier one are dropped
-let cards = [], queue = [], busy = 0, lastSaid = 0;
-const lines = 2, batch = 4, tries = 20; // requests at the same time, pictures in each, how often to try again when the server is busy
-const settled = c => c.kind !== 'wait';
+// what the server sent at the start; all words that a person reads are in T
+let T = {};
+let models = [];
+let limits = {};
 
-const sentence = s => s && s[0].toUpperCase() + s.slice(1) + (/[.!?]$/.test(s) ? '' : '.'); // what the library says in passing, as a sentence of its own
+// what the person has chosen; `turn` counts choices, so that late answers to an earlier one are dropped
+let model = null;
+let turn = 0;
+let cards = [];
 
-function percent(p) {
-  const shown = p >= .9995 && p < 1 ? '>99.9' : p > 0 && p < .0005 ? '<0.1' : new Intl.NumberFormat(T.locale, {minimumFractionDigits: 1, maximumFractionDigits: 1}).format(100*p);
-  return fill(T.percent, {n: shown});
+// pictures that wait to be sent, requests under way, and when progress was last announced
+let queue = [];
+let running = 0;
+let lastAnnounced = 0;
+
+// --- small tools
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+function element(tag, properties = {}, ...children) {
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children.filter(child => child !== null && child !== undefined));
+  return node;
+}
+
+function paragraph(className, text) {
+  return element('p', {className, textContent: text});
+}
+
+// puts values where a text says {key}
+function fill(text, values = {}) {
+  return text.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? '');
+}
+
+function pause(seconds) {
+  return new Promise(done => setTimeout(done, 1000 * seconds));
+}
+
+// what the library says in passing, as a sentence of its own
+function sentence(text) {
+  if (!text) return text;
+  return text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.');
+}
+
+// a share is never rounded to "certain" or "impossible"
+function percent(share) {
+  return fill(T.percent, {n: percentNumber(share)});
+}
+
+function percentNumber(share) {
+  if (share >= 0.9995 && share < 1) return '>99.9';
+  if (share > 0 && share < 0.0005) return '<0.1';
+  const oneDigit = {minimumFractionDigits: 1, maximumFractionDigits: 1};
+  return new Intl.NumberFormat(T.locale, oneDigit).format(100 * share);
+}
+
+function isSettled(card) {
+  return card.kind !== 'wait';
 }
 
 // --- the server
 
-class Answer extends Error { constructor(status, message, wait) { super(message); this.status = status; this.wait = wait; } }
+class ServerError extends Error {
+  constructor(status, message, wait) {
+    super(message);
+    this.status = status;
+    this.wait = wait;
+  }
+}
 
 async function ask(path, files, words = {}) {
   const form = new FormData();
-  for (const [k, v] of Object.entries(words)) form.append(k, v);
-  for (const f of files) form.append('images', f, f.name);
-  let r;
-  try { r = await fetch(path, {method: 'POST', body: form, headers: {Accept: 'application/json'}}); }
-  catch { throw new Answer(0, T.reload); }
-  if (r.status === 401) { location.assign('login'); throw new Answer(401, T.login_title); }
-  const said = await r.json().catch(() => ({}));
-  if (!r.ok) throw new Answer(r.status, said.error || T.failed, Number(r.headers.get('Retry-After')) || 2);
-  return said;
+  for (const [name, value] of Object.entries(words)) form.append(name, value);
+  for (const file of files) form.append('images', file, file.name);
+  let response;
+  try {
+    response = await fetch(path, {method: 'POST', body: form, headers: {Accept: 'application/json'}});
+  } catch {
+    throw new ServerError(0, T.reload);
+  }
+  if (response.status === 401) {
+    location.assign('login');
+    throw new ServerError(401, T.login_title);
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) {
+    const wait = Number(response.headers.get('Retry-After')) || 2;
+    throw new ServerError(response.status, answer.error || T.failed, wait);
+  }
+  return answer;
 }
 
-async function patiently(todo, tell, still) { // tries again when the server says that it is busy
+// asks again when the server says that it is busy, as long as `isWanted()`; `tell` shows the seconds
+async function askPatiently(request, tell, isWanted) {
   for (let n = 1; ; n++) {
-    try { return await todo(); }
-    catch (e) {
-      if (![429, 503].includes(e.status) || n >= tries || !still()) throw e;
-      const wait = Math.min(10, e.wait)*(.75 + Math.random()/2);
-      tell(fill(T.busy, {seconds: Math.ceil(wait)})); await pause(wait);
+    try {
+      return await request();
+    } catch (error) {
+      const isBusy = [429, 503].includes(error.status);
+      if (!isBusy || n >= TRIES || !isWanted()) throw error;
+      // a little by chance, so that many pages do not come back at the same moment
+      const wait = Math.min(10, error.wait) * (0.75 + Math.random() / 2);
+      tell(fill(T.busy, {seconds: Math.ceil(wait)}));
+      await pause(wait);
     }
   }
 }
 
 // --- models
 
-const titleOf = m => m.title && m.title !== m.name ? `${m.title} (${m.name})` : m.name;
-function interval(m) {
-  const a = m.accuracy;
-  if (!a) return T.model_accuracy_none;
-  const words = {value: percent(a.value), low: percent(a.low), high: percent(a.high), n: m.n && new Intl.NumberFormat(T.locale).format(m.n), split: m.split || ''};
+function titleOf(m) {
+  return m.title && m.title !== m.name ? `${m.title} (${m.name})` : m.name;
+}
+
+function accuracyWords(m) {
+  if (!m.accuracy) return T.model_accuracy_none;
+  const words = {
+    value: percent(m.accuracy.value),
+    low: percent(m.accuracy.low),
+    high: percent(m.accuracy.high),
+    n: m.n && new Intl.NumberFormat(T.locale).format(m.n),
+    split: m.split || '',
+  };
   return fill(m.n ? T.model_accuracy_value : T.model_accuracy_plain, words);
 }
 
 function showModels() {
-  $('models').replaceChildren(...models.map((m, i) => {
-    const facts = el('dl'), fact = (k, v) => facts.append(el('dt', {textContent: k}), el('dd', {textContent: v || T.model_unknown}));
-    fact(T.model_data, m.data); fact(T.model_accuracy, interval(m)); if (m.how) fact(T.model_how, m.how); fact(T.model_classes, m.classes.join(', ')); fact(T.model_created, m.created && new Date(m.created).toLocaleDateString(T.locale, {dateStyle: 'long'}));
-    if (m.licence) fact(T.model_licence, m.licence);
-    const input = el('input', {type: 'radio', name: 'model', value: m.id, checked: i === 0});
-    input.setAttribute('aria-label', titleOf(m));
-    input.addEventListener('change', () => choose(m));
-    const notes = [...(m.notes || []), ...(m.gate ? [] : [T.model_gate_no]), ...(m.calibrated ? [] : [T.calibrated_no])];
-    return el('label', {className: 'model'}, input, el('span', {className: 'name', textContent: titleOf(m)}), facts, ...notes.map(n => el('p', {className: 'note', textContent: n})));
-  }));
+  byId('models').replaceChildren(...models.map(modelEntry));
   choose(models[0]);
 }
 
+function modelEntry(m, i) {
+  const input = element('input', {type: 'radio', name: 'model', value: m.id, checked: i === 0});
+  input.setAttribute('aria-label', titleOf(m));
+  input.addEventListener('change', () => choose(m));
+  const notes = [...(m.notes || [])];
+  if (!m.gate) notes.push(T.model_gate_no);
+  if (!m.calibrated) notes.push(T.calibrated_no);
+  return element(
+    'label',
+    {className: 'model'},
+    input,
+    element('span', {className: 'name', textContent: titleOf(m)}),
+    modelFacts(m),
+    ...notes.map(note => paragraph('note', note)),
+  );
+}
+
+function modelFacts(m) {
+  const facts = element('dl');
+  const add = (name, value) => {
+    facts.append(
+      element('dt', {textContent: name}),
+      element('dd', {textContent: value || T.model_unknown}),
+    );
+  };
+  add(T.model_data, m.data);
+  add(T.model_accuracy, accuracyWords(m));
+  if (m.how) add(T.model_how, m.how);
+  add(T.model_classes, m.classes.join(', '));
+  const longDate = {dateStyle: 'long'};
+  add(T.model_created, m.created && new Date(m.created).toLocaleDateString(T.locale, longDate));
+  if (m.licence) add(T.model_licence, m.licence);
+  return facts;
+}
+
 function choose(m) {
-  model = m; turn++;
-  queue = []; cards.forEach(c => { c.result = null; wait(c); });
-  show(); work();
+  model = m;
+  turn++;
+  queue = [];
+  cards.forEach(card => {
+    card.result = null;
+    enqueue(card);
+  });
+  showProgress();
+  work();
 }
 
 // --- pictures
 
-function add(files) {
-  const fresh = [...files].map(file => newCard(file));
-  cards.push(...fresh); $('cards').append(...fresh.map(c => c.el));
-  fresh.forEach(wait); show(); work();
-  if (fresh.length) $('results').focus({preventScroll: false});
+function addFiles(files) {
+  const fresh = [...files].map(newCard);
+  cards.push(...fresh);
+  byId('cards').append(...fresh.map(card => card.element));
+  fresh.forEach(enqueue);
+  showProgress();
+  work();
+  if (fresh.length) byId('results').focus({preventScroll: false});
 }
 
 function newCard(file) {
-  const c = {file, kind: 'wait', url: URL.createObjectURL(file)};
-  c.img = el('img', {alt: fill(T.picture_of, {name: file.name}), decoding: 'async', loading: 'lazy'});
-  c.img.addEventListener('error', () => { c.blank = true; c.img.replaceWith(el('p', {className: 'none', textContent: T.no_preview})); });
-  c.img.src = c.url;
-  c.picture = el('figure', {className: 'picture'}, c.img);
-  c.body = el('div', {className: 'body'}); c.foot = el('div', {className: 'foot'}); c.more = el('div', {className: 'more', hidden: true});
-  const remove = el('button', {type: 'button', className: 'remove', textContent: '×'});
-  remove.setAttribute('aria-label', fill(T.remove, {name: file.name}));
-  remove.addEventListener('click', () => { const i = cards.indexOf(c), next = cards[i + 1] || cards[i - 1]; drop(c); show(); (next ? next.el.querySelector('.remove') : $('results')).focus(); });
-  c.el = el('li', {className: 'card wait'}, el('div', {className: 'head'}, el('h3', {textContent: file.name}), remove), c.picture, c.body, c.foot, c.more);
-  return c;
+  const card = {file, kind: 'wait', url: URL.createObjectURL(file)};
+  card.image = newImage(card);
+  card.picture = element('figure', {className: 'picture'}, card.image);
+  card.body = element('div', {className: 'body'});
+  card.foot = element('div', {className: 'foot'});
+  card.more = element('div', {className: 'more', hidden: true});
+  const head = element(
+    'div', {className: 'head'}, element('h3', {textContent: file.name}), removeButton(card),
+  );
+  card.element = element(
+    'li', {className: 'card wait'}, head, card.picture, card.body, card.foot, card.more,
+  );
+  return card;
 }
 
-function drop(c) { cards = cards.filter(o => o !== c); queue = queue.filter(o => o !== c); URL.revokeObjectURL(c.url); (c.urls || []).forEach(u => URL.revokeObjectURL(u)); c.el.remove(); }
-
-function set(c, kind, ...kids) { c.kind = kind; c.el.className = `card ${kind}`; c.foot.replaceChildren(); c.body.replaceChildren(...kids.filter(Boolean)); }
-const verdict = text => el('p', {className: 'verdict', textContent: text});
-
-function wait(c) {
-  plainPicture(c); c.more.hidden = true; c.more.replaceChildren();
-  if (c.file.size > limits.bytes - 4096) return set(c, 'broken', verdict(T.broken), el('p', {className: 'why', textContent: fill(T.too_large, {megabytes: Math.floor(limits.bytes/1e6)})}));
-  set(c, 'wait', verdict(T.waiting)); queue.push(c);
+function newImage(card) {
+  const alt = fill(T.picture_of, {name: card.file.name});
+  const image = element('img', {alt, decoding: 'async', loading: 'lazy'});
+  // a browser shows no TIFF, for example; the server reads it all the same
+  image.addEventListener('error', () => {
+    card.isBlank = true;
+    image.replaceWith(paragraph('none', T.no_preview));
+  });
+  image.src = card.url;
+  return image;
 }
 
-function nextBatch() { // the first one alone, so that something is seen early
-  const some = []; let bytes = 4096, most = cards.some(c => c.result) ? batch : 1;
-  while (queue.length && some.length < Math.min(most, limits.files) && (!some.length || bytes + queue[0].file.size < limits.bytes/4)) { const c = queue.shift(); bytes += c.file.size; some.push(c); }
-  return some;
+function removeButton(card) {
+  const button = element('button', {type: 'button', className: 'remove', textContent: '×'});
+  button.setAttribute('aria-label', fill(T.remove, {name: card.file.name}));
+  button.addEventListener('click', () => {
+    const i = cards.indexOf(card);
+    const neighbour = cards[i + 1] || cards[i - 1];
+    drop(card);
+    showProgress();
+    (neighbour ? neighbour.element.querySelector('.remove') : byId('results')).focus();
+  });
+  return button;
 }
 
-async function work() {
-  while (busy < lines && queue.length) { busy++; send(nextBatch(), turn).finally(() => { busy--; work(); }); }
+function drop(card) {
+  cards = cards.filter(other => other !== card);
+  queue = queue.filter(other => other !== card);
+  URL.revokeObjectURL(card.url);
+  (card.nearestUrls || []).forEach(url => URL.revokeObjectURL(url));
+  card.element.remove();
 }
 
-async function send(some, mine) {
-  const current = () => mine === turn && some.some(c => cards.includes(c));
-  const each = todo => { if (mine === turn) some.filter(c => cards.includes(c)).forEach(todo); };
-  each(c => set(c, 'wait', verdict(T.working)));
-  try {
-    const said = await patiently(() => ask('api/predict', some.map(c => c.file), {model: model.id}), text => each(c => set(c, 'wait', verdict(text))), current);
-    each(c => result(c, said.results[some.indexOf(c)]));
-    alarm();
-  } catch (e) {
-    if (!e.status) alarm(e.message);
-    if (some.length > 1 && [400, 413].includes(e.status)) for (const c of some) await send([c], mine);
-    else each(c => failed(c, e.message));
+function setCard(card, kind, ...children) {
+  card.kind = kind;
+  card.element.className = `card ${kind}`;
+  card.foot.replaceChildren();
+  card.body.replaceChildren(...children.filter(Boolean));
+}
+
+function verdict(text) {
+  return paragraph('verdict', text);
+}
+
+function enqueue(card) {
+  showPlainPicture(card);
+  card.more.hidden = true;
+  card.more.replaceChildren();
+  if (card.file.size > limits.bytes - FORM_BYTES) {
+    const why = fill(T.too_large, {megabytes: Math.floor(limits.bytes / 1e6)});
+    setCard(card, 'broken', verdict(T.broken), paragraph('why', why));
+    return;
   }
-  if (mine === turn) { show(); announce(some); }
+  setCard(card, 'wait', verdict(T.waiting));
+  queue.push(card);
 }
 
-function failed(c, why) {
-  const again = el('button', {type: 'button', textContent: T.again});
-  again.addEventListener('click', () => { wait(c); show(); work(); });
-  set(c, 'failed', verdict(T.failed), el('p', {className: 'why', textContent: why})); c.foot.append(el('p', {className: 'buttons'}, again));
+// the first picture goes alone, so that something is seen early
+function nextBatch() {
+  const most = Math.min(cards.some(card => card.result) ? BATCH : 1, limits.files);
+  const batch = [];
+  let bytes = FORM_BYTES;
+  while (queue.length && batch.length < most) {
+    const isTooMuch = bytes + queue[0].file.size >= limits.bytes / 4;
+    if (batch.length && isTooMuch) break;
+    const card = queue.shift();
+    bytes += card.file.size;
+    batch.push(card);
+  }
+  return batch;
+}
+
+function work() {
+  while (running < REQUESTS && queue.length) {
+    running++;
+    send(nextBatch(), turn).finally(() => {
+      running--;
+      work();
+    });
+  }
+}
+
+async function send(batch, ofTurn) {
+  const isWanted = () => ofTurn === turn && batch.some(card => cards.includes(card));
+  const forEachLeft = change => {
+    if (ofTurn === turn) batch.filter(card => cards.includes(card)).forEach(change);
+  };
+  const tell = text => forEachLeft(card => setCard(card, 'wait', verdict(text)));
+  tell(T.working);
+  try {
+    const files = batch.map(card => card.file);
+    const answer = await askPatiently(() => ask('api/predict', files, {model: model.id}), tell, isWanted);
+    forEachLeft(card => showResult(card, answer.results[batch.indexOf(card)]));
+    alarm();
+  } catch (error) {
+    if (!error.status) alarm(error.message);
+    // one picture may have spoiled the whole request
+    if (batch.length > 1 && [400, 413].includes(error.status)) {
+      for (const card of batch) await send([card], ofTurn);
+    } else {
+      forEachLeft(card => showFailure(card, error.message));
+    }
+  }
+  if (ofTurn === turn) {
+    showProgress();
+    announce(batch);
+  }
+}
+
+function showFailure(card, why) {
+  const again = element('button', {type: 'button', textContent: T.again});
+  again.addEventListener('click', () => {
+    enqueue(card);
+    showProgress();
+    work();
+  });
+  setCard(card, 'failed', verdict(T.failed), paragraph('why', why));
+  card.foot.append(element('p', {className: 'buttons'}, again));
 }
 
 // --- results
 
-function kindOf(r) { return r.error ? 'broken' : r.in_domain === false ? 'foreign' : r.refer ? 'unsure' : 'sure'; }
-function wordsOf(r) { return {broken: T.broken, foreign: T.foreign, unsure: T.unsure, sure: fill(T.sure, {label: r.label})}[kindOf(r)]; }
+function kindOf(result) {
+  if (result.error) return 'broken';
+  if (result.in_domain === false) return 'foreign';
+  return result.refer ? 'unsure' : 'sure';
+}
 
-function bars(r) {
-  const list = el('dl', {className: 'bars'});
+function wordsOf(result) {
+  const words = {
+    broken: T.broken,
+    foreign: T.foreign,
+    unsure: T.unsure,
+    sure: fill(T.sure, {label: result.label}),
+  };
+  return words[kindOf(result)];
+}
+
+function showResult(card, result) {
+  card.result = result;
+  card.model = model;
+  const kind = kindOf(result);
+  const isPredicted = kind === 'sure' || kind === 'unsure';
+  setCard(
+    card,
+    kind,
+    verdict(wordsOf(result)),
+    ...reasonsFor(result).map(why => paragraph('why', why)),
+    warningsOf(result),
+    isPredicted ? bars(result) : null,
+  );
+  if (isPredicted) card.foot.append(buttons(card));
+}
+
+function reasonsFor(result) {
+  const kind = kindOf(result);
+  const reasons = [];
+  if (kind === 'broken') reasons.push(sentence(result.error));
+  if (kind === 'unsure') reasons.push(whyUnsure(result));
+  if (kind !== 'broken') reasons.push(sentence(result.why));
+  if (kind === 'foreign') reasons.push(T.foreign_more);
+  return reasons.filter(Boolean);
+}
+
+function whyUnsure(result) {
+  const {classes, label} = result;
+  // a model that is not calibrated names no classes
+  if (classes && classes.length > 1) return fill(T.unsure_could, {classes: classes.join(', ')});
+  if (classes && !classes.length) return result.why ? '' : T.unsure_none;
+  return fill(T.unsure_best, {label, percent: percent(result.probabilities[label])});
+}
+
+function warningsOf(result) {
+  if (!result.warnings.length) return null;
+  const items = result.warnings.map(warning => element('li', {textContent: sentence(warning)}));
+  return element('ul', {className: 'warnings'}, ...items);
+}
+
+function bars(result) {
+  const list = element('dl', {className: 'bars'});
   list.setAttribute('aria-label', T.probabilities);
-  for (const [label, p] of Object.entries(r.probabilities).sort((a, b) => b[1] - a[1])) {
-    const fillBar = el('span', {className: 'fill'}), track = el('span', {className: 'track'}, fillBar);
-    fillBar.style.width = `${100*p}%`; track.setAttribute('aria-hidden', 'true');
-    const best = label === r.label && kindOf(r) === 'sure' ? ' best' : '';
-    list.append(el('dt', {}, el('span', {className: `label${best}`, textContent: label}), track), el('dd', {className: best.trim(), textContent: percent(p)}));
+  const descending = Object.entries(result.probabilities).sort((a, b) => b[1] - a[1]);
+  for (const [label, p] of descending) {
+    const isBest = label === result.label && kindOf(result) === 'sure';
+    const bar = element('span', {className: 'fill'});
+    bar.style.width = `${100 * p}%`;
+    const track = element('span', {className: 'track'}, bar);
+    track.setAttribute('aria-hidden', 'true');
+    const name = element('span', {className: isBest ? 'label best' : 'label', textContent: label});
+    list.append(
+      element('dt', {}, name, track),
+      element('dd', {className: isBest ? 'best' : '', textContent: percent(p)}),
+    );
   }
   return list;
 }
 
-function result(c, r) {
-  c.result = r; c.model = model;
-  const kind = kindOf(r), why = [];
-  if (kind === 'broken') why.push(sentence(r.error));
-  if (kind === 'unsure') why.push(r.classes && r.classes.length > 1 ? fill(T.unsure_could, {classes: r.classes.join(', ')}) : r.classes && !r.classes.length ? (r.why ? '' : T.unsure_none) : fill(T.unsure_best, {label: r.label, percent: percent(r.probabilities[r.label])}));
-  if (r.why && kind !== 'broken') why.push(sentence(r.why));
-  if (kind === 'foreign') why.push(T.foreign_more);
-  const notes = r.warnings.length ? el('ul', {className: 'warnings'}, ...r.warnings.map(w => el('li', {textContent: sentence(w)}))) : null;
-  set(c, kind, verdict(wordsOf(r)), ...why.filter(Boolean).map(w => el('p', {className: 'why', textContent: w})), notes, kind === 'sure' || kind === 'unsure' ? bars(r) : null);
-  if (kind === 'sure' || kind === 'unsure') c.foot.append(buttons(c));
-}
-
-function buttons(c) {
-  const row = el('p', {className: 'buttons'}), heat = el('button', {type: 'button', textContent: T.heat});
+function buttons(card) {
+  const heat = element('button', {type: 'button', textContent: T.heat});
   heat.setAttribute('aria-pressed', 'false');
-  heat.addEventListener('click', () => toggleHeat(c, heat));
-  row.append(heat);
+  heat.addEventListener('click', () => toggleHeat(card, heat));
+  const row = element('p', {className: 'buttons'}, heat);
   if (model.nearest) {
-    const near = el('button', {type: 'button', textContent: T.nearest});
-    near.setAttribute('aria-expanded', 'false');
-    near.addEventListener('click', () => toggleNearest(c, near));
-    row.append(near);
+    const nearest = element('button', {type: 'button', textContent: T.nearest});
+    nearest.setAttribute('aria-expanded', 'false');
+    nearest.addEventListener('click', () => toggleNearest(card, nearest));
+    row.append(nearest);
   }
   return row;
 }
 
-async function fetched(c, button, words, path) { // an answer about one picture; the button says that it is coming
-  const mine = turn, old = button.textContent; button.disabled = true; button.textContent = words;
-  try { return await patiently(() => ask(path, [c.file], {model: c.model.id, ...(path === 'api/heat' ? {label: c.result.label} : {})}), text => { button.textContent = text; }, () => mine === turn); }
-  catch (e) { if (mine === turn) alarm(e.message); return null; }
-  finally { button.disabled = false; button.textContent = old; button.focus(); }
+// an answer about one picture, or null; meanwhile the button says that it is coming
+async function askFromButton(card, button, waitWords, path, words = {}) {
+  const ofTurn = turn;
+  const label = button.textContent;
+  const setLabel = text => {
+    button.textContent = text;
+  };
+  const request = () => ask(path, [card.file], {model: card.model.id, ...words});
+  button.disabled = true;
+  setLabel(waitWords);
+  try {
+    return await askPatiently(request, setLabel, () => ofTurn === turn);
+  } catch (error) {
+    if (ofTurn === turn) alarm(error.message);
+    return null;
+  } finally {
+    button.disabled = false;
+    setLabel(label);
+    button.focus();
+  }
 }
 
 // --- what mattered
 
-function plainPicture(c) { if (c.canvas) { c.canvas.replaceWith(c.blank ? el('p', {className: 'none', textContent: T.no_preview}) : c.img); c.canvas = null; } c.heat = null; }
-
-async function toggleHeat(c, button) {
-  const shown = Boolean(c.canvas);
-  if (!shown) {
-    c.heat = c.heat || await fetched(c, button, T.heat_wait, 'api/heat');
-    if (!c.heat || !cards.includes(c)) return;
-    draw(c); say(fill(T.heat_done, {name: c.file.name}));
-  } else { const kept = c.heat; plainPicture(c); c.heat = kept; }
-  button.setAttribute('aria-pressed', String(!shown)); button.textContent = shown ? T.heat : T.heat_hide;
-  c.picture.querySelector('.small')?.remove();
-  if (!shown) c.picture.append(el('figcaption', {className: 'small', textContent: T.heat_legend}));
+async function toggleHeat(card, button) {
+  const wasShown = Boolean(card.canvas);
+  if (wasShown) {
+    // kept, so that it need not be asked for again
+    const heat = card.heat;
+    showPlainPicture(card);
+    card.heat = heat;
+  } else {
+    const label = card.result.label;
+    card.heat = card.heat || (await askFromButton(card, button, T.heat_wait, 'api/heat', {label}));
+    if (!card.heat || !cards.includes(card)) return;
+    drawHeat(card);
+    say(fill(T.heat_done, {name: card.file.name}));
+  }
+  button.setAttribute('aria-pressed', String(!wasShown));
+  button.textContent = wasShown ? T.heat : T.heat_hide;
+  card.picture.querySelector('.small')?.remove();
+  if (!wasShown) {
+    card.picture.append(element('figcaption', {className: 'small', textContent: T.heat_legend}));
+  }
 }
 
-function draw(c) {
-  const values = c.heat.values, h = values.length, w = values[0].length, side = 480;
-  const ratio = c.blank ? w/h : c.img.naturalWidth/c.img.naturalHeight || 1;
-  const canvas = el('canvas', {width: Math.round(ratio >= 1 ? side : side*ratio), height: Math.round(ratio >= 1 ? side/ratio : side)});
-  canvas.setAttribute('role', 'img'); canvas.setAttribute('aria-label', fill(T.heat_done, {name: c.file.name}));
-  const small = el('canvas', {width: w, height: h}), pixels = new ImageData(w, h);
-  values.forEach((row, y) => row.forEach((v, x) => pixels.data.set([230, 30 + 150*Math.max(0, 1 - 2*v), 20, 190*Math.min(1, v)], 4*(y*w + x))));
-  small.getContext('2d').putImageData(pixels, 0, 0);
-  const at = canvas.getContext('2d');
-  if (c.blank) { at.fillStyle = '#888'; at.fillRect(0, 0, canvas.width, canvas.height); } else at.drawImage(c.img, 0, 0, canvas.width, canvas.height);
-  at.imageSmoothingEnabled = true; at.imageSmoothingQuality = 'high'; at.drawImage(small, 0, 0, canvas.width, canvas.height);
-  (c.blank ? c.picture.querySelector('.none') : c.img).replaceWith(canvas); c.canvas = canvas;
+function showPlainPicture(card) {
+  if (card.canvas) {
+    card.canvas.replaceWith(card.isBlank ? paragraph('none', T.no_preview) : card.image);
+    card.canvas = null;
+  }
+  card.heat = null;
+}
+
+function drawHeat(card) {
+  const heat = heatCanvas(card.heat.values);
+  const canvas = element('canvas', canvasSize(card, heat));
+  canvas.setAttribute('role', 'img');
+  canvas.setAttribute('aria-label', fill(T.heat_done, {name: card.file.name}));
+  const context = canvas.getContext('2d');
+  if (card.isBlank) {
+    context.fillStyle = '#888';
+    context.fillRect(0, 0, canvas.width, canvas.height);
+  } else {
+    context.drawImage(card.image, 0, 0, canvas.width, canvas.height);
+  }
+  context.imageSmoothingEnabled = true;
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(heat, 0, 0, canvas.width, canvas.height);
+  const shown = card.isBlank ? card.picture.querySelector('.none') : card.image;
+  shown.replaceWith(canvas);
+  card.canvas = canvas;
+}
+
+// in the picture's own proportions, 480 pixels along the longer side
+function canvasSize(card, heat) {
+  const side = 480;
+  const {naturalWidth, naturalHeight} = card.image;
+  const ratio = card.isBlank ? heat.width / heat.height : naturalWidth / naturalHeight || 1;
+  return ratio >= 1
+    ? {width: side, height: Math.round(side / ratio)}
+    : {width: Math.round(side * ratio), height: side};
+}
+
+// one pixel for each number: from transparent through orange to red
+function heatCanvas(values) {
+  const height = values.length;
+  const width = values[0].length;
+  const pixels = new ImageData(width, height);
+  values.forEach((row, y) => {
+    row.forEach((value, x) => {
+      const green = 30 + 150 * Math.max(0, 1 - 2 * value);
+      const opacity = 190 * Math.min(1, value);
+      pixels.data.set([230, green, 20, opacity], 4 * (y * width + x));
+    });
+  });
+  const canvas = element('canvas', {width, height});
+  canvas.getContext('2d').putImageData(pixels, 0, 0);
+  return canvas;
 }
 
 // --- similar known cells
 
-async function toggleNearest(c, button) {
-  if (c.more.hidden && !c.more.childElementCount) {
-    const said = await fetched(c, button, T.nearest_wait, 'api/nearest');
-    if (!said || !cards.includes(c)) return;
-    c.urls = [];
-    c.more.replaceChildren(el('ul', {className: 'nearest'}, ...said.nearest.map(n => {
-      const url = URL.createObjectURL(new Blob([Uint8Array.from(atob(n.jpeg), b => b.charCodeAt(0))], {type: 'image/jpeg'})), words = fill(T.nearest_of, {label: n.label, percent: percent(n.similarity)});
-      c.urls.push(url); return el('li', {}, el('img', {src: url, alt: ''}), words);
-    })));
-    say(fill(T.nearest_done, {n: said.nearest.length}));
+async function toggleNearest(card, button) {
+  const isUnknown = card.more.hidden && !card.more.childElementCount;
+  if (isUnknown) {
+    const answer = await askFromButton(card, button, T.nearest_wait, 'api/nearest');
+    if (!answer || !cards.includes(card)) return;
+    card.nearestUrls = [];
+    const items = answer.nearest.map(known => nearestItem(card, known));
+    card.more.replaceChildren(element('ul', {className: 'nearest'}, ...items));
+    say(fill(T.nearest_done, {n: answer.nearest.length}));
   }
-  c.more.hidden = !c.more.hidden; button.setAttribute('aria-expanded', String(!c.more.hidden));
+  card.more.hidden = !card.more.hidden;
+  button.setAttribute('aria-expanded', String(!card.more.hidden));
+}
+
+function nearestItem(card, known) {
+  const bytes = Uint8Array.from(atob(known.jpeg), character => character.charCodeAt(0));
+  const url = URL.createObjectURL(new Blob([bytes], {type: 'image/jpeg'}));
+  card.nearestUrls.push(url);
+  const words = fill(T.nearest_of, {label: known.label, percent: percent(known.similarity)});
+  return element('li', {}, element('img', {src: url, alt: ''}), words);
 }
 
 // --- the page as a whole
 
-function say(text) { $('live').textContent = text; }
-function alarm(text) { $('alert').hidden = !text; $('alert').textContent = text || ''; }
-
-function announce(some) {
-  const done = cards.filter(settled).length, now = Date.now();
-  if (some.length === 1 && cards.length === 1 && some[0].result) say(fill(T.announce, {name: some[0].file.name, verdict: wordsOf(some[0].result)}));
-  else if (done === cards.length) say(`${progressText()}. ${summary()}`);
-  else if (now - lastSaid > 3000) { lastSaid = now; say(progressText()); }
+// to those who listen to the page
+function say(text) {
+  byId('live').textContent = text;
 }
 
-function progressText() { const done = cards.filter(settled).length; return cards.length === 1 && done ? T.progress_one : fill(T.progress, {done, all: cards.length}); }
-function summary() { const n = k => cards.filter(c => c.kind === k).length; return fill(T.summary, {sure: n('sure'), unsure: n('unsure'), foreign: n('foreign'), broken: n('broken')}); }
-
-function show() {
-  const done = cards.length && cards.every(settled);
-  $('none').hidden = cards.length > 0; $('bar').hidden = !cards.length;
-  $('progress').textContent = done ? `${progressText()} · ${summary()}` : progressText();
-  $('csv').disabled = $('print').disabled = !cards.some(c => c.result);
+function alarm(text) {
+  byId('alert').hidden = !text;
+  byId('alert').textContent = text || '';
 }
 
-function csv() {
-  const classes = model.classes, quote = v => { const s = String(v ?? ''), safe = /^[=+\-@\t\r]/.test(s) ? `'${s}` : s; return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe; };
-  const rows = cards.filter(c => c.result).map(({file, result: r}) => [file.name, model.name, T[`verdict_${kindOf(r)}`], r.label, r.probabilities[r.label], r.classes && r.classes.join(' | '), r.error ? '' : r.refer, r.in_domain, r.why, r.warnings.join(' | '), r.error, ...classes.map(k => r.probabilities[k])]);
-  const text = [[...T.csv_head.split(','), ...classes.map(k => `p_${k}`)], ...rows].map(row => row.map(quote).join(',')).join('\r\n');
-  const url = URL.createObjectURL(new Blob(['\ufeff', text, '\r\n'], {type: 'text/csv'})), day = new Date().toISOString().slice(0, 10);
-  const link = el('a', {href: url, download: `leukocls-${day}.csv`}); document.body.append(link); link.click(); link.remove(); setTimeout(() => URL.revokeObjectURL(url), 10000);
+function announce(batch) {
+  const settled = cards.filter(isSettled).length;
+  const [first] = batch;
+  if (batch.length === 1 && cards.length === 1 && first.result) {
+    say(fill(T.announce, {name: first.file.name, verdict: wordsOf(first.result)}));
+  } else if (settled === cards.length) {
+    say(`${progressText()}. ${summary()}`);
+  } else if (Date.now() - lastAnnounced > 1000 * ANNOUNCE_EVERY) {
+    lastAnnounced = Date.now();
+    say(progressText());
+  }
 }
+
+function progressText() {
+  const done = cards.filter(isSettled).length;
+  if (cards.length === 1 && done) return T.progress_one;
+  return fill(T.progress, {done, all: cards.length});
+}
+
+function summary() {
+  const count = kind => cards.filter(card => card.kind === kind).length;
+  const counts = {
+    sure: count('sure'),
+    unsure: count('unsure'),
+    foreign: count('foreign'),
+    broken: count('broken'),
+  };
+  return fill(T.summary, counts);
+}
+
+function showProgress() {
+  const isDone = cards.length && cards.every(isSettled);
+  byId('none').hidden = cards.length > 0;
+  byId('bar').hidden = !cards.length;
+  byId('progress').textContent = isDone ? `${progressText()} · ${summary()}` : progressText();
+  const hasResult = cards.some(card => card.result);
+  byId('csv').disabled = !hasResult;
+  byId('print').disabled = !hasResult;
+}
+
+// --- the table to save
+
+function saveCsv() {
+  const header = [...T.csv_head.split(','), ...model.classes.map(label => `p_${label}`)];
+  const rows = cards.filter(card => card.result).map(csvRow);
+  const lines = [header, ...rows].map(row => row.map(csvCell).join(','));
+  // the mark at the start tells spreadsheets that the text is UTF-8
+  const blob = new Blob(['\ufeff', lines.join('\r\n'), '\r\n'], {type: 'text/csv'});
+  const day = new Date().toISOString().slice(0, 10);
+  download(blob, `leukocls-${day}.csv`);
+}
+
+function csvRow(card) {
+  const result = card.result;
+  return [
+    card.file.name,
+    model.name,
+    T[`verdict_${kindOf(result)}`],
+    result.label,
+    result.probabilities[result.label],
+    result.classes && result.classes.join(' | '),
+    result.error ? '' : result.refer,
+    result.in_domain,
+    result.why,
+    result.warnings.join(' | '),
+    result.error,
+    ...model.classes.map(label => result.probabilities[label]),
+  ];
+}
+
+// a spreadsheet must not take a file's name for a formula
+function csvCell(value) {
+  const text = String(value ?? '');
+  const harmless = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\n\r]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
+}
+
+function download(blob, name) {
+  const url = URL.createObjectURL(blob);
+  const link = element('a', {href: url, download: name});
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+
+// --- what the person does
 
 function listen() {
-  for (const id of ['files', 'camera']) $(id).addEventListener('change', e => { add(e.target.files); e.target.value = ''; });
-  $('csv').addEventListener('click', csv); $('print').addEventListener('click', () => window.print());
-  $('clear').addEventListener('click', () => { [...cards].forEach(drop); say(''); show(); $('files').focus(); });
-  window.addEventListener('beforeprint', () => { $('printed').textContent = fill(T.printed, {date: new Date().toLocaleString(T.locale), model: `${titleOf(model)}, ${interval(model)}`}); document.querySelectorAll('img[loading]').forEach(i => { i.loading = 'eager'; }); });
-  const over = on => e => { if ([...e.dataTransfer.types].includes('Files')) { e.preventDefault(); $('drop').classList.toggle('over', on); } };
-  for (const kind of ['dragenter', 'dragover']) window.addEventListener(kind, over(true));
-  window.addEventListener('dragleave', e => { if (!e.relatedTarget) $('drop').classList.remove('over'); });
-  window.addEventListener('drop', e => { over(false)(e); if (e.dataTransfer.files.length) add(e.dataTransfer.files); });
+  for (const id of ['files', 'camera']) {
+    byId(id).addEventListener('change', event => {
+      addFiles(event.target.files);
+      // the same file can be chosen again
+      event.target.value = '';
+    });
+  }
+  byId('csv').addEventListener('click', saveCsv);
+  byId('print').addEventListener('click', () => window.print());
+  byId('clear').addEventListener('click', removeAll);
+  window.addEventListener('beforeprint', preparePrint);
+  window.addEventListener('dragenter', event => markDrop(event, true));
+  window.addEventListener('dragover', event => markDrop(event, true));
+  window.addEventListener('dragleave', event => {
+    if (!event.relatedTarget) byId('drop').classList.remove('over');
+  });
+  window.addEventListener('drop', event => {
+    markDrop(event, false);
+    if (event.dataTransfer.files.length) addFiles(event.dataTransfer.files);
+  });
+}
+
+function removeAll() {
+  [...cards].forEach(drop);
+  say('');
+  showProgress();
+  byId('files').focus();
+}
+
+function preparePrint() {
+  const date = new Date().toLocaleString(T.locale);
+  const words = `${titleOf(model)}, ${accuracyWords(model)}`;
+  byId('printed').textContent = fill(T.printed, {date, model: words});
+  // pictures that nobody has scrolled to yet must be loaded for the paper
+  document.querySelectorAll('img[loading]').forEach(image => {
+    image.loading = 'eager';
+  });
+}
+
+function markDrop(event, isOver) {
+  if (![...event.dataTransfer.types].includes('Files')) return;
+  event.preventDefault();
+  byId('drop').classList.toggle('over', isOver);
 }
 
 async function start() {
   try {
-    T = await (await fetch($('results').dataset.texts)).json();
-    const r = await fetch('api/models', {headers: {Accept: 'application/json'}});
-    if (r.status === 401) return location.assign('login');
-    ({models, limits} = await r.json());
-  } catch { return alarm(T.reload || $('alert').dataset.reload); }
-  $('accepted').textContent = fill(T.accepted, {megapixels: limits.pixels/1e6, megabytes: Math.floor(limits.bytes/1e6)});
-  showModels(); listen(); show();
+    T = await (await fetch(byId('results').dataset.texts)).json();
+    const response = await fetch('api/models', {headers: {Accept: 'application/json'}});
+    if (response.status === 401) {
+      location.assign('login');
+      return;
+    }
+    ({models, limits} = await response.json());
+  } catch {
+    alarm(T.reload || byId('alert').dataset.reload);
+    return;
+  }
+  const accepted = {megapixels: limits.pixels / 1e6, megabytes: Math.floor(limits.bytes / 1e6)};
+  byId('accepted').textContent = fill(T.accepted, accepted);
+  showModels();
+  listen();
+  showProgress();
 }
 
 start();
