@@ -187,7 +187,7 @@ def test_grouped_folds_are_scikit_learns(seed):
 
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    from leukocls.splits import _one_fold
+    from leukocls.splits import _first_stratified_fold
 
     rng = np.random.default_rng(seed)
     n = int(rng.integers(20, 400))
@@ -206,7 +206,7 @@ def test_grouped_folds_are_scikit_learns(seed):
             return
         got = grouped_folds(y, groups, folds, seed)
         assert np.array_equal(
-            _one_fold(y, folds, seed),
+            _first_stratified_fold(y, folds, seed),
             next(StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y))[1],
         )
     assert len(got) == len(want) and all(
