@@ -142,7 +142,7 @@ def test_what_was_found_is_remembered(fields, monkeypatch):
     first = near_duplicates(fields, similarity=0.5)
     import leukocls.duplicates as d
 
-    monkeypatch.setattr(d, '_find', lambda *_: pytest.fail('compared again'))
+    monkeypatch.setattr(d, '_find_pairs', lambda *_: pytest.fail('compared again'))
     assert near_duplicates(fields, similarity=0.5).equals(first)
 
 
