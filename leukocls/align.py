@@ -7,7 +7,7 @@ __all__ = ['SIDE', 'HALF', 'Prepared', 'same_picture', 'something', 'black_groun
            'maps', 'polar_grid', 'spectrum', 'turn_of', 'find_position', 'correlation', 'refine_position']
 
 # %% ../nbs/04_align.ipynb #7ef5e2ba
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,8 +46,8 @@ class Prepared:
 
     @classmethod
     def joined(cls, parts):  # Several `Prepared`
-        names = [f.name for f in fields(cls)]
-        return cls(**{k: np.concatenate([getattr(p, k) for p in parts]) for k in names})
+        columns = zip(*(vars(part).values() for part in parts))
+        return cls(*map(np.concatenate, columns))
 
 
 def _halves(g):

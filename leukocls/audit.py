@@ -18,7 +18,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +116,8 @@ def _unreadable(table, looks):
 
 
 def _paths_of(sets, table):
-    return [[str(table.path[i]) for i in rows] for rows in sets]
+    paths = table.path.to_numpy(str)
+    return [paths[rows].tolist() for rows in sets]
 
 
 def _named_pairs(pairs, table):
@@ -227,10 +228,14 @@ def leaks_between(
             if kind == 'patient':
                 leak['patients'] = sorted({str(table.patient[rows[0]]) for rows in leaking})
             else:
-                on_sides = [[i for i in rows if split[i] in sides] for rows in leaking]
-                leak['files'] = _paths_of(on_sides, table)
+                on_both = [side in sides for side in split]
+                leak['files'] = _paths_of([_only(rows, on_both) for rows in leaking], table)
             leaks.append(leak)
     return leaks
+
+
+def _only(rows, wanted):
+    return [i for i in rows if wanted[i]]
 
 # %% ../nbs/13_audit.ipynb #ae94f7fb
 SHORTCUTS = dict(
@@ -462,7 +467,7 @@ def _finding(level, kind, what, remedy='', files=()):
 
 
 def _flat(groups):
-    return [path for group in groups for path in group]
+    return list(chain.from_iterable(groups))
 
 
 def _about_files(facts):

@@ -139,8 +139,8 @@ _IDB1 = DatasetCard(
     size=(2592, 1944),
     licence='on request from the authors; research use',
     source='homes.di.unimi.it/scotti/all',
-    cite='Labati, Piuri and Scotti, ALL-IDB: the acute lymphoblastic leukemia image database for image'
-    ' processing. ICIP 2011.',
+    cite='Labati, Piuri and Scotti, ALL-IDB: the acute lymphoblastic leukemia image database for'
+    ' image processing. ICIP 2011.',
     notes=(
         'All files lie in one folder; Im001_1 is leukaemic, Im001_0 is not.',
         'Two picture sizes and several magnifications occur.',

@@ -74,7 +74,7 @@ def _check_arguments(method, valid_pct, test_pct):
 
 
 def _safest_method(table):
-    "The table's own split if it has one, else by patient if all are known, else by near-duplicates."
+    "The table's own split if it has one, else by patient if all are known, else by copies."
     if table.split.notna().any():
         return 'given'
     return 'patient' if table.patient.notna().all() else 'group'

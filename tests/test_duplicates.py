@@ -55,8 +55,11 @@ def _jpeg(im, q):
 
 @pytest.fixture(scope='module')
 def fields(tmp_path_factory):
-    d = tmp_path_factory.mktemp('fields')
-    return [(textured(i).save(d / f'{i:02}.png'), str(d / f'{i:02}.png'))[1] for i in range(40)]
+    folder = tmp_path_factory.mktemp('fields')
+    paths = [str(folder / f'{i:02}.png') for i in range(40)]
+    for i, path in enumerate(paths):
+        textured(i).save(path)
+    return paths
 
 
 @pytest.mark.parametrize('kind', COPIES)

@@ -119,7 +119,7 @@ def test_given_leaks_are_told(table):
 
 
 @pytest.mark.parametrize(
-    'kw,said',
+    'kw,message',
     [
         (dict(method='vertical'), 'Use one of'),
         (dict(valid_pct=0, test_pct=0), 'something must be held out'),
@@ -127,8 +127,8 @@ def test_given_leaks_are_told(table):
         (dict(valid_pct=0.5, test_pct=0.6), 'something left to train on'),
     ],
 )
-def test_bad_arguments(table, kw, said):
-    with pytest.raises(DataError, match=said):
+def test_bad_arguments(table, kw, message):
+    with pytest.raises(DataError, match=message):
         split_table(table, **kw)
 
 
@@ -250,12 +250,12 @@ def test_one_blank_patient_does_not_unprotect_the_others(table, lost):
 
 
 def test_a_split_without_two_sides_is_said(table):
-    for side, said in (
+    for side, message in (
         ('train', 'nothing but training'),
         ('test', 'no image to train on'),
         ('valid', 'no image to train on'),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             split_table(table.assign(split=side))
 
 
