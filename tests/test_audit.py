@@ -214,7 +214,8 @@ def test_names_of_cnmc_give_patients(tmp_path, capsys):
         hem=['UID_h3_1_1_hem.bmp', 'UID_H3_2_1_hem.bmp'],
     ).items():
         (tmp_path / c).mkdir()
-        [Image.effect_noise((16, 16), 50).convert('RGB').save(tmp_path / c / n) for n in names]
+        for n in names:
+            Image.effect_noise((16, 16), 50).convert('RGB').save(tmp_path / c / n)
     assert (
         read_table(tmp_path).patient.tolist() == ['1', '2', 'H3', 'H3']
         and 'Patients are read from the names' in capsys.readouterr().err

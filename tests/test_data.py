@@ -64,7 +64,7 @@ def test_patient_below_the_class(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'layout,said',
+    'layout,message',
     [
         ({}, 'holds no images'),
         ({'a': 3}, 'one class only: a'),
@@ -80,8 +80,8 @@ def test_patient_below_the_class(tmp_path):
         ({'Pro': 2, 'pro': 2}, 'differ only in case: Pro, pro'),
     ],
 )
-def test_bad_folders(tmp_path, layout, said):
-    with pytest.raises(DataError, match=said):
+def test_bad_folders(tmp_path, layout, message):
+    with pytest.raises(DataError, match=message):
         read_table(folder(tmp_path, layout))
 
 
@@ -194,12 +194,12 @@ def test_odd_class_names(tmp_path, names):
 
 
 def test_pattern_errors(films):
-    for pattern, said in (
+    for pattern, message in (
         (r'UID_(\d+)', 'No patient in 120 of 120'),
         (r'(', 'neither a column nor a regular expression'),
         ('P', 'has no group'),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             read_table(films, patient=pattern)
 
 

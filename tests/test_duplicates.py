@@ -55,8 +55,11 @@ def _jpeg(im, q):
 
 @pytest.fixture(scope='module')
 def fields(tmp_path_factory):
-    d = tmp_path_factory.mktemp('fields')
-    return [(textured(i).save(d / f'{i:02}.png'), str(d / f'{i:02}.png'))[1] for i in range(40)]
+    folder = tmp_path_factory.mktemp('fields')
+    paths = [str(folder / f'{i:02}.png') for i in range(40)]
+    for i, path in enumerate(paths):
+        textured(i).save(path)
+    return paths
 
 
 @pytest.mark.parametrize('kind', COPIES)
@@ -142,7 +145,7 @@ def test_what_was_found_is_remembered(fields, monkeypatch):
     first = near_duplicates(fields, similarity=0.5)
     import leukocls.duplicates as d
 
-    monkeypatch.setattr(d, '_find', lambda *_: pytest.fail('compared again'))
+    monkeypatch.setattr(d, '_find_pairs', lambda *_: pytest.fail('compared again'))
     assert near_duplicates(fields, similarity=0.5).equals(first)
 
 
@@ -320,10 +323,10 @@ def test_films_of_one_patient_are_different():
 
 
 def test_laying_is_the_same_whichever_picture_is_turned():
-    """The twelve positions of `lay`, tried in the plain way: the second picture turned by `warp`
+    """The twelve positions of `find_position`, tried in the plain way: the second picture turned by `warp`
     each time.
     """
-    from leukocls.align import _halves, _phases, _polar, _shift_of, grey_of, lay, turn_of
+    from leukocls.align import _halves, _phases, _polar, _shift_of, find_position, grey_of, turn_of
 
     x = np.stack([np.asarray(textured(k).resize((SIDE, SIDE), Image.BOX)) for k in range(6)])
     g = grey_of(standard(x))
@@ -360,7 +363,7 @@ def test_laying_is_the_same_whichever_picture_is_turned():
             up = v > best
             best[up] = v[up]
             want[up] = M[up]
-    found, peak = lay(ha, hb, Pa, Pb, first)
+    found, peak = find_position(ha, hb, Pa, Pb, first)
     np.testing.assert_allclose(peak, best, atol=5e-3)
     assert best[:8].min() > best[8:].max()
     np.testing.assert_allclose(found[:8], want[:8], atol=1e-3)
@@ -372,3 +375,46 @@ def test_the_middle_of_a_picture_is_what_the_map_for_it_sees():
     x = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype='uint8')
     want = warp(x, maps(np.zeros(5), np.full(5, 0.87)))[0]
     assert np.abs(_zoomed(x) - want).max() < 1.01
+
+
+def test_fast_steps_equal_the_simple_ones():
+    "Each step of `align` that is written for speed, against the plain form that its comment names."
+    from leukocls import align
+
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (5, SIDE, SIDE, 3), dtype='uint8')
+    # A dark channel, so that each of the three decides somewhere
+    x[0] //= 24
+    np.testing.assert_array_equal(something(x), x.max(-1) >= 10)
+    np.testing.assert_array_equal(align._sum_of_bytes(x), x.sum((1, 2), keepdims=True))
+    deviation = rng.normal(size=x.shape).astype('float32')
+    mean_square = (deviation.astype(float) ** 2).mean((1, 2), keepdims=True)
+    np.testing.assert_allclose(align._mean_square(deviation), mean_square, rtol=1e-5)
+    polar = rng.normal(size=(5, align._RINGS, align._ANGLES)).astype('float32')
+    waves = np.fft.rfft2(polar, s=(2 * align._RINGS, align._ANGLES))
+    np.testing.assert_allclose(align._waves(polar), waves, atol=1e-4)
+    back = np.fft.irfft2(waves, s=(2 * align._RINGS, align._ANGLES))[:, align._NEAR]
+    np.testing.assert_allclose(align._near_correlation(align._waves(polar)), back, atol=1e-5)
+
+
+@pytest.mark.parametrize('mirror', [False, True])
+@pytest.mark.parametrize('k', range(4))
+def test_quarter_turns_equal_the_map_for_them(k, mirror):
+    from leukocls.align import _quarter
+
+    g = np.random.default_rng(k).normal(size=(2, 32, 32)).astype('float32')
+    mapped = warp(g, maps(np.full(2, k * np.pi / 2), np.ones(2), mirror))[0]
+    # `warp` reads the last row and column a thousandth of a pixel off
+    np.testing.assert_allclose(_quarter(g, k, mirror), mapped, atol=1e-2)
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_joined_numbers_groups_in_order_of_first_appearance(seed):
+    "Sets of any length, the empty ones too: numbers come as the rows come, without gaps."
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 60))
+    sets = [rng.integers(0, n, rng.integers(0, 5)).tolist() for _ in range(rng.integers(0, 30))]
+    numbers = joined(n, sets)
+    new = np.r_[True, numbers[1:] > np.maximum.accumulate(numbers)[:-1]]
+    assert numbers[new].tolist() == list(range(numbers.max() + 1))
+    assert all(len(set(numbers[rows])) == 1 for rows in sets if rows)

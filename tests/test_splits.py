@@ -119,7 +119,7 @@ def test_given_leaks_are_told(table):
 
 
 @pytest.mark.parametrize(
-    'kw,said',
+    'kw,message',
     [
         (dict(method='vertical'), 'Use one of'),
         (dict(valid_pct=0, test_pct=0), 'something must be held out'),
@@ -127,8 +127,8 @@ def test_given_leaks_are_told(table):
         (dict(valid_pct=0.5, test_pct=0.6), 'something left to train on'),
     ],
 )
-def test_bad_arguments(table, kw, said):
-    with pytest.raises(DataError, match=said):
+def test_bad_arguments(table, kw, message):
+    with pytest.raises(DataError, match=message):
         split_table(table, **kw)
 
 
@@ -187,7 +187,7 @@ def test_grouped_folds_are_scikit_learns(seed):
 
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    from leukocls.splits import _one_fold
+    from leukocls.splits import _first_stratified_fold
 
     rng = np.random.default_rng(seed)
     n = int(rng.integers(20, 400))
@@ -206,7 +206,7 @@ def test_grouped_folds_are_scikit_learns(seed):
             return
         got = grouped_folds(y, groups, folds, seed)
         assert np.array_equal(
-            _one_fold(y, folds, seed),
+            _first_stratified_fold(y, folds, seed),
             next(StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y))[1],
         )
     assert len(got) == len(want) and all(
@@ -250,12 +250,12 @@ def test_one_blank_patient_does_not_unprotect_the_others(table, lost):
 
 
 def test_a_split_without_two_sides_is_said(table):
-    for side, said in (
+    for side, message in (
         ('train', 'nothing but training'),
         ('test', 'no image to train on'),
         ('valid', 'no image to train on'),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             split_table(table.assign(split=side))
 
 
