@@ -42,6 +42,8 @@ def pages_of(contents):
         if isinstance(entry, str):
             yield entry
         else:
+            if 'href' in entry:
+                yield entry['href']
             yield from pages_of(entry.get('contents', []))
 
 

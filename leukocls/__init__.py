@@ -1,47 +1,51 @@
 """A folder of blood-smear images in, a classifier you can trust and deploy out. Research use only, not a medical device."""
 
+import sys
+
+from leukocls._lazy import OldNames, lazy
+
 __version__ = "0.1.0"
 
-# name → module; each is imported when it is first used, so that `import leukocls` costs nothing.
-_HOME = dict(
-    # No name here may be a module's (`train`, `recipes`, `cards`): importing the module would
-    # replace it.
-    train_all='train',
-    reproduce='reproduction',
-    Run='runs',
-    Runs='runs',
-    predict_images='predict',
-    evaluate='predict',
-    open_pickle='predict',
-    CellDataLoaders='loaders',
-    read_table='data',
-    check_images='data',
-    split_table='splits',
-    fold_tables='splits',
-    cell_learner='models',
-    Classifier='classify',
-    Bundle='bundle',
-    export_bundle='bundle',
-    Recipe='recipes',
-    get_recipe='recipes',
-    score='metrics',
-    metrics_table='metrics',
-    card='cards',
-    draw_films='smears',
-    FILM_PATIENT='smears',
-    LeukoError='core',
-    set_seed='core',
+# The calls that most people need; each is imported when it is first used, so that `import leukocls`
+# costs nothing. `leukocls.audit(data)` and `leukocls.train(recipe, table)` are wings that can be
+# called.
+_HOME = {
+    'runs.experiment': 'train_all',
+    'runs.run': 'Run Runs',
+    'runs.reproduction': 'reproduce',
+    'runs.leakage': 'leakage_gap',
+    'data.table': 'read_table check_images',
+    'data.splits': 'split_table fold_tables',
+    'data.datasets': 'card',
+    'data.films': 'draw_films FILM_PATIENT',
+    'audit.labels': 'label_errors',
+    'models.backbones': 'cell_learner',
+    'models.predictor': 'predict_images evaluate open_pickle',
+    'train.loaders': 'CellDataLoaders',
+    'train.recipes': 'Recipe get_recipe',
+    'measure.metrics': 'score metrics_table',
+    'measure.paired': 'compare',
+    'deploy.bundle': 'Bundle export_bundle',
+    'deploy.classifier': 'Classifier',
+    'core.errors': 'LeukoError',
+    'core.machine': 'set_seed',
+}
+__getattr__, __dir__, _names = lazy(__name__, _HOME)
+__all__ = [*_names, '__version__']
+
+# Modules that stood elsewhere once: pickles and notebooks name them.
+sys.meta_path.append(
+    OldNames(
+        {
+            'leukocls.app': 'leukocls.web.application',
+            'leukocls.architectures': 'leukocls.models.architectures',
+            'leukocls.augment': 'leukocls.train.augment',
+            'leukocls.baselines': 'leukocls.train.classical',
+            'leukocls.images': 'leukocls.data.images',
+            'leukocls.loaders': 'leukocls.train.loaders',
+            'leukocls.networks': 'leukocls.models.networks',
+            'leukocls.portable': 'leukocls.models.description',
+            'leukocls.recipes': 'leukocls.train.recipes',
+        }
+    )
 )
-__all__ = [*_HOME, '__version__']
-
-
-def __getattr__(name):
-    if name not in _HOME:
-        raise AttributeError(f'module `leukocls` has no attribute `{name}`')
-    from leukocls.core import late
-
-    return late(f'leukocls.{_HOME[name]}:{name}')
-
-
-def __dir__():
-    return sorted(__all__)

@@ -1,5 +1,5 @@
 """`python -m leukocls` is the command line."""
 
-from leukocls.cli import main
+from leukocls.cli.commands import main
 
 main()

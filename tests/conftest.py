@@ -85,22 +85,22 @@ def shared():
 
 @pytest.fixture(scope='session')
 def films(tmp_path_factory):
-    from leukocls.smears import draw_films
+    from leukocls.data.films import draw_films
 
     return draw_films(tmp_path_factory.mktemp('films') / 'films', patients=6, images=5, size=48)
 
 
 @pytest.fixture(scope='session')
 def table(films):
-    from leukocls.data import read_table
-    from leukocls.smears import FILM_PATIENT
+    from leukocls.data.films import FILM_PATIENT
+    from leukocls.data.table import read_table
 
     return read_table(films, patient=FILM_PATIENT)
 
 
 @pytest.fixture(scope='session')
 def quick():
-    from leukocls.recipes import get_recipe
+    from leukocls.train.recipes import get_recipe
 
     return get_recipe('small-cnn', size=32, epochs=2, lr=3e-3, bs=16)
 
@@ -116,7 +116,7 @@ def without_plots():
     @contextmanager
     def context():
         with pytest.MonkeyPatch.context() as m:
-            m.setattr('leukocls.report._plots', lambda *a: {})
+            m.setattr('leukocls.report.page._plots', lambda *a: {})
             yield
 
     return context
@@ -130,8 +130,8 @@ def no_plots(without_plots):
 
 @pytest.fixture(scope='session')
 def run(table, quick, tmp_path_factory):
-    from leukocls.splits import split_table
-    from leukocls.train import train
+    from leukocls.data.splits import split_table
+    from leukocls.runs.experiment import train
 
     return train(
         quick, split_table(table), out=tmp_path_factory.mktemp('runs'), progress=False, device='cpu'
@@ -203,6 +203,6 @@ def local_weights(tmp_path_factory):
 @pytest.fixture(scope='session')
 def small_bundle(run, tmp_path_factory):
     "A bundle with everything in it; copy it before you change it."
-    from leukocls.bundle import export_bundle
+    from leukocls.deploy.bundle import export_bundle
 
     return export_bundle(run, tmp_path_factory.mktemp('bundles') / 'small', examples=10).folder

@@ -38,7 +38,7 @@ OPERATORS = (
 
 def mend(folder):
     "Checksums for what lies there now, as a stranger would write them."
-    from leukocls.bundle import sums_of
+    from leukocls.deploy.bundle import sums_of
 
     files = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
     files.pop('SHA256SUMS', None)
@@ -380,11 +380,11 @@ def use(folder, with_torch):
     "Open a bundle and use it with every engine; what came of it, in a few words."
     import math
 
-    from leukocls.app import describe, predict_work
-    from leukocls.bundle import Bundle
-    from leukocls.classify import Classifier
-    from leukocls.core import LeukoError
-    from leukocls.upload import Limits
+    from leukocls.core.errors import LeukoError
+    from leukocls.deploy.bundle import Bundle
+    from leukocls.deploy.classifier import Classifier
+    from leukocls.web.application import describe, predict_work
+    from leukocls.web.upload import Limits
 
     def words(e):
         text = str(e)
@@ -419,14 +419,13 @@ def work(home, with_torch):
     import onnx  # noqa: F401 (before memory is limited)
     import onnxruntime  # noqa: F401
 
-    import leukocls.app
-    import leukocls.classify
-    from leukocls.engines import silent_openvino
+    import leukocls.deploy.classifier
+    import leukocls.web.application
+    from leukocls.models.engines import silent_openvino
 
     silent_openvino()
     if with_torch:
-        import leukocls.networks
-        import leukocls.portable  # noqa: F401
+        import leukocls.models.description  # noqa: F401
     bases = [Path(home) / 'base' / zip.stem for zip in (TINY, STORED)]
     for zip, base in zip_pairs(bases):
         with zipfile.ZipFile(zip) as z:

@@ -288,9 +288,9 @@ def summary(found):
 
 def read(path):
     "What becomes of one file."
-    from leukocls.convert import read_learner
-    from leukocls.core import LeukoError
-    from leukocls.portable import build_network
+    from leukocls.core.errors import LeukoError
+    from leukocls.deploy.conversion import read_learner
+    from leukocls.models.description import build_network
 
     try:
         found = read_learner(path)

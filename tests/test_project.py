@@ -94,7 +94,7 @@ def loaded(statement):
 
 
 @pytest.mark.parametrize(
-    'statement', ['import leukocls', 'import leukocls.core', 'import leukocls.cli']
+    'statement', ['import leukocls', 'import leukocls.core.errors', 'import leukocls.cli.commands']
 )
 def test_start_is_light(statement):
     assert not {
@@ -111,11 +111,13 @@ def test_start_is_light(statement):
 
 
 def test_recipes_do_not_wait_for_torch():
-    assert not {'torch', 'fastai', 'timm'} & loaded('import leukocls.recipes')
+    assert not {'torch', 'fastai', 'timm'} & loaded('import leukocls.train.recipes')
 
 
 def test_training_does_not_need_nbdev():
-    assert 'nbdev' not in loaded('import leukocls.train, leukocls.report, leukocls.metrics')
+    assert 'nbdev' not in loaded(
+        'import leukocls.runs.experiment, leukocls.report.page, leukocls.measure.metrics'
+    )
 
 
 def test_import_changes_nothing():

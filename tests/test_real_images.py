@@ -2,10 +2,10 @@
 
 import pytest
 
-from leukocls.cards import card
-from leukocls.data import CellDataLoaders, check_images, read_table
-from leukocls.splits import identical_files, shared_files, split_table
-from leukocls.train import train, train_all
+from leukocls.data.datasets import card
+from leukocls.data.splits import identical_files, shared_files, split_table
+from leukocls.data.table import CellDataLoaders, check_images, read_table
+from leukocls.runs.experiment import train, train_all
 
 pytestmark = [pytest.mark.data, pytest.mark.once]
 

@@ -17,11 +17,10 @@ import onnx
 import pytest
 from fuzz_bundle import STORED, TINY, folder_of, fuzz, mend, picture
 
-from leukocls.app import describe, predict_work
-from leukocls.bundle import Bundle, inside_bundle, verify
-from leukocls.classify import Classifier
-from leukocls.core import LeukoError, ModelError
-from leukocls.engines import (
+from leukocls.core.errors import LeukoError, ModelError
+from leukocls.deploy.bundle import Bundle, inside_bundle, verify
+from leukocls.deploy.classifier import Classifier
+from leukocls.models.engines import (
     Engine,
     OnnxEngine,
     OpenVinoEngine,
@@ -32,8 +31,9 @@ from leukocls.engines import (
     softmax,
     sum_of,
 )
-from leukocls.onnxfile import check_onnx
-from leukocls.upload import Limits
+from leukocls.models.onnxfile import check_onnx
+from leukocls.web.application import describe, predict_work
+from leukocls.web.upload import Limits
 
 pytestmark = pytest.mark.once
 ENGINES = dict(onnxruntime=OnnxEngine, openvino=OpenVinoEngine)
@@ -430,8 +430,8 @@ def test_class_names_are_text_on_the_page(tiny):
 
     clf = Classifier.load(with_config(tiny, change), 'onnxruntime')
     testclient = pytest.importorskip('starlette.testclient')
-    from leukocls.app import make_app
-    from leukocls.serve import results_html
+    from leukocls.web.application import make_app
+    from leukocls.web.server import results_html
 
     app = make_app([clf])
     page = testclient.TestClient(app, base_url='http://localhost', raise_server_exceptions=False)
@@ -450,7 +450,7 @@ def test_the_page_answers_for_a_model_that_gives_no_numbers(tiny):
 
     with_network(tiny, change)
     testclient = pytest.importorskip('starlette.testclient')
-    from leukocls.app import make_app
+    from leukocls.web.application import make_app
 
     app = make_app([Classifier.load(tiny, 'onnxruntime')])
     page = testclient.TestClient(app, base_url='http://localhost', raise_server_exceptions=False)

@@ -24,16 +24,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import leukocls.classify as classify
-import leukocls.core as core
-import leukocls.features as features
-import leukocls.images as images
-import leukocls.memory as memory
-from leukocls.classify import Classifier, Prediction, write_table
-from leukocls.core import DataError, ModelError, RunError, cache_folder
-from leukocls.gate import Gate, fit_gate
-from leukocls.looks import Looks, look
-from leukocls.memory import Remembered, kept
+import leukocls.core.cache as memory
+import leukocls.core.errors as core
+import leukocls.data.images as images
+import leukocls.deploy.classifier as classify
+import leukocls.models.frozen as features
+from leukocls.core.cache import Remembered, kept
+from leukocls.core.errors import DataError, ModelError, RunError
+from leukocls.core.files import cache_folder
+from leukocls.data.survey import Looks, look
+from leukocls.deploy.classifier import Classifier, Prediction, write_table
+from leukocls.measure.domain import Gate, fit_gate
 
 posix = pytest.mark.skipif(os.name == 'nt', reason='no owners, modes and pipes there')
 bytes_as_names = pytest.mark.skipif(
@@ -189,7 +190,7 @@ def test_an_unsafe_place_is_named_once(tmp_path, monkeypatch, mode, safe):
 def test_a_user_without_a_home_has_no_cache(root, env):
     "As a service with a user of its own runs, and `env -i` in a container with any user number."
     code = (
-        "import os, pwd\nfrom leukocls.core import cache_folder\n"
+        "import os, pwd\nfrom leukocls.core.errors import cache_folder\n"
         'def unknown(uid): raise KeyError(uid)\n'
         'pwd.getpwuid = unknown\n'
         'if os.getuid() == 0: os.setuid(54321)\n'
@@ -240,10 +241,10 @@ ODD = dict(
 
 ASK_ALL = """
 import json, sys
-from leukocls.core import LeukoError
-from leukocls.images import Pixels, open_cell, read_batches, whole_file
-from leukocls.looks import look
-from leukocls.memory import content_hashes
+from leukocls.core.errors import LeukoError
+from leukocls.data.images import Pixels, open_cell, read_batches, whole_file
+from leukocls.data.survey import look
+from leukocls.core.cache import content_hashes
 good, *odd = sys.argv[1:]
 def ask(what, *args):
     try: return str(what(*args))

@@ -13,12 +13,12 @@ import torch
 from fuzz_pickle import pack, seeds, unpack
 from safetensors.torch import save_file
 
-from leukocls.architectures import NETWORKS
-from leukocls.convert import read_learner
-from leukocls.core import LeukoError, ModelError
-from leukocls.models import weights_source
-from leukocls.networks import check_network, stage_body
-from leukocls.portable import build_layers, build_network, describe_network
+from leukocls.core.errors import LeukoError, ModelError
+from leukocls.deploy.conversion import read_learner
+from leukocls.models.architectures import NETWORKS
+from leukocls.models.backbones import weights_source
+from leukocls.models.description import build_layers, build_network, describe_network
+from leukocls.models.networks import check_network, stage_body
 
 SMALL = dict(kind='own', arch='small-cnn', model_args={}, size=32, channels=3, classes=4)
 HEAD = [
@@ -141,13 +141,13 @@ def test_stages_from_a_file(poison, asked):
 def test_run_folder_asks_for_no_file_and_no_address(run, poison, tmp_path, asked):
     import shutil
 
-    from leukocls.runs import Run
+    from leukocls.runs.run import Run
 
     folder = shutil.copytree(run.folder, tmp_path / 'run')
     info = json.loads((folder / 'recipe.json').read_text())
     info['model'] |= dict(arch='test_resnet', model_args={}) | filled(ASKED[asked], poison[0])
     (folder / 'recipe.json').write_text(json.dumps(info))
-    from leukocls.fit import rebuild
+    from leukocls.train.network import rebuild
 
     with pytest.raises(LeukoError, match='list_models|shapes a network'):
         rebuild(Run(folder))
@@ -176,11 +176,11 @@ WATCHED = """
 import json, os, socket, sys, sysconfig
 from pathlib import Path
 import timm, torch
-from leukocls.convert import read_learner
-from leukocls.core import LeukoError
-from leukocls.models import weights_source
-from leukocls.portable import build_network
-import leukocls.augment
+from leukocls.deploy.conversion import read_learner
+from leukocls.core.errors import LeukoError
+from leukocls.models.backbones import weights_source
+from leukocls.models.description import build_network
+import leukocls.train.augment
 
 own, pth = Path(sys.argv[1]), sys.argv[2]
 known = [str(own), sys.prefix, sys.base_prefix, sysconfig.get_path('stdlib'), '/proc/', '/sys/', '/dev/']

@@ -10,8 +10,8 @@ import pytest
 import torch
 from fuzz_pickle import fuzz, pack, seeds, unpack
 
-from leukocls.convert import convert_pickle, read_learner, read_pickle
-from leukocls.core import ModelError
+from leukocls.core.errors import ModelError
+from leukocls.deploy.conversion import convert_pickle, read_learner, read_pickle
 
 
 @pytest.fixture(scope='module')
@@ -346,7 +346,7 @@ def module(children=b''):
 
 
 def test_networks_that_hold_themselves(write):
-    from leukocls.convert import _layers_of, _weights_of
+    from leukocls.deploy.conversion import _layers_of, _weights_of
 
     endless = module(text('0') + b'h\x07s')
     wide = b'\x80\x02' + module() + b'0'
@@ -384,9 +384,9 @@ def test_paths_do_not_matter(exports, write, name):
 
 def test_learner_of_a_probe_equals_its_run(exports, write, films, tmp_path):
     "Read unrun, it is what its learner, rebuilt as from a run folder, is described as."
-    from leukocls.fit import probe_learner
-    from leukocls.loaders import CellDataLoaders
-    from leukocls.portable import build_network, describe_network
+    from leukocls.models.description import build_network, describe_network
+    from leukocls.train.loaders import CellDataLoaders
+    from leukocls.train.network import probe_learner
 
     for name, head in dict(
         linear=dict(kind='linear', shape=[4, 800]), knn=dict(kind='knn', shape=[64, 800, 4, 15])

@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from leukocls.compare import compare
-from leukocls.data import read_table
-from leukocls.metrics import score
-from leukocls.predict import Predictor, predict_images
-from leukocls.splits import fold_tables
-from leukocls.train import train
+from leukocls.data.splits import fold_tables
+from leukocls.data.table import read_table
+from leukocls.measure.metrics import score
+from leukocls.measure.paired import compare
+from leukocls.models.predictor import Predictor, predict_images
+from leukocls.runs.experiment import train
 
 ARMS = {
     'plain': {},

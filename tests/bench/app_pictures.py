@@ -27,12 +27,12 @@ def written(words):
 def main():
     from chrome import Chrome
 
-    from leukocls.app import make_app
-    from leukocls.bundle import export_bundle
-    from leukocls.classify import Classifier
-    from leukocls.serve import Server
-    from leukocls.smears import FILM_PATIENT, draw_films
-    from leukocls.train import train_all
+    from leukocls.data.films import FILM_PATIENT, draw_films
+    from leukocls.deploy.bundle import export_bundle
+    from leukocls.deploy.classifier import Classifier
+    from leukocls.runs.experiment import train_all
+    from leukocls.web.application import make_app
+    from leukocls.web.server import Server
 
     ap = argparse.ArgumentParser()
     add = ap.add_argument

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 os.environ['LEUKOCLS_CACHE'] = 'off'
-from leukocls.audit import audit
+from leukocls.audit.findings import audit
 
 if __name__ == '__main__':
     a = argparse.ArgumentParser(

@@ -23,8 +23,8 @@ import pandas as pd
 import torch
 from scipy import ndimage
 
-from leukocls.augment import P2_OPERATIONS as O, augment_p2
-from leukocls.core import versions
+from leukocls.core.machine import versions
+from leukocls.train.augment import P2_OPERATIONS as O, augment_p2
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--out', required=True)

@@ -16,15 +16,15 @@ import numpy as np
 import pandas as pd
 from said import command
 
-from leukocls.core import versions
-from leukocls.data import read_table
-from leukocls.engines import stream, versions_of
-from leukocls.features import FrozenBody
-from leukocls.images import read_batches
-from leukocls.metrics import wilson
-from leukocls.networks import Ready, openvino_engine
-from leukocls.probe import fit_head
-from leukocls.splits import fold_tables, groups_of
+from leukocls.core.machine import versions
+from leukocls.data.images import read_batches
+from leukocls.data.splits import fold_tables, groups_of
+from leukocls.data.table import read_table
+from leukocls.measure.metrics import wilson
+from leukocls.models.engines import stream, versions_of
+from leukocls.models.frozen import FrozenBody
+from leukocls.models.networks import Ready, openvino_engine
+from leukocls.train.probe import fit_head
 
 
 def features(table, weights, size, precision):

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from leukocls.metrics import clustered_share, design_interval, draw_weights, score, wilson
+from leukocls.measure.metrics import clustered_share, design_interval, draw_weights, score, wilson
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--out', required=True)

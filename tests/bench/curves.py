@@ -18,9 +18,9 @@ import torch
 from fastai.vision.all import accuracy, set_seed
 from said import command
 
-from leukocls.bench import Sides, random_weights
-from leukocls.callbacks import Bf16OnCpu
-from leukocls.core import cpu_has_bf16
+from leukocls.cli.bench import Sides, random_weights
+from leukocls.core.machine import cpu_has_bf16
+from leukocls.train.callbacks import Bf16OnCpu
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--weights', required=True)

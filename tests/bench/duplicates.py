@@ -18,9 +18,9 @@ import pandas as pd
 from PIL import Image, ImageFilter, ImageOps
 
 os.environ['LEUKOCLS_CACHE'] = 'off'
-from leukocls.duplicates import groups_in, joined, near_duplicates
-from leukocls.looks import look
-from leukocls.smears import draw_films
+from leukocls.data.duplicates import groups_in, joined, near_duplicates
+from leukocls.data.films import draw_films
+from leukocls.data.survey import look
 
 
 def jpeg(im, quality):

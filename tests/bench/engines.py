@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from said import command
 
-from leukocls.bench import random_weights
-from leukocls.core import set_seed
-from leukocls.predict import Predictor, by_fastai, predict_images
-from leukocls.train import train_all
+from leukocls.cli.bench import random_weights
+from leukocls.core.machine import set_seed
+from leukocls.models.predictor import Predictor, by_fastai, predict_images
+from leukocls.runs.experiment import train_all
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--arch', default='mobilenetv2_100')

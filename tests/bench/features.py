@@ -12,11 +12,11 @@ import timm
 from said import command
 from sklearn.model_selection import StratifiedKFold
 
-from leukocls.data import read_table
-from leukocls.engines import stream
-from leukocls.images import Pixels, read_batches
-from leukocls.networks import Ready, TorchEngine, stage_body
-from leukocls.probe import fit_head
+from leukocls.data.images import Pixels, read_batches
+from leukocls.data.table import read_table
+from leukocls.models.engines import stream
+from leukocls.models.networks import Ready, TorchEngine, stage_body
+from leukocls.train.probe import fit_head
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--weights', required=True)

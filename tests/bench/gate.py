@@ -17,11 +17,11 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter
 from said import command
 
-from leukocls.data import read_table
-from leukocls.images import open_cell
-from leukocls.looks import lighter_part, look
-from leukocls.smears import draw_films
-from leukocls.splits import near_groups
+from leukocls.data.films import draw_films
+from leukocls.data.images import open_cell
+from leukocls.data.splits import near_groups
+from leukocls.data.survey import lighter_part, look
+from leukocls.data.table import read_table
 
 
 def picture(a):
@@ -273,8 +273,8 @@ def thirds(table, seed, shares=(0.4, 0.8)):
 
 
 def main():
-    from leukocls.gate import fit_gate
-    from leukocls.metrics import wilson
+    from leukocls.measure.domain import fit_gate
+    from leukocls.measure.metrics import wilson
 
     ap = argparse.ArgumentParser()
     add = ap.add_argument

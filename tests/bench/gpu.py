@@ -87,9 +87,9 @@ def process(script, asked, cache):
 
 
 def compare():
-    from leukocls.bench import random_weights
-    from leukocls.data import read_table
-    from leukocls.splits import split_table
+    from leukocls.cli.bench import random_weights
+    from leukocls.data.splits import split_table
+    from leukocls.data.table import read_table
 
     rows = []
     with tempfile.TemporaryDirectory() as d:
@@ -152,7 +152,7 @@ def compare():
 def write(rows, t):
     import torch
 
-    from leukocls.core import versions
+    from leukocls.core.machine import versions
 
     f = pd.DataFrame(rows)
     mid = f.groupby('side').seconds.median()
@@ -266,12 +266,13 @@ def steps():
     import torch
     from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
 
-    from leukocls.bench import random_weights
-    from leukocls.core import set_seed, versions
-    from leukocls.data import read_table
-    from leukocls.loaders import CellDataLoaders
-    from leukocls.models import cell_learner
-    from leukocls.optimise import (
+    from leukocls.cli.bench import random_weights
+    from leukocls.core.machine import set_seed, versions
+    from leukocls.data.splits import split_table
+    from leukocls.data.table import read_table
+    from leukocls.models.backbones import cell_learner
+    from leukocls.train.loaders import CellDataLoaders
+    from leukocls.train.speed import (
         CompileIfItPays,
         LossesStay,
         PlainTensors,
@@ -279,7 +280,6 @@ def steps():
         ScaledHalf,
         list_adam,
     )
-    from leukocls.splits import split_table
 
     t = split_table(read_table(o.data), 'random', 0.2, 0)
     rows = []
@@ -410,12 +410,12 @@ def profile(learn):
 def networks():
     import torch
 
-    from leukocls.core import set_seed, untried, versions
-    from leukocls.data import read_table
-    from leukocls.fit import ScaledHalf, _prepare, faster, list_adam
-    from leukocls.models import count_parameters
-    from leukocls.recipes import recipes_named
-    from leukocls.splits import split_table
+    from leukocls.core.machine import set_seed, untried, versions
+    from leukocls.data.splits import split_table
+    from leukocls.data.table import read_table
+    from leukocls.models.backbones import count_parameters
+    from leukocls.train.network import ScaledHalf, _prepare, faster, list_adam
+    from leukocls.train.recipes import recipes_named
 
     t = split_table(read_table(o.data), 'random', 0.2, 0)
     device = torch.device('cuda')

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from leukocls.core import versions
-from leukocls.train import train_all
+from leukocls.core.machine import versions
+from leukocls.runs.experiment import train_all
 
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(

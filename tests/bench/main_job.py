@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from leukocls.core import versions
-from leukocls.train import train_all
+from leukocls.core.machine import versions
+from leukocls.runs.experiment import train_all
 
 ap = argparse.ArgumentParser()
 ap.add_argument('data')

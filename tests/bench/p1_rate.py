@@ -16,12 +16,12 @@ import pandas as pd
 import torch
 from fastai.optimizer import SGD, Adam
 
-from leukocls.core import set_seed, versions
-from leukocls.data import CellDataLoaders, read_table
-from leukocls.fit import _fit
-from leukocls.models import cell_learner
-from leukocls.recipes import get_recipe
-from leukocls.splits import split_table
+from leukocls.core.machine import set_seed, versions
+from leukocls.data.splits import split_table
+from leukocls.data.table import CellDataLoaders, read_table
+from leukocls.models.backbones import cell_learner
+from leukocls.train.network import _fit
+from leukocls.train.recipes import get_recipe
 
 ap = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

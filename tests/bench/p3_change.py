@@ -20,10 +20,10 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from leukocls.data import read_table
-from leukocls.recipes import get_recipe
-from leukocls.splits import split_table
-from leukocls.train import train
+from leukocls.data.splits import split_table
+from leukocls.data.table import read_table
+from leukocls.runs.experiment import train
+from leukocls.train.recipes import get_recipe
 
 CHANGES = {
     'as described': {},

@@ -22,12 +22,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from leukocls.core import LeukoError, versions
-from leukocls.data import read_table
-from leukocls.papers import PAPER_SYSTEMS
-from leukocls.recipes import get_recipe
-from leukocls.splits import split_table
-from leukocls.train import train
+from leukocls.core.errors import LeukoError
+from leukocls.core.machine import versions
+from leukocls.data.splits import split_table
+from leukocls.data.table import read_table
+from leukocls.runs.experiment import train
+from leukocls.train.papers import PAPER_SYSTEMS
+from leukocls.train.recipes import get_recipe
 
 P3 = [s['name'] for s in PAPER_SYSTEMS if s['paper'] == 'P3']
 CLASSICAL = [n for n in P3 if get_recipe(n).kind == 'classical']

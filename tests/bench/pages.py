@@ -16,7 +16,7 @@ import timm
 import torch
 from said import command
 
-from leukocls.core import cpu_has_bf16, pages_kept, versions
+from leukocls.core.machine import cpu_has_bf16, pages_kept, versions
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--out', required=True)

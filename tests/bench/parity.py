@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from leukocls.bundle import export_bundle
-from leukocls.classify import Classifier
-from leukocls.core import versions
-from leukocls.data import read_table
-from leukocls.engines import softmax, stream
-from leukocls.images import read_batches
-from leukocls.predict import predict_images
-from leukocls.splits import split_table
-from leukocls.train import train
+from leukocls.core.machine import versions
+from leukocls.data.images import read_batches
+from leukocls.data.splits import split_table
+from leukocls.data.table import read_table
+from leukocls.deploy.bundle import export_bundle
+from leukocls.deploy.classifier import Classifier
+from leukocls.models.engines import softmax, stream
+from leukocls.models.predictor import predict_images
+from leukocls.runs.experiment import train
 
 
 def raw(clf, paths):

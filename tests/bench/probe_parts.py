@@ -61,21 +61,21 @@ def inside(data, weights, out):
 
         setattr(where, name, g)
 
-    import leukocls.features
-    import leukocls.probe
-    import leukocls.splits
-    import leukocls.train
+    import leukocls.data.splits
+    import leukocls.models.frozen
+    import leukocls.runs.experiment
+    import leukocls.train.probe
 
     for where, name, part, within in (
-        (leukocls.train, 'look', LOOK, None),
-        (leukocls.splits, 'near_duplicates', COPIES, None),
-        (leukocls.features.FrozenBody, '__call__', FEATURES, None),
-        (leukocls.features.FrozenBody, '_choose', ENGINE, FEATURES),
-        (leukocls.probe, 'known_head', HEAD, None),
-        (leukocls.probe, '_learner', AFTER, None),
+        (leukocls.runs.experiment, 'look', LOOK, None),
+        (leukocls.data.splits, 'near_duplicates', COPIES, None),
+        (leukocls.models.frozen.FrozenBody, '__call__', FEATURES, None),
+        (leukocls.models.frozen.FrozenBody, '_choose', ENGINE, FEATURES),
+        (leukocls.train.probe, 'known_head', HEAD, None),
+        (leukocls.train.probe, '_learner', AFTER, None),
     ):
         timed(where, name, part, within)
-    accuracy = leukocls.train.train_all(
+    accuracy = leukocls.runs.experiment.train_all(
         data, 'probe', weights=weights, split='group', valid_pct=0, out=out, progress=False
     )[0].metrics['accuracy']['value']
     whole = clock()
@@ -98,7 +98,7 @@ if __name__ == '__main__':
         raise SystemExit
     import pandas as pd
 
-    from leukocls.core import versions
+    from leukocls.core.machine import versions
 
     runs = []
     for _ in range(3):

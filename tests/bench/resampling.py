@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import betabinom
 from sklearn import metrics as skm
 
-from leukocls.metrics import Resamples, clustered_share, draw_weights, weighted_auc
+from leukocls.measure.metrics import Resamples, clustered_share, draw_weights, weighted_auc
 
 LOOPED = 20  # resamples that the loops are timed with; their time is multiplied
 

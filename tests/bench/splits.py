@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from leukocls.data import read_table
-from leukocls.splits import split_table
-from leukocls.train import train
+from leukocls.data.splits import split_table
+from leukocls.data.table import read_table
+from leukocls.runs.experiment import train
 
 
 def grey(table, out):

@@ -13,7 +13,7 @@ import time
 import pandas as pd
 from said import command
 
-from leukocls.core import versions
+from leukocls.core.machine import versions
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--out', required=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 CODE = (
-    'import sys; from leukocls.train import train_all; print(train_all(sys.argv[1], "probe",'
+    'import sys; from leukocls.runs.experiment import train_all; print(train_all(sys.argv[1], "probe",'
     ' weights=sys.argv[2], split="group", valid_pct=0, out=sys.argv[3],'
     ' progress=False)[0].metrics["accuracy"]["value"])'
 )

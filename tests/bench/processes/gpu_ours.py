@@ -4,7 +4,7 @@ import json
 import sys
 
 from leukocls import train_all
-from leukocls.recipes import protocol
+from leukocls.train.recipes import protocol
 
 asked = json.loads(sys.argv[1])
 run = train_all(

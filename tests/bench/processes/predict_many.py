@@ -4,11 +4,11 @@ import itertools
 import resource
 import sys
 
-from leukocls.data import read_table
-from leukocls.loaders import CellDataLoaders
-from leukocls.models import cell_learner
-from leukocls.predict import predict_to
-from leukocls.splits import split_table
+from leukocls.data.splits import split_table
+from leukocls.data.table import read_table
+from leukocls.models.backbones import cell_learner
+from leukocls.models.predictor import predict_to
+from leukocls.train.loaders import CellDataLoaders
 
 data, weights, n, out = sys.argv[1:]
 table = split_table(read_table(data))

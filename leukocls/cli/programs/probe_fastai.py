@@ -1,0 +1,32 @@
+"""One frozen epoch and its validation, by plain fastai as its documentation does it; prints the accuracy.
+
+    python -m leukocls.cli.commands.programs.probe_fastai TABLE WEIGHTS SIZE
+"""
+
+import sys
+
+import pandas as pd
+from fastai.vision.all import ImageDataLoaders, Resize, accuracy, vision_learner
+
+
+def main(table, weights, size):
+    frame = pd.read_csv(table)
+    frame['is_valid'] = frame.split == 'valid'
+    dls = ImageDataLoaders.from_df(
+        frame,
+        path='/',
+        fn_col='path',
+        label_col='label',
+        valid_col='is_valid',
+        item_tfms=Resize(int(size)),
+        bs=64,
+        device='cpu',
+    )
+    learn = vision_learner(dls, f'local-dir:{weights}', metrics=accuracy)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(1)
+    print(float(learn.recorder.values[-1][-1]))
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

@@ -1,0 +1,21 @@
+"""What every other wing uses: errors, files written whole, the cache, the machine, progress."""
+
+from leukocls._lazy import lazy
+
+_HOME = {
+    'text': 'listed printable spreadsheet_safe',
+    'errors': 'RESEARCH_ONLY LeukoError DataError ModelError RunError trusted',
+    'packages': 'need PackageError missing late Later',
+    'files': (
+        'MOST_BYTES OddFileError odd_file size_in_words too_large odd_kind open_regular '
+        'read_up_to read_regular write_whole new_folder from_here loose_place cache_folder'
+    ),
+    'machine': (
+        'set_seed pick_device one_thread narrow untried pages_kept resident give_back '
+        'cpu_has_bf16 versions'
+    ),
+    'progress': 'bar',
+    'cache': 'MOST_HASHED content_hashes only_ours read_kept used prune keep Remembered kept',
+    'figures': 'DASHES ShownFigure new_figure style_of',
+}
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)

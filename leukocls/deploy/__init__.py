@@ -1,0 +1,18 @@
+"""A trained model as plain files for others: bundle, classifier, conversion of pickles."""
+
+from leukocls._lazy import lazy
+
+_HOME = {
+    'bundle': (
+        'FORMAT DEEPEST sums_of left_by_programs verify inside_bundle read_json read_config '
+        'check_gate check_examples Bundle parity some_pictures timm_loads anonymous_onnx '
+        'write_bundle run_facts export_bundle bundle_html'
+    ),
+    'classifier': (
+        'NO_NUMBER Prediction Classifier stream_of part_ends_line write_table classify_folder '
+        'evaluate_bundle'
+    ),
+    'torchfile': 'Name StandIn read_records Storage view_storage read_pickle',
+    'conversion': 'read_learner convert_pickle write_converted StandIn read_pickle',
+}
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)

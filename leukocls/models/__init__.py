@@ -1,0 +1,40 @@
+"""Networks, their weights, frozen features, engines, and what predicts with them."""
+
+from leukocls._lazy import lazy
+
+_HOME = {
+    'weights': 'MOST_MEMBERS split_weights weights_folder',
+    'architectures': 'NETWORKS FlattenTo modified_cnn traditional_cnn alexnet cml1 small_cnn',
+    'onnxfile': (
+        'MESSAGES MOST_FIELDS MOST_NODES FLOAT UINT8 INT8 INT32 INT64 BOOL HALF DOUBLE BF16 KNOWN '
+        'ALL_KNOWN RULES MOST_WORK refuse read_onnx room_for_values OnnxFacts check_onnx '
+        'plain_parts read_plain CheckedOnnx checked_onnx'
+    ),
+    'engines': (
+        'ENGINES SAME SURE NEAR Engine stream silent_openvino openvino_core refuse_foreign '
+        'OpenVinoEngine sum_of open_kept OnnxEngine softmax disagreement speed wished versions_of '
+        'processor machine_key Cascade pick_engine'
+    ),
+    'networks': (
+        'VIEWS normalised Ready network_of check_network NearestHead probe_head stage_body '
+        'with_views views_of mean_of with_members members_of TorchEngine weights_key '
+        'openvino_engine onnx_bytes'
+    ),
+    'backbones': (
+        'count_parameters no_weights weights_source normalise Beside top_layers network_size '
+        'cell_learner'
+    ),
+    'description': (
+        'ConcatPool describe_layers check_layers build_layers describe_network TimmAndHead '
+        'check_description build_network split_last WithFeatures'
+    ),
+    'frozen': (
+        'MOST_WEIGHTS KEEP_EVERY weights_name build_body tell_rate known_rate FrozenBody '
+        'surely_cpu begin_all end_all'
+    ),
+    'predictor': (
+        'eight_views weights_stamp Safeguards safeguards_of Predictor by_fastai predict_images '
+        'predict_to open_pickle evaluate'
+    ),
+}
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -1,1 +1,0 @@
-"""Programs that `leukocls bench` times in a process of their own: `python -m leukocls.programs.NAME …`."""

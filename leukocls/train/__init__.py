@@ -1,0 +1,50 @@
+"""Recipes and what trains them. `leukocls.train(recipe, table)` trains one."""
+
+import sys
+import types
+
+from leukocls._lazy import lazy
+
+_HOME = {
+    'papers': 'PAPERS P2_EPOCHS P2_TESTED P2_RIGHT PAPER_SYSTEMS ALIASES PARAMETERS',
+    'recipes': (
+        'TOPS Recipe change get_recipe recipes_named recipes protocol as_dict from_dict deciding '
+        'changes_of'
+    ),
+    'folder': (
+        'write_csv write_info weights_contents start_run check_space learner_file take_learner '
+        'keep_learner Fitted'
+    ),
+    'augment': (
+        'P2_OPERATIONS P2_CACHED P2_BANK P2_FILLED STAIN AUGMENTATIONS P2_TAPS augmentation '
+        'draw_p2 blurred moved augment_p2 vary_stain'
+    ),
+    'leaving': 'Leaves',
+    'callbacks': 'History KeepWeights StopOnNaN GiveBack Progress AverageWeights DepthwiseConv Bf16OnCpu',
+    'speed': (
+        'ListAdam list_adam PlainTensors LossesStay ScaledHalf acts_in_steps record_graph Replay '
+        'CompileIfItPays'
+    ),
+    'loaders': 'ByName LoadCell home_for disk_for RememberDL LabelOf CellDataLoaders',
+    'probe': 'GRIDS Head fit_head probe_folds known_head fit_probe',
+    'classical': (
+        'SYSTEMS spectra Spectrum system Arrays from_spec Scaled Mean Bayes Dense Nearest Trees '
+        'Machine layer_of fit_classical classical_learner'
+    ),
+    'network': (
+        'ADAMS precision_of loss_of find_lr probe_learner ensemble rebuild write_pickle '
+        'write_learner faster member_seed fit_network'
+    ),
+    'leukocls.runs.experiment': 'train',  # it writes the report too, so it lives further down
+}
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)
+
+
+class _Callable(types.ModuleType):
+    "A module that can be called: `from leukocls import train; train('effb3', table)`."
+
+    def __call__(self, *args, **kwargs):
+        return self.train(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

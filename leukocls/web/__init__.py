@@ -1,0 +1,17 @@
+"""The web page: uploads and their limits, guard, application, server."""
+
+from leukocls._lazy import lazy
+
+_HOME = {
+    'upload': 'USUAL Limits Refused kind_of open_upload clean_name Form',
+    'guard': (
+        'PAGE security_headers wants_html page_of error_answer Token known_host same_site Guard '
+        'patient_protocol Job Worker'
+    ),
+    'application': (
+        'FIELDS show page_files fill_page describe name_models describe_interface docs_page '
+        'predict_work heat_rows Room read_form Desk make_app'
+    ),
+    'server': 'Server load_bundles is_here serve where_are_we results_html upload_box show',
+}
+__getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -1,0 +1,343 @@
+"""The command line as a person meets it: each command once in a process of its own; what more is
+asked of it, in this one.
+"""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+
+def leukocls(*words, cwd=None):
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd or Path(__file__).parents[2],
+    )
+
+
+def here(*words):
+    "The same in this process, where PyTorch and fastai are imported already."
+    from leukocls.cli.commands import main
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # as -W ignore
+        try:
+            main([*map(str, words)])
+        except SystemExit as e:
+            code = e.code or 0
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def failed(done, said):
+    assert done.returncode == 2, (done.returncode, done.stderr[-500:])
+    assert said in done.stderr, done.stderr
+    assert 'Traceback' not in done.stderr and len(done.stderr.strip().splitlines()) <= 3
+
+
+def test_version():
+    from leukocls import __version__
+
+    assert leukocls('--version').stdout.strip() == f'leukocls {__version__}'
+
+
+@pytest.mark.parametrize('command', ['demo', 'train', 'evaluate', 'predict', 'recipes'])
+def test_help(command):
+    done = leukocls(command, '--help')
+    assert done.returncode == 0 and 'Usage' in done.stdout and len(done.stdout) > 200
+
+
+def test_help_names_every_command():
+    shown = leukocls('--help').stdout
+    for word in (
+        'demo',
+        'train',
+        'evaluate',
+        'predict',
+        'recipes',
+        '--version',
+        '--debug',
+        'Not a medical device',
+    ):
+        assert word in shown
+
+
+def test_recipes_json():
+    assert {'effb3', 'modified-cnn', 'mobilenetv2'} <= {
+        r['name'] for r in json.loads(leukocls('recipes', '--json').stdout)
+    }
+
+
+def test_errors_are_short(tmp_path, run):
+    failed(leukocls('train', tmp_path / 'nowhere'), 'does not exist')
+    failed(leukocls('train', tmp_path, '--recipe', 'effb4'), 'Did you mean effb3?')
+    failed(leukocls('predict', run.folder / 'learner.pkl', 'a.png'), '--trust')
+    failed(leukocls('predict', run.folder, 'a.png'), 'no such file')
+    failed(leukocls('predict', tmp_path, 'a.png'), 'no run folder')
+    assert leukocls('train').returncode == 2 and leukocls('nonsense').returncode == 2
+
+
+def test_errors_speak_the_shells_words(films, tmp_path):
+    copy = shutil.copytree(films, tmp_path / 'f')
+    next(copy.rglob('*.png')).write_bytes(b'')
+    done = leukocls('train', copy, '--recipe', 'small-cnn')
+    failed(done, 'add --on-error skip')
+    assert done.stderr.count('cannot be read') == 1 and 'on_error' not in done.stderr
+    failed(
+        leukocls('train', copy / 'Pro', '--recipe', 'small-cnn'), 'did you mean the folder above'
+    )
+
+
+def test_debug_shows_where(tmp_path):
+    done = leukocls('--debug', 'train', tmp_path / 'nowhere')
+    assert done.returncode == 1 and 'Traceback' in done.stderr
+
+
+def test_train_evaluate_predict(films, tmp_path):
+    done = leukocls(
+        'train',
+        films,
+        '--recipe',
+        'small-cnn',
+        '--patient',
+        r'(P\d+)_',
+        '--epochs',
+        1,
+        '--size',
+        32,
+        '--lr',
+        0.003,
+        '--device',
+        'cpu',
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / 'runs' / 'small-cnn-seed42'
+    assert (
+        (folder / 'report.html').exists()
+        and 'report.html' in done.stdout
+        and 'Not a medical device' in done.stdout
+        and 'balanced accuracy' in done.stdout
+    )
+    paths = sorted(films.rglob('*.png'))[:3]
+    for call, model in ((leukocls, [folder]), (here, [folder / 'learner.pkl', '--trust'])):
+        done = call(
+            'predict', model[0], *paths, *model[1:], '--csv', tmp_path / 'p.csv', '--overwrite'
+        )
+        assert done.returncode == 0, done.stderr
+        p = pd.read_csv(tmp_path / 'p.csv')
+        assert (
+            p.path.tolist() == [str(x) for x in paths]
+            and p.filter(like='p_').sum(axis=1).round(4).eq(1).all()
+        )
+    done = here('predict', folder, films / 'Pro')
+    assert done.returncode == 0 and len(done.stdout.strip().splitlines()) == 31
+    failed(leukocls('predict', folder, *paths, '--csv', tmp_path / 'p.csv'), 'exists already')
+    failed(leukocls('predict', folder, *paths, '--csv', tmp_path), 'is a folder')
+    (tmp_path / 'half.png').write_bytes(paths[0].read_bytes()[:500])
+    done = here('predict', folder, tmp_path / 'half.png', paths[0], '--tta')
+    assert (
+        done.returncode == 0
+        and '1 of 2 images could not be read' in done.stderr
+        and 'truncated' in done.stdout
+    )
+    failed(here('predict', folder, tmp_path / 'half.png', '--on-error', 'raise'), 'truncated')
+    failed(here('predict', folder, paths[0], '--engine', 'warp'), 'Use one of: auto')
+    done = leukocls('evaluate', folder, films, '--json', tmp_path / 'm.json')
+    assert done.returncode == 0, done.stderr
+    failed(leukocls('evaluate', folder, films, '--json', tmp_path), 'is a folder')
+    assert (
+        json.loads((tmp_path / 'm.json').read_text())['n'] == 120
+        and 'were trained on: figures are too good' in done.stdout
+    )
+
+
+@pytest.mark.once
+def test_demo(tmp_path):
+    done = leukocls('demo', '--patients', 4, '--images', 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / 'runs' / 'small-cnn-seed42'
+    for name in ('report.html', 'learner.pkl', 'plots', 'metrics.json'):
+        assert (run / name).exists() and name in done.stdout
+    assert 'no clinical meaning' in done.stdout and 'accuracy' in done.stdout
+
+
+def test_predict_says_where_it_can_run(run, small_bundle, films, tmp_path):
+    "A device that is not here, a table of another kind: said in a line, nothing written."
+    import torch
+
+    one = next(films.rglob('*.png'))
+    if not torch.cuda.is_available():
+        for command in (('predict', run.folder, one), ('evaluate', run.folder, films)):
+            failed(here(*command, '--device', 'cuda'), 'not available here')
+    failed(here('predict', run.folder, one, '--csv', tmp_path / 'p.xlsx'), 'ends so')
+    failed(here('predict', small_bundle, one, '--device', 'cuda'), 'on the CPU')
+    failed(here('predict', small_bundle, one, '--csv', tmp_path / 'p.parquet'), 'ends in .csv')
+    assert not list(tmp_path.glob('*p.*'))
+    done = here('predict', run.folder, one, '--device', 'cpu')
+    assert done.returncode == 0 and one.name in done.stdout
+    failed(here('predict', run.folder, tmp_path), 'holds no image')
+
+
+def test_ctrl_c_is_said(films, tmp_path):
+    "In a real process that gets the signal while it works."
+    code = (
+        'import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); import'
+        ' leukocls.audit.findings as a; a.audit = lambda *x, **k: os.kill(os.getpid(), signal.SIGINT); from'
+        ' leukocls.cli.commands import main; main(["audit", sys.argv[1]])'
+    )
+    got = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code, str(films)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (
+        got.returncode == 130
+        and got.stderr.count('Interrupted.') == 1
+        and 'Traceback' not in got.stderr
+    ), got.stderr
+
+
+@pytest.fixture
+def meadow(tmp_path):
+    "A picture of a meadow below a sky."
+    a = np.full((120, 160, 3), (60, 140, 40), 'uint8')
+    a[:60] = 90, 150, 230
+    Image.fromarray(a).save(tmp_path / 'meadow.png')
+    return tmp_path / 'meadow.png'
+
+
+def test_a_run_says_of_an_image_that_it_does_not_know_it(run, small_bundle, films, meadow):
+    "`Benign 0.9992` was all that was said of a photograph; the sentence is the bundle's."
+    film = sorted(films.rglob('*.png'))[0]
+    done, theirs = (here('predict', model, meadow, film) for model in (run.folder, small_bundle))
+    assert done.returncode == theirs.returncode == 0, done.stderr
+    table = pd.read_csv(io.StringIO(done.stdout), sep='\t')
+    assert list(table)[-4:] == ['classes', 'refer', 'why', 'in_domain']
+    assert table.in_domain.tolist() == [False, True] and table.refer[0]
+    sentence = theirs.stdout.splitlines()[0]
+    assert sentence in done.stderr and 'is not to be relied on' in sentence
+    assert str(film) not in done.stderr
+
+
+def test_a_run_without_a_gate_says_so(run, films, meadow, tmp_path):
+    copy = shutil.copytree(run.folder, tmp_path / 'copy')
+    (copy / 'gate.json').unlink()
+    done = here('predict', copy, meadow)
+    assert done.returncode == 0 and done.stderr.count('has no gate.json') == 1
+    assert 'in_domain' not in done.stdout
+    done = here('predict', run.folder / 'learner.pkl', meadow, '--trust')
+    assert done.returncode == 0 and 'gate' not in done.stderr and 'in_domain' not in done.stdout
+
+
+def test_a_run_that_was_not_finished(run, films, tmp_path):
+    "A training that was broken off, or still goes on, is said in a sentence."
+    half = tmp_path / 'half'
+    half.mkdir()
+    info = json.loads((run.folder / 'recipe.json').read_text()) | dict(status='training')
+    (half / 'recipe.json').write_text(json.dumps(info))
+    shutil.copy(run.folder / 'table.csv', half)
+    one = next(films.rglob('*.png'))
+    for command in (('predict', half, one), ('evaluate', half, films), ('export', half)):
+        failed(here(*command), 'this run was not finished')
+    from leukocls.core.errors import RunError
+    from leukocls.runs.run import Run
+
+    for name in ('learner', 'history', 'metrics', 'predictions'):
+        with pytest.raises(RunError, match='this run was not finished'):
+            getattr(Run(half), name)
+    info['status'] = 'finished'
+    (half / 'recipe.json').write_text(json.dumps(info))
+    failed(here('predict', half, one), 'has no model.safetensors')
+
+
+@pytest.mark.parametrize('where', ['read-only', 'below a file', 'name too long'])
+def test_a_place_that_cannot_be_written_is_said_first(films, run, tmp_path, monkeypatch, where):
+    "Before images are read, not after hours."
+    import leukocls.data.table as data
+
+    monkeypatch.setattr(data, 'read_table', lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(data, 'check_images', lambda *a, **k: 1 / 0)
+    (tmp_path / 'file').touch()
+    closed = tmp_path / 'closed'
+    closed.mkdir()
+    real = os.access
+    monkeypatch.setattr(os, 'access', lambda path, *a: path != closed and real(path, *a))
+    target = {
+        'read-only': closed / 'new/a.html',
+        'below a file': tmp_path / 'file/a.html',
+        'name too long': tmp_path / ('a' * 300 + '.html'),
+    }[where]
+    said = {'read-only': 'Permission denied', 'below a file': 'below it'}.get(where, 'too long')
+    for command in (
+        ('evaluate', run.folder, films, '--json', target),
+        ('audit', films, '--html', target),
+        ('train', films, '--out', target),
+        ('reproduce', 'p4', films, '--out', target),
+        ('export', run.folder, '--out', target),
+        ('demo', '--out', target),
+    ):
+        failed(here(*command), said)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['closed', 'file']
+    assert not list(closed.iterdir())
+
+
+def test_trying_leaves_nothing_behind(tmp_path):
+    from leukocls.cli.options import check_folder, check_target
+
+    check_target(tmp_path / 'a/b.csv')
+    check_folder(tmp_path / 'runs/deep')
+    (tmp_path / 'runs').mkdir()
+    check_folder(tmp_path / 'runs')
+    assert [p.name for p in tmp_path.rglob('*')] == ['runs']
+
+
+@pytest.mark.parametrize('encoding', ['cp1252', 'cp932', 'ascii'])
+def test_output_in_a_narrow_encoding(small_bundle, films, tmp_path, encoding):
+    "On Windows what goes into a file is written in the system's code page, which lacks signs of ours."
+    name = tmp_path / 'é 白血病.png'
+    shutil.copy(next(films.rglob('*.png')), name)
+    (tmp_path / 'm.csv').write_text('name,label,sha256\na.png,Pro,x\nb.png,Pre,x\n')
+    for command in (
+        ('recipes',),
+        ('recipes', '--json'),
+        ('audit', tmp_path / 'm.csv'),
+        ('predict', small_bundle, name),
+    ):
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, command)],
+            capture_output=True,
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, 'PYTHONIOENCODING': encoding, 'PYTHONUTF8': '0'},
+        )
+        assert done.returncode == 0, (command, done.stderr[-500:])
+        assert b'Traceback' not in done.stderr and len(done.stdout) > 20
+
+
+def test_names_do_not_drive_the_terminal(run, small_bundle, films, tmp_path):
+    "A file may be called like a command that sets the window's title, or turns the text around."
+    name = 'a\x1b]0;mine\x07\u202egnp.png'
+    try:
+        shutil.copy(next(films.rglob('*.png')), tmp_path / name)
+    except OSError:
+        pytest.skip('this file system takes no such names')
+    for model in (run.folder, small_bundle):
+        done = here('predict', model, tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        assert 'a\\x1b]0;mine\\x07\\u202egnp.png' in done.stdout
+        assert not {'\x1b', '\x07', '\u202e'} & {*done.stdout, *done.stderr}
+    failed(here('predict', run.folder, f'{tmp_path}/no{name}'), 'no such file')
+    assert '\x1b' not in here('predict', run.folder, f'{tmp_path}/no{name}').stderr

@@ -1,0 +1,93 @@
+"Figures of reports and notebooks: what they show of themselves, and what is written on their axes."
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import rc_context
+
+from leukocls.core.figures import new_figure
+from leukocls.report.plots import plot_lines, plot_lr_find
+
+NOTEBOOK = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.display_formatter.active_types = shell.display_formatter.format_types
+for cell in sys.argv[1:]:
+    done = shell.run_cell(cell)
+    done.raise_error()
+assert 'matplotlib.pyplot' not in sys.modules, 'somebody taught IPython to show figures'
+print('SHOWN', *shell.display_formatter.format(done.result)[0])
+"""
+
+
+def kinds_shown(*cells):
+    "Media types that a fresh notebook shows of the last cell's value."
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', NOTEBOOK, *cells],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+@pytest.mark.once
+def test_the_first_plot_of_a_session_is_a_picture(run):
+    "In whatever runs IPython: Jupyter, Kaggle, Colab, VS Code."
+    pytest.importorskip('IPython')
+    made = f'from leukocls.runs.run import Run, Runs; runs = Runs([Run({str(run.folder)!r})])'
+    assert 'image/png' in kinds_shown(made, 'runs.plot()')
+    made = 'from leukocls.report.plots import plot_loss; import pandas as pd'
+    history = 'pd.DataFrame(dict(epoch=[1, 2], train_loss=[1, 0.5]))'
+    assert 'image/png' in kinds_shown(made, f'plot_loss({history})')
+
+
+def tick_labels(fig):
+    axes = [axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)]
+    labels = [label.get_text() for axis in axes for label in axis.get_ticklabels(which='both')]
+    return [text for text in labels if text]
+
+
+@pytest.mark.parametrize('ends', [(-7, 1), (-3.3, -2.6), (-9, -8)])
+@pytest.mark.parametrize('math_text', [True, False])
+def test_rates_are_written_in_plain_text(ends, math_text):
+    "A report is drawn with math text switched off: `$\\mathdefault{10^{-7}}$` stood on its axis."
+    rates = np.logspace(*ends, 50)
+    curve = pd.DataFrame(dict(lr=rates, loss=1 + (np.log10(rates) + 3) ** 2))
+    with rc_context({'text.parse_math': math_text}):
+        fig = plot_lr_find(curve, 1e-3)
+        fig._repr_png_()
+        labels = tick_labels(fig)
+    assert len(labels) > 4 and not [text for text in labels if '$' in text or '\\' in text]
+    # in figures' own minus sign
+    assert f'1e−{-int(ends[1]):02d}' in labels or '1' in labels
+
+
+def test_no_axis_of_a_report_holds_math_text(run):
+    from leukocls.report.page import _plots
+    from leukocls.runs.run import Run
+
+    again = Run(run.folder)
+    held = again.predictions
+    shown = held[held.split == again.metrics['split']].reset_index(drop=True)
+    with rc_context({'text.parse_math': False}):
+        figures = _plots(again.folder, again.info, again.metrics, shown)
+        for name, fig in figures.items():
+            fig._repr_png_()
+            assert not [text for text in tick_labels(fig) if '$' in text], name
+
+
+def test_a_figure_is_shown_whole():
+    "What lies beside the axes is on the picture too."
+    from io import BytesIO
+
+    from PIL import Image
+
+    history = pd.DataFrame(dict(epoch=[1, 2], a=[1, 2]))
+    with Image.open(BytesIO(plot_lines(history, dict(a='a'), 'a')._repr_png_())) as im:
+        assert im.size[0] > 300 and im.size[1] > 250
+    assert new_figure()[0]._repr_png_()[:4] == b'\x89PNG'
