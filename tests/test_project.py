@@ -12,8 +12,47 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted(p for p in (ROOT / 'nbs').glob('[0-9][0-9]_*.ipynb'))
-MODULES = {p.stem.split('_', 1)[1]: p.stem.split('_', 1)[0] for p in NOTEBOOKS}
+WINGS = [
+    'core',
+    'data',
+    'audit',
+    'models',
+    'train',
+    'measure',
+    'report',
+    'runs',
+    'deploy',
+    'web',
+    'cli',
+]
+NOTEBOOKS = [p for wing in WINGS for p in sorted((ROOT / 'nbs' / wing).glob('[0-9]*.ipynb'))]
+MODULE_FILES = sorted(
+    p for p in (ROOT / 'leukocls').rglob('*.py') if p.name not in ('__init__.py', '_modidx.py')
+)
+
+
+def name_of(path):
+    "'data.table' of nbs/data/03_table.ipynb."
+    return f'{path.parent.name}.{path.stem[3:]}'
+
+
+PLACE = {name_of(path): i for i, path in enumerate(NOTEBOOKS)}
+
+# What is needed of a later page, inside a function, and why it is called from an earlier one
+UPWARD = {
+    'data.table': {
+        'train.loaders'
+    },  # `from leukocls.data import CellDataLoaders` works all the same
+    'audit.labels': {'train.probe'},  # doubtful labels are those that a probe does not believe
+    'models.networks': {'train.loaders'},  # reads off our own loaders what they do
+    'models.frozen': {'runs.pipeline', 'models.predictor'},  # imports ahead what comes next; views
+    'models.predictor': {'measure.abstention', 'measure.external'},  # a run's gate, `evaluate`
+    'train.probe': {'train.network', 'runs.run', 'models.predictor'},  # writes its learner.pkl
+    'train.classical': {'train.network', 'runs.run'},  # writes its learner.pkl
+    'report.modelcard': {'runs.run'},  # a run's folder as text
+    'runs.run': {'runs.leaderboard', 'deploy.bundle'},  # methods of a run
+    'web.application': {'web.server'},  # `show`
+}
 
 
 def code(path):
@@ -24,16 +63,69 @@ def code(path):
     ]
 
 
-@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
-def test_imports_only_from_lower_numbers(path):
-    "Lessons included: the library can be read from front to back."
-    number = path.stem[:2]
+def imported(source):
+    "(module of leukocls, at the top of a cell or not) of everything that a cell imports."
+    tree = ast.parse(re.sub(r'^[%!].*$', '', source, flags=re.M))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('leukocls.'):
+            name = node.module.removeprefix('leukocls.')
+            names = [name] if '.' in name else [f'{name}.{a.name}' for a in node.names]
+            yield from ((n, node in tree.body) for n in names if n in PLACE)
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=name_of)
+def test_imports_run_downward(path):
+    """A page imports from pages before it: exported code at its top, examples anywhere. Inside
+    functions there are a few calls of what comes later, each with its reason.
+    """
+    here, upward = PLACE[name_of(path)], set()
     for source in code(path):
-        for module in re.findall(r'^\s*(?:from|import) leukocls\.(\w+)', source, re.M):
-            assert MODULES[module] < number, f'{path.name} imports {module} ({MODULES[module]})'
+        exported = re.search(r'^#\| *export', source, re.M)
+        for module, at_top in imported(source):
+            if PLACE[module] > here:
+                assert not (exported and at_top), f'{path.name} imports {module} at its top'
+                upward.add(module)
+    assert upward <= UPWARD.get(name_of(path), set()), upward
 
 
-@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_upward_imports_are_still_needed():
+    for name, modules in UPWARD.items():
+        path = NOTEBOOKS[PLACE[name]]
+        there = {module for source in code(path) for module, _ in imported(source)}
+        assert modules <= there, (name, modules - there)
+
+
+@pytest.mark.parametrize('wing', WINGS)
+def test_wings_offer_what_their_modules_do(wing):
+    """What is public in a module can be had from its wing, and no module is called like something
+    that its wing offers: importing it would replace it.
+    """
+    import importlib
+
+    package = importlib.import_module(f'leukocls.{wing}')
+    modules = {p.stem for p in (ROOT / 'leukocls' / wing).glob('*.py')}
+    assert not modules & set(package.__all__)
+    for module in modules - {'__init__'}:
+        theirs = importlib.import_module(f'leukocls.{wing}.{module}')
+        for name in getattr(theirs, '__all__', ()):
+            if name in package.__all__:
+                assert getattr(package, name) is not None
+
+
+def test_old_names_still_open():
+    "Pickles and notebooks of the first state name modules that stood elsewhere."
+    code = (
+        'import leukocls.recipes, leukocls.app, leukocls.loaders;'
+        'from leukocls.recipes import recipes; from leukocls.app import show;'
+        'from leukocls.audit import audit; from leukocls.data import read_table;'
+        'from leukocls.train import train; import leukocls;'
+        'assert callable(leukocls.audit) and callable(leukocls.train);'
+        'assert leukocls.recipes.__name__ == "leukocls.train.recipes"'
+    )
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=name_of)
 def test_notebooks_are_small_and_anonymous(path):
     text = path.read_text(encoding='utf8')
     assert len(text) < 1_000_000
@@ -48,11 +140,9 @@ def test_notebooks_are_small_and_anonymous(path):
     )
 
 
-@pytest.mark.parametrize('path', sorted((ROOT / 'leukocls').glob('*.py')), ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', MODULE_FILES, ids=lambda p: f'{p.parent.name}.{p.stem}')
 def test_modules_are_documented(path):
     text = path.read_text(encoding='utf8')
-    if path.stem == '_modidx':
-        return
     for node in ast.parse(text).body:
         if (
             isinstance(node, (ast.FunctionDef, ast.ClassDef))
@@ -62,16 +152,16 @@ def test_modules_are_documented(path):
             assert ast.get_docstring(node) or node.name in ('fp16',), f'{path.name}: {node.name}'
 
 
-@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=name_of)
 def test_public_parameters_are_explained(path):
     "Each parameter of a public function has a phrase on its own line or above it (docments)."
-    module = ROOT / 'leukocls' / f'{path.stem[3:]}.py'
+    module = ROOT / 'leukocls' / path.parent.name / f'{path.stem[3:]}.py'
     lines = module.read_text(encoding='utf8').splitlines()
     for f in ast.parse('\n'.join(lines)).body:
         if (
             not isinstance(f, ast.FunctionDef)
             or f.name.startswith('_')
-            or path.stem == '42_cli'
+            or name_of(path) == 'cli.commands'
             or f.decorator_list
         ):
             continue
@@ -142,9 +232,8 @@ def test_lazy_names():
 
     for name in leukocls.__all__:
         assert getattr(leukocls, name) is not None
-    assert 'train_all' in dir(leukocls) and not set(leukocls.__all__) & {
-        p.stem for p in (ROOT / 'leukocls').glob('*.py')
-    }
+    wings = {p.name for p in (ROOT / 'leukocls').iterdir() if p.is_dir()}
+    assert 'train_all' in dir(leukocls) and not set(leukocls.__all__) & wings
     with pytest.raises(AttributeError, match='no attribute `trian_all`'):
         print(leukocls.trian_all)
 
@@ -163,7 +252,9 @@ def test_figures_in_results_have_commands():
 
 
 def test_every_page_stands_in_the_sidebar_once():
-    listed = re.findall(r'^ +- (\S+\.ipynb)$', (ROOT / 'nbs/sidebar.yml').read_text(), re.M)
+    listed = re.findall(
+        r'^ +(?:- |href: )(\S+\.ipynb)$', (ROOT / 'nbs/sidebar.yml').read_text(), re.M
+    )
     there = {
         p.relative_to(ROOT / 'nbs').as_posix()
         for p in (ROOT / 'nbs').rglob('*.ipynb')
@@ -180,9 +271,10 @@ def test_modules_are_what_the_notebooks_say(tmp_path):
     copy = shutil.copytree(
         ROOT,
         tmp_path / 'copy',
-        ignore=shutil.ignore_patterns('.git', 'runs', '_proc', 'build', '*.egg-info'),
+        ignore=shutil.ignore_patterns('.git', '_proc', 'build', '*.egg-info'),
         symlinks=True,
     )
     subprocess.run([str(Path(sys.executable).with_name('nbdev_export'))], cwd=copy, check=True)
-    for path in sorted((ROOT / 'leukocls').glob('*.py')):
-        assert path.read_text() == (copy / 'leukocls' / path.name).read_text(), path.name
+    for path in sorted((ROOT / 'leukocls').rglob('*.py')):
+        written = copy / path.relative_to(ROOT)
+        assert path.read_text() == written.read_text(), path.relative_to(ROOT)
