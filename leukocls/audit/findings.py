@@ -319,7 +319,7 @@ def shortcut_run(
     """
     folder = Path(folder)
     t = pd.read_csv(folder / 'table.csv', dtype=str, keep_default_na=False)
-    judged_side = json.loads((folder / 'metrics.json').read_text())['split']
+    judged_side = json.loads((folder / 'metrics.json').read_text(encoding='utf8'))['split']
     looks = look(t.path)
     readable = looks.facts.error.to_numpy() == ''
     fit = np.flatnonzero(readable & (t.split == 'train').to_numpy())
@@ -351,7 +351,7 @@ def _remembered_shortcuts(looks, y, fit, test):
         return json.dumps({k: shortcut_accuracy(X, y, [(fit, test)]) for k, X in numbers})
 
     def read(path):
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding='utf8'))
 
     return kept('shortcuts', f'{key.hexdigest()[:32]}.json', measure, read)
 

@@ -194,9 +194,9 @@ def say_metrics(
     notes,  # Sentences
 ) -> None:
     "Every measure with its interval, a line each; then the notes."
-    from leukocls.measure.metrics import METRICS, show_interval
+    from leukocls.measure.metrics import measured, show_interval
 
-    for k in METRICS:
+    for k in measured(metrics):
         say(f"  {k.replace('_', ' '):18} {show_interval(metrics[k], k)}")
     for note in notes:
         say(f'Note: {note}')

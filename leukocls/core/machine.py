@@ -147,7 +147,9 @@ def resident(
 ) -> int | None:
     "What a process really occupies."
     try:
-        return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+        return int(Path('/proc/self/statm').read_text(encoding='utf8').split()[1]) * os.sysconf(
+            'SC_PAGE_SIZE'
+        )
     except (OSError, ValueError, IndexError, AttributeError):
         return None
 

@@ -359,7 +359,7 @@ def read_batches(
 # %% ../../nbs/data/00_images.ipynb #55f9ef5a
 def _number(path):
     try:
-        return int(Path(path).read_text())
+        return int(Path(path).read_text(encoding='utf8'))
     except (OSError, ValueError):
         return None
 

@@ -519,7 +519,7 @@ def _known_gate(*looks, alpha):
             name.update(np.ascontiguousarray(part))
 
     def read(path):
-        d = json.loads(path.read_text())
+        d = json.loads(path.read_text(encoding='utf8'))
         return Gate.from_dict(d['gate']), np.array(d['inside'], bool)
 
     return kept(

@@ -187,7 +187,7 @@ def _without_sizes(model_args):
 def _timm_config(path):
     "config.json of a folder in timm's local-dir layout, of the right kinds."
     try:
-        config = json.loads((path / 'config.json').read_text())
+        config = json.loads((path / 'config.json').read_text(encoding='utf8'))
     except (OSError, ValueError, RecursionError) as e:
         raise ModelError(
             f'{path} is no timm folder: config.json cannot be read ({e}). It needs config.json and'

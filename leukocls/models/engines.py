@@ -237,7 +237,7 @@ def open_kept(
             ' network is converted again.'
         )
     try:
-        if xml.with_suffix('.sum').read_text() != sum_of(xml):
+        if xml.with_suffix('.sum').read_text(encoding='utf8') != sum_of(xml):
             raise ModelError(f'{xml}: damaged. Delete it; it is made again.')
         used(*files)
     except (OSError, LeukoError) as e:
@@ -359,7 +359,7 @@ def processor() -> str:  # Name and instructions, as far as the system tells
     try:
         found = {
             line.strip()
-            for line in Path('/proc/cpuinfo').read_text().splitlines()
+            for line in Path('/proc/cpuinfo').read_text(encoding='utf8').splitlines()
             if line.split('\t')[0] in ('model name', 'flags', 'Features', 'CPU part')
         }
     except OSError:
@@ -511,7 +511,7 @@ def _remembered(key):
     folder = cache_folder('engines') if key else None
     try:
         file = folder / f'{key}.json'
-        known = json.loads(file.read_text())['engine'] if only_ours(file) else ''
+        known = json.loads(file.read_text(encoding='utf8'))['engine'] if only_ours(file) else ''
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ''
     return known if isinstance(known, str) else ''

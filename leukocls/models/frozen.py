@@ -153,7 +153,7 @@ class FrozenBody:
             'features',
             f'{self.key}.json',
             lambda: json.dumps(self.built[1]),
-            lambda p: json.loads(p.read_text()),
+            lambda p: json.loads(p.read_text(encoding='utf8')),
         )
 
     @cached_property

@@ -27,7 +27,14 @@ from ..core.files import write_whole
 from ..data.images import Pixels
 from ..measure.calibration import calibration_page, calibration_plots
 from ..measure.domain import gate_page
-from ..measure.metrics import METRICS, PER_CLASS, read_predictions, show_interval, wilson
+from leukocls.measure.metrics import (
+    fill_metrics,
+    measured,
+    metric_named,
+    read_predictions,
+    show_interval,
+    wilson,
+)
 from leukocls.report.plots import (
     plot_accuracy,
     plot_augmented,
@@ -327,7 +334,7 @@ def _plots(folder, info, metrics, shown):
     if len(people := by_patient(shown)) > 1:
         out['patients'] = plot_patients(people, stamp=stamp)
     if (folder / 'calibration.json').exists() and 'note' not in (
-        c := json.loads((folder / 'calibration.json').read_text())
+        c := json.loads((folder / 'calibration.json').read_text(encoding='utf8'))
     ):
         out |= calibration_plots(folder, c, stamp)
     return out | dict(
@@ -450,28 +457,19 @@ def repeat(
     )
 
 # %% ../../nbs/report/02_page.ipynb #3968f096
-_NAMES = dict(
-    f1='F1',
-    f2='F2',
-    mcc='Matthews correlation',
-    auroc='AUROC',
-    ece='calibration error',
-    kappa="Cohen's kappa",
-)
-
-
 def _measures(metrics):
     "Two tables: all classes, and each class."
     overall = _table(
-        [[_NAMES.get(k, k.replace('_', ' ')), show_interval(metrics[k], k)] for k in METRICS],
+        [[metric_named(k).title, show_interval(metrics[k], k)] for k in measured(metrics)],
         ['measure', 'value (95 % interval)'],
     )
+    each = measured(next(iter(metrics['per_class'].values()), {}))
     single = _table(
         [
-            [c, *(show_interval(v[k], k).replace(' (', '\n(') for k in PER_CLASS), v['support']]
+            [c, *(show_interval(v.get(k), k).replace(' (', '\n(') for k in each), v['support']]
             for c, v in metrics['per_class'].items()
         ],
-        ['class', *(_NAMES.get(k, k.replace('_', ' ')) for k in PER_CLASS), 'images'],
+        ['class', *(metric_named(k).title for k in each), 'images'],
     )
     return overall, single
 
@@ -653,11 +651,11 @@ def report_run(
     folder = Path(folder)
 
     def read(name):
-        return json.loads((folder / name).read_text())
+        return json.loads((folder / name).read_text(encoding='utf8'))
 
     info, metrics, predictions = (
         read('recipe.json'),
-        read('metrics.json'),
+        fill_metrics(read('metrics.json'), folder),
         read_predictions(folder / 'predictions.csv'),
     )
     shown = predictions[predictions.split == metrics['split']].reset_index(drop=True)

@@ -20,14 +20,14 @@ from ..core.files import write_whole
 from ..core.machine import give_back
 from ..core.packages import late
 from ..core.progress import bar
+from ..data.splits import fold_tables, sides_of, split_table
+from ..data.survey import look
 from ..data.table import check_images, read_table
 from ..models.frozen import begin_all, end_all
-from ..data.survey import look
-from ..train.recipes import Recipe, get_recipe, recipes_named
 from .pipeline import finish_run
 from .run import Run, Runs, finished_run
 from ..train.folder import start_run, write_csv
-from ..data.splits import fold_tables, sides_of, split_table
+from ..train.recipes import Recipe, get_recipe, recipes_named
 
 # %% ../../nbs/runs/02_experiment.ipynb #2c2e96e8
 def _checked_seeds(seed, seeds=None):

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..measure.paired import compare, holm
 from ..core.errors import LeukoError, RunError
+from ..core.figures import COLOURS, new_figure
 from ..core.text import listed
 from ..measure.metrics import METRICS, fill_metrics, score, show_interval, with_groups
-from ..core.figures import COLOURS, new_figure
+from ..measure.paired import compare, holm
 from ..train.recipes import changes_of, deciding
 
 # %% ../../nbs/runs/03_leaderboard.ipynb #f059299b

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..measure.paired import Comparison, compare
 from ..core.errors import RESEARCH_ONLY, DataError
+from ..data.splits import fold_tables, near_groups
 from ..measure.metrics import score, show_interval
+from ..measure.paired import Comparison, compare
+from .experiment import train
 from ..train.probe import probe_folds
 from ..train.recipes import Recipe, get_recipe
-from ..data.splits import fold_tables, near_groups
-from .experiment import train
 
 # %% ../../nbs/runs/05_leakage.ipynb #6e6fe9a7
 def cross_validate(

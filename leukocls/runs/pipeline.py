@@ -6,34 +6,21 @@
 __all__ = ['usual_steps', 'finish_run']
 
 # %% ../../nbs/runs/00_pipeline.ipynb #753c49c2
-import hashlib
-import json
 import os
-import shutil
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_info
 
-from ..core.errors import RESEARCH_ONLY, RunError
-from ..core.files import cache_folder, from_here, new_folder, write_whole
-from ..core.machine import versions
-from ..models.weights import split_weights
-from ..data.table import fingerprint, has_groups
-from ..core.cache import content_hashes, only_ours, prune
-
+from ..core.files import new_folder
 from .run import Run
 from ..train.folder import Fitted, write_csv, write_info
 
 # %% ../../nbs/runs/00_pipeline.ipynb #ce9ec591
-def usual_steps(
-) -> list:  # Tuples of functions of a run folder, in order; those of one tuple do not need each other
+def usual_steps() -> (
+    list
+):  # Tuples of functions of a run folder, in order; those of one tuple do not need each other
     """What is done with a run folder once its predictions are written. Imported when it is asked
     for: scikit-learn and Matplotlib take a second.
     """

@@ -15,12 +15,12 @@ from fastcore.basics import patch
 from ..core.errors import RESEARCH_ONLY, LeukoError, RunError
 from ..core.text import listed
 from ..data.table import read_table
-from .leaderboard import metrics_of, systems
 from ..measure.metrics import SHARES, show_interval
+from .experiment import train_all
+from .leaderboard import metrics_of, systems
+from .run import Runs
 from ..train.papers import PAPERS
 from ..train.recipes import as_dict, changes_of, deciding, recipes_named
-from .run import Runs
-from .experiment import train_all
 
 # %% ../../nbs/runs/04_reproduction.ipynb #4fb127ba
 @dataclass

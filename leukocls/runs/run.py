@@ -6,28 +6,17 @@
 __all__ = ['Run', 'Runs', 'finished_run']
 
 # %% ../../nbs/runs/01_run.ipynb #02517207
-import hashlib
 import json
 import os
-import shutil
-import time
-import zipfile
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_info
 
 from ..core.errors import RESEARCH_ONLY, RunError
-from ..core.files import cache_folder, from_here, new_folder, write_whole
+from ..core.files import from_here
 from ..core.machine import versions
-from ..models.weights import split_weights
-from ..data.table import fingerprint, has_groups
-from ..core.cache import content_hashes, only_ours, prune
-
+from ..data.table import fingerprint
 from ..train.folder import weights_contents, write_csv
 
 # %% ../../nbs/runs/01_run.ipynb #26c079a0
@@ -203,8 +192,7 @@ class Runs(list):
             from leukocls.runs.leaderboard import by_system, metrics_of
 
             return [
-                metrics_of(rs)['accuracy']
-                | dict(name=rs[0].recipe.name)
+                metrics_of(rs)['accuracy'] | dict(name=rs[0].recipe.name)
                 for rs in by_system(
                     r
                     for r in self
@@ -279,7 +267,7 @@ def finished_run(
     rule = table.attrs.get('split', {}).get('method')
     for f in sorted(Path(out).glob('*/recipe.json')):
         try:
-            i = json.loads(f.read_text())
+            i = json.loads(f.read_text(encoding='utf8'))
             same = (
                 [
                     deciding(i['recipe']),
