@@ -11,3 +11,7 @@ from leukocls.measure import *
 from leukocls.report import *
 from leukocls.runs import *
 from leukocls.deploy import *
+
+# called like the modules that they stand in
+from leukocls.train.recipes import recipes
+from leukocls.runs.leaderboard import leaderboard

@@ -45,12 +45,26 @@ UPWARD = {
     },  # `from leukocls.data import CellDataLoaders` works all the same
     'audit.labels': {'train.probe'},  # doubtful labels are those that a probe does not believe
     'models.networks': {'train.loaders'},  # reads off our own loaders what they do
+    'models.backbones': {'train.loaders'},  # an example needs images in batches
     'models.frozen': {'runs.pipeline', 'models.predictor'},  # imports ahead what comes next; views
-    'models.predictor': {'measure.abstention', 'measure.external'},  # a run's gate, `evaluate`
-    'train.probe': {'train.network', 'runs.run', 'models.predictor'},  # writes its learner.pkl
-    'train.classical': {'train.network', 'runs.run'},  # writes its learner.pkl
+    'models.predictor': {
+        'measure.abstention',  # a run's own calibration
+        'measure.domain',  # an example has a gate
+        'measure.external',  # `evaluate`
+        'measure.metrics',  # an example shows an interval
+        'train.loaders',  # an example needs a learner
+    },
+    'train.kinds': {'train.network', 'train.probe', 'train.classical'},  # what trains each kind
+    'train.probe': {  # writes its learner.pkl, compared with fastai; the lesson trains one
+        'train.network',
+        'runs.run',
+        'runs.experiment',
+        'models.predictor',
+    },
+    'train.classical': {'train.network', 'runs.run', 'runs.experiment'},  # the same
     'report.modelcard': {'runs.run'},  # a run's folder as text
     'runs.run': {'runs.leaderboard', 'deploy.bundle'},  # methods of a run
+    'runs.experiment': {'runs.leaderboard'},  # the table of several runs
     'web.application': {'web.server'},  # `show`
 }
 

@@ -3,32 +3,33 @@
 from leukocls._lazy import lazy
 
 _HOME = {
+    'films': (
+        'MORPHOLOGY CLASSES DRAWN FILM_PATIENT Morphology Patient draw_patient draw_film is_drawn '
+        'draw_films'
+    ),
     'images': (
         'IMAGE_SUFFIXES ORIENTATION MOST_IMAGE MOST_STREAM to_rgb whole_file open_cell text_path '
         'scan_folder image_files Pixels read_batches free_memory room_for expect leave spared '
         'expect_nothing'
     ),
-    'films': (
-        'MORPHOLOGY CLASSES DRAWN FILM_PATIENT Morphology Patient draw_patient draw_film is_drawn '
-        'draw_films'
-    ),
     'datasets': 'DatasetCard card cards patients_of names_of_card',
-    'table': 'SPLIT_NAMES COLUMN_NAMES read_table read_text_table has_groups check_images fingerprint',
-    'survey': (
-        'FACTS jpeg_quality six_colours thumbnail look_at Looks readable_images look lighter_part '
-        'shortcuts_of'
-    ),
     'registration': (
         'SIDE HALF Prepared same_picture something black_ground grey_of standard bilinear warp '
         'maps polar_grid spectrum turn_of find_position correlation refine_position'
     ),
+    'survey': (
+        'FACTS jpeg_quality six_colours thumbnail look_at Looks readable_images look lighter_part '
+        'shortcuts_of'
+    ),
+    'table': 'SPLIT_NAMES COLUMN_NAMES read_table read_text_table has_groups check_images fingerprint',
     'duplicates': (
         'SAME_PICTURE COPIES near_duplicates describe alter learn_metric nearest candidates '
         'joined groups_in'
     ),
     'splits': (
-        'SPLITS split_table identical_files groups_of merge_patients near_groups grouped_folds '
-        'shared_patients shared_files shared_groups sides_of fold_tables source_tables'
+        'SPLIT_RULES split_table identical_files groups_of SplitRule register_split '
+        'merge_patients near_groups grouped_folds shared_patients shared_files shared_groups '
+        'sides_of fold_tables source_tables'
     ),
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -13,6 +13,6 @@ _HOME = {
         'evaluate_bundle'
     ),
     'torchfile': 'Name StandIn read_records Storage view_storage read_pickle',
-    'conversion': 'read_learner convert_pickle write_converted StandIn read_pickle',
+    'conversion': 'read_learner write_converted convert_pickle StandIn read_pickle',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -901,6 +901,7 @@ def export_bundle(
     """
     from leukocls.models.networks import network_of
     from leukocls.runs.run import Run
+    from leukocls.train.kinds import kind_named
 
     need('onnxscript', 'export', 'writing ONNX')
     run = run if hasattr(run, 'folder') else Run(run)
@@ -910,7 +911,7 @@ def export_bundle(
             f'{out} exists already. Choose another folder with --out, or add --overwrite'
             ' (overwrite=True).'
         )
-    if run.info['recipe'].get('kind') == 'classical':
+    if not kind_named(run.info['recipe'].get('kind', 'network')).bundled:
         raise ModelError(
             f'{run.name} is no network, and only networks can be bundled. Choose a run of a network'
             ' or a probe.'

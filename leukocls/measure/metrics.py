@@ -494,8 +494,8 @@ METRICS.update((measure.name, measure) for measure in _papers_measures())
 
 # %% ../../nbs/measure/00_metrics.ipynb #e0d3a1b8
 def resampled_values(
-    measure: Measure,
-    resamples: Resamples,
+    measure: Measure,  # An entry of `METRICS`
+    resamples: Resamples,  # Resamples of one table of predictions
 ) -> tuple:  # ((B,) overall values, (B, C) values of each class or None)
     "A measure in every resample; a macro average goes over the classes that have a value."
     parts = resamples.each_run if measure.per_run else [resamples]

@@ -3,13 +3,10 @@
 from leukocls._lazy import lazy
 
 _HOME = {
-    'pipeline': 'usual_steps finish_run',
     'run': 'Run Runs finished_run',
-    'experiment': 'KINDS train train_all',
-    'leaderboard': (
-        'RANKED_BY images_told by_system systems pooled metrics_of standings leaderboard '
-        'plot_standings'
-    ),
+    'pipeline': 'usual_steps finish_run',
+    'experiment': 'train train_all',
+    'leaderboard': 'RANKED_BY images_told by_system systems pooled metrics_of standings plot_standings',
     'reproduction': 'Reproduction reproduce',
     'leakage': 'cross_validate Gap leakage_gap',
 }

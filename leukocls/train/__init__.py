@@ -6,18 +6,19 @@ import types
 from leukocls._lazy import lazy
 
 _HOME = {
+    'kinds': 'KINDS Kind register_kind kind_named',
+    'augment': (
+        'P2_OPERATIONS P2_CACHED P2_BANK P2_FILLED STAIN AUGMENTATIONS P2_TAPS augmentation '
+        'register_augmentation draw_p2 blurred moved augment_p2 vary_stain'
+    ),
     'papers': 'PAPERS P2_EPOCHS P2_TESTED P2_RIGHT PAPER_SYSTEMS ALIASES PARAMETERS',
     'recipes': (
-        'TOPS Recipe change get_recipe recipes_named recipes protocol as_dict from_dict deciding '
-        'changes_of'
+        'TOPS Recipe change get_recipe register_recipe recipes_named protocol as_dict from_dict '
+        'deciding changes_of'
     ),
     'folder': (
         'write_csv write_info weights_contents start_run check_space learner_file take_learner '
         'keep_learner Fitted'
-    ),
-    'augment': (
-        'P2_OPERATIONS P2_CACHED P2_BANK P2_FILLED STAIN AUGMENTATIONS P2_TAPS augmentation '
-        'draw_p2 blurred moved augment_p2 vary_stain'
     ),
     'leaving': 'Leaves',
     'callbacks': 'History KeepWeights StopOnNaN GiveBack Progress AverageWeights DepthwiseConv Bf16OnCpu',

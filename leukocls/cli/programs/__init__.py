@@ -1,1 +1,1 @@
-"""Programs that `leukocls bench` times in a process of their own: `python -m leukocls.cli.commands.programs.NAME …`."""
+"""Programs that `leukocls bench` times in a process of their own: `python -m leukocls.cli.programs.NAME …`."""

@@ -1,6 +1,6 @@
 """One frozen epoch and its validation, by plain fastai as its documentation does it; prints the accuracy.
 
-    python -m leukocls.cli.commands.programs.probe_fastai TABLE WEIGHTS SIZE
+    python -m leukocls.cli.programs.probe_fastai TABLE WEIGHTS SIZE
 """
 
 import sys
@@ -10,6 +10,7 @@ from fastai.vision.all import ImageDataLoaders, Resize, accuracy, vision_learner
 
 
 def main(table, weights, size):
+    "Train a fastai learner of its own defaults, and print its accuracy."
     frame = pd.read_csv(table)
     frame['is_valid'] = frame.split == 'valid'
     dls = ImageDataLoaders.from_df(

@@ -1,6 +1,6 @@
 """A probe from a table of images to its report, by leukocls; prints its accuracy.
 
-    python -m leukocls.cli.commands.programs.probe_leukocls TABLE ARCH WEIGHTS SIZE OUT
+    python -m leukocls.cli.programs.probe_leukocls TABLE ARCH WEIGHTS SIZE OUT
 """
 
 import sys
@@ -11,6 +11,7 @@ from leukocls.runs.experiment import train_all
 
 
 def main(table, arch, weights, size, out):
+    "Train a probe, files to report, and print what it took."
     runs = train_all(
         pd.read_csv(table),
         'probe',
