@@ -662,8 +662,7 @@ HOW_TO_RUN = (
     ' no threshold or temperature is applied:\n'
     """
 ```python
-from leukocls.models.predictor import predict_images
-from leukocls.runs.run import Run
+from leukocls import Run, predict_images
 
 run = Run('.')  # this folder
 learn = run.learner  # a fastai Learner, rebuilt from recipe and weights

@@ -451,7 +451,7 @@ def repeat(
         [repr(r['name']), 'table', f"seed={info['seed']}", *(f'{k}={v!r}' for k, v in own.items())]
     )
     return (
-        "from leukocls.data.table import read_table\nfrom leukocls.runs.experiment import train\n\ntable ="
+        "from leukocls import read_table, train\n\ntable ="
         f" read_table('table.csv')  # this run's own, with its split\nrun = train({words})\n# data:"
         f" {info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}"
     )
