@@ -400,7 +400,8 @@ def use(folder, with_torch):
     for engine in ('onnxruntime', 'openvino', *(['torch'] if with_torch else [])):
         try:
             clf = Classifier(bundle, engine)
-            json.dumps(describe(clf, 'x'), allow_nan=False)
+            if engine != 'torch':  # which gives no features, so known cells cannot be asked for
+                json.dumps(describe(clf, 'x'), allow_nan=False)
             files = [('images', 'a.png', picture()), ('images', 'b.png', b'')]
             said = predict_work(clf, files, Limits())(lambda: True)
             json.dumps(said, allow_nan=False)
