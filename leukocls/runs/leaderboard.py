@@ -35,7 +35,7 @@ def images_told(
             f'{os.path.relpath(path, root)}|{label}|{patient}'
             for path, label, patient in zip(table.path, table.label, table.patient)
         )
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, RunError):
         # a folder without its table
         rows = [run.info.get('data', {}).get('fingerprint', '')]
     text = '\n'.join([str(run.info.get('split', {}).get('method')), *rows])
