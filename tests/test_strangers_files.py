@@ -1033,3 +1033,28 @@ def test_an_image_is_decoded_once(clf, tmp_path, monkeypatch, size):
 
 def test_the_seed_says_what_else_a_result_depends_on():
     assert 'number of threads' in core.set_seed.__doc__.replace('\n', ' ')
+
+
+POSTSCRIPT = (
+    b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n'
+    b'(made) (w) file closefile\nshowpage\n%%EOF\n'
+)
+
+
+@pytest.mark.parametrize('name', ['cell.png', 'cell.jpg', 'cell.tif'])
+def test_postscript_is_no_image(tmp_path, name, monkeypatch):
+    "Pillow reads PostScript by starting Ghostscript; a file that is called an image does not."
+    from PIL import EpsImagePlugin
+
+    def started(*words, **kwargs):
+        raise AssertionError(f'started {words}')
+
+    monkeypatch.setattr(subprocess, 'check_call', started)
+    monkeypatch.setattr(subprocess, 'Popen', started)
+    monkeypatch.setattr(EpsImagePlugin, 'has_ghostscript', lambda: True)
+    path = tmp_path / name
+    path.write_bytes(POSTSCRIPT)
+    with pytest.raises(DataError, match='not an image'):
+        images.open_cell(path)
+    (row,) = look([path], progress=False).facts.itertuples()
+    assert 'not an image' in row.error

@@ -20,7 +20,7 @@ from PIL import Image
 from ..core.cache import Remembered, content_hashes
 from ..core.errors import DataError
 from ..core.progress import bar
-from .images import leave, open_cell, to_rgb, whole_file
+from .images import IMAGE_FORMATS, leave, open_cell, to_rgb, whole_file
 from .registration import SIDE
 
 # %% ../../nbs/data/04_survey.ipynb #e80621a1
@@ -84,7 +84,7 @@ def look_at(
     black thumbnail.
     """
     try:
-        with whole_file(path) as f, Image.open(f) as im:
+        with whole_file(path) as f, Image.open(f, formats=IMAGE_FORMATS) as im:
             kind = [im.format, im.mode, *im.size, os.path.getsize(path), jpeg_quality(im)]
             im.load()
             rgb = to_rgb(im)
