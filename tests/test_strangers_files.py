@@ -8,6 +8,7 @@ import inspect
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -310,6 +311,137 @@ def test_the_error_about_an_odd_file_is_one_of_both_families(tmp_path, reader):
         core.open_regular(tmp_path)
     assert e.value.strerror == e.value.reason == 'a folder, not a file'
     assert str(e.value).startswith(f'{tmp_path}: a folder, not a file.')
+
+
+# What a command is given: a table, weights, a run
+
+COMMANDS = """
+import contextlib, io, json, signal, sys
+from leukocls.cli.commands import main
+
+def late(*a):
+    raise AssertionError('it waits')
+
+signal.signal(signal.SIGALRM, late)
+for words in json.loads(sys.argv[1]):
+    text = io.StringIO()
+    signal.alarm(100)
+    try:
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+            main(words)
+        code = 0
+    except SystemExit as e:
+        code = e.code
+    except BaseException as e:
+        code, _ = repr(e), text.write(repr(e))
+    signal.alarm(0)
+    print(json.dumps([code, text.getvalue()]), flush=True)
+"""
+
+ODD_INPUTS = [
+    ('audit', 'x.csv', 'pipe'),
+    ('audit', 'x.csv', 'device'),
+    ('train', 'x.csv', 'pipe'),
+    ('train', 'x.csv', 'terabytes'),
+    ('evaluate', 'x.csv', 'pipe'),
+    ('evaluate', 'x.csv', 'socket'),
+    ('train', 'config.json', 'pipe'),
+    ('train', 'config.json', 'folder'),
+    ('train', 'config.json', 'device'),
+    ('train', 'model.safetensors', 'pipe'),
+    ('audit', 'config.json', 'pipe'),
+    ('predict', 'recipe.json', 'pipe'),
+    ('predict', 'table.csv', 'pipe'),
+    ('predict', 'gate.json', 'terabytes'),
+    ('evaluate', 'recipe.json', 'device'),
+    ('evaluate', 'table.csv', 'pipe'),
+    ('export', 'recipe.json', 'pipe'),
+    ('export', 'metrics.json', 'pipe'),
+    ('export', 'metrics.json', 'terabytes'),
+    ('export', 'table.csv', 'pipe'),
+]
+
+
+@contextmanager
+def inside(folder):
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def odd_input(d, name, kind, run, weights):
+    "A folder with a table, a run and weights, of which one file is none."
+    d.mkdir()
+    shutil.copytree(run.folder, d / 'run')
+    shutil.copytree(weights, d / 'weights')
+    place = d / 'weights' if name in ('config.json', 'model.safetensors') else d / 'run'
+    if name == 'x.csv':
+        place = d
+    (place / name).unlink(missing_ok=True)
+    with inside(place):
+        # the name of a socket must be short
+        ODD[kind][0](Path(name))
+
+
+def words_of(command, name, d, films):
+    "The command line that comes to the odd file."
+    table = str(d / 'x.csv') if name == 'x.csv' else str(films)
+    run, image = str(d / 'run'), str(next(films.glob('*/*')))
+    weights = ['--weights', str(d / 'weights')] if name.startswith(('config', 'model')) else []
+    return {
+        'audit': ['audit', table, *(['--labels', str(d / 'l.csv')] if weights else []), *weights],
+        'train': [
+            *(
+                'train',
+                table,
+                '--recipe',
+                'mobilenetv2',
+                '--arch',
+                'mobilenetv2_035',
+                '--epochs',
+                '1',
+                '--size',
+                '32',
+            ),
+            *('--device', 'cpu', '--out', str(d / 'runs'), *weights),
+        ],
+        'evaluate': ['evaluate', run, table],
+        'predict': ['predict', run, image],
+        'export': ['export', run, '--out', str(d / 'bundle')],
+    }[command]
+
+
+@pytest.fixture(scope='module')
+def said_of_odd_inputs(tmp_path_factory, root, run, films, local_weights):
+    "What the command line says of each of `ODD_INPUTS`: code and text."
+    d, words = tmp_path_factory.mktemp('inputs'), []
+    for i, (command, name, kind) in enumerate(ODD_INPUTS):
+        odd_input(d / str(i), name, kind, run, local_weights)
+        words.append(words_of(command, name, d / str(i), films))
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', COMMANDS, json.dumps(words)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={**os.environ, 'PYTHONPATH': str(root)},
+    )
+    assert done.returncode == 0, done.stderr
+    return list(map(json.loads, done.stdout.splitlines()))
+
+
+@posix
+@pytest.mark.once
+@pytest.mark.parametrize('i', range(len(ODD_INPUTS)), ids=[' '.join(words) for words in ODD_INPUTS])
+def test_no_command_waits_for_what_is_no_file(said_of_odd_inputs, i):
+    "One sentence, and 2 as the program's answer."
+    (code, text), (_, name, _) = said_of_odd_inputs[i], ODD_INPUTS[i]
+    error = text[text.find('Error: ') :]
+    named = name in error or 'a file or folder of weights' in error
+    assert code == 2 and error.startswith('Error: ') and named, text
+    assert 'Traceback' not in text and error.count('\n') == 1, text
 
 
 # Links and names in folders
@@ -756,7 +888,6 @@ def test_features_that_are_no_number_are_none(clf, monkeypatch, tmp_path):
 
 @pytest.mark.once
 def test_a_judgement_leaves_no_answer_out_in_silence(silent, run, films, tmp_path):
-    import shutil
 
     copy = shutil.copytree(films, tmp_path / 'films')
     victim = next(copy.glob('*/*'))

@@ -7,7 +7,7 @@ _HOME = {
     'errors': 'RESEARCH_ONLY LeukoError DataError ModelError RunError trusted',
     'packages': 'need PackageError missing late Later',
     'files': (
-        'MOST_BYTES OddFileError odd_file size_in_words too_large odd_kind open_regular '
+        'MOST_BYTES MOST_JSON OddFileError odd_file size_in_words too_large odd_kind open_regular '
         'read_up_to read_regular write_whole new_folder from_here loose_place cache_folder'
     ),
     'machine': (

@@ -25,7 +25,7 @@ from PIL import Image
 
 from ..core.cache import kept
 from ..core.errors import DataError, ModelError, trusted
-from ..core.files import cache_folder
+from ..core.files import MOST_JSON, cache_folder, read_regular
 from ..core.machine import pick_device, untried
 from ..core.packages import need
 from ..core.progress import bar
@@ -169,7 +169,7 @@ def _read_json(path):
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding='utf8'))
+        return json.loads(read_regular(path, MOST_JSON))
     except ValueError:
         raise ModelError(
             f'{path} is damaged. Use an untouched copy of the run, or remove the file to go'
