@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,13 +30,16 @@ import leukocls.core.cache as memory
 import leukocls.core.errors as core
 import leukocls.data.images as images
 import leukocls.deploy.classifier as classify
+import leukocls.models.engines as engines
 import leukocls.models.frozen as features
+import leukocls.models.networks as networks
 from leukocls.core.cache import Remembered, kept
 from leukocls.core.errors import DataError, ModelError, RunError
 from leukocls.core.files import cache_folder
 from leukocls.data.survey import Looks, look
 from leukocls.deploy.classifier import Classifier, Prediction, write_table
 from leukocls.measure.domain import Gate, fit_gate
+from leukocls.train.folder import keep_learner, take_learner
 
 posix = pytest.mark.skipif(os.name == 'nt', reason='no owners, modes and pipes there')
 bytes_as_names = pytest.mark.skipif(
@@ -145,6 +149,88 @@ def test_rates_that_others_can_have_written_are_not_believed(cache, monkeypatch,
     assert features.known_rate('net') == 500
     spoil(cache / 'features' / 'net.rate', monkeypatch)
     assert features.known_rate('net') == 0
+
+
+def learner_of(file):
+    "A file that could be a learner.pkl, as the cache holds it."
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(file, 'w') as z:
+        z.writestr('learner/data.pkl', 'ours')
+
+
+@posix
+@quietly
+@spoiled
+def test_learners_that_others_can_have_written_are_not_taken(cache, tmp_path, monkeypatch, spoil):
+    "A learner.pkl runs what it holds."
+    file = cache_folder('learners') / 'a.pkl'
+    learner_of(file)
+    assert take_learner(file, tmp_path / 'run')
+    (tmp_path / 'run' / 'learner.pkl').unlink()
+    spoil(file, monkeypatch)
+    assert not take_learner(file, tmp_path / 'run')
+    assert not (tmp_path / 'run' / 'learner.pkl').exists()
+
+
+@posix
+@quietly
+@spoiled
+def test_choices_that_others_can_have_written_are_not_believed(cache, monkeypatch, spoil):
+    file = memory.keep('engines', 'a.json', '{"engine": "openvino"}')
+    assert engines._remembered('a') == 'openvino'
+    spoil(file, monkeypatch)
+    assert engines._remembered('a') == ''
+
+
+class NoOpenVino:
+    "Saves a network of two words."
+
+    def save_model(self, model, path, compress_to_fp16):
+        Path(path).write_text('network')
+        Path(path).with_suffix('.bin').write_text('weights')
+
+
+@posix
+@quietly
+@spoiled
+def test_networks_that_others_can_have_written_are_not_opened(cache, monkeypatch, spoil):
+    xml = cache_folder('engines') / 'a.xml'
+    networks._keep(NoOpenVino(), None, xml)
+    monkeypatch.setattr(engines, 'OpenVinoEngine', lambda *a: 'opened')
+    assert engines.open_kept(xml) == 'opened'
+    spoil(xml.with_suffix('.sum'), monkeypatch)
+    with pytest.raises(ModelError):
+        engines.open_kept(xml)
+
+
+@posix
+@pytest.mark.parametrize('umask', [0o022, 0o002, 0o000])
+def test_learners_and_networks_are_kept_for_their_owner_alone(cache, tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        networks._keep(NoOpenVino(), None, cache_folder('engines') / 'a.xml')
+        learner_of(tmp_path / 'run' / 'learner.pkl')
+        keep_learner(cache_folder('learners') / 'a.pkl', tmp_path / 'run')
+    finally:
+        os.umask(before)
+    modes = {p.name: mode_of(p) for p in cache.rglob('*.*')}
+    assert modes == dict.fromkeys(('a.xml', 'a.bin', 'a.sum', 'a.pkl'), 0o600)
+
+
+@posix
+@pytest.mark.parametrize('name', ['a.pkl', 'a.json', 'a.sum'])
+def test_nobody_waits_for_a_pipe_in_the_cache(cache, tmp_path, name):
+    folder = cache_folder('engines')
+    os.mkfifo(folder / name)
+    if name != 'a.sum':
+        with soon():
+            assert not take_learner(folder / name, tmp_path / 'run')
+            assert engines._remembered('a') == ''
+        return
+    for end in ('.xml', '.bin'):
+        (folder / 'a').with_suffix(end).write_text('')
+    with soon(), pytest.raises(ModelError):
+        engines.open_kept(folder / 'a.xml')
 
 
 @posix

@@ -23,7 +23,7 @@ import torch
 from fastcore.basics import patch
 from PIL import Image
 
-from ..core.cache import kept
+from ..core.cache import kept, only_ours
 from ..core.errors import DataError, ModelError, trusted
 from ..core.files import MOST_JSON, cache_folder, read_regular
 from ..core.machine import pick_device, untried
@@ -253,7 +253,7 @@ def _prepare(self: Predictor, x, paths):
         and not (
             versions_of('openvino')
             and (folder := cache_folder('engines'))
-            and (folder / f'{key}.xml').exists()
+            and only_ours(folder / f'{key}.xml')
         )
     )
     few |= first.device.type != 'cpu'
