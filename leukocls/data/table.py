@@ -475,7 +475,7 @@ def _why_unreadable(paths, workers):
         try:
             open_cell(path)
         except DataError as e:
-            return str(e).removeprefix(f'{path}: ').split('. ')[0]
+            return e.reason
 
     with ThreadPoolExecutor(workers or 2 * (os.cpu_count() or 1)) as pool:
         reasons = pool.map(reason, paths)
