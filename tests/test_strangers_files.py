@@ -4,6 +4,7 @@ overwritten or believed, and what is wrong is said in a sentence.
 """
 
 import csv
+import importlib
 import inspect
 import io
 import json
@@ -23,23 +24,32 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+import leukocls.core as core
 import leukocls.core.cache as memory
-import leukocls.core.errors as core
+import leukocls.core.files as files
 import leukocls.data.images as images
 import leukocls.deploy.classifier as classify
 import leukocls.models.engines as engines
 import leukocls.models.frozen as features
 import leukocls.models.networks as networks
+import leukocls.models.predictor as predictor
+import leukocls.runs.experiment as experiment
+from leukocls.audit.findings import Audit
+from leukocls.audit.labels import DoubtfulLabels, corrected
+from leukocls.cli.options import say
 from leukocls.core.cache import Remembered, kept
 from leukocls.core.errors import DataError, ModelError, RunError
 from leukocls.core.files import cache_folder
 from leukocls.data.survey import Looks, look
+from leukocls.data.table import check_images
 from leukocls.deploy.classifier import Classifier, Prediction, write_table
 from leukocls.measure.domain import Gate, fit_gate
-from leukocls.train.folder import keep_learner, take_learner
+from leukocls.train.folder import keep_learner, take_learner, write_csv
 
 posix = pytest.mark.skipif(os.name == 'nt', reason='no owners, modes and pipes there')
 bytes_as_names = pytest.mark.skipif(
@@ -73,8 +83,7 @@ def mode_of(path):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path / 'cache'))
-    if hasattr(core, '_warn_once'):
-        core._warn_once.cache_clear()
+    files._warn_once.cache_clear()
     return tmp_path / 'cache'
 
 
@@ -261,7 +270,7 @@ def test_an_unsafe_place_is_named_once(tmp_path, monkeypatch, mode, safe):
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path / 'shared' / 'cache'))
     (tmp_path / 'shared').mkdir()
     (tmp_path / 'shared').chmod(mode)
-    getattr(core, '_warn_once', SimpleNamespace(cache_clear=print)).cache_clear()
+    files._warn_once.cache_clear()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter('always')
         folders = [cache_folder(name) for name in ('looks', 'features', 'looks')]
@@ -277,7 +286,7 @@ def test_an_unsafe_place_is_named_once(tmp_path, monkeypatch, mode, safe):
 def test_a_user_without_a_home_has_no_cache(root, env):
     "As a service with a user of its own runs, and `env -i` in a container with any user number."
     code = (
-        "import os, pwd\nfrom leukocls.core.errors import cache_folder\n"
+        'import os, pwd\nfrom leukocls.core.files import cache_folder\n'
         'def unknown(uid): raise KeyError(uid)\n'
         'pwd.getpwuid = unknown\n'
         'if os.getuid() == 0: os.setuid(54321)\n'
@@ -640,29 +649,140 @@ def test_a_prediction_cannot_write_to_a_terminal(evil):
         assert evil not in shown._repr_html_()
 
 
-@pytest.mark.parametrize(
-    'cell,safe',
-    [
-        ('=1+1', "'=1+1"),
-        ('+1+1', "'+1+1"),
-        ('-2+3+cmd|x!A1', "'-2+3+cmd|x!A1"),
-        ('@SUM(A1)', "'@SUM(A1)"),
-        ('\t=1', "'\t=1"),
-        ('\r=1', "'\r=1"),
-        (' =1', "' =1"),
-        ('＝1+1', "'＝1+1"),
-        ('\n', "'\n"),
-        ('Pro', 'Pro'),
-        ('a=1', 'a=1'),
-        ('-1.5', '-1.5'),
-        ('+3e-7', '+3e-7'),
-        (-1.5, -1.5),
-        ('', ''),
-        (None, None),
-    ],
-)
+@pytest.mark.once
+@pytest.mark.parametrize('evil', ['\x1b[2J', '\u2028', '\u061c', '\xad', '\udcff', 'a\rb'])
+def test_the_command_line_obeys_the_same_rule(capsys, evil):
+    "Lines and columns stay, for tables that other programs read."
+    say(f'{evil}\tb\nc')
+    assert capsys.readouterr().out == f'{core.printable(evil)}\tb\nc\n'
+
+
+@pytest.mark.once
+def test_the_reason_of_an_unreadable_image_is_not_cut(tmp_path, monkeypatch):
+    "Errors carry it beside their text."
+    error = DataError('a.png: odd. Remove it.', 'made by v. 2. of a camera')
+
+    def fail(path):
+        raise error
+
+    monkeypatch.setattr(importlib.import_module('leukocls.data.table'), 'open_cell', fail)
+    (tmp_path / 'a.png').write_text('?')
+    table = pd.DataFrame({'path': [str(tmp_path / 'a.png')], 'label': ['Pro']})
+    with pytest.raises(DataError, match=r'\(made by v\. 2\. of a camera\)'):
+        check_images(table)
+
+
+CELLS = [
+    ('=1+1', "'=1+1"),
+    ('+1+1', "'+1+1"),
+    ('-2+3+cmd|x!A1', "'-2+3+cmd|x!A1"),
+    ('@SUM(A1)', "'@SUM(A1)"),
+    ('\t=1', "'\t=1"),
+    ('\r=1', "'\r=1"),
+    (' =1', "' =1"),
+    ('＝1+1', "'＝1+1"),
+    ('\n', "'\n"),
+    ('Pro', 'Pro'),
+    ('a=1', 'a=1'),
+    ('-1.5', '-1.5'),
+    ('+3e-7', '+3e-7'),
+    (-1.5, -1.5),
+    ('', ''),
+    (None, None),
+    ('\x85=1', "'\x85=1"),
+    ('\u3000＋1', "'\u3000＋1"),
+    ('+1-2', "'+1-2"),
+    ('-1e', "'-1e"),
+    ('-٣', "'-٣"),
+]
+
+
+@pytest.mark.parametrize('cell,safe', CELLS)
 def test_no_cell_is_a_formula(cell, safe):
     assert core.spreadsheet_safe(cell) == safe
+
+
+@pytest.mark.once
+@pytest.mark.skipif(shutil.which('node') is None, reason='no Node.js is installed')
+def test_the_web_page_knows_the_same_rule(root):
+    "What the page's `csvCell` writes for each of the cells, read as a CSV table."
+    text = (root / 'leukocls/static/app.js').read_text(encoding='utf8')
+    rule = text[text.index('const FORMULA') : text.index('function download(')]
+    cells = json.dumps([cell for cell, _ in CELLS])
+    code = f"{rule}process.stdout.write({cells}.map(csvCell).join(',') + '\\r\\n');"
+    done = subprocess.run(['node', '-e', code], capture_output=True, check=True)
+    (row,) = csv.reader(io.StringIO(done.stdout.decode(), newline=''), strict=True)
+    assert row == ['' if safe is None else str(safe) for _, safe in CELLS]
+
+
+EVIL = '=HYPERLINK("http://example.org")'
+FOR_PEOPLE = pd.DataFrame(
+    {'path': [EVIL, 'a.png'], 'label': ['-Pro', 'Pro'], 'p_own': [-0.5, 1.0], '@x': ['\n', None]}
+)
+
+
+def of_an_audit(path, monkeypatch):
+    Audit({}, FOR_PEOPLE).to_csv(path)
+
+
+def of_doubtful_labels(path, monkeypatch):
+    DoubtfulLabels(FOR_PEOPLE, 2).to_csv(path)
+
+
+def of_predictions(path, monkeypatch):
+    write = predictor._writer(path, '.csv')
+    write(FOR_PEOPLE)
+    write(None)
+
+
+def of_runs(path, monkeypatch):
+    # the wing has a function of the same name
+    page = importlib.import_module('leukocls.runs.leaderboard')
+    monkeypatch.setattr(page, 'plot_standings', lambda *a: Figure())
+    runs = SimpleNamespace(standings=FOR_PEOPLE.set_index('path'))
+    experiment._write_standings(runs, path.parent)
+    (path.parent / 'leaderboard.csv').rename(path)
+
+
+def of_a_repeated_paper(path, monkeypatch):
+    from leukocls.cli.commands import main
+
+    stopped = SimpleNamespace(interrupted=False)
+    found = SimpleNamespace(table=FOR_PEOPLE.set_index('path'), repeated=stopped, honest=stopped)
+    monkeypatch.setattr('leukocls.runs.reproduction.reproduce', lambda *a, **k: found)
+    with pytest.raises(SystemExit):
+        main(['reproduce', 'p1', str(path.parent), '--csv', str(path)])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    'table', [of_an_audit, of_doubtful_labels, of_predictions, of_runs, of_a_repeated_paper]
+)
+def test_tables_for_people_hold_no_formula(tmp_path, monkeypatch, table):
+    "Whoever opens them sees names and numbers."
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path / 't.csv', monkeypatch)
+    assert rows_of(tmp_path / 't.csv') == [
+        ['path', 'label', 'p_own', "'@x"],
+        [f"'{EVIL}", "'-Pro", '-0.5', "'\n"],
+        ['a.png', 'Pro', '1.0', ''],
+    ]
+
+
+@pytest.mark.once
+def test_corrected_labels_find_their_images_again(tmp_path):
+    "The apostrophes that keep a spreadsheet from running names are taken off."
+    table = FOR_PEOPLE.assign(path=[EVIL, "'=b.png"])
+    DoubtfulLabels(table, 2).to_csv(tmp_path / 'l.csv')
+    new = corrected(table.assign(label='x'), tmp_path / 'l.csv')
+    assert list(new.path) == list(table.path) and list(new.label) == ['-Pro', 'Pro']
+
+
+@pytest.mark.once
+def test_tables_for_programs_stay_exact(tmp_path):
+    "A run's own are read back."
+    write_csv(tmp_path / 'table.csv', FOR_PEOPLE)
+    assert rows_of(tmp_path / 'table.csv')[1][0] == EVIL
 
 
 class Known:

@@ -29,7 +29,7 @@ from PIL import Image
 from ..core.cache import kept
 from ..core.errors import RESEARCH_ONLY, DataError
 from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
-from ..core.text import listed
+from ..core.text import listed, safe_table
 from ..data.datasets import names_of_card, patients_of
 from ..data.duplicates import groups_in, joined, near_duplicates
 from ..data.splits import grouped_folds, groups_of, identical_files, merge_patients
@@ -53,7 +53,7 @@ class Audit:
         return write_whole(path, json.dumps(self.data, indent=1, ensure_ascii=False, default=str))
 
     def to_csv(self, path):  # File to write
-        return write_whole(path, self.table.to_csv(index=False, lineterminator='\n'))
+        return write_whole(path, safe_table(self.table).to_csv(index=False, lineterminator='\n'))
 
     def to_html(self, path):  # File to write
         return write_whole(path, _PAGE.format(css=_CSS, body=self._repr_html_()))

@@ -3,7 +3,7 @@
 from leukocls._lazy import lazy
 
 _HOME = {
-    'text': 'listed printable spreadsheet_safe',
+    'text': 'listed printable spreadsheet_safe safe_table without_apostrophe',
     'errors': 'RESEARCH_ONLY LeukoError DataError ModelError RunError trusted',
     'packages': 'need PackageError missing late Later',
     'files': (

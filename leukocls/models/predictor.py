@@ -29,6 +29,7 @@ from ..core.files import MOST_JSON, cache_folder, read_regular
 from ..core.machine import pick_device, untried
 from ..core.packages import need
 from ..core.progress import bar
+from ..core.text import safe_table
 from ..data.images import image_files, open_cell, read_batches, to_rgb
 from ..data.survey import Looks, six_colours, thumbnail
 from ..data.table import check_images, read_table
@@ -638,7 +639,7 @@ def _writer(part, suffix):
         )  # names of files are bytes
 
         def write(t):
-            f.close() if t is None else t.to_csv(
+            f.close() if t is None else safe_table(t).to_csv(
                 f, index=False, header=f.tell() == 0, lineterminator='\n'
             )
 
