@@ -4,10 +4,12 @@ overwritten or believed, and what is wrong is said in a sentence.
 """
 
 import csv
+import importlib
 import inspect
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,26 +17,39 @@ import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+import leukocls.core as core
 import leukocls.core.cache as memory
-import leukocls.core.errors as core
+import leukocls.core.files as files
 import leukocls.data.images as images
 import leukocls.deploy.classifier as classify
+import leukocls.models.engines as engines
 import leukocls.models.frozen as features
+import leukocls.models.networks as networks
+import leukocls.models.predictor as predictor
+import leukocls.runs.experiment as experiment
+from leukocls.audit.findings import Audit
+from leukocls.audit.labels import DoubtfulLabels, corrected
+from leukocls.cli.options import say
 from leukocls.core.cache import Remembered, kept
 from leukocls.core.errors import DataError, ModelError, RunError
 from leukocls.core.files import cache_folder
 from leukocls.data.survey import Looks, look
+from leukocls.data.table import check_images
 from leukocls.deploy.classifier import Classifier, Prediction, write_table
 from leukocls.measure.domain import Gate, fit_gate
+from leukocls.train.folder import keep_learner, take_learner, write_csv
 
 posix = pytest.mark.skipif(os.name == 'nt', reason='no owners, modes and pipes there')
 bytes_as_names = pytest.mark.skipif(
@@ -68,8 +83,7 @@ def mode_of(path):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path / 'cache'))
-    if hasattr(core, '_warn_once'):
-        core._warn_once.cache_clear()
+    files._warn_once.cache_clear()
     return tmp_path / 'cache'
 
 
@@ -146,6 +160,88 @@ def test_rates_that_others_can_have_written_are_not_believed(cache, monkeypatch,
     assert features.known_rate('net') == 0
 
 
+def learner_of(file):
+    "A file that could be a learner.pkl, as the cache holds it."
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(file, 'w') as z:
+        z.writestr('learner/data.pkl', 'ours')
+
+
+@posix
+@quietly
+@spoiled
+def test_learners_that_others_can_have_written_are_not_taken(cache, tmp_path, monkeypatch, spoil):
+    "A learner.pkl runs what it holds."
+    file = cache_folder('learners') / 'a.pkl'
+    learner_of(file)
+    assert take_learner(file, tmp_path / 'run')
+    (tmp_path / 'run' / 'learner.pkl').unlink()
+    spoil(file, monkeypatch)
+    assert not take_learner(file, tmp_path / 'run')
+    assert not (tmp_path / 'run' / 'learner.pkl').exists()
+
+
+@posix
+@quietly
+@spoiled
+def test_choices_that_others_can_have_written_are_not_believed(cache, monkeypatch, spoil):
+    file = memory.keep('engines', 'a.json', '{"engine": "openvino"}')
+    assert engines._remembered('a') == 'openvino'
+    spoil(file, monkeypatch)
+    assert engines._remembered('a') == ''
+
+
+class NoOpenVino:
+    "Saves a network of two words."
+
+    def save_model(self, model, path, compress_to_fp16):
+        Path(path).write_text('network')
+        Path(path).with_suffix('.bin').write_text('weights')
+
+
+@posix
+@quietly
+@spoiled
+def test_networks_that_others_can_have_written_are_not_opened(cache, monkeypatch, spoil):
+    xml = cache_folder('engines') / 'a.xml'
+    networks._keep(NoOpenVino(), None, xml)
+    monkeypatch.setattr(engines, 'OpenVinoEngine', lambda *a: 'opened')
+    assert engines.open_kept(xml) == 'opened'
+    spoil(xml.with_suffix('.sum'), monkeypatch)
+    with pytest.raises(ModelError):
+        engines.open_kept(xml)
+
+
+@posix
+@pytest.mark.parametrize('umask', [0o022, 0o002, 0o000])
+def test_learners_and_networks_are_kept_for_their_owner_alone(cache, tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        networks._keep(NoOpenVino(), None, cache_folder('engines') / 'a.xml')
+        learner_of(tmp_path / 'run' / 'learner.pkl')
+        keep_learner(cache_folder('learners') / 'a.pkl', tmp_path / 'run')
+    finally:
+        os.umask(before)
+    modes = {p.name: mode_of(p) for p in cache.rglob('*.*')}
+    assert modes == dict.fromkeys(('a.xml', 'a.bin', 'a.sum', 'a.pkl'), 0o600)
+
+
+@posix
+@pytest.mark.parametrize('name', ['a.pkl', 'a.json', 'a.sum'])
+def test_nobody_waits_for_a_pipe_in_the_cache(cache, tmp_path, name):
+    folder = cache_folder('engines')
+    os.mkfifo(folder / name)
+    if name != 'a.sum':
+        with soon():
+            assert not take_learner(folder / name, tmp_path / 'run')
+            assert engines._remembered('a') == ''
+        return
+    for end in ('.xml', '.bin'):
+        (folder / 'a').with_suffix(end).write_text('')
+    with soon(), pytest.raises(ModelError):
+        engines.open_kept(folder / 'a.xml')
+
+
 @posix
 def test_what_is_kept_is_for_its_owner_alone(cache):
     name = np.zeros((1, 32), 'uint8')
@@ -174,7 +270,7 @@ def test_an_unsafe_place_is_named_once(tmp_path, monkeypatch, mode, safe):
     monkeypatch.setenv('LEUKOCLS_CACHE', str(tmp_path / 'shared' / 'cache'))
     (tmp_path / 'shared').mkdir()
     (tmp_path / 'shared').chmod(mode)
-    getattr(core, '_warn_once', SimpleNamespace(cache_clear=print)).cache_clear()
+    files._warn_once.cache_clear()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter('always')
         folders = [cache_folder(name) for name in ('looks', 'features', 'looks')]
@@ -190,7 +286,7 @@ def test_an_unsafe_place_is_named_once(tmp_path, monkeypatch, mode, safe):
 def test_a_user_without_a_home_has_no_cache(root, env):
     "As a service with a user of its own runs, and `env -i` in a container with any user number."
     code = (
-        "import os, pwd\nfrom leukocls.core.errors import cache_folder\n"
+        'import os, pwd\nfrom leukocls.core.files import cache_folder\n'
         'def unknown(uid): raise KeyError(uid)\n'
         'pwd.getpwuid = unknown\n'
         'if os.getuid() == 0: os.setuid(54321)\n'
@@ -312,6 +408,137 @@ def test_the_error_about_an_odd_file_is_one_of_both_families(tmp_path, reader):
     assert str(e.value).startswith(f'{tmp_path}: a folder, not a file.')
 
 
+# What a command is given: a table, weights, a run
+
+COMMANDS = """
+import contextlib, io, json, signal, sys
+from leukocls.cli.commands import main
+
+def late(*a):
+    raise AssertionError('it waits')
+
+signal.signal(signal.SIGALRM, late)
+for words in json.loads(sys.argv[1]):
+    text = io.StringIO()
+    signal.alarm(100)
+    try:
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+            main(words)
+        code = 0
+    except SystemExit as e:
+        code = e.code
+    except BaseException as e:
+        code, _ = repr(e), text.write(repr(e))
+    signal.alarm(0)
+    print(json.dumps([code, text.getvalue()]), flush=True)
+"""
+
+ODD_INPUTS = [
+    ('audit', 'x.csv', 'pipe'),
+    ('audit', 'x.csv', 'device'),
+    ('train', 'x.csv', 'pipe'),
+    ('train', 'x.csv', 'terabytes'),
+    ('evaluate', 'x.csv', 'pipe'),
+    ('evaluate', 'x.csv', 'socket'),
+    ('train', 'config.json', 'pipe'),
+    ('train', 'config.json', 'folder'),
+    ('train', 'config.json', 'device'),
+    ('train', 'model.safetensors', 'pipe'),
+    ('audit', 'config.json', 'pipe'),
+    ('predict', 'recipe.json', 'pipe'),
+    ('predict', 'table.csv', 'pipe'),
+    ('predict', 'gate.json', 'terabytes'),
+    ('evaluate', 'recipe.json', 'device'),
+    ('evaluate', 'table.csv', 'pipe'),
+    ('export', 'recipe.json', 'pipe'),
+    ('export', 'metrics.json', 'pipe'),
+    ('export', 'metrics.json', 'terabytes'),
+    ('export', 'table.csv', 'pipe'),
+]
+
+
+@contextmanager
+def inside(folder):
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def odd_input(d, name, kind, run, weights):
+    "A folder with a table, a run and weights, of which one file is none."
+    d.mkdir()
+    shutil.copytree(run.folder, d / 'run')
+    shutil.copytree(weights, d / 'weights')
+    place = d / 'weights' if name in ('config.json', 'model.safetensors') else d / 'run'
+    if name == 'x.csv':
+        place = d
+    (place / name).unlink(missing_ok=True)
+    with inside(place):
+        # the name of a socket must be short
+        ODD[kind][0](Path(name))
+
+
+def words_of(command, name, d, films):
+    "The command line that comes to the odd file."
+    table = str(d / 'x.csv') if name == 'x.csv' else str(films)
+    run, image = str(d / 'run'), str(next(films.glob('*/*')))
+    weights = ['--weights', str(d / 'weights')] if name.startswith(('config', 'model')) else []
+    return {
+        'audit': ['audit', table, *(['--labels', str(d / 'l.csv')] if weights else []), *weights],
+        'train': [
+            *(
+                'train',
+                table,
+                '--recipe',
+                'mobilenetv2',
+                '--arch',
+                'mobilenetv2_035',
+                '--epochs',
+                '1',
+                '--size',
+                '32',
+            ),
+            *('--device', 'cpu', '--out', str(d / 'runs'), *weights),
+        ],
+        'evaluate': ['evaluate', run, table],
+        'predict': ['predict', run, image],
+        'export': ['export', run, '--out', str(d / 'bundle')],
+    }[command]
+
+
+@pytest.fixture(scope='module')
+def said_of_odd_inputs(tmp_path_factory, root, run, films, local_weights):
+    "What the command line says of each of `ODD_INPUTS`: code and text."
+    d, words = tmp_path_factory.mktemp('inputs'), []
+    for i, (command, name, kind) in enumerate(ODD_INPUTS):
+        odd_input(d / str(i), name, kind, run, local_weights)
+        words.append(words_of(command, name, d / str(i), films))
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', COMMANDS, json.dumps(words)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={**os.environ, 'PYTHONPATH': str(root)},
+    )
+    assert done.returncode == 0, done.stderr
+    return list(map(json.loads, done.stdout.splitlines()))
+
+
+@posix
+@pytest.mark.once
+@pytest.mark.parametrize('i', range(len(ODD_INPUTS)), ids=[' '.join(words) for words in ODD_INPUTS])
+def test_no_command_waits_for_what_is_no_file(said_of_odd_inputs, i):
+    "One sentence, and 2 as the program's answer."
+    (code, text), (_, name, _) = said_of_odd_inputs[i], ODD_INPUTS[i]
+    error = text[text.find('Error: ') :]
+    named = name in error or 'a file or folder of weights' in error
+    assert code == 2 and error.startswith('Error: ') and named, text
+    assert 'Traceback' not in text and error.count('\n') == 1, text
+
+
 # Links and names in folders
 
 
@@ -422,29 +649,140 @@ def test_a_prediction_cannot_write_to_a_terminal(evil):
         assert evil not in shown._repr_html_()
 
 
-@pytest.mark.parametrize(
-    'cell,safe',
-    [
-        ('=1+1', "'=1+1"),
-        ('+1+1', "'+1+1"),
-        ('-2+3+cmd|x!A1', "'-2+3+cmd|x!A1"),
-        ('@SUM(A1)', "'@SUM(A1)"),
-        ('\t=1', "'\t=1"),
-        ('\r=1', "'\r=1"),
-        (' =1', "' =1"),
-        ('＝1+1', "'＝1+1"),
-        ('\n', "'\n"),
-        ('Pro', 'Pro'),
-        ('a=1', 'a=1'),
-        ('-1.5', '-1.5'),
-        ('+3e-7', '+3e-7'),
-        (-1.5, -1.5),
-        ('', ''),
-        (None, None),
-    ],
-)
+@pytest.mark.once
+@pytest.mark.parametrize('evil', ['\x1b[2J', '\u2028', '\u061c', '\xad', '\udcff', 'a\rb'])
+def test_the_command_line_obeys_the_same_rule(capsys, evil):
+    "Lines and columns stay, for tables that other programs read."
+    say(f'{evil}\tb\nc')
+    assert capsys.readouterr().out == f'{core.printable(evil)}\tb\nc\n'
+
+
+@pytest.mark.once
+def test_the_reason_of_an_unreadable_image_is_not_cut(tmp_path, monkeypatch):
+    "Errors carry it beside their text."
+    error = DataError('a.png: odd. Remove it.', 'made by v. 2. of a camera')
+
+    def fail(path):
+        raise error
+
+    monkeypatch.setattr(importlib.import_module('leukocls.data.table'), 'open_cell', fail)
+    (tmp_path / 'a.png').write_text('?')
+    table = pd.DataFrame({'path': [str(tmp_path / 'a.png')], 'label': ['Pro']})
+    with pytest.raises(DataError, match=r'\(made by v\. 2\. of a camera\)'):
+        check_images(table)
+
+
+CELLS = [
+    ('=1+1', "'=1+1"),
+    ('+1+1', "'+1+1"),
+    ('-2+3+cmd|x!A1', "'-2+3+cmd|x!A1"),
+    ('@SUM(A1)', "'@SUM(A1)"),
+    ('\t=1', "'\t=1"),
+    ('\r=1', "'\r=1"),
+    (' =1', "' =1"),
+    ('＝1+1', "'＝1+1"),
+    ('\n', "'\n"),
+    ('Pro', 'Pro'),
+    ('a=1', 'a=1'),
+    ('-1.5', '-1.5'),
+    ('+3e-7', '+3e-7'),
+    (-1.5, -1.5),
+    ('', ''),
+    (None, None),
+    ('\x85=1', "'\x85=1"),
+    ('\u3000＋1', "'\u3000＋1"),
+    ('+1-2', "'+1-2"),
+    ('-1e', "'-1e"),
+    ('-٣', "'-٣"),
+]
+
+
+@pytest.mark.parametrize('cell,safe', CELLS)
 def test_no_cell_is_a_formula(cell, safe):
     assert core.spreadsheet_safe(cell) == safe
+
+
+@pytest.mark.once
+@pytest.mark.skipif(shutil.which('node') is None, reason='no Node.js is installed')
+def test_the_web_page_knows_the_same_rule(root):
+    "What the page's `csvCell` writes for each of the cells, read as a CSV table."
+    text = (root / 'leukocls/static/app.js').read_text(encoding='utf8')
+    rule = text[text.index('const FORMULA') : text.index('function download(')]
+    cells = json.dumps([cell for cell, _ in CELLS])
+    code = f"{rule}process.stdout.write({cells}.map(csvCell).join(',') + '\\r\\n');"
+    done = subprocess.run(['node', '-e', code], capture_output=True, check=True)
+    (row,) = csv.reader(io.StringIO(done.stdout.decode(), newline=''), strict=True)
+    assert row == ['' if safe is None else str(safe) for _, safe in CELLS]
+
+
+EVIL = '=HYPERLINK("http://example.org")'
+FOR_PEOPLE = pd.DataFrame(
+    {'path': [EVIL, 'a.png'], 'label': ['-Pro', 'Pro'], 'p_own': [-0.5, 1.0], '@x': ['\n', None]}
+)
+
+
+def of_an_audit(path, monkeypatch):
+    Audit({}, FOR_PEOPLE).to_csv(path)
+
+
+def of_doubtful_labels(path, monkeypatch):
+    DoubtfulLabels(FOR_PEOPLE, 2).to_csv(path)
+
+
+def of_predictions(path, monkeypatch):
+    write = predictor._writer(path, '.csv')
+    write(FOR_PEOPLE)
+    write(None)
+
+
+def of_runs(path, monkeypatch):
+    # the wing has a function of the same name
+    page = importlib.import_module('leukocls.runs.leaderboard')
+    monkeypatch.setattr(page, 'plot_standings', lambda *a: Figure())
+    runs = SimpleNamespace(standings=FOR_PEOPLE.set_index('path'))
+    experiment._write_standings(runs, path.parent)
+    (path.parent / 'leaderboard.csv').rename(path)
+
+
+def of_a_repeated_paper(path, monkeypatch):
+    from leukocls.cli.commands import main
+
+    stopped = SimpleNamespace(interrupted=False)
+    found = SimpleNamespace(table=FOR_PEOPLE.set_index('path'), repeated=stopped, honest=stopped)
+    monkeypatch.setattr('leukocls.runs.reproduction.reproduce', lambda *a, **k: found)
+    with pytest.raises(SystemExit):
+        main(['reproduce', 'p1', str(path.parent), '--csv', str(path)])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    'table', [of_an_audit, of_doubtful_labels, of_predictions, of_runs, of_a_repeated_paper]
+)
+def test_tables_for_people_hold_no_formula(tmp_path, monkeypatch, table):
+    "Whoever opens them sees names and numbers."
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path / 't.csv', monkeypatch)
+    assert rows_of(tmp_path / 't.csv') == [
+        ['path', 'label', 'p_own', "'@x"],
+        [f"'{EVIL}", "'-Pro", '-0.5', "'\n"],
+        ['a.png', 'Pro', '1.0', ''],
+    ]
+
+
+@pytest.mark.once
+def test_corrected_labels_find_their_images_again(tmp_path):
+    "The apostrophes that keep a spreadsheet from running names are taken off."
+    table = FOR_PEOPLE.assign(path=[EVIL, "'=b.png"])
+    DoubtfulLabels(table, 2).to_csv(tmp_path / 'l.csv')
+    new = corrected(table.assign(label='x'), tmp_path / 'l.csv')
+    assert list(new.path) == list(table.path) and list(new.label) == ['-Pro', 'Pro']
+
+
+@pytest.mark.once
+def test_tables_for_programs_stay_exact(tmp_path):
+    "A run's own are read back."
+    write_csv(tmp_path / 'table.csv', FOR_PEOPLE)
+    assert rows_of(tmp_path / 'table.csv')[1][0] == EVIL
 
 
 class Known:
@@ -756,7 +1094,6 @@ def test_features_that_are_no_number_are_none(clf, monkeypatch, tmp_path):
 
 @pytest.mark.once
 def test_a_judgement_leaves_no_answer_out_in_silence(silent, run, films, tmp_path):
-    import shutil
 
     copy = shutil.copytree(films, tmp_path / 'films')
     victim = next(copy.glob('*/*'))

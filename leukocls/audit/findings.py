@@ -28,8 +28,8 @@ from PIL import Image
 
 from ..core.cache import kept
 from ..core.errors import RESEARCH_ONLY, DataError
-from ..core.files import write_whole
-from ..core.text import listed
+from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
+from ..core.text import listed, safe_table
 from ..data.datasets import names_of_card, patients_of
 from ..data.duplicates import groups_in, joined, near_duplicates
 from ..data.splits import grouped_folds, groups_of, identical_files, merge_patients
@@ -53,7 +53,7 @@ class Audit:
         return write_whole(path, json.dumps(self.data, indent=1, ensure_ascii=False, default=str))
 
     def to_csv(self, path):  # File to write
-        return write_whole(path, self.table.to_csv(index=False, lineterminator='\n'))
+        return write_whole(path, safe_table(self.table).to_csv(index=False, lineterminator='\n'))
 
     def to_html(self, path):  # File to write
         return write_whole(path, _PAGE.format(css=_CSS, body=self._repr_html_()))
@@ -318,8 +318,9 @@ def shortcut_run(
     gone.
     """
     folder = Path(folder)
-    t = pd.read_csv(folder / 'table.csv', dtype=str, keep_default_na=False)
-    judged_side = json.loads((folder / 'metrics.json').read_text(encoding='utf8'))['split']
+    with open_regular(folder / 'table.csv') as f:
+        t = pd.read_csv(f, dtype=str, keep_default_na=False)
+    judged_side = json.loads(read_regular(folder / 'metrics.json', MOST_JSON))['split']
     looks = look(t.path)
     readable = looks.facts.error.to_numpy() == ''
     fit = np.flatnonzero(readable & (t.split == 'train').to_numpy())
@@ -613,7 +614,7 @@ def thumbnail_html(
 ) -> str:  # An `img` element that holds the picture; nothing where it cannot be read
     "A small picture for a page."
     try:
-        with Image.open(path) as im:
+        with open_regular(path) as f, Image.open(f) as im:
             im.draft('RGB', (2 * side, 2 * side))
             im = im.convert('RGB')
             im.thumbnail((side, side))

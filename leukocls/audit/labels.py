@@ -16,6 +16,7 @@ from .findings import thumbnail_html
 from ..core.errors import RESEARCH_ONLY, DataError
 from ..core.files import write_whole
 from ..core.packages import need
+from ..core.text import safe_table, without_apostrophe
 from ..data.table import read_table, read_text_table
 
 # %% ../../nbs/audit/01_labels.ipynb #8e1c3018
@@ -29,7 +30,7 @@ class DoubtfulLabels:
 
     def to_csv(self, path):
         "File to write: correct its column `label` and give it to `corrected`."
-        return write_whole(path, self.table.to_csv(index=False, lineterminator='\n'))
+        return write_whole(path, safe_table(self.table).to_csv(index=False, lineterminator='\n'))
 
     def __str__(self):
         shown = self.table.head(20).to_string(index=False, max_colwidth=40)
@@ -109,6 +110,12 @@ def doubtful(
     return DoubtfulLabels(most_doubtful_first, len(predictions))
 
 # %% ../../nbs/audit/01_labels.ipynb #379a8540
+def _as_it_was(corrections, known_paths):
+    "Corrections without the apostrophes that `DoubtfulLabels.to_csv` puts before formulas."
+    path = [p if p in known_paths else without_apostrophe(p) for p in corrections.path]
+    return corrections.assign(path=path, label=corrections.label.map(without_apostrophe))
+
+
 def corrected(
     table: pd.DataFrame,  # From `read_table`
     # CSV file or DataFrame with `path` and a corrected `label`; an empty label or `remove` leaves
@@ -116,13 +123,16 @@ def corrected(
     corrections,
 ) -> pd.DataFrame:  # A copy with the new labels
     "The table with corrected labels; nothing is changed on the disk."
-    if not isinstance(corrections, pd.DataFrame):
+    from_file = not isinstance(corrections, pd.DataFrame)
+    if from_file:
         corrections = read_text_table(corrections)
     if not {'path', 'label'} <= set(corrections):
         columns = ', '.join(map(str, corrections.columns))
         raise DataError(f'Corrections need the columns `path` and `label`, not only: {columns}.')
-    label_of = corrections.set_index('path').label.astype('string').str.strip()
     known_paths = set(table.path)
+    if from_file:
+        corrections = _as_it_was(corrections, known_paths)
+    label_of = corrections.set_index('path').label.astype('string').str.strip()
     unknown = [path for path in label_of.index if path not in known_paths]
     if unknown:
         raise DataError(

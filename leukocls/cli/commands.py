@@ -43,6 +43,7 @@ from leukocls.cli.options import (
 )
 from ..core.errors import RESEARCH_ONLY, DataError, LeukoError, RunError
 from ..core.packages import missing
+from ..core.text import safe_table
 
 # %% ../../nbs/cli/02_commands.ipynb #dc28f12c
 app = typer.Typer(
@@ -297,7 +298,7 @@ def reproduce(
     )
     say(str(found))
     if csv:
-        write_whole(csv, found.table.to_csv(lineterminator='\n'))
+        write_whole(csv, safe_table(found.table).to_csv(lineterminator='\n'))
         say(f'Table: {csv}')
     if found.repeated.interrupted or found.honest.interrupted:
         say('Interrupted. The same command goes on with what is not finished.', err=True)

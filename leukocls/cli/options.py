@@ -21,7 +21,7 @@ import typer
 
 from ..core.errors import RESEARCH_ONLY, DataError, RunError, trusted
 from ..core.files import from_here
-from ..core.text import listed
+from ..core.text import listed, printable
 
 # %% ../../nbs/cli/00_options.ipynb #783f2976
 _OPTIONS = (
@@ -55,7 +55,8 @@ def say(
     err: bool = False,  # To standard error
 ) -> None:
     "Print for a person."
-    typer.echo(_printable(str(text)), err=err)
+    # tables for other programs have tabs
+    typer.echo(printable(text, keep='\n\t'), err=err)
 
 # %% ../../nbs/cli/00_options.ipynb #15641ee6
 _PLAIN = {

@@ -3,11 +3,11 @@
 from leukocls._lazy import lazy
 
 _HOME = {
-    'text': 'listed printable spreadsheet_safe',
+    'text': 'listed printable spreadsheet_safe safe_table without_apostrophe',
     'errors': 'RESEARCH_ONLY LeukoError DataError ModelError RunError trusted',
     'packages': 'need PackageError missing late Later',
     'files': (
-        'MOST_BYTES OddFileError odd_file size_in_words too_large odd_kind open_regular '
+        'MOST_BYTES MOST_JSON OddFileError odd_file size_in_words too_large odd_kind open_regular '
         'read_up_to read_regular write_whole new_folder from_here loose_place cache_folder'
     ),
     'machine': (

@@ -19,6 +19,7 @@ import pandas as pd
 
 from ..core.cache import content_hashes
 from ..core.errors import DataError
+from ..core.files import OddFileError, open_regular
 from ..core.progress import bar
 from ..core.text import listed
 from .datasets import DatasetCard, names_of_card, patients_of
@@ -206,7 +207,8 @@ def read_text_table(
     separator = _separator_of(file)
     for encoding in ('utf-8-sig', 'latin-1'):
         try:
-            return pd.read_csv(file, sep=separator, dtype=str, encoding=encoding)
+            with open_regular(file) as f:
+                return pd.read_csv(f, sep=separator, dtype=str, encoding=encoding)
         except UnicodeDecodeError:
             pass
         except (pd.errors.ParserError, pd.errors.EmptyDataError) as e:
@@ -219,8 +221,10 @@ def read_text_table(
 def _separator_of(file):
     "Comma, semicolon or tab: the most frequent one in the first line."
     try:
-        with open(file, 'rb') as f:
+        with open_regular(file) as f:
             head = f.read(4096)
+    except OddFileError:
+        raise
     except OSError as e:
         raise DataError(
             f'Cannot read {file}: {e.strerror}. Check the name and the folder.'
@@ -471,7 +475,7 @@ def _why_unreadable(paths, workers):
         try:
             open_cell(path)
         except DataError as e:
-            return str(e).removeprefix(f'{path}: ').split('. ')[0]
+            return e.reason
 
     with ThreadPoolExecutor(workers or 2 * (os.cpu_count() or 1)) as pool:
         reasons = pool.map(reason, paths)

@@ -6,12 +6,12 @@
 __all__ = ['read_learner', 'write_converted', 'convert_pickle', 'StandIn', 'read_pickle']
 
 # %% ../../nbs/deploy/03_conversion.ipynb #a55626f9
-import hashlib
 import math
 from pathlib import Path
 
 import numpy as np
 
+from ..core.cache import content_hashes
 from ..core.errors import ModelError, RunError
 from ..core.text import listed
 from ..data.images import Pixels
@@ -544,7 +544,7 @@ def convert_pickle(
     found = read_learner(path)
     model = build_network(found['described'], found['body'], found['head'])
     reference = None
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = content_hashes([path]).tobytes().hex()
     if trust:
         from leukocls.models.predictor import by_fastai, open_pickle
 

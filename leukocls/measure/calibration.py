@@ -22,7 +22,7 @@ from scipy import special
 from ..core.cache import kept
 from ..core.errors import DataError, RunError
 from ..core.figures import new_figure
-from ..core.files import write_whole
+from ..core.files import MOST_JSON, read_regular, write_whole
 from ..core.text import listed
 from .abstention import LEAST, in_sets, tempered
 from leukocls.measure.metrics import (
@@ -730,7 +730,7 @@ def calibrate_run(
     valid, test = (
         predictions[predictions.split == side].reset_index(drop=True) for side in ('valid', 'test')
     )
-    metrics = json.loads((folder / 'metrics.json').read_text(encoding='utf8'))
+    metrics = json.loads(read_regular(folder / 'metrics.json', MOST_JSON))
     if metrics['split'] == 'test' and len(valid):
         calibration = _remembered(valid, test)
     else:

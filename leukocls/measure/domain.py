@@ -21,7 +21,7 @@ import pandas as pd
 
 from ..core.cache import kept
 from ..core.errors import DataError
-from ..core.files import open_regular, read_regular, write_whole
+from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.machine import narrow
 from ..core.text import listed
 from ..data.registration import SIDE
@@ -542,7 +542,7 @@ def gate_run(
     folder = Path(folder)
     with open_regular(folder / 'table.csv') as f:
         t = pd.read_csv(f, dtype='string', keep_default_na=False, na_values={'patient': ['']})
-    scored = json.loads(read_regular(folder / 'metrics.json', 2**26))['split']
+    scored = json.loads(read_regular(folder / 'metrics.json', MOST_JSON))['split']
     fit, hold, note = _sides(t, scored)
     count = np.flatnonzero(t.split == scored)
     looks = look(t.path)

@@ -21,7 +21,7 @@ import pandas as pd
 from scipy.special import expit, gammaln, logit, ndtr, stdtrit
 
 from ..core.errors import DataError
-from ..core.files import write_whole
+from ..core.files import open_regular, write_whole
 from ..core.text import listed
 
 # %% ../../nbs/measure/00_metrics.ipynb #a01a37d5
@@ -941,7 +941,8 @@ def with_groups(
     path = Path(folder) / 'table.csv'
     if not path.exists():
         return predictions
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values={'group': ['']})
+    with open_regular(path) as f:
+        table = pd.read_csv(f, dtype=str, keep_default_na=False, na_values={'group': ['']})
     if 'group' not in table or 'group' in predictions:
         return predictions
     group_of = table.drop_duplicates('path').set_index('path').group
@@ -953,9 +954,10 @@ def read_predictions(
     # `path`, `label`, `patient`, `split`, `pred` as text, `p_<class>` as numbers
 ) -> pd.DataFrame:
     "Read predictions; a class or a patient that looks like a number stays text."
-    return pd.read_csv(
-        path,
-        dtype={c: str for c in ('path', 'label', 'patient', 'split', 'pred')},
-        keep_default_na=False,
-        na_values={'patient': ['']},
-    )
+    with open_regular(path) as f:
+        return pd.read_csv(
+            f,
+            dtype={c: str for c in ('path', 'label', 'patient', 'split', 'pred')},
+            keep_default_na=False,
+            na_values={'patient': ['']},
+        )

@@ -21,6 +21,7 @@ from timm.models import load_model_config_from_hf
 from torch import nn
 
 from ..core.errors import LeukoError, ModelError
+from ..core.files import OddFileError, open_regular, read_regular
 from ..core.text import listed
 from .architectures import NETWORKS
 from .networks import check_network
@@ -187,10 +188,11 @@ def _without_sizes(model_args):
 def _timm_config(path):
     "config.json of a folder in timm's local-dir layout, of the right kinds."
     try:
-        config = json.loads((path / 'config.json').read_text(encoding='utf8'))
+        config = json.loads(read_regular(path / 'config.json', 2**20))
     except (OSError, ValueError, RecursionError) as e:
+        reason = e.reason if isinstance(e, OddFileError) else e
         raise ModelError(
-            f'{path} is no timm folder: config.json cannot be read ({e}). It needs config.json and'
+            f'{path} is no timm folder: config.json cannot be read ({reason}). It needs config.json and'
             ' model.safetensors.'
         ) from None
     kinds = dict(architecture=str, model_args=dict, pretrained_cfg=dict)
@@ -204,9 +206,17 @@ def _timm_config(path):
     return config
 
 
+def _refuse_odd_weights(folder):
+    "Whoever loads weights would wait at a pipe in place of them."
+    for path in sorted(folder.iterdir()):
+        if path.suffix in ('.safetensors', '.bin', '.pth', '.pt') and not path.is_dir():
+            open_regular(path, None).close()
+
+
 def _local_dir(arch, path):
     "A folder in timm's local-dir layout; its own architecture wins, and must be the one asked for."
     config = _timm_config(path)
+    _refuse_odd_weights(path)
     own, args = config.get('architecture'), _without_sizes(config.get('model_args'))
     if arch and own and arch.split('.')[0] != own.split('.')[0]:
         raise ModelError(

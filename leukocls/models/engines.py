@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import numpy as np
 from fastcore.basics import patch
 
-from ..core.cache import content_hashes, keep, only_ours, used
+from ..core.cache import content_hashes, keep, only_ours, read_kept, used
 from ..core.errors import LeukoError, ModelError
 from ..core.files import cache_folder
 from ..core.machine import versions
@@ -237,10 +237,10 @@ def open_kept(
             ' network is converted again.'
         )
     try:
-        if xml.with_suffix('.sum').read_text(encoding='utf8') != sum_of(xml):
+        if read_kept(xml.with_suffix('.sum'), 1000).decode() != sum_of(xml):
             raise ModelError(f'{xml}: damaged. Delete it; it is made again.')
         used(*files)
-    except (OSError, LeukoError) as e:
+    except (OSError, ValueError) as e:
         raise (
             e
             if isinstance(e, ModelError)
@@ -510,8 +510,7 @@ def _remembered(key):
     "The engine chosen before for a key; '' if nothing is kept that only we can have written."
     folder = cache_folder('engines') if key else None
     try:
-        file = folder / f'{key}.json'
-        known = json.loads(file.read_text(encoding='utf8'))['engine'] if only_ours(file) else ''
+        known = json.loads(read_kept(folder / f'{key}.json', 10_000))['engine']
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ''
     return known if isinstance(known, str) else ''

@@ -23,7 +23,7 @@ from threading import Thread
 import numpy as np
 from fastcore.basics import patch
 
-from ..core.cache import Remembered, content_hashes, keep, kept, read_kept
+from ..core.cache import Remembered, content_hashes, keep, kept, only_ours, read_kept
 from ..core.errors import LeukoError, ModelError, RunError
 from ..core.files import cache_folder
 from ..core.machine import one_thread
@@ -228,7 +228,7 @@ def begin(
         or not surely_cpu(device)
         or wished() != 'auto'
         or self.key in _ASIDE
-        or (cache_folder('engines') / f'{machine_key(self.key)}.json').exists()
+        or only_ours(cache_folder('engines') / f'{machine_key(self.key)}.json')
     ):
         return False
     try:

@@ -568,14 +568,15 @@ def _traced(ready, example):
 
 
 def _keep(ov, model, kept):
-    """Save a converted network, weights first, each file moved into place whole; no disk space is
-    no disaster.
+    """Save a converted network for us alone, weights first, each file moved into place whole; no disk
+    space is no disaster.
     """
     try:
         with tempfile.TemporaryDirectory(dir=kept.parent, ignore_cleanup_errors=True) as d:
             ov.save_model(model, f'{d}/m.xml', compress_to_fp16=False)
             Path(f'{d}/m.sum').write_text(sum_of(Path(f'{d}/m.xml')))
             for end in ('.bin', '.sum', '.xml'):
+                os.chmod(f'{d}/m{end}', 0o600)
                 os.replace(f'{d}/m{end}', kept.with_suffix(end))
         prune(kept.parent, 2e9)
     except (OSError, RuntimeError):

@@ -23,12 +23,13 @@ import torch
 from fastcore.basics import patch
 from PIL import Image
 
-from ..core.cache import kept
+from ..core.cache import kept, only_ours
 from ..core.errors import DataError, ModelError, trusted
-from ..core.files import cache_folder
+from ..core.files import MOST_JSON, cache_folder, read_regular
 from ..core.machine import pick_device, untried
 from ..core.packages import need
 from ..core.progress import bar
+from ..core.text import safe_table
 from ..data.images import image_files, open_cell, read_batches, to_rgb
 from ..data.survey import Looks, six_colours, thumbnail
 from ..data.table import check_images, read_table
@@ -169,7 +170,7 @@ def _read_json(path):
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding='utf8'))
+        return json.loads(read_regular(path, MOST_JSON))
     except ValueError:
         raise ModelError(
             f'{path} is damaged. Use an untouched copy of the run, or remove the file to go'
@@ -253,7 +254,7 @@ def _prepare(self: Predictor, x, paths):
         and not (
             versions_of('openvino')
             and (folder := cache_folder('engines'))
-            and (folder / f'{key}.xml').exists()
+            and only_ours(folder / f'{key}.xml')
         )
     )
     few |= first.device.type != 'cpu'
@@ -638,7 +639,7 @@ def _writer(part, suffix):
         )  # names of files are bytes
 
         def write(t):
-            f.close() if t is None else t.to_csv(
+            f.close() if t is None else safe_table(t).to_csv(
                 f, index=False, header=f.tell() == 0, lineterminator='\n'
             )
 

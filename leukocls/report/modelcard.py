@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pandas as pd
 
 from ..core.errors import RESEARCH_ONLY, DataError, RunError
-from ..core.files import write_whole
+from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.text import listed
 from ..data.datasets import card, cards, names_of_card
 from ..measure.calibration import calibration_page
@@ -200,10 +200,11 @@ def card_facts(
 
     def read(name):
         path = folder / f'{name}.json'
-        return json.loads(path.read_text(encoding='utf8')) if path.exists() else {}
+        return json.loads(read_regular(path, MOST_JSON)) if path.exists() else {}
 
     info = read('recipe')
-    table = pd.read_csv(folder / 'table.csv', dtype=str, keep_default_na=False)
+    with open_regular(folder / 'table.csv') as f:
+        table = pd.read_csv(f, dtype=str, keep_default_na=False)
     return SimpleNamespace(
         info=info,
         table=table,

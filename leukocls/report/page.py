@@ -23,7 +23,7 @@ from matplotlib.image import imsave
 
 from ..core.errors import RESEARCH_ONLY
 from ..core.figures import COLOURS
-from ..core.files import write_whole
+from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..data.images import Pixels
 from ..measure.calibration import calibration_page, calibration_plots
 from ..measure.domain import gate_page
@@ -294,13 +294,17 @@ def _augmented(recipe, train, epochs, stamp, networks=1, of=1):
     )
 
 # %% ../../nbs/report/02_page.ipynb #fa953ddd
+def _read_table(path, **how):
+    "A table of a run's folder; `how` as in pandas."
+    with open_regular(path) as f:
+        return pd.read_csv(f, **how)
+
+
 def _plots(folder, info, metrics, shown):
     "Name → figure, for everything that the run's files can show."
-    stamp, table = (
-        stamp_of(info),
-        pd.read_csv(folder / 'table.csv', dtype=str, keep_default_na=False),
-    )
-    history = pd.read_csv(folder / 'history.csv')
+    stamp = stamp_of(info)
+    table = _read_table(folder / 'table.csv', dtype=str, keep_default_na=False)
+    history = _read_table(folder / 'history.csv')
     train = table[table.split == 'train']
     batch = train.sample(min(16, len(train)), random_state=0)
     out = dict(
@@ -329,12 +333,12 @@ def _plots(folder, info, metrics, shown):
     )
     if (folder / 'lr_find.csv').exists():
         out['lr_find'] = plot_lr_find(
-            pd.read_csv(folder / 'lr_find.csv'), info.get('lr_found'), stamp
+            _read_table(folder / 'lr_find.csv'), info.get('lr_found'), stamp
         )
     if len(people := by_patient(shown)) > 1:
         out['patients'] = plot_patients(people, stamp=stamp)
     if (folder / 'calibration.json').exists() and 'note' not in (
-        c := json.loads((folder / 'calibration.json').read_text(encoding='utf8'))
+        c := json.loads(read_regular(folder / 'calibration.json', MOST_JSON))
     ):
         out |= calibration_plots(folder, c, stamp)
     return out | dict(
@@ -651,7 +655,7 @@ def report_run(
     folder = Path(folder)
 
     def read(name):
-        return json.loads((folder / name).read_text(encoding='utf8'))
+        return json.loads(read_regular(folder / name, MOST_JSON))
 
     info, metrics, predictions = (
         read('recipe.json'),

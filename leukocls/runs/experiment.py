@@ -19,6 +19,7 @@ from ..core.errors import LeukoError, RunError
 from ..core.files import write_whole
 from ..core.machine import give_back
 from ..core.progress import bar
+from ..core.text import safe_table
 from ..data.splits import fold_tables, sides_of, split_table
 from ..data.survey import look
 from ..data.table import check_images, read_table
@@ -189,7 +190,7 @@ def _write_standings(runs, out):
     figure = plot_standings(standings)
     figure.savefig(picture, format='png', dpi=150, bbox_inches='tight')
     try:
-        write_csv(f'{out}/leaderboard.csv', standings.reset_index())
+        write_csv(f'{out}/leaderboard.csv', safe_table(standings.reset_index()))
         write_whole(f'{out}/leaderboard.png', picture.getvalue())
     except RunError as error:
         print(f'The leaderboard is not written: {error}', file=sys.stderr)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.errors import RESEARCH_ONLY, RunError
-from ..core.files import from_here
+from ..core.files import MOST_JSON, from_here, open_regular, read_regular
 from ..core.machine import versions
 from ..data.table import fingerprint
 from ..train.folder import weights_contents, write_csv
@@ -63,20 +63,22 @@ class Run:
 
     @cached_property
     def info(self) -> dict:
-        return json.loads((self.folder / 'recipe.json').read_text(encoding='utf8'))
+        return json.loads(read_regular(self.folder / 'recipe.json', MOST_JSON))
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        return pd.read_csv(self._file('history.csv'))
+        with open_regular(self._file('history.csv')) as f:
+            return pd.read_csv(f)
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        return pd.read_csv(
-            self._file('table.csv'),
-            dtype='string',
-            keep_default_na=False,
-            na_values={'patient': [''], 'source': ['']},
-        )
+        with open_regular(self._file('table.csv')) as f:
+            return pd.read_csv(
+                f,
+                dtype='string',
+                keep_default_na=False,
+                na_values={'patient': [''], 'source': ['']},
+            )
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -86,7 +88,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict:
-        return json.loads(self._file('metrics.json').read_text(encoding='utf8'))
+        return json.loads(read_regular(self._file('metrics.json'), MOST_JSON))
 
     @property
     def recipe(self):
@@ -236,7 +238,8 @@ def _follow(run, table):
     new = dict(zip(_in_order(list(run.table.path)), _in_order(list(table.path))))
     try:
         for name in ('table.csv', 'predictions.csv'):
-            t = pd.read_csv(run.folder / name, dtype=str, keep_default_na=False)
+            with open_regular(run.folder / name) as f:
+                t = pd.read_csv(f, dtype=str, keep_default_na=False)
             write_csv(run.folder / name, t.assign(path=t.path.map(new)))
     except RunError:
         pass  # a folder that may not be written: it keeps the old paths
@@ -267,7 +270,7 @@ def finished_run(
     rule = table.attrs.get('split', {}).get('method')
     for f in sorted(Path(out).glob('*/recipe.json')):
         try:
-            i = json.loads(f.read_text(encoding='utf8'))
+            i = json.loads(read_regular(f, MOST_JSON))
             same = (
                 [
                     deciding(i['recipe']),

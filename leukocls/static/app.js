@@ -637,10 +637,14 @@ function csvRow(card) {
   ];
 }
 
+// the same rule as `spreadsheet_safe` of leukocls.core: what a spreadsheet would run, and what is a number
+const FORMULA = /^(?:[\x00-\x20\x85\s]*[=+\-@＝＋－＠]|[\t\r\n])/;
+const NUMBER = /^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$/;
+
 // a spreadsheet must not take a file's name for a formula
 function csvCell(value) {
   const text = String(value ?? '');
-  const harmless = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const harmless = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
   return /[",\n\r]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
 }
 

@@ -8,6 +8,7 @@ __all__ = ['write_csv', 'write_info', 'weights_contents', 'start_run', 'check_sp
 
 # %% ../../nbs/train/04_folder.ipynb #3385ff0b
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -19,9 +20,15 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_info
 
-from ..core.cache import content_hashes, only_ours, prune
+from ..core.cache import content_hashes, prune, read_kept, used
 from ..core.errors import RunError
-from ..core.files import cache_folder, new_folder, write_whole
+from leukocls.core.files import (
+    MOST_BYTES,
+    cache_folder,
+    new_folder,
+    read_regular,
+    write_whole,
+)
 from ..core.machine import versions
 from ..data.table import fingerprint, has_groups
 from ..models.weights import split_weights
@@ -194,13 +201,16 @@ def take_learner(
     folder,  # Where learner.pkl is to lie
 ) -> bool:  # False if there is none, or none that can be trusted and is whole
     "Copy a kept learner.pkl."
+    if old is None:
+        return False
     try:
-        good = old is not None and only_ours(old) and zipfile.ZipFile(old).testzip() is None
+        learner = read_kept(old, MOST_BYTES)
+        good = zipfile.ZipFile(io.BytesIO(learner)).testzip() is None
     except (OSError, zipfile.BadZipFile):
-        good = False
+        return False
     if good:
-        os.utime(old)
-        write_whole(folder / 'learner.pkl', old.read_bytes())
+        used(old)
+        write_whole(folder / 'learner.pkl', learner)
     return good
 
 # %% ../../nbs/train/04_folder.ipynb #2050084e
@@ -209,12 +219,11 @@ def keep_learner(
     folder,  # Where learner.pkl lies
 ) -> None:
     "Keep a proven learner.pkl; where that cannot be, it is made again next time."
+    if old is None:
+        return
     try:
-        old and (
-            os.chmod(old.parent, 0o700),
-            write_whole(old, (folder / 'learner.pkl').read_bytes()),
-            prune(old.parent, 1e9),
-        )
+        write_whole(old, read_regular(folder / 'learner.pkl'), mode=0o600)
+        prune(old.parent, 1e9)
     except (OSError, RunError):
         pass
 
