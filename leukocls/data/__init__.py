@@ -8,9 +8,9 @@ _HOME = {
         'draw_films'
     ),
     'images': (
-        'IMAGE_SUFFIXES ORIENTATION MOST_IMAGE MOST_STREAM to_rgb whole_file open_cell text_path '
-        'scan_folder image_files Pixels read_batches free_memory room_for expect leave spared '
-        'expect_nothing'
+        'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MOST_IMAGE MOST_STREAM to_rgb whole_file '
+        'open_cell text_path scan_folder image_files Pixels read_batches free_memory room_for '
+        'expect leave spared expect_nothing'
     ),
     'datasets': 'DatasetCard card cards patients_of names_of_card',
     'registration': (
