@@ -29,7 +29,7 @@ from ..core.files import odd_file, odd_kind, open_regular, read_up_to, too_large
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
 # What Pillow may decode, whatever a file is called: it reads forty formats more, one of them by
 # starting another program (PostScript)
-IMAGE_FORMATS = ('JPEG', 'MPO', 'PNG', 'BMP', 'DIB', 'TIFF', 'WEBP', 'GIF', 'PPM', 'JPEG2000')
+IMAGE_FORMATS = ('JPEG', 'PNG', 'BMP', 'DIB', 'TIFF', 'WEBP', 'GIF', 'PPM', 'JPEG2000')
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 

@@ -32,7 +32,7 @@ from ..core.text import listed, printable, spreadsheet_safe
 from ..data.images import image_files, open_cell, text_path
 from ..data.survey import Looks, six_colours, thumbnail
 from ..data.table import check_images, read_table
-from .bundle import Bundle
+from .bundle import Bundle, inside_bundle
 from ..measure.abstention import decide
 from ..measure.domain import Gate
 from ..measure.explanation import nearest_known, occlusion_map
@@ -496,7 +496,8 @@ def _features(clf, image):
 def _nearest(clf, image, k):
     known = _known(clf)
     features = None if known is None else _features(clf, image)
-    if features is None:
+    if features is None or not features.size:
+        # none were kept, or this engine gives none
         return []
     rows, similarity = nearest_known(features, known['features'], k)
     return [
@@ -728,6 +729,11 @@ def write_table(
     """
     out, paths = Path(out), [text_path(str(p)) for p in paths]
     _check_wish(out, paths, overwrite)
+    if bundle := inside_bundle(out):
+        raise RunError(
+            f'{out} would lie in the bundle {bundle}, which would then be no bundle any more. Choose'
+            ' another folder.'
+        )
     head = ['path', 'pred', *(f'p_{c}' for c in clf.classes), *_SIDE]
     part = out.with_name(f'.{out.name}.{clf.key}.part')
     try:

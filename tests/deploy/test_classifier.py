@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from leukocls.core.errors import DataError, LeukoError, RunError
+from leukocls.deploy.bundle import Bundle
 from leukocls.deploy.classifier import Classifier, Prediction, write_table
 from leukocls.measure.abstention import decide
 
@@ -381,3 +382,15 @@ def test_serve_asks_for_neither(root):
     assert not [w for w in words if re.match(r'(torch|torchvision|fastai|timm)\b', w)] and [
         w for w in words if w.startswith('onnxruntime')
     ]
+
+
+def test_no_table_into_a_bundle(small_bundle, table, tmp_path):
+    "A table among a bundle's files would make the next command refuse the bundle."
+    import shutil
+
+    copy = shutil.copytree(small_bundle, tmp_path / 'bundle')
+    clf = Classifier.load(copy)
+    for out in (copy / 'result.csv', copy / 'deeper' / 'result.csv'):
+        with pytest.raises(RunError, match='would lie in the bundle'):
+            write_table(clf, list(table.path[:2]), out, progress=False)
+    assert Bundle(copy).verify()
