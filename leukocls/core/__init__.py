@@ -16,6 +16,6 @@ _HOME = {
     ),
     'progress': 'bar',
     'cache': 'MOST_HASHED content_hashes only_ours read_kept used prune keep Remembered kept',
-    'figures': 'DASHES ShownFigure new_figure style_of',
+    'figures': 'DASHES new_figure style_of',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -230,11 +230,18 @@ def _make_for_us(folder):
 
 
 def _tighten(folder):
-    "Take from others what rights they have in a folder of ours; where a link leads is left alone."
+    """Take from others what rights they have in a folder of ours; where a link leads is left alone.
+    Where others could write, they could have given one file another's name: nothing there is kept.
+    """
     s = os.lstat(folder)
     ours = os.name != 'nt' and stat.S_ISDIR(s.st_mode) and s.st_uid == os.getuid()
-    if ours and s.st_mode & 0o077:
-        os.chmod(folder, 0o700)
+    if not ours or not s.st_mode & 0o077:
+        return
+    os.chmod(folder, 0o700)
+    if s.st_mode & 0o022:
+        for entry in os.scandir(folder):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
 
 
 @lru_cache(maxsize=None)
