@@ -27,7 +27,7 @@ from ..core.errors import LeukoError, ModelError
 from ..core.files import cache_folder
 from ..core.machine import versions
 from ..core.packages import need
-from .onnxfile import checked_onnx
+from .onnxfile import checked_onnx, read_plain
 
 # %% ../../nbs/models/03_engines.ipynb #181c24a0
 class Engine:
@@ -132,11 +132,15 @@ def refuse_foreign(
         )
 
 
-def _checked(model, engine):
-    "Bytes of an ONNX file that were read and checked before an engine sees them."
+def _checked(model, engine, ours=False):
+    """Bytes of an ONNX file that were read and checked before an engine sees them; what one of our
+    own processes wrote into the cache is read only if nobody else can have changed it.
+    """
     if not isinstance(model, bytes):
         refuse_foreign(model)
     try:
+        if ours:
+            return model if isinstance(model, bytes) else read_plain(model)
         return checked_onnx(model)
     except OSError as e:
         raise ModelError(
@@ -258,9 +262,11 @@ class OnnxEngine(Engine):
         self,
         model,  # .onnx file, or its bytes
         parts: int = 1,  # Outputs of the network to fetch, one beside the other: (N, K + D)
+        # This process, or one of ours, wrote it: it may hold operators that no bundle has
+        ours: bool = False,
     ):
         ort = need('onnxruntime', 'export', 'the ONNX Runtime engine')
-        data = _checked(model, 'ONNX Runtime')
+        data = _checked(model, 'ONNX Runtime', ours)
         quiet = ort.SessionOptions()
         quiet.log_severity_level = 3  # a strange network would print hundreds of warnings
         try:

@@ -279,7 +279,12 @@ def _builders(self: Predictor, first, key, wish):
         return openvino_engine(here(), self.pixels, precision)
 
     def onnx():
-        return kept('engines', f'{key}.onnx', lambda: onnx_bytes(here(), self.pixels), OnnxEngine)
+        return kept(
+            'engines',
+            f'{key}.onnx',
+            lambda: onnx_bytes(here(), self.pixels),
+            lambda path: OnnxEngine(path, ours=True),
+        )
 
     asked = {
         'torch-bf16': half(torch.bfloat16),

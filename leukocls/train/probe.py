@@ -451,7 +451,6 @@ def _write_probe(folder, info, table, frozen, head):
 def _learner(folder, table, predict):
     "Write learner.pkl, compared with the probe. The learner, or None if the file was known before."
     from leukocls.runs.run import Run
-    from leukocls.train.network import write_pickle
 
     run = Run(folder)
     compared = list(table.path[table.split != 'train'][:4])
@@ -459,7 +458,9 @@ def _learner(folder, table, predict):
     known_file = learner_file(run, table, compared, want)
     if take_learner(known_file, folder):
         return None
+    # here, so that a probe whose file is known does not wait for fastai
     from leukocls.models.predictor import by_fastai
+    from leukocls.train.network import write_pickle
 
     with one_thread():
         learn = _rebuild(folder, table)

@@ -397,6 +397,7 @@ def test_real_cells(shared, tmp_path):
 def test_advice_goes_by_the_probes_interval(network, pays):
     def fake(kind, value):
         return SimpleNamespace(
+            folder=Path('no-such-run'),
             info={'recipe': {'kind': kind}, 'status': 'finished'},
             recipe=SimpleNamespace(name=kind),
             metrics={'accuracy': dict(value=value, low=value - 0.01, high=min(1, value + 0.005))},

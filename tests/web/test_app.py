@@ -97,7 +97,7 @@ def test_every_text_is_used_and_there(root):
     texts = json.loads((static / 'texts.en.json').read_text())
     script = (static / 'app.js').read_text()
     pages = (static / 'page.html').read_text() + (static / 'login.html').read_text()
-    python = (root / 'leukocls' / 'app.py').read_text()
+    python = (root / 'leukocls' / 'web' / 'application.py').read_text()
     asked = set(re.findall(r'\bT\.(\w+)', script)) | {
         w for w in re.findall(r'\{\{(\w+)\}\}', pages) if w not in ('version', 'wrong')
     }
