@@ -39,8 +39,8 @@ def parts_of(checkout):
     "Part of the project → its sources."
     notebooks = [p for p in sorted((checkout / 'nbs').rglob('*.ipynb')) if '_proc' not in p.parts]
     cells = [cell for p in notebooks for cell in cells_of(p)]
-    tests = sorted((checkout / 'tests').glob('*.py'))
     bench = sorted((checkout / 'tests' / 'bench').rglob('*.py'))
+    tests = [p for p in sorted((checkout / 'tests').rglob('*.py')) if p not in bench]
     scripts = sorted((checkout / 'leukocls' / 'static').glob('*.js'))
     return {
         'modules': [source for source, exported in cells if exported],
