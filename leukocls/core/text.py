@@ -61,12 +61,16 @@ def safe_table(
     table,  # DataFrame for people to open
 ):  # A copy whose texts, names of rows and names of columns are cells as of `spreadsheet_safe`
     "A table that a spreadsheet shows and never runs; numbers stay numbers."
+    import pandas as pd
+
     row_names = spreadsheet_safe if table.index.dtype.kind == 'O' else None
     safe = table.rename(index=row_names, columns=spreadsheet_safe)
     for i in range(safe.shape[1]):
         column = table.iloc[:, i]
         if column.dtype.kind == 'O':
-            safe.isetitem(i, [spreadsheet_safe(cell) for cell in column])
+            # as objects: a name that is no text cannot be one of Arrow's texts
+            cells = [spreadsheet_safe(cell) for cell in column]
+            safe.isetitem(i, pd.Series(cells, index=safe.index, dtype=object))
     return safe
 
 

@@ -252,7 +252,7 @@ def scan_folder(
             if _is_folder(e):
                 folders.append(e)
             elif ending in IMAGE_SUFFIXES:
-                yield text_path(e.path), parts
+                yield e.path, parts
             else:
                 ignored[ending or 'no ending'] += 1
         # the last one is taken first

@@ -23,7 +23,7 @@ from ..core.files import OddFileError, open_regular
 from ..core.progress import bar
 from ..core.text import listed
 from .datasets import DatasetCard, names_of_card, patients_of
-from .images import IMAGE_SUFFIXES, open_cell, scan_folder
+from .images import IMAGE_SUFFIXES, open_cell, scan_folder, text_path
 from .survey import readable_images
 
 # %% ../../nbs/data/05_table.ipynb #49d6dd6f
@@ -123,7 +123,7 @@ def _rows_of_folder(root):
 def _images_below(root):
     "Pairs of (path, folders between `root` and the file), of all images; other files are counted."
     ignored = Counter()
-    images = list(scan_folder(root, ignored))
+    images = [(text_path(path), parts) for path, parts in scan_folder(root, ignored)]
     if ignored:
         kinds = listed(f'{n} {suffix}' for suffix, n in ignored.most_common())
         print(

@@ -29,7 +29,7 @@ from ..core.errors import RESEARCH_ONLY, DataError, LeukoError, ModelError, RunE
 from ..core.files import odd_kind
 from ..core.progress import bar
 from ..core.text import listed, printable, spreadsheet_safe
-from ..data.images import image_files, open_cell, text_path
+from ..data.images import image_files, open_cell
 from ..data.survey import Looks, six_colours, thumbnail
 from ..data.table import check_images, read_table
 from .bundle import Bundle, inside_bundle
@@ -594,7 +594,8 @@ def _line(cells):
     s = io.StringIO(newline='')
     # cells with any kind of line end are quoted only if it is part of the writer's own
     csv.writer(s, lineterminator='\r\n').writerow([spreadsheet_safe(c) for c in cells])
-    return f'{s.getvalue()[:-2]}\n'.encode()
+    # names of files are bytes on Linux
+    return f'{s.getvalue()[:-2]}\n'.encode('utf8', 'surrogateescape')
 
 
 def _refuse_foreign(part, about):
@@ -727,7 +728,7 @@ def write_table(
     """Classify files into a CSV: streamed, resumed after a stop, complete or not there at all. Text
     that a spreadsheet would run as a formula has an apostrophe in front.
     """
-    out, paths = Path(out), [text_path(str(p)) for p in paths]
+    out, paths = Path(out), [str(p) for p in paths]
     _check_wish(out, paths, overwrite)
     if bundle := inside_bundle(out):
         raise RunError(

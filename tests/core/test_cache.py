@@ -163,7 +163,7 @@ def test_off_and_unwritable(tmp_path, monkeypatch):
 
 
 def test_full_disk_loses_nothing_but_time(cache, monkeypatch):
-    import leukocls.core.errors as core
+    import leukocls.core.files as core
 
     store = Remembered('features', 'k')
 
