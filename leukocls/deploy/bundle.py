@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import RESEARCH_ONLY, ModelError, RunError
+from ..core.files import read_regular
 from ..core.machine import versions
 from ..core.packages import need
 from ..core.text import listed
@@ -838,11 +839,7 @@ def run_facts(
     i, m = run.info, run.metrics
 
     def read(n):
-        return (
-            json.loads((run.folder / n).read_text(encoding='utf8'))
-            if (run.folder / n).exists()
-            else {}
-        )
+        return json.loads(read_regular(run.folder / n)) if (run.folder / n).exists() else {}
 
     shortcuts, calibration = read('shortcuts.json'), read('calibration.json')
     short = {k: m[k] for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}
@@ -927,7 +924,7 @@ def export_bundle(
     facts = run_facts(run, licence)
     held = run.table.path[run.table.split != 'train'].tolist()
     files = {'model_card.md': _card(run, facts)} | (
-        {'gate.json': (run.folder / 'gate.json').read_bytes()}
+        {'gate.json': read_regular(run.folder / 'gate.json')}
         if (run.folder / 'gate.json').exists() and (run.folder / 'gate.json').stat().st_size > 2
         else {}
     )
@@ -952,7 +949,7 @@ def _card(run, facts):
     from leukocls.report.modelcard import HOW_TO_RUN
 
     card = (
-        (run.folder / 'model_card.md').read_text(encoding='utf8')
+        read_regular(run.folder / 'model_card.md').decode('utf8')
         if (run.folder / 'model_card.md').exists()
         else f'# {facts["name"]}\n\n{RESEARCH_ONLY}\n'
     )

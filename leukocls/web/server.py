@@ -23,6 +23,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from ..core.errors import RESEARCH_ONLY, LeukoError
+from ..core.files import read_regular
 from ..core.packages import need
 from .application import make_app
 from .guard import Token, patient_protocol
@@ -371,7 +372,7 @@ def _without_server(clf, images):
 
     html = HTML
     if images:
-        return html(results_html(clf, [(Path(p).name, Path(p).read_bytes()) for p in images]))
+        return html(results_html(clf, [(Path(p).name, read_regular(p)) for p in images]))
     try:
         return upload_box(clf)
     except LeukoError:
