@@ -149,3 +149,84 @@ def test_nbdev_docs_finds_what_quarto_wrote(tmp_path):
     assert done.returncode == 0, done.stderr[-1000:]
     assert (copy / '_docs/index.html').read_text() == 'by Quarto'
     assert (copy / 'README.md').read_bytes() == (ROOT / 'README.md').read_bytes()
+
+
+SHOWN = '''---
+
+[source](https://github.com/leukocls/leukocls/blob/main/leukocls/a.py#L3)
+
+### f
+
+```python
+def f(
+    data:NoneType=None, # Folder, as in [`read_table`](https://leukocls.github.io/t.html#read_table)
+    how:str='a', # One of a | b,
+or none
+    *rest, # More
+)->dict: # What it is
+```
+
+*First line of a sentence*
+that goes on.
+'''
+
+
+def test_a_signature_is_code_and_its_comments_are_a_table():
+    from leukocls._docs import readable_signatures
+
+    cell = dict(outputs=[dict(data={'text/markdown': SHOWN.splitlines(keepends=True)})])
+    readable_signatures(cell)
+    text = ''.join(cell['outputs'][0]['data']['text/markdown'])
+    code = text.split('```python\n')[1].split('\n```')[0]
+    assert code == "def f(\n    data=None,\n    how:str='a',\n    *rest,\n)->dict"
+    table = text.split('|:---|:---|\n')[1].splitlines()
+    assert table == [
+        '| `data` | Folder, as in [`read_table`](https://leukocls.github.io/t.html#read_table) |',
+        '| `how` | One of a \\| b, or none |',
+        '| `*rest` | More |',
+        '| *returns* | What it is |',
+    ]
+    assert '*First' not in text and 'First line of a sentence\nthat goes on.' in text
+
+
+def test_signatures_without_comments_and_other_outputs_stay():
+    from leukocls._docs import readable_signatures
+
+    plain = '[source](x)\n\n### f\n\n```python\ndef f(\n    a, b:int=1\n):\n```\n'
+    cell = dict(outputs=[dict(data={'text/markdown': [plain]}), dict(text=['[source](x)'])])
+    readable_signatures(cell)
+    assert ''.join(cell['outputs'][0]['data']['text/markdown']) == plain
+    assert cell['outputs'][1] == dict(text=['[source](x)'])
+
+
+def test_the_site_checks_find_what_they_count():
+    import site_checks
+
+    cells = [
+        dict(cell_type='code', source=['test_eq(1, 1)'], outputs=[]),
+        dict(cell_type='code', source=['test_eq(1, 1)\n', 'table'], outputs=[dict(data={})]),
+        dict(cell_type='code', source=['#| echo: false\n', 'show_doc(f)'], outputs=[]),
+        dict(cell_type='code', source=[f'_private({"x" * 100})'], outputs=[]),
+        dict(cell_type='markdown', source=['![](a.png) and ![A cell](b.png)']),
+        dict(
+            cell_type='code',
+            source=['#| echo: false\n', 'show_doc(f)'],
+            outputs=[
+                dict(data={'text/markdown': [SHOWN.replace(' # One of a | b,\nor none', '')]})
+            ],
+        ),
+    ]
+    found = {
+        name: len(list(check({'a.ipynb': cells}))) for name, check in site_checks.CHECKS.items()
+    }
+    assert found == dict(
+        shown_cells=3,
+        tests_shown=1,
+        private_names=1,
+        cells_cut=1,
+        parameters_without_help=1,
+        links_in_signatures=1,
+        call_self=0,
+        wrong_sources=1,
+        pictures_without_alt=1,
+    )
