@@ -44,6 +44,7 @@ UPWARD = {
         'train.loaders'
     },  # `from leukocls.data import CellDataLoaders` works all the same
     'audit.labels': {'train.probe'},  # doubtful labels are those that a probe does not believe
+    'models.engines': {'models.networks'},  # what builds each of our own engines
     'models.networks': {'train.loaders'},  # reads off our own loaders what they do
     'models.backbones': {'train.loaders'},  # an example needs images in batches
     'models.frozen': {'runs.pipeline', 'models.predictor'},  # imports ahead what comes next; views

@@ -465,8 +465,7 @@ def _without_cache():
 # %% ../../nbs/cli/01_bench.ipynb #b38b6533
 def _arithmetic_rate(limits, engine):
     "Operations per second of the numbers that an engine computes in."
-    has_bf16 = 'bf16' in engine.name or 'cascade' in engine.name
-    return limits['bf16'] if has_bf16 and limits.get('bf16') else limits['fp32']
+    return limits['bf16'] if engine.half and limits.get('bf16') else limits['fp32']
 
 
 def _predict_line(sides, times, limits):

@@ -441,9 +441,9 @@ def predict(
         str,
         typer.Option(
             help=(
-                'auto (the fastest that agrees with PyTorch), torch, openvino, onnxruntime,'
-                ' openvino-cascade or torch-cascade (half precision where it is sure), or the less'
-                ' exact openvino-bf16, torch-bf16, torch-fp16.'
+                'auto (the fastest that agrees with PyTorch), or the name of an engine, such as'
+                ' torch, openvino-cascade (half precision where it is sure) or the less exact'
+                ' torch-bf16. A name that is not known is answered with a list of all.'
             )
         ),
     ] = 'auto',
@@ -713,7 +713,9 @@ def serve(
             )
         ),
     ] = None,
-    engine: Annotated[str, typer.Option(help='auto, onnxruntime, openvino or torch.')] = 'auto',
+    engine: Annotated[
+        str, typer.Option(help='auto (the fastest), or the name of an engine, such as openvino.')
+    ] = 'auto',
     lang: Annotated[str, typer.Option(help='Language of the page.')] = 'en',
     cert: Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')] = None,
     key: Annotated[Optional[Path], typer.Option(help='Its key (PEM).')] = None,

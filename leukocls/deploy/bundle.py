@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'DEEPEST', 'sums_of', 'left_by_programs', 'verify', 'inside_bundle', 'read_json', 'read_config',
-           'check_gate', 'check_examples', 'Bundle', 'parity', 'some_pictures', 'timm_loads', 'anonymous_onnx',
-           'write_bundle', 'run_facts', 'export_bundle', 'bundle_html']
+           'check_gate', 'check_examples', 'Bundle', 'parity', 'some_pictures', 'StoredNetwork', 'timm_loads',
+           'anonymous_onnx', 'write_bundle', 'run_facts', 'export_bundle', 'bundle_html']
 
 # %% ../../nbs/deploy/00_bundle.ipynb #96dd4cbb
 import datetime
@@ -32,9 +32,10 @@ from ..core.text import listed
 from ..data.images import Pixels
 from leukocls.models.engines import (
     SAME,
-    OnnxEngine,
-    OpenVinoEngine,
+    Runnable,
+    builders_for,
     disagreement,
+    engine_packages,
     softmax,
     versions_of,
 )
@@ -475,8 +476,8 @@ def _network(bundle):
     c = bundle.config
     if not c.get('network'):
         raise ModelError(
-            f'{bundle.folder}: this network can only be run as ONNX. Use engine="onnxruntime" or'
-            ' engine="openvino".'
+            f'{bundle.folder}: this network can only be run as ONNX, which PyTorch does not do. Use'
+            ' engine="auto", or an engine that reads ONNX files.'
         )
     return ready(
         build(
@@ -561,19 +562,50 @@ def some_pictures(
     return np.stack(real + drawn), len(real)
 
 # %% ../../nbs/deploy/00_bundle.ipynb #c5f242d9
-def _engines(ready, onnx, k):
-    "Everything that can run the network here."
+class StoredNetwork(Runnable):
+    "The network of a bundle, for engines to be built from."
+
+    stored = True
+
+    def __init__(
+        self,
+        onnx: bytes,  # A checked ONNX file
+        pixels: Pixels,  # How pictures are prepared
+        classes: int,  # How many of the outputs are classes
+        features: bool = False,  # The file gives features too
+        build=None,  # Function that builds the same network for PyTorch
+    ):
+        self._onnx, self.pixels, self.classes = onnx, pixels, classes
+        self.parts, self._build = 1 + bool(features), build
+
+    @classmethod
+    def of(cls, bundle):  # A checked `Bundle`
+        "The network of a bundle that was read."
+        c = bundle.config
+        onnx = bundle.files['model.onnx']
+        return cls(onnx, bundle.pixels, len(c['classes']), c['features'] > 0, bundle.network)
+
+    def network(self):
+        return self._build()
+
+    def onnx(self):
+        return self._onnx
+
+
+def _engines(ready, network):
+    "Everything that can run the network here; PyTorch first."
     from leukocls.models.networks import TorchEngine
 
-    t = TorchEngine(ready)
-    out = {'torch': t}
-    for name, made in dict(onnxruntime=OnnxEngine, openvino=OpenVinoEngine).items():
-        if versions_of(name):
-            e = made(onnx)
-            out[name] = lambda x, e=e: np.concatenate(
-                [e(x[i : i + 8]) for i in range(0, len(x), 8)]
-            )
-    return out
+    def in_parts(engine):
+        def outputs(x):
+            parts = [engine(x[i : i + 8]) for i in range(0, len(x), 8)]
+            return np.concatenate(parts)[:, : network.classes]
+
+        return outputs
+
+    first = TorchEngine(ready)
+    others = {name: in_parts(build()) for name, build in builders_for(network).items()}
+    return {first.name: first} | others
 
 
 def _timm_config(described, mean, std):
@@ -688,11 +720,12 @@ def write_bundle(
         ('outputs', 'features')[: 1 + (width > 0)],
     )
     onnx = checked_onnx(anonymous_onnx(onnx))
-    engines = _engines(ready, onnx, len(classes))
+    network = StoredNetwork(onnx, pixels, len(classes), width > 0, lambda: ready)
+    engines = _engines(ready, network)
     good = [p for p in list(paths)[:8] if os.path.exists(p)]
     differences = parity(engines, x)
     if reference is not None and good:
-        differences['learner'] = _against(reference, engines['torch'], pixels, good)
+        differences['learner'] = _against(reference, next(iter(engines.values())), pixels, good)
     c = dict(
         format=FORMAT,
         **facts,
@@ -716,7 +749,7 @@ def write_bundle(
             largest_difference={k: float(f'{v:.3g}') for k, v in differences.items()},
         ),
         versions=versions()
-        | {n: versions_of(n) for n in ('onnxruntime', 'openvino', 'safetensors')},
+        | {name: versions_of(name) for name in [*engine_packages(), 'safetensors']},
         research_only=RESEARCH_ONLY,
         **_timm_config(described, mean, std),
     )
@@ -724,9 +757,7 @@ def write_bundle(
         {'head.safetensors': save(head)} if head else {}
     )
     if examples:
-        out['examples.safetensors'] = _examples(
-            examples, engines, onnx, pixels, len(classes), classes
-        )
+        out['examples.safetensors'] = _examples(examples, network, classes)
     return _put(folder, out, c, overwrite)
 
 # %% ../../nbs/deploy/00_bundle.ipynb #85efaab0
@@ -793,14 +824,15 @@ def _put(folder, files, config, overwrite):
     return Bundle(folder)
 
 
-def _examples(examples, engines, onnx, pixels, k, classes):
+def _examples(examples, network, classes):
     "Features and small pictures of known images, as safetensors."
     from PIL import Image
     from safetensors.numpy import save
 
     from leukocls.data.images import open_cell
 
-    engine = OnnxEngine(onnx, 2) if versions_of('onnxruntime') else OpenVinoEngine(onnx, parts=2)
+    pixels, k = network.pixels, network.classes
+    engine = next(iter(builders_for(network).values()))()
     small, features = [], []
     for path, _ in examples:
         im = open_cell(path)

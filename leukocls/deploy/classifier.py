@@ -32,20 +32,11 @@ from ..core.text import listed, printable, spreadsheet_safe
 from ..data.images import image_files, open_cell
 from ..data.survey import Looks, six_colours, thumbnail
 from ..data.table import check_images, read_table
-from .bundle import Bundle, inside_bundle
+from .bundle import Bundle, StoredNetwork, inside_bundle
 from ..measure.abstention import decide
 from ..measure.domain import Gate
 from ..measure.explanation import nearest_known, occlusion_map
-from leukocls.models.engines import (
-    OnnxEngine,
-    OpenVinoEngine,
-    machine_key,
-    pick_engine,
-    softmax,
-    stream,
-    versions_of,
-    wished,
-)
+from ..models.engines import engine_for, machine_key, softmax, stream
 
 # %% ../../nbs/deploy/01_classifier.ipynb #6a72280d
 @dataclass
@@ -156,7 +147,7 @@ class Classifier:
     def __init__(
         self,
         bundle: Bundle,  # A checked bundle
-        # 'auto' (the fastest here that agrees), 'onnxruntime', 'openvino', 'torch'
+        # 'auto' (the fastest here that agrees), or a name in `ENGINES`, such as 'onnxruntime'
         engine: str = 'auto',
     ):
         self.bundle, self.config, self.pixels = bundle, bundle.config, bundle.pixels
@@ -209,41 +200,15 @@ def _gate(bundle):
         ) from e
 
 
-def _builders(bundle, choose):
-    "Name of an engine → function that makes it; PyTorch only where it must be."
-    onnx, parts = bundle.files['model.onnx'], 1 + (bundle.config['features'] > 0)
-    made = {
-        name: lambda make=make: make(onnx, parts=parts)
-        for name, make in dict(onnxruntime=OnnxEngine, openvino=OpenVinoEngine).items()
-        if versions_of(name)
-    }
-    if choose == 'torch' or not made:
-        if not versions_of('torch'):
-            raise LeukoError(
-                'Nothing is here to run a network: install ONNX Runtime and OpenVINO with: pip'
-                ' install "leukocls[serve]"'
-            )
-        made['torch'] = lambda: _torch_engine(bundle)
-    return made
-
-
-def _torch_engine(bundle):
-    from leukocls.models.networks import TorchEngine
-
-    return TorchEngine(bundle.network())
-
-
 def _engine(bundle, choose):
     "The fastest engine here; PyTorch only where it is asked for, or nothing else is there."
-    if choose == 'auto' and wished() == 'torch':
-        choose = 'torch'
-    made = _builders(bundle, choose)
+    network = StoredNetwork.of(bundle)
     p, k = bundle.pixels, len(bundle.config['classes'])
     shape = 16, p.size, p.size, 1 if p.grey else 3
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     key = machine_key('bundle', hashlib.sha256(bundle.files['model.onnx']).hexdigest())
     try:
-        engine = pick_engine(made, noise, key, choose, lambda z: softmax(z[:, :k]))
+        engine = engine_for(network, noise, choose, key, lambda z: softmax(z[:, :k]))
         width = engine(noise[:1]).shape[1]
     except LeukoError:
         raise

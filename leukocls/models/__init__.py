@@ -11,14 +11,15 @@ _HOME = {
         'plain_parts read_plain CheckedOnnx checked_onnx'
     ),
     'engines': (
-        'ENGINES SAME SURE NEAR Engine stream silent_openvino openvino_core refuse_foreign '
-        'OpenVinoEngine sum_of open_kept OnnxEngine softmax disagreement speed wished versions_of '
-        'processor machine_key Cascade pick_engine'
+        'SAME ENGINES SURE NEAR Engine stream silent_openvino openvino_core refuse_foreign '
+        'OpenVinoEngine sum_of open_kept OnnxEngine softmax disagreement speed versions_of '
+        'Runnable EngineKind register_engine engine_named wished engine_packages processor '
+        'machine_key Cascade pick_engine open_engine builders_for engine_for'
     ),
     'networks': (
         'VIEWS normalised Ready network_of check_network NearestHead probe_head stage_body '
-        'with_views views_of mean_of with_members members_of TorchEngine weights_key '
-        'openvino_engine onnx_bytes'
+        'with_views views_of mean_of with_members members_of evaluating on_device TorchEngine '
+        'weights_key openvino_engine onnx_bytes ReadyNetwork'
     ),
     'backbones': (
         'count_parameters no_weights weights_source normalise Beside top_layers network_size '

@@ -29,7 +29,7 @@ from ..core.files import cache_folder
 from ..core.machine import one_thread
 from ..core.progress import bar
 from ..data.images import Pixels, expect, expect_nothing, read_batches, spared
-from .engines import machine_key, open_kept, pick_engine, stream, versions_of, wished
+from .engines import ENGINES, engine_for, machine_key, stream, wished
 from .weights import weights_folder
 
 # %% ../../nbs/models/07_frozen.ipynb #17c899c1
@@ -188,19 +188,33 @@ def surely_cpu(
 def known_engine(
     self: FrozenBody,
     device='auto',  # As in `pick_device`
-    choose: str = 'auto',  # As in `pick_engine`
+    choose: str = 'auto',  # As in `engine_for`
 ):  # Engine, or None
-    "OpenVINO, if it was chosen for this network on this machine before; PyTorch is not needed."
+    """The engine chosen for this network on this machine before, if it kept a converted network;
+    PyTorch is not needed.
+    """
     folder = cache_folder('engines')
-    if choose == 'auto' and wished() in ('torch', 'openvino'):
-        choose = wished()
-    if not folder or choose not in ('auto', 'openvino') or not surely_cpu(device):
+    if not folder or not surely_cpu(device):
         return None
     try:
-        name = read_kept(folder / f'{machine_key(self.key)}.file', 100).decode()[:16]
-        return open_kept(folder / f'{name}.xml')
-    except (OSError, ValueError, LeukoError):
+        written = read_kept(folder / f'{machine_key(self.key)}.file', 200).decode()
+        name, key = written.split(' ')
+        kind = ENGINES[name]
+        if _named(choose) not in ('auto', name):
+            return None
+        engine = kind.reopen(kind.kept_file(key))
+    except (OSError, ValueError, KeyError, TypeError, LeukoError):
         return None
+    engine.kind = name
+    return engine
+
+
+def _named(choose):
+    "The engine that was asked for, here or in the environment; 'auto' for one that features cannot have."
+    if choose != 'auto':
+        return choose
+    wish = wished()
+    return wish if wish != 'auto' and ENGINES[wish].exact else 'auto'
 
 # %% ../../nbs/models/07_frozen.ipynb #8ef299d2
 _ASIDE = {}  # key of a `FrozenBody` → process that chooses its engine
@@ -209,6 +223,11 @@ _WORK = (
     ' json.loads(sys.argv[1]); f = FrozenBody(arch, weights, size); f._choose(paths, 10**6, "cpu",'
     ' "auto"); f.facts; f.state'
 )
+
+
+def _opens_alone(kind):
+    "Whether an engine may be chosen for features and opened again without PyTorch."
+    return bool(kind.automatic and kind.exact and kind.reopen and kind.available)
 
 
 @patch
@@ -223,7 +242,7 @@ def begin(
         len(paths) < fewest
         or (os.cpu_count() or 1) < 2
         or 'torch' in sys.modules
-        or not versions_of('openvino')
+        or not any(_opens_alone(kind) for kind in ENGINES.values())
         or not cache_folder('engines')
         or not surely_cpu(device)
         or wished() != 'auto'
@@ -311,31 +330,23 @@ def _choose(self: FrozenBody, paths, n, device, choose):
     if found := self.known_engine(device, choose):
         return found
     from leukocls.core.machine import pick_device
-    from leukocls.models.networks import Ready, TorchEngine, openvino_engine, weights_key
+    from leukocls.models.networks import Ready, ReadyNetwork, TorchEngine
 
-    ready = Ready(self.built[0], self.facts['mean'], self.facts['std']).eval()
     device = pick_device(str(device))
-    first = TorchEngine(ready, device)
-    if device.type != 'cpu' or (n < 64 and choose == 'auto'):
-        return first
-
-    def converted():
-        with one_thread():
-            return openvino_engine(ready, self.pixels)
-
-    builders = {
-        'torch': lambda: first,
-        **({'openvino': converted} if versions_of('openvino') else {}),
-    }
-    best = pick_engine(
-        builders,
+    ready = Ready(self.built[0], self.facts['mean'], self.facts['std']).eval()
+    network = ReadyNetwork(ready, self.pixels, device)
+    if choose == 'auto' and (n < 64 or device.type != 'cpu'):
+        return TorchEngine(ready, device)
+    best = engine_for(
+        network,
         np.stack([self.pixels.read(p) for p in paths[:16]]),
-        machine_key(self.key),
         choose,
+        machine_key(self.key),
         probabilities=lambda z: z / max(1.0, np.abs(z).max()),
+        exact=True,
     )
-    if best.name == 'openvino' and len(paths) >= 16:
-        keep('engines', f'{machine_key(self.key)}.file', weights_key(ready, self.pixels))
+    if ENGINES[best.kind].reopen and len(paths) >= 16:
+        keep('engines', f'{machine_key(self.key)}.file', f'{best.kind} {network.key}')
     return best
 
 # %% ../../nbs/models/07_frozen.ipynb #8b4029c6
@@ -419,12 +430,14 @@ def _compute(self: FrozenBody, paths, stores, hashes, there, progress):
 def __call__(
     self: FrozenBody,
     paths,  # Image files
-    engine: str = 'auto',  # 'auto', 'torch', 'openvino'
+    engine: str = 'auto',  # 'auto', or a name in `ENGINES` that computes in float32
     device='auto',  # As in `pick_device`
     views: int = 1,  # How many of the eight flips and quarter turns to look at, 1 to 8
     progress: bool = False,  # Show a bar
 ) -> np.ndarray:  # (views, N, D) float32
-    "Features of images; known ones are not computed again."
+    """Features of images; known ones are not computed again. An engine in half precision, or one
+    that is not known, is a `ModelError`.
+    """
     paths = [str(p) for p in paths]
     hashes = content_hashes(paths)
     out = []

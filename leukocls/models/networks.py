@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['VIEWS', 'normalised', 'Ready', 'network_of', 'check_network', 'NearestHead', 'probe_head', 'stage_body', 'with_views',
-           'views_of', 'mean_of', 'with_members', 'members_of', 'TorchEngine', 'weights_key', 'openvino_engine',
-           'onnx_bytes']
+           'views_of', 'mean_of', 'with_members', 'members_of', 'evaluating', 'on_device', 'TorchEngine', 'weights_key',
+           'openvino_engine', 'onnx_bytes', 'ReadyNetwork']
 
 # %% ../../nbs/models/04_networks.ipynb #b6cb5a3c
+import copy
 import hashlib
 import logging
 import operator
@@ -16,6 +17,7 @@ import re
 import tempfile
 import warnings
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +28,16 @@ from torch import nn
 from ..core.cache import prune
 from ..core.errors import ModelError
 from ..core.files import cache_folder
-from ..core.machine import untried
+from ..core.machine import one_thread, untried
 from ..core.packages import need
 from ..core.text import listed
 from ..data.images import Pixels
 from .architectures import NETWORKS
 from leukocls.models.engines import (
     Engine,
-    OnnxEngine,
     OpenVinoEngine,
+    Runnable,
+    engine_packages,
     open_kept,
     silent_openvino,
     sum_of,
@@ -481,8 +484,35 @@ def members_of(
     )
 
 # %% ../../nbs/models/04_networks.ipynb #fa734adf
+@contextmanager
+def evaluating(
+    net: nn.Module,  # Any network
+):  # A context
+    "The network as it is for prediction; afterwards each layer is in the mode it was in."
+    modes = [(layer, layer.training) for layer in net.modules()]
+    if any(training for _, training in modes):
+        net.eval()
+    try:
+        yield net
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
+def on_device(
+    net: nn.Module,  # Any network
+    device,  # torch.device, or its name
+) -> nn.Module:  # The network itself if all of it is there, or else a copy of it
+    "A network on a device; the one that was given stays where it is."
+    want = torch.device(device)
+    tensors = [*net.parameters(), *net.buffers()]
+    if all(t.device.type == want.type and want.index in (None, t.device.index) for t in tensors):
+        return net
+    return copy.deepcopy(net).to(want)
+
+
 class TorchEngine(Engine):
-    "PyTorch on any device."
+    "PyTorch on any device. The network that is given keeps its device and its mode."
 
     name, bs = 'torch', 16
 
@@ -492,27 +522,22 @@ class TorchEngine(Engine):
         device='cpu',  # torch.device
         dtype=None,  # torch.float16 or torch.bfloat16 to compute in half precision
     ):
-        self.net, self.device, self.dtype = ready.eval().to(device), torch.device(device), dtype
+        self.device, self.dtype = torch.device(device), dtype
+        self.net = Ready(on_device(ready.model, self.device))
+        self.net.mean, self.net.std = ready.mean.to(self.device), ready.std.to(self.device)
+        self.net.training = False
         if self.device.type != 'cpu':
             self.bs, self.depth = 128, 2
         if dtype:
-            self.name = f'torch-{str(dtype).split(".")[1]}'
+            self.half, self.name = True, f'torch-{str(dtype).split(".")[1]}'
 
     def start(self, x):
-        if self.net.model.training:
-            self.net.eval()  # somebody trained on in the meantime
-        with (
-            untried(),
-            torch.inference_mode(),
-            torch.autocast(
-                self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None
-            ),
-        ):
-            return self.net(
-                torch.from_numpy(np.require(x, requirements='CW')).to(
-                    self.device, non_blocking=True
-                )
-            )
+        x = torch.from_numpy(np.require(x, requirements='CW'))
+        half = torch.autocast(
+            self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None
+        )
+        with evaluating(self.net), untried(), torch.inference_mode(), half:
+            return self.net(x.to(self.device, non_blocking=True))
 
     def finish(self, job):
         return job.float().cpu().numpy()
@@ -539,7 +564,7 @@ def weights_key(
         for name, m in ready.named_modules()
     ]
     h = hashlib.sha256(
-        f'{ready}{pixels}{told}{versions_of("openvino")}{versions_of("torch")}'.encode()
+        f'{ready}{pixels}{told}{[versions_of(p) for p in engine_packages()]}'.encode()
     )
     for name, v in ready.state_dict().items():
         h.update(name.encode())
@@ -599,10 +624,11 @@ def openvino_engine(
             pass  # damaged: it is made again
     example = _example(pixels)
     try:
-        with warnings.catch_warnings():
+        # several threads would mostly wait for each other on an example of two pictures
+        with warnings.catch_warnings(), evaluating(ready), one_thread():
             warnings.simplefilter('ignore')
             model = ov.convert_model(
-                _traced(ready.eval(), example),
+                _traced(ready, example),
                 example_input=example,
                 input=[ov.PartialShape([-1, *example.shape[1:]])],
             )
@@ -624,11 +650,11 @@ def onnx_bytes(
 ) -> bytes:
     "The network as ONNX, its weights inside; any number of pictures at once."
     need('onnxscript', 'export', 'writing ONNX')
-    with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as d, warnings.catch_warnings(), evaluating(ready):
         warnings.simplefilter('ignore')
         try:
             torch.onnx.export(
-                ready.eval(),
+                ready,
                 (_example(pixels),),
                 f'{d}/m.onnx',
                 dynamo=True,
@@ -644,3 +670,28 @@ def onnx_bytes(
                 ' engine="torch".'
             ) from e
         return Path(f'{d}/m.onnx').read_bytes()
+
+# %% ../../nbs/models/04_networks.ipynb #a070a254
+class ReadyNetwork(Runnable):
+    "A network that comes from PyTorch, for engines to be built from."
+
+    def __init__(
+        self,
+        ready: nn.Module,  # A `Ready` network; it is not changed, nor moved
+        pixels: Pixels,  # How pictures are prepared
+        device='cpu',  # Where PyTorch is to compute
+    ):
+        self.ready, self.pixels, self.device = ready, pixels, torch.device(device)
+
+    @cached_property
+    def key(self):
+        return weights_key(self.ready, self.pixels)
+
+    def network(self):
+        return self.ready
+
+    def network_on_cpu(self):
+        return on_device(self.ready, 'cpu')
+
+    def onnx(self):
+        return onnx_bytes(self.network_on_cpu(), self.pixels)

@@ -7,7 +7,6 @@ __all__ = ['eight_views', 'weights_stamp', 'Safeguards', 'safeguards_of', 'Predi
            'predict_to', 'open_pickle', 'evaluate']
 
 # %% ../../nbs/models/08_predictor.ipynb #4cd03690
-import copy
 import json
 import os
 import tempfile
@@ -23,9 +22,8 @@ import torch
 from fastcore.basics import patch
 from PIL import Image
 
-from ..core.cache import kept, only_ours
 from ..core.errors import DataError, ModelError, trusted
-from ..core.files import MOST_JSON, cache_folder, read_regular
+from ..core.files import MOST_JSON, read_regular
 from ..core.machine import pick_device, untried
 from ..core.packages import need
 from ..core.progress import bar
@@ -36,24 +34,16 @@ from ..data.table import check_images, read_table
 from leukocls.models.engines import (
     ENGINES,
     SAME,
-    Cascade,
-    OnnxEngine,
+    builders_for,
     disagreement,
+    engine_for,
+    engine_named,
     machine_key,
-    pick_engine,
     softmax,
     stream,
-    versions_of,
     wished,
 )
-from leukocls.models.networks import (
-    VIEWS,
-    TorchEngine,
-    network_of,
-    onnx_bytes,
-    openvino_engine,
-    weights_key,
-)
+from .networks import VIEWS, ReadyNetwork, TorchEngine, network_of
 
 # %% ../../nbs/models/08_predictor.ipynb #4aa071d3
 def eight_views(
@@ -184,9 +174,9 @@ class Predictor:
     def __init__(
         self,
         learn,  # fastai Learner, or a `Run`
-        # 'auto', 'torch', 'openvino', 'onnxruntime'; 'openvino-cascade', 'torch-cascade': half
-        # precision where it is sure; or the faster and less exact 'openvino-bf16', 'torch-bf16',
-        # 'torch-fp16' (CUDA)
+        # 'auto': the fastest that agrees with PyTorch; or a name in `ENGINES`, such as 'torch',
+        # 'openvino', 'openvino-cascade' (half precision where it is sure), or the faster and less
+        # exact 'torch-bf16'
         engine: str = 'auto',
         # How many images are to come, if that is known: converting a network for a few does not pay
         n: int | None = None,
@@ -194,10 +184,8 @@ class Predictor:
         # As in `pick_device`: the learner is moved there; None leaves it where it is
         device=None,
     ):
-        if engine not in ('auto', *ENGINES):
-            raise ModelError(
-                f'engine={engine!r} is not known here. Use one of: auto, {", ".join(ENGINES)}.'
-            )
+        if engine != 'auto':
+            engine_named(engine)
         self.safeguards = safeguards_of(learn, tta)
         self.learn, self.tta, self.n, self.choose = getattr(learn, 'learner', learn), tta, n, engine
         self.classes = [str(c) for c in self.learn.dls.vocab]
@@ -235,81 +223,26 @@ class Predictor:
 @patch
 def _prepare(self: Predictor, x, paths):
     "Choose the engine on the first images; whatever differs from fastai's own answer is not used."
-    first, wish = (
-        TorchEngine(self.ready, self.learn.dls.device),
-        self.choose if self.choose != 'auto' else wished(),
-    )
+    network = ReadyNetwork(self.ready, self.pixels, self.learn.dls.device)
+    first = TorchEngine(network.ready, network.device)
     with untried():
-        same = (
-            disagreement(softmax(first(x[:2])), by_fastai(self.learn, paths[:2], exact=True))
-            <= SAME
-        )
+        theirs = by_fastai(self.learn, paths[:2], exact=True)
+        same = disagreement(softmax(first(x[:2])), theirs) <= SAME
     if not same:
         self._only_fastai()
         return
-    key = weights_key(self.ready, self.pixels)
-    few = (
-        self.n is not None
-        and self.n < 64
-        and not (
-            versions_of('openvino')
-            and (folder := cache_folder('engines'))
-            and only_ours(folder / f'{key}.xml')
-        )
-    )
-    few |= first.device.type != 'cpu'
-    self.engine = (
-        first
-        if few and wish == 'auto'
-        else pick_engine(
-            self._builders(first, key, wish), x[:16], '' if few else machine_key(key), self.choose
-        )
-    )
+    few = self.n is not None and self.n < 64 and not _is_converted(network)
+    if self.choose == wished() == 'auto' and (few or len(builders_for(network)) == 1):
+        self.engine = first
+        return
+    key = '' if few else machine_key(network.key, str(network.device))
+    self.engine = engine_for(network, x[:16], self.choose, key)
 
 
-@patch
-def _builders(self: Predictor, first, key, wish):
-    def half(d):
-        return lambda: TorchEngine(self.ready, first.device, d)
-
-    def here():
-        return self.ready if first.device.type == 'cpu' else copy.deepcopy(self.ready).cpu()
-
-    def ov(precision='f32'):
-        return openvino_engine(here(), self.pixels, precision)
-
-    def onnx():
-        return kept(
-            'engines',
-            f'{key}.onnx',
-            lambda: onnx_bytes(here(), self.pixels),
-            lambda path: OnnxEngine(path, ours=True),
-        )
-
-    asked = {
-        'torch-bf16': half(torch.bfloat16),
-        'torch-fp16': half(torch.float16),
-        'openvino': ov,
-        'onnxruntime': onnx,
-        'openvino-bf16': lambda: ov('bf16'),
-        'openvino-cascade': lambda: Cascade(ov('bf16'), ov()),
-        'torch-cascade': lambda: Cascade(
-            half(torch.bfloat16 if first.device.type == 'cpu' else torch.float16)(), first
-        ),
-    }
-    names = (
-        list(asked)
-        if wish != 'auto'
-        else [
-            n
-            for n, there in (
-                ('openvino', versions_of('openvino')),
-                ('onnxruntime', versions_of('onnxruntime') and not versions_of('openvino')),
-            )
-            if there
-        ]
-    )
-    return {'torch': lambda: first} | {n: asked[n] for n in names}
+def _is_converted(network):
+    "Whether an engine that may be chosen has this network in the cache folder already."
+    kinds = [kind for kind in ENGINES.values() if kind.takes_part(network)]
+    return any(kind.is_kept(network.key) for kind in kinds)
 
 # %% ../../nbs/models/08_predictor.ipynb #8d1c47ae
 def by_fastai(
