@@ -11,10 +11,13 @@ _HOME = {
         'P2_OPERATIONS P2_CACHED P2_BANK P2_FILLED STAIN AUGMENTATIONS P2_TAPS augmentation '
         'register_augmentation draw_p2 blurred moved augment_p2 vary_stain'
     ),
-    'papers': 'PAPERS P2_EPOCHS P2_TESTED P2_RIGHT PAPER_SYSTEMS ALIASES PARAMETERS',
+    'papers': (
+        'PAPERS PAPER_SYSTEMS ALIASES PARAMETERS P2_EPOCHS P2_TESTED P2_RIGHT PaperSystem '
+        'read_papers'
+    ),
     'recipes': (
-        'TOPS Recipe change get_recipe register_recipe recipes_named protocol as_dict from_dict '
-        'deciding changes_of'
+        'TOPS Recipe as_dict from_dict deciding changes_of system_name change get_recipe '
+        'register_recipe recipes_named protocol'
     ),
     'folder': (
         'write_csv write_info weights_contents start_run check_space learner_file take_learner '

@@ -104,9 +104,10 @@ def start_run(
 ) -> tuple:  # (a new folder, what is known about the run so far)
     "Make a run's folder; recipe.json is written by whoever trains, as soon as the model stands."
     from leukocls.data.films import is_drawn
-    from leukocls.train.recipes import as_dict
+    from leukocls.train.recipes import as_dict, system_name
 
-    folder = new_folder(out, f'{recipe.name}-seed{seed}' + ('' if fold is None else f'-fold{fold}'))
+    of_fold = '' if fold is None else f'-fold{fold}'
+    folder = new_folder(out, f'{system_name(recipe)}-seed{seed}{of_fold}')
     data = dict(
         n=len(table),
         classes=table.label.value_counts().sort_index().to_dict(),
