@@ -2,10 +2,12 @@ import ast
 import dataclasses
 import inspect
 import json
+import pydoc
 import re
 
 import pytest
 
+import leukocls.runs.experiment
 from leukocls import FILM_PATIENT, draw_films, train_all
 from leukocls.core.errors import RunError
 from leukocls.report.modelcard import model_card
@@ -225,3 +227,18 @@ def test_figures_of_another_network_do_not_stand_under_the_old_name(tmp_path):
     assert f'# {title}' in card and 'Small CNN' not in card
     report = (runs[0].folder / 'report.html').read_text(encoding='utf8')
     assert f'<h1>{title}' in report and 'Small CNN' not in report
+
+
+@pytest.mark.parametrize('call', [train_all, leukocls.runs.experiment.train])
+def test_help_explains_every_parameter(call):
+    text = inspect.getdoc(call)
+    for name in inspect.signature(call).parameters:
+        assert re.search(rf'^(\*\*)?{name}( : default .+)?\n    \S', text, re.M), name
+    assert '\n>>> run' in text
+
+
+def test_help_of_the_callable_wing_explains_the_call():
+    from leukocls import train
+
+    text = pydoc.render_doc(train, renderer=pydoc.plaintext)
+    assert 'Recipes and what trains them' in text and 'Fields of the recipe to change' in text
