@@ -20,8 +20,8 @@ _HOME = {
         'register_recipe recipes_named protocol'
     ),
     'folder': (
-        'write_csv write_info weights_contents start_run check_space learner_file take_learner '
-        'keep_learner Fitted'
+        'write_csv write_info write_fitted weights_contents start_run check_space learner_file '
+        'take_learner keep_learner Fitted'
     ),
     'leaving': 'Leaves',
     'callbacks': 'History KeepWeights StopOnNaN GiveBack Progress AverageWeights DepthwiseConv Bf16OnCpu',
