@@ -18,6 +18,7 @@ import pandas as pd
 from ..core.errors import LeukoError, RunError
 from ..core.files import write_whole
 from ..core.machine import give_back
+from ..core.parameters import explain
 from ..core.progress import bar
 from ..core.text import safe_table
 from ..data.splits import fold_tables, sides_of, split_table
@@ -245,3 +246,14 @@ def train_all(
     if len(runs) > 1:
         _write_standings(runs, out)
     return runs
+
+# %% ../../nbs/runs/02_experiment.ipynb #7a3e90c4
+explain(train, "run = train('effb3', split_table(read_table('cells')), epochs=5)")
+explain(
+    train_all,
+    """
+runs = train_all('cells', ['probe', 'effb3'], epochs=5)
+runs.leaderboard
+runs.best.learner
+""",
+)

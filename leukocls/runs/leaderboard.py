@@ -19,7 +19,7 @@ from ..core.figures import COLOURS, new_figure
 from ..core.text import listed
 from ..measure.metrics import METRICS, fill_metrics, score, show_interval, with_groups
 from ..measure.paired import compare, holm
-from ..train.recipes import changes_of, deciding
+from ..train.recipes import changes_of, deciding, from_dict, system_name
 
 # %% ../../nbs/runs/03_leaderboard.ipynb #f059299b
 def images_told(
@@ -78,7 +78,7 @@ def systems(
 
 
 def _system_name(info):
-    name, status = info['recipe']['name'], info['status']
+    name, status = system_name(from_dict(info['recipe'])), info['status']
     return name if status == 'finished' else f'{name}, {status}'
 
 

@@ -11,14 +11,17 @@ _HOME = {
         'P2_OPERATIONS P2_CACHED P2_BANK P2_FILLED STAIN AUGMENTATIONS P2_TAPS augmentation '
         'register_augmentation draw_p2 blurred moved augment_p2 vary_stain'
     ),
-    'papers': 'PAPERS P2_EPOCHS P2_TESTED P2_RIGHT PAPER_SYSTEMS ALIASES PARAMETERS',
+    'papers': (
+        'PAPERS PAPER_SYSTEMS ALIASES PARAMETERS P2_EPOCHS P2_TESTED P2_RIGHT PaperSystem '
+        'read_papers'
+    ),
     'recipes': (
-        'TOPS Recipe change get_recipe register_recipe recipes_named protocol as_dict from_dict '
-        'deciding changes_of'
+        'TOPS Recipe as_dict from_dict deciding changes_of system_name change get_recipe '
+        'register_recipe recipes_named protocol'
     ),
     'folder': (
-        'write_csv write_info weights_contents start_run check_space learner_file take_learner '
-        'keep_learner Fitted'
+        'write_csv write_info write_fitted weights_contents start_run check_space learner_file '
+        'take_learner keep_learner Fitted'
     ),
     'leaving': 'Leaves',
     'callbacks': 'History KeepWeights StopOnNaN GiveBack Progress AverageWeights DepthwiseConv Bf16OnCpu',
@@ -46,6 +49,14 @@ class _Callable(types.ModuleType):
 
     def __call__(self, *args, **kwargs):
         return self.train(*args, **kwargs)
+
+    @property
+    def __doc__(self):
+        "`help(train)` explains the call too; where PyTorch is not installed, the wing alone."
+        try:
+            return f"{vars(self)['__doc__']}\n\n{self.train.__doc__}"
+        except ImportError:
+            return vars(self)['__doc__']
 
 
 sys.modules[__name__].__class__ = _Callable

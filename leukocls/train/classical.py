@@ -37,7 +37,7 @@ from ..core.progress import bar
 from ..data.images import Pixels, read_batches
 from ..data.splits import groups_of
 from ..models.frozen import known_rate, tell_rate
-from .folder import Fitted, check_space, write_csv, write_info
+from .folder import Fitted, check_space, write_fitted
 from .recipes import Recipe
 
 # %% ../../nbs/train/10_classical.ipynb #c5422e52
@@ -520,10 +520,6 @@ _LAYER_OF = {
 }
 
 # %% ../../nbs/train/10_classical.ipynb #cf97e190
-# as in a network's history.csv; a classical system has no epochs, so its table is empty
-_HISTORY_COLUMNS = ['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds']
-
-
 def fit_classical(
     recipe: Recipe,  # Of kind 'classical'
     table: pd.DataFrame,  # With `split` filled
@@ -544,10 +540,8 @@ def fit_classical(
     info.update(
         device='cpu',
         precision='fp64',
-        status='finished',
-        model=_model_facts(recipe, layer, classes),
     )
-    _write_system(folder, info, table, layer)
+    _write_system(folder, info, table, layer, _model_facts(recipe, layer, classes))
     _check_same_probabilities(layer, X, p)
     held_out = list(table.path[table.split != 'train'][:64])
     return Fitted(
@@ -598,17 +592,14 @@ def _model_facts(recipe, layer, classes):
     )
 
 
-def _write_system(folder, info, table, layer):
+def _write_system(folder, info, table, layer, facts):
     "The files of a run, but for what `finish_run` adds."
     from safetensors.torch import save
 
-    write_info(folder, info)
-    write_csv(folder / 'table.csv', table)
     # "1." because the layer comes second in the learner, behind the features
     weights = {f'1.{name}': values for name, values in layer.state_dict().items()}
     write_whole(folder / 'model.safetensors', save(weights))
-    # last: a folder without it holds nothing learned
-    write_csv(folder / 'history.csv', pd.DataFrame(columns=_HISTORY_COLUMNS))
+    write_fitted(folder, info, table, **facts)
 
 
 def _check_same_probabilities(layer, X, p):

@@ -32,7 +32,9 @@ KINDS = {}  # Name → `Kind`
 def register_kind(
     kind: Kind,  # A kind that has no entry yet
 ) -> Kind:  # The same
-    "Make a kind known: recipes may name it, and `train` trains it."
+    """Make a kind known: recipes may name it, and `train` trains it. Raises `RunError` where the
+    name is taken.
+    """
     if not isinstance(kind, Kind) or not callable(kind.fit):
         raise RunError(f'{kind!r} is no Kind with a function `fit`. See leukocls.train.kinds.')
     if kind.name in KINDS:
@@ -44,7 +46,7 @@ def register_kind(
 def kind_named(
     name: str,  # As in a recipe
 ) -> Kind:  # Its entry
-    "The kind of that name."
+    "The kind of that name; `RunError` where there is none."
     if name not in KINDS:
         raise RunError(f'No kind of system is named `{name}`. Known: {", ".join(KINDS)}.')
     return KINDS[name]

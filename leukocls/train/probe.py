@@ -33,8 +33,7 @@ from leukocls.train.folder import (
     keep_learner,
     learner_file,
     take_learner,
-    write_csv,
-    write_info,
+    write_fitted,
 )
 from .recipes import Recipe, get_recipe
 
@@ -356,10 +355,6 @@ def _two_rows(head, values):
     return values
 
 # %% ../../nbs/train/09_probe.ipynb #a57d689d
-# as in a network's history.csv; a probe has no epochs, so its table is empty
-_HISTORY_COLUMNS = ['epoch', 'train_loss', 'valid_loss', 'accuracy', 'error_rate', 'lr', 'seconds']
-
-
 def fit_probe(
     recipe: Recipe,  # Of kind 'probe'
     table: pd.DataFrame,  # With `split` filled
@@ -379,9 +374,7 @@ def fit_probe(
     info.update(
         device=_device_words(frozen),
         precision='fp32',
-        status='finished',
         head_tried=tried.to_dict('records'),
-        model=_model_facts(frozen, head),
     )
     without_training = sorted(set(table.label) - set(head.classes))
     if without_training:
@@ -438,14 +431,11 @@ def _write_probe(folder, info, table, frozen, head):
     "The files of a run, but for what `finish_run` adds."
     from safetensors.numpy import save
 
-    write_info(folder, info)
-    write_csv(folder / 'table.csv', table)
     # named as fastai's Learner names them: the body is its part 0, the head its part 1
     weights = {f'0.{name}': values for name, values in frozen.state.items()}
     weights |= {f'1.{name}': values for name, values in head.arrays()[0].items()}
     write_whole(folder / 'model.safetensors', save(weights))
-    # last: a folder without it holds nothing learned
-    write_csv(folder / 'history.csv', pd.DataFrame(columns=_HISTORY_COLUMNS))
+    write_fitted(folder, info, table, **_model_facts(frozen, head))
 
 # %% ../../nbs/train/09_probe.ipynb #878c1c69
 def _learner(folder, table, predict):

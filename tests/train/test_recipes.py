@@ -1,9 +1,16 @@
+import ast
 import dataclasses
+import inspect
 import json
+import pydoc
+import re
 
 import pytest
 
+import leukocls.runs.experiment
+from leukocls import FILM_PATIENT, draw_films, train_all
 from leukocls.core.errors import RunError
+from leukocls.report.modelcard import model_card
 from leukocls.train.network import _phases
 from leukocls.train.recipes import (
     _CHECKS,
@@ -14,6 +21,7 @@ from leukocls.train.recipes import (
     get_recipe,
     recipes,
     recipes_named,
+    system_name,
 )
 
 
@@ -147,3 +155,90 @@ def test_a_recipe_says_how_its_augmentation_was_filled():
     for n in recipes().index:
         r = get_recipe(n)
         assert any('no ranges' in f for f in r.filled) == (r.augment == 'p2'), n
+
+
+def test_help_explains_every_field_with_its_default():
+    text = inspect.getdoc(Recipe)
+    explained = re.findall(r'^(\w+) : (.+?)(?:, default (.+))?\n    \S', text, re.M)
+    fields = dataclasses.fields(Recipe)
+    assert [name for name, _, _ in explained] == [field.name for field in fields]
+    defaults = as_dict(Recipe('', ''))
+    for name, _, default in explained[2:]:
+        assert ast.literal_eval(default) == defaults[name], name
+    assert ">>> train_all('cells', mine)" in text
+
+
+@pytest.mark.parametrize(
+    'name,changes,title,system',
+    [
+        (
+            'mobilenetv2',
+            dict(arch='resnet18'),
+            'resnet18 by the recipe mobilenetv2',
+            'mobilenetv2-with-resnet18',
+        ),
+        (
+            'mobilenetv2',
+            dict(epochs=2, size=64),
+            'MobileNetV2, fine-tuned (changed: size=64, epochs=2)',
+            'mobilenetv2',
+        ),
+        (
+            'probe',
+            dict(arch='local-dir:some/folder/vit', views=8),
+            'vit by the recipe probe (changed: views=8)',
+            'probe-with-vit',
+        ),
+        (
+            'small-cnn',
+            dict(epochs=1, bs=8, size=32, lr=1e-3),
+            'Small CNN from random weights (changed: size=32, bs=8, epochs=1 and 1 more)',
+            'small-cnn',
+        ),
+    ],
+)
+def test_a_changed_recipe_says_so(name, changes, title, system):
+    recipe = get_recipe(name, **changes)
+    assert (recipe.title, system_name(recipe)) == (title, system)
+    original = {key: getattr(get_recipe(name), key) for key in changes}
+    again = change(recipe, **{key: 'find' if v is None else v for key, v in original.items()})
+    assert again.title == get_recipe(name).title and system_name(again) == name
+
+
+def test_a_title_of_ones_own_stays():
+    mine = get_recipe('mobilenetv2', title='Mine', epochs=2)
+    assert mine.title == 'Mine' and change(mine, arch='resnet18').title == 'Mine'
+
+
+def test_weights_from_a_folder_change_no_title():
+    assert get_recipe('effb3', weights='folder').title == get_recipe('effb3').title
+
+
+@pytest.mark.usefixtures('no_plots')
+def test_figures_of_another_network_do_not_stand_under_the_old_name(tmp_path):
+    "Folder, leaderboard, report and model card of `--arch resnet18` do not read Small CNN."
+    films = draw_films(tmp_path / 'films', patients=5, images=4, size=32)
+    how = dict(patient=FILM_PATIENT, out=tmp_path / 'runs', progress=False, seeds=(0, 1))
+    runs = train_all(films, 'small-cnn', arch='resnet10t', size=32, epochs=1, lr=1e-3, **how)
+    assert [run.name for run in runs] == [f'small-cnn-with-resnet10t-seed{seed}' for seed in (0, 1)]
+    assert list(runs.leaderboard.index) == ['small-cnn-with-resnet10t']
+    title = 'resnet10t by the recipe small-cnn'
+    card = model_card(runs[0].folder)
+    assert f'# {title}' in card and 'Small CNN' not in card
+    report = (runs[0].folder / 'report.html').read_text(encoding='utf8')
+    assert f'<h1>{title}' in report and 'Small CNN' not in report
+
+
+@pytest.mark.parametrize('call', [train_all, leukocls.runs.experiment.train])
+def test_help_explains_every_parameter(call):
+    text = inspect.getdoc(call)
+    for name in inspect.signature(call).parameters:
+        assert re.search(rf'^(\*\*)?{name}( : default .+)?\n    \S', text, re.M), name
+    assert '\n>>> run' in text
+
+
+def test_help_of_the_callable_wing_explains_the_call():
+    from leukocls import train
+
+    text = pydoc.render_doc(train, renderer=pydoc.plaintext)
+    assert 'Recipes and what trains them' in text and 'Fields of the recipe to change' in text
