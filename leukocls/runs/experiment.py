@@ -21,7 +21,7 @@ from ..core.machine import give_back
 from ..core.progress import bar
 from ..core.text import safe_table
 from ..data.splits import fold_tables, sides_of, split_table
-from ..data.survey import look
+from ..data.survey import MOST_HELD, survey_images
 from ..data.table import check_images, read_table
 from ..models.frozen import begin_all, end_all
 from .pipeline import finish_run
@@ -49,14 +49,14 @@ def _checked_seeds(seed, seeds=None):
     return list(dict.fromkeys(numbers))
 
 # %% ../../nbs/runs/02_experiment.ipynb #635e6d5e
-def _told(table):
+def _told(table, survey=None):
     """A table whose note about its split is true: one whose `split` was filled or changed by hand
     counts as given.
     """
     has_note = bool(table.attrs.get('split'))
     if has_note and table.attrs.get('sides') == sides_of(table):
         return table
-    return split_table(table, 'given', valid_pct=0)
+    return split_table(table, 'given', valid_pct=0, survey=survey)
 
 # %% ../../nbs/runs/02_experiment.ipynb #26b0d9e3
 def _checked_callbacks(cbs):
@@ -76,14 +76,18 @@ def _checked_callbacks(cbs):
     return callbacks
 
 
-def _use_callbacks(kind, callbacks, notes):
-    "The function that fits, with the callbacks if this kind of system takes them."
-    if not callbacks:
-        return kind.fit
-    if kind.takes_callbacks:
-        return partial(kind.fit, cbs=callbacks)
-    notes.append(f'The callbacks (cbs) were not used: a recipe of kind {kind.name} has no epochs.')
-    return kind.fit
+def _fit_of(kind, callbacks, ahead, notes):
+    "The function that fits, with what this kind of system takes of callbacks and `ahead`."
+    fit = kind.fit
+    if ahead is not None and kind.takes_ahead:
+        fit = partial(fit, ahead=ahead)
+    if callbacks and kind.takes_callbacks:
+        return partial(fit, cbs=callbacks)
+    if callbacks:
+        notes.append(
+            f'The callbacks (cbs) were not used: a recipe of kind {kind.name} has no epochs.'
+        )
+    return fit
 
 # %% ../../nbs/runs/02_experiment.ipynb #269c2a6d
 def train(
@@ -98,18 +102,25 @@ def train(
     # fastai callbacks for the fit of a network (of each network of an ensemble); `learner.pkl` has
     # none of them
     cbs=None,
+    survey=None,  # From `survey_images`; by default the images are looked at here
+    ahead=None,  # From `begin_all`: what was got ready for probes
     **changes,  # Fields of the recipe to change, such as `epochs=3`
 ) -> Run:  # The finished run
     "Train one recipe on one table; everything is written to a new run folder."
     recipe = get_recipe(recipe, **changes)
     (seed,) = _checked_seeds(seed)
     callbacks = _checked_callbacks(cbs)
-    table = split_table(table, seed=seed) if table.split.isna().any() else _told(table)
+    survey = survey_images(table) if survey is None else survey
+    if table.split.isna().any():
+        table = split_table(table, seed=seed, survey=survey)
+    else:
+        table = _told(table, survey)
+    survey = _to_hold(survey)
     kind = kind_named(recipe.kind)
     # importing is no training: otherwise the first of several runs would pay for all
     began = time.perf_counter()
     folder, info = start_run(recipe, table, out, seed, device, fold)
-    fit = _use_callbacks(kind, callbacks, info['notes'])
+    fit = _fit_of(kind, callbacks, ahead, info['notes'])
     try:
         fitted = fit(recipe, table, folder, info, device, progress)
     except BaseException:
@@ -117,7 +128,7 @@ def train(
         if not (folder / 'history.csv').exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    run = finish_run(folder, info, table, fitted, began)
+    run = finish_run(folder, info, table, fitted, began, survey=survey)
     give_back()
     if fitted.said:
         error = RunError(fitted.said)
@@ -125,16 +136,23 @@ def train(
         raise error
     return run
 
+
+def _to_hold(survey):
+    """The survey, to be kept while a network trains; None if it is large: then the steps after the
+    fit look again, which costs reading the cache folder.
+    """
+    return survey if survey.thumbs.nbytes < MOST_HELD else None
+
 # %% ../../nbs/runs/02_experiment.ipynb #0d012604
-def _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds):
+def _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds, survey=None):
     "(recipe, seed, number of the fold or None, table) of each run."
     (seed,), seeds = _checked_seeds(seed), _checked_seeds(seed, seeds)
     if not hasattr(folds or 0, '__index__'):
         raise RunError(f'folds={folds!r}: folds are a whole number, 0 for none. Write folds=5.')
     if folds:
-        tables = list(enumerate(fold_tables(table, folds, split, valid_pct, seed)))
+        tables = list(enumerate(fold_tables(table, folds, split, valid_pct, seed, survey)))
     else:
-        tables = [(None, split_table(table, split, valid_pct, test_pct, seed))]
+        tables = [(None, split_table(table, split, valid_pct, test_pct, seed, survey))]
     return [(r, s, fold, t) for r in chosen for s in seeds for fold, t in tables]
 
 # %% ../../nbs/runs/02_experiment.ipynb #2e4dd683
@@ -142,18 +160,17 @@ def _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds):
 _STOPS_ONE_RUN = (ValueError, RuntimeError, OSError, MemoryError)
 
 
-def _train_planned(plan, out, device, progress, repeat, callbacks):
-    "The runs of a plan, and the errors of those that failed."
+def _train_planned(plan, repeat, **how):
+    "The runs of a plan, and the errors of those that failed; `how` is what `train` takes."
     runs, errors = Runs(), []
     several = len(plan) > 1
-    steps = bar(len(plan), 'runs', progress and several, unit=' runs', leave=True)
+    steps = bar(len(plan), 'runs', how['progress'] and several, unit=' runs', leave=True)
     for recipe, seed, fold, table in plan:
         where = f'{recipe.name}, seed {seed}' + ('' if fold is None else f', fold {fold}')
         steps.set_postfix_str(where)
-        how = dict(out=out, seed=seed, device=device, progress=progress, fold=fold, cbs=callbacks)
         try:
-            finished = None if repeat else finished_run(out, recipe, seed, table, fold)
-            runs.append(finished or train(recipe, table, **how))
+            finished = None if repeat else finished_run(how['out'], recipe, seed, table, fold)
+            runs.append(finished or train(recipe, table, seed=seed, fold=fold, **how))
         except KeyboardInterrupt:
             runs.interrupted = True
             break
@@ -226,17 +243,21 @@ def train_all(
     chosen = recipes_named(recipes, **changes)
     callbacks = _checked_callbacks(cbs)
     table = read_table(data, patient=patient, on_error=on_error)
-    begin_all(chosen, table.path, device)
+    ahead = begin_all(chosen, table.path, device)
     try:
-        # decodes every image once and remembers what the check of the images, the search for
-        # copies, the shortcuts and the gate then ask for
-        look(table.path, progress=progress and len(table) >= 5000)
-        table = check_images(table, on_error)
-        plan = _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds)
+        # Every image is decoded once, for the check, the search for copies, the network of a
+        # probe, the shortcuts and the gate
+        survey = survey_images(
+            table, ahead.images.values(), progress=progress and len(table) >= 5000
+        )
+        table = check_images(table, on_error, survey=survey)
+        plan = _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds, survey)
+        survey = _to_hold(survey)
         repeat = len(plan) == 1 if repeat is None else repeat
-        runs, errors = _train_planned(plan, out, device, progress, repeat, callbacks)
+        how = dict(out=out, device=device, progress=progress, cbs=callbacks)
+        runs, errors = _train_planned(plan, repeat, **how, survey=survey, ahead=ahead)
     finally:
-        end_all()
+        end_all(ahead)
     if errors and not runs:
         errors[0].failed = runs.failed
         raise errors[0]

@@ -24,6 +24,7 @@ class Kind:
     unused: frozenset = frozenset()  # Fields of a recipe that mean nothing to it
     takes_callbacks: bool = False  # `fit` takes fastai callbacks as `cbs`
     bundled: bool = True  # A bundle can hold it, since its learner is a network
+    takes_ahead: bool = False  # `fit` takes what `begin_all` got ready, as `ahead`
 
 
 KINDS = {}  # Name → `Kind`
@@ -56,10 +57,10 @@ def _fit_network(*args, **kwargs):
     return fit_network(*args, **kwargs)
 
 
-def _fit_probe(*args):
+def _fit_probe(*args, **kwargs):
     from leukocls.train.probe import fit_probe
 
-    return fit_probe(*args)
+    return fit_probe(*args, **kwargs)
 
 
 def _fit_classical(*args):
@@ -75,7 +76,15 @@ _OF_NETWORKS = frozenset(
 )
 
 register_kind(Kind('network', 'a network', _fit_network, takes_callbacks=True))
-register_kind(Kind('probe', 'a probe: a head on frozen features', _fit_probe, _OF_NETWORKS))
+register_kind(
+    Kind(
+        'probe',
+        'a probe: a head on frozen features',
+        _fit_probe,
+        _OF_NETWORKS,
+        takes_ahead=True,
+    )
+)
 register_kind(
     Kind(
         'classical',
