@@ -33,7 +33,7 @@ from ..core.text import listed, safe_table
 from ..data.datasets import names_of_card, patients_of
 from ..data.duplicates import groups_in, joined, near_duplicates
 from ..data.splits import grouped_folds, groups_of, identical_files, merge_patients
-from ..data.survey import COLOURS, Looks, look, shortcuts_of
+from ..data.survey import COLOURS, Looks, Survey, looks_of, shortcuts_of
 from ..data.table import COLUMN_NAMES, read_table, read_text_table
 
 # %% ../../nbs/audit/00_findings.ipynb #cb9c0672
@@ -78,12 +78,13 @@ def audit(
     similarity: float = 0.75,
     seed: int = 42,  # Same seed, same folds
     progress: bool = True,  # Show a bar
+    survey: Survey | None = None,  # From `survey_images`; by default the images are looked at here
 ) -> Audit:  # Shows itself, prints, and saves as JSON and CSV
     "Look for everything that makes figures too good; nothing is changed."
     began = time.perf_counter()
     table = table_to_audit(data, patient).reset_index(drop=True)
     # A manifest with `sha256` comes without images
-    looks = None if 'sha256' in table else look(table.path, progress=progress)
+    looks = None if 'sha256' in table else looks_of(table.path, survey, progress)
     exact, pairs = _find_copies(table, looks, similarity, progress)
     group = joined(len(table), [*exact, *pairs[['i', 'j']].to_numpy(int).tolist()])
     near = groups_in(group)
@@ -313,6 +314,7 @@ def _shortcuts_in(table, looks, seed):
 # %% ../../nbs/audit/00_findings.ipynb #2d186e89
 def shortcut_run(
     folder,  # A run folder with table.csv and metrics.json
+    survey: Survey | None = None,  # From `survey_images`; by default the images are looked at here
 ) -> dict:  # Name → `accuracy` on the judged images and `what`; written to shortcuts.json
     """How far each shortcut gets on the run's own split; nothing is written for images that are
     gone.
@@ -321,7 +323,7 @@ def shortcut_run(
     with open_regular(folder / 'table.csv') as f:
         t = pd.read_csv(f, dtype=str, keep_default_na=False)
     judged_side = json.loads(read_regular(folder / 'metrics.json', MOST_JSON))['split']
-    looks = look(t.path)
+    looks = looks_of(t.path, survey)
     readable = looks.facts.error.to_numpy() == ''
     fit = np.flatnonzero(readable & (t.split == 'train').to_numpy())
     test = np.flatnonzero(readable & (t.split == judged_side).to_numpy())

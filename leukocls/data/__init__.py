@@ -10,7 +10,7 @@ _HOME = {
     'images': (
         'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MOST_IMAGE MOST_STREAM to_rgb whole_file '
         'open_cell text_path scan_folder image_files Pixels read_batches free_memory room_for '
-        'expect leave spared expect_nothing'
+        'ReadyImages expect'
     ),
     'datasets': 'DatasetCard card cards patients_of names_of_card',
     'registration': (
@@ -18,8 +18,8 @@ _HOME = {
         'maps polar_grid spectrum turn_of find_position correlation refine_position'
     ),
     'survey': (
-        'FACTS jpeg_quality six_colours thumbnail look_at Looks readable_images look lighter_part '
-        'shortcuts_of'
+        'FACTS Looks Survey survey_images looks_of look MOST_HELD readable_images look_at '
+        'six_colours thumbnail jpeg_quality shortcuts_of lighter_part'
     ),
     'table': 'SPLIT_NAMES COLUMN_NAMES read_table read_text_table has_groups check_images fingerprint',
     'duplicates': (

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'IMAGE_FORMATS', 'ORIENTATION', 'MOST_IMAGE', 'MOST_STREAM', 'to_rgb', 'whole_file', 'open_cell',
-           'text_path', 'scan_folder', 'image_files', 'Pixels', 'read_batches', 'free_memory', 'room_for', 'expect',
-           'leave', 'spared', 'expect_nothing']
+           'text_path', 'scan_folder', 'image_files', 'Pixels', 'read_batches', 'free_memory', 'room_for',
+           'ReadyImages', 'expect']
 
 # %% ../../nbs/data/01_images.ipynb #0a1a2cea
 import inspect
@@ -278,9 +278,6 @@ def image_files(
     return files
 
 # %% ../../nbs/data/01_images.ipynb #8983feb0
-_AHEAD = {}  # `Pixels` → {path: what somebody left, or None}, from `expect`
-
-
 @dataclass(frozen=True)
 class Pixels:
     """How a picture becomes what a network sees: grey, median filter, size, in P3's order; one code
@@ -308,13 +305,8 @@ class Pixels:
         return a[..., None] if a.ndim == 2 else a
 
     def read(self, path) -> np.ndarray:  # (H, W, 3), or (H, W, 1) if grey; uint8
-        "Open a file and prepare it, unless somebody left it prepared."
-        left = _AHEAD.get(self, {})
-        a = left.get(str(path))
-        if a is None:
-            return self.array(open_cell(path))
-        left[str(path)] = None
-        return a
+        "Open a file and prepare it."
+        return self.array(open_cell(path))
 
 # %% ../../nbs/data/01_images.ipynb #977f3ac0
 def read_batches(
@@ -324,12 +316,14 @@ def read_batches(
     workers: int | None = None,  # Threads that decode; by default one per core, at most 8
     # 'raise' at the first bad file; 'keep' goes on and yields its message
     on_error: str = 'raise',
+    ready=None,  # `ReadyImages` of the same `pixels`, from `expect`: taken before files are opened
     # Yields (paths, uint8 array (n, H, W, C), {position: message}) in order; a bad file's array is zero
 ):
     """Decode ahead in threads, in order; however many files there are, only a few batches are in
     memory.
     """
     paths = iter(paths)
+    read = pixels.read if ready is None else ready.read
     workers = workers or min(8, os.cpu_count() or 1)
     coming = deque()
 
@@ -340,7 +334,7 @@ def read_batches(
         )
         for i, p in enumerate(some):
             try:
-                x[i] = pixels.read(p)
+                x[i] = read(p)
             except DataError as e:
                 if on_error == 'raise':
                     raise
@@ -415,49 +409,62 @@ def room_for(
     return n * size * size * channels < free_memory() / 4
 
 # %% ../../nbs/data/01_images.ipynb #924e41e9
+class ReadyImages:
+    "Pictures prepared for a network while they were open for something else; each is handed out once."
+
+    def __init__(
+        self,
+        pixels: Pixels,  # How the network asks for pictures
+        paths,  # Image files that it will ask for
+    ):
+        self.pixels = pixels
+        self._expected = set(map(str, paths))
+        self._arrays = {}
+
+    def __len__(self):
+        return len(self._arrays)
+
+    def add(
+        self,
+        path: str,  # Image file
+        im: Image.Image,  # What it holds, as from `open_cell`
+        a: np.ndarray,  # The same as an array
+    ):
+        "Prepare a picture that is open; one that is not expected is not kept."
+        if path not in self._expected:
+            return
+        self._expected.discard(path)
+        fits = im.size[0] == im.size[1] and self.pixels == Pixels(im.size[0])
+        self._arrays[path] = a if fits else self.pixels.array(im)
+
+    def read(
+        self,
+        path,  # Image file
+    ) -> np.ndarray:  # (H, W, C) uint8
+        "The prepared picture, which is then forgotten; a file that was not prepared is opened."
+        a = self._arrays.pop(str(path), None)
+        return self.pixels.read(path) if a is None else a
+
+    def seconds_spared(
+        self,
+        paths,  # Image files
+        few: int = 32,  # Files that are opened again to measure it
+    ) -> float:  # Seconds
+        "How long opening these files on all cores would take; 0 for those that are not prepared."
+        prepared = [p for p in map(str, paths) if p in self._arrays]
+        began = time.perf_counter()
+        for p in prepared[:few]:
+            self.pixels.read(p)
+        seconds_each = (time.perf_counter() - began) / max(1, min(few, len(prepared)))
+        return seconds_each * len(prepared) / min(8, os.cpu_count() or 1)
+
+
 def expect(
     pixels: Pixels,  # How the network will ask for pictures; with a `size`
     paths,  # Image files that it will ask for
-) -> bool:  # False if there is no memory for them
-    "Have pictures prepared by whoever decodes them first; each is handed out once."
+) -> ReadyImages | None:  # To give to `survey_images`; None if there is no memory for the pictures
+    "Say which pictures a network will ask for, so that the survey prepares them while it has them open."
     paths = [str(p) for p in paths]
     if not pixels.size or not room_for(len(paths), pixels.size, 1 if pixels.grey else 3):
-        return False
-    _AHEAD[pixels] = dict.fromkeys(paths)
-    return True
-
-
-def leave(
-    path,  # Image file
-    im: Image.Image,  # What it holds, as from `open_cell`
-    a: np.ndarray,  # The same as an array
-):
-    "Prepare a picture that was just decoded for those who expect it."
-    for pixels, left in list(_AHEAD.items()):
-        if path in left:
-            left[path] = (
-                a if pixels == Pixels(im.size[0]) and im.size[0] == im.size[1] else pixels.array(im)
-            )
-
-# %% ../../nbs/data/01_images.ipynb #eeeddde4
-def spared(
-    pixels: Pixels,  # As in `expect`
-    paths,  # Image files
-    few: int = 32,  # Files that are opened again to know
-) -> float:  # Seconds
-    "What opening these files will not take on all cores, since they lie prepared."
-    there = [p for p in map(str, paths) if _AHEAD.get(pixels, {}).get(p) is not None]
-    began = time.perf_counter()
-    for p in there[:few]:
-        pixels.array(open_cell(p))
-    return (
-        (time.perf_counter() - began)
-        / max(1, min(few, len(there)))
-        * len(there)
-        / min(8, os.cpu_count() or 1)
-    )
-
-
-def expect_nothing():
-    "Forget what nobody asked for."
-    _AHEAD.clear()
+        return None
+    return ReadyImages(pixels, paths)

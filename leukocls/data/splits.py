@@ -23,6 +23,7 @@ from ..core.cache import content_hashes
 from ..core.errors import DataError
 from ..core.text import listed
 from .duplicates import joined, near_duplicates
+from .survey import Survey, looks_of, survey_images
 from .table import has_groups
 
 # %% ../../nbs/data/07_splits.ipynb #15db3f9a
@@ -35,6 +36,7 @@ def split_table(
     valid_pct: float = 0.16,
     test_pct: float = 0.2,  # Share of all images for the test, 0 to 0.9
     seed: int = 42,  # Same seed, same split
+    survey: Survey | None = None,  # From `survey_images`; by default the images are looked at here
 ) -> pd.DataFrame:  # A copy with `split` filled; `.attrs['split']` says how
     """Divide a table into train, valid and test, and check that no patient and no copy is on two
     sides; with `given` and `random`, the note says how many are.
@@ -43,7 +45,7 @@ def split_table(
     if method == 'auto':
         method = _safest_method(table)
     if method != 'patient':
-        table = near_groups(table)
+        table = near_groups(table, survey=survey)
     if method == 'given':
         return _keep_given(table, valid_pct, seed)
     unknown = table.patient.isna().sum()
@@ -275,6 +277,7 @@ def _person_of_each_id(ids, id_of_row, identical):
 def near_groups(
     table: pd.DataFrame,  # From `read_table`
     progress: bool = False,  # Show bars
+    survey: Survey | None = None,  # From `survey_images`; by default the images are looked at here
 ) -> pd.DataFrame:  # A copy with a column `group`: one number for all images of one picture
     """Fill the column `group` with near-duplicate groups. A table that has the column keeps it; one
     without files has only its identical ones.
@@ -291,7 +294,9 @@ def near_groups(
     out.attrs = dict(table.attrs)
     sets = list(identical_files(out).values())
     if 'sha256' not in out:
-        sets += near_duplicates(out.path, progress=progress)[['i', 'j']].to_numpy().tolist()
+        looks = looks_of(out.path, survey, progress)
+        pairs = near_duplicates(out.path, looks, progress=progress)
+        sets += pairs[['i', 'j']].to_numpy().tolist()
     out['group'] = joined(len(out), sets)
     return out
 
@@ -541,6 +546,7 @@ def fold_tables(
     # Share of all images to carve from each training part for validation
     valid_pct: float = 0.0,
     seed: int = 42,  # Same seed, same folds
+    survey: Survey | None = None,  # From `survey_images`; by default the images are looked at here
 ) -> list:  # One table per fold, with `split` filled
     "Cross-validation: k copies of the table, each with another part as `test`."
     if method == 'auto':
@@ -552,7 +558,7 @@ def fold_tables(
             file=sys.stderr,
         )
     if method != 'patient':
-        table = near_groups(table)
+        table = near_groups(table, survey=survey)
     groups = SPLIT_RULES[method].groups(table)
     labels = table.label.to_numpy(dtype=object)
     _check_enough_groups(folds, method, labels, groups)
@@ -594,6 +600,7 @@ def source_tables(
     # Share of the other sources' images to carve for validation, 0 to 0.9
     valid_pct: float = 0.16,
     seed: int = 42,  # Same seed, same validation images
+    survey: Survey | None = None,  # From `survey_images`; by default the images are looked at here
 ) -> dict:  # Source → table with that source as `test`
     """Leave one source out: one table per source. Classes that only this source has are left out of
     its test.
@@ -605,9 +612,13 @@ def source_tables(
             f'{(~known).sum():,} of {len(table):,} images have no source, {len(names)} sources are'
             ' named. Fill the column `source` with two sources or more.'
         )
+    if survey is None and not has_groups(table) and 'sha256' not in table:
+        # once for all parts
+        survey = survey_images(table)
     tables = {}
     for name in names:
-        t = split_table(_hold_out_source(table, name), 'given', valid_pct, seed=seed)
+        part = _hold_out_source(table, name)
+        t = split_table(part, 'given', valid_pct, seed=seed, survey=survey)
         note = f'Trained without source `{name}`, tested on it.'
         t.attrs['split'] |= dict(method='source', note=note)
         tables[name] = t

@@ -438,23 +438,16 @@ def check_images(
     # 'raise' names every bad file; 'skip' leaves them out and remembers them
     on_error: str = 'raise',
     workers: int | None = None,  # Threads; by default two per core
+    survey=None,  # From `survey_images`: it knows what cannot be read, and no file is opened
 ) -> pd.DataFrame:  # The table, without bad files if they are skipped
     """Open every image once; unreadable, empty, truncated and foreign files are named all at once.
     A file that was once read without an error is not opened again.
     """
-    readable = readable_images()
-    try:
-        hashes = content_hashes(table.path)
-        unknown = ~readable.get(hashes)[1]
-    except DataError:
-        # A file is missing: opening it tells which
-        hashes, unknown = None, np.ones(len(table), bool)
-    reasons = np.full(len(table), None, object)
-    reasons[unknown] = _why_unreadable(table.path[unknown], workers)
+    if survey is None:
+        reasons = _reasons(table, workers)
+    else:
+        reasons = np.array([why or None for why in survey.select(table.path).facts.error], object)
     is_bad = pd.notna(reasons)
-    if hashes is not None:
-        newly_read = hashes[unknown & ~is_bad]
-        readable.put(newly_read, np.zeros((len(newly_read), 0)))
     if not is_bad.any():
         return table
     if on_error == 'skip':
@@ -466,6 +459,23 @@ def check_images(
         f'{is_bad.sum():,} of {len(table):,} images cannot be read: {names}. Remove them, or pass'
         ' on_error="skip".'
     )
+
+
+def _reasons(table, workers):
+    "Why each file cannot be read, None where it can; what can be read is remembered."
+    readable = readable_images()
+    try:
+        hashes = content_hashes(table.path)
+        unknown = ~readable.get(hashes)[1]
+    except DataError:
+        # A file is missing: opening it tells which
+        hashes, unknown = None, np.ones(len(table), bool)
+    reasons = np.full(len(table), None, object)
+    reasons[unknown] = _why_unreadable(table.path[unknown], workers)
+    if hashes is not None:
+        newly_read = hashes[unknown & pd.isna(reasons)]
+        readable.put(newly_read, np.zeros((len(newly_read), 0)))
+    return reasons
 
 
 def _why_unreadable(paths, workers):

@@ -25,7 +25,7 @@ from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.machine import narrow
 from ..core.text import listed
 from ..data.registration import SIDE
-from ..data.survey import Looks, look
+from ..data.survey import Looks, Survey, look, looks_of
 
 # %% ../../nbs/measure/03_domain.ipynb #1ba09a7f
 def _rank(*share):
@@ -533,6 +533,7 @@ def _known_gate(*looks, alpha):
 def gate_run(
     folder,  # A run folder with table.csv and metrics.json
     alpha: float = 0.01,  # Share of genuine images that may be refused
+    survey: Survey | None = None,  # From `survey_images`; by default the images are looked at here
     # `gate`, `refused` (value, low, high, n), `promise`, `note`; written to gate.json. Empty where
     # images are gone
 ) -> dict:
@@ -545,7 +546,7 @@ def gate_run(
     scored = json.loads(read_regular(folder / 'metrics.json', MOST_JSON))['split']
     fit, hold, note = _sides(t, scored)
     count = np.flatnonzero(t.split == scored)
-    looks = look(t.path)
+    looks = looks_of(t.path, survey)
     good = (looks.facts.error == '').to_numpy()
     if good[fit].sum() < 5 or not good[hold].any() or not good[count].any():
         return {}

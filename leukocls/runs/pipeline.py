@@ -9,16 +9,20 @@ __all__ = ['usual_steps', 'finish_run']
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from ..core.files import new_folder
+from ..data.survey import survey_images
 from .run import Run
 from ..train.folder import Fitted, write_csv, write_info
 
 # %% ../../nbs/runs/01_pipeline.ipynb #ce9ec591
-def usual_steps() -> (
+def usual_steps(
+    survey=None,  # `Survey` of the run's images, from `survey_images`
+) -> (
     list
 ):  # Tuples of functions of a run folder, in order; those of one tuple do not need each other
     """What is done with a run folder once its predictions are written. Imported when it is asked
@@ -33,7 +37,11 @@ def usual_steps() -> (
 
     return [
         (score_run,),
-        (calibrate_run, shortcut_run, gate_run),
+        (
+            calibrate_run,
+            partial(shortcut_run, survey=survey),
+            partial(gate_run, survey=survey),
+        ),
         (report_run,),
         (card_run,),
     ]
@@ -45,7 +53,8 @@ def finish_run(
     table: pd.DataFrame,  # With `split`
     fitted: Fitted,  # The trained system
     began: float,  # `time.perf_counter()` at the start
-    steps: list | None = None,  # What follows the predictions; by default `usual_steps()`
+    steps: list | None = None,  # What follows the predictions; by default `usual_steps(survey)`
+    survey=None,  # From `survey_images`; by default one is made after training
 ) -> Run:  # The finished run
     "Predict what was held out, once; then measures, plots, report."
     trained = time.perf_counter()
@@ -74,7 +83,9 @@ def finish_run(
         else round(len(held) / max(took(), 1e-9), 1),
     )
     write_info(folder, info)
-    for first, *others in usual_steps() if steps is None else steps:
+    if steps is None:
+        steps = usual_steps(survey_images(table) if survey is None else survey)
+    for first, *others in steps:
         with ThreadPoolExecutor(1) as aside:
             jobs = [aside.submit(step, folder) for step in others]
             first(folder)

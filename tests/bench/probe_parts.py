@@ -67,7 +67,7 @@ def inside(data, weights, out):
     import leukocls.train.probe
 
     for where, name, part, within in (
-        (leukocls.runs.experiment, 'look', LOOK, None),
+        (leukocls.runs.experiment, 'survey_images', LOOK, None),
         (leukocls.data.splits, 'near_duplicates', COPIES, None),
         (leukocls.models.frozen.FrozenBody, '__call__', FEATURES, None),
         (leukocls.models.frozen.FrozenBody, '_choose', ENGINE, FEATURES),

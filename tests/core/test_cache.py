@@ -233,8 +233,7 @@ def decoded(monkeypatch):
 
     seen = []
     a, b = looks.look_at, data.open_cell
-    looks._LAST.clear()
-    monkeypatch.setattr(looks, 'look_at', lambda p: (seen.append(str(p)), a(p))[1])
+    monkeypatch.setattr(looks, 'look_at', lambda p, *ready: (seen.append(str(p)), a(p, *ready))[1])
     monkeypatch.setattr(data, 'open_cell', lambda p: (seen.append(str(p)), b(p))[1])
     return seen
 
@@ -251,7 +250,6 @@ def test_what_was_looked_at_is_not_decoded_again(films, cache, tmp_path, monkeyp
     first = looks.look(paths)
     assert len(seen) == 22
     seen.clear()
-    looks._LAST.clear()
     copies = [shutil.copy(p, tmp_path / f'copy{i}') for i, p in enumerate(paths)]
     again = looks.look(copies[::-1])
     assert not seen
@@ -277,7 +275,6 @@ def test_unreadable_images_are_looked_at_again(films, cache, tmp_path, monkeypat
     seen = decoded(monkeypatch)
     for _ in range(2):
         assert looks.look([good, p]).facts.error.tolist() == ['', 'not an image']
-        looks._LAST.clear()
     assert seen == [good, str(p), str(p)]
     shutil.copy(good, p)
     assert looks.look([good, p]).facts.error.tolist() == ['', '']

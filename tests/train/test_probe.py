@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,15 +19,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from leukocls.core.errors import DataError, ModelError, RunError
-from leukocls.data import images
+from leukocls.data import images, survey
 from leukocls.data.splits import split_table
-from leukocls.data.survey import look
+from leukocls.data.survey import survey_images
 from leukocls.data.table import read_table
 from leukocls.measure.metrics import score
 from leukocls.models import frozen as features, predictor as predict
 from leukocls.models.engines import softmax, versions_of
 from leukocls.models.networks import probe_head
 from leukocls.models.predictor import by_fastai
+from leukocls.runs import experiment
 from leukocls.runs.experiment import train, train_all
 from leukocls.runs.run import Run, Runs
 from leukocls.train import network as fit, probe as probe_module
@@ -510,7 +512,7 @@ def test_an_engine_is_chosen_aside(table, local_weights, tmp_path):
         import os
         import sys
         import numpy as np
-        from leukocls.models.frozen import _ASIDE, FrozenBody, end_all
+        from leukocls.models.frozen import FrozenBody, end_all
 
         weights, cache, files, other = sys.argv[1:]
         files, other = json.loads(files), json.loads(other)
@@ -526,24 +528,24 @@ def test_an_engine_is_chosen_aside(table, local_weights, tmp_path):
         X = body(files, device='cpu')
         seen['torch'] = 'torch' in sys.modules
         seen['engine'] = body.engine.name
-        seen['left'] = len(_ASIDE)
+        seen['left'] = len(body.ahead.choosing)
 
         body = new_body('a')
         seen['began again'] = body.begin(other, 'cpu', 1)
         body(other, device='cpu')
         seen['torch again'] = 'torch' in sys.modules
-        end_all()
+        end_all(body.ahead)
 
         body = new_body('b')
         body.begin(files, 'cpu', 1)
-        started = list(_ASIDE.values())
-        end_all()
+        started = list(body.ahead.choosing.values())
+        end_all(body.ahead)
         seen['started'] = len(started)
-        seen['left after end_all'] = len(_ASIDE)
+        seen['left after end_all'] = len(body.ahead.choosing)
         seen['all ended'] = all(process.poll() is not None for process in started)
 
         if body.begin(files, 'cpu', 1):
-            _ASIDE[body.key].kill()
+            body.ahead.choosing[body.key].kill()
         seen['difference after a kill'] = float(np.abs(body(files, device='cpu') - X).max())
 
         sys.executable = '/nowhere/python'
@@ -649,33 +651,77 @@ def test_what_a_look_decoded_is_not_opened_again(table, local_weights, tmp_path,
         opened.append(str(path))
         return open_cell(path, *args)
 
-    def new_body():
-        return FrozenBody('mobilenetv2_035', local_weights, 48)
+    def new_body(ahead=None):
+        return FrozenBody('mobilenetv2_035', local_weights, 48, ahead)
 
     monkeypatch.setattr(images, 'open_cell', open_and_note)
     monkeypatch.setenv('LEUKOCLS_CACHE', 'off')
     plain = new_body()(paths, 'torch')
     assert len(opened) >= len(paths)
-    images.expect(new_body().pixels, paths)
-    look([paths[0]])
-    look(paths)
+    recipe = get_recipe('probe', arch='mobilenetv2_035', weights=str(local_weights), size=48)
+    ahead = features.begin_all([recipe], paths)
+    (ready,) = ahead.images.values()
+    survey_images(table, [ready])
+    assert len(ready) == len(paths)
     opened.clear()
-    body = new_body()
+    body = new_body(ahead)
     prepared = body(paths, 'torch')
     assert 32 <= len(opened) <= few
     assert np.array_equal(prepared, plain)
     assert body.remembered > 0
     # each prepared image is handed out once
+    assert len(ready) == 0
     opened.clear()
-    assert np.array_equal(new_body()(paths, 'torch'), plain)
+    assert np.array_equal(new_body(ahead)(paths, 'torch'), plain)
     assert len(opened) >= len(paths)
-    images.expect_nothing()
-    assert images._AHEAD == {}
+    features.end_all(ahead)
+    assert ahead.images == {}
 
 
-def test_nothing_is_left_in_memory_after_a_comparison(recipe, table, tmp_path):
+def test_nothing_is_left_in_memory_after_a_comparison(recipe, table, tmp_path, monkeypatch):
+    "Pictures that were got ready go when a comparison ends, or fails."
+    kept = []
+    begin_all = experiment.begin_all
+
+    def begin_and_note(*args):
+        kept.append(begin_all(*args))
+        assert kept[-1].images
+        return kept[-1]
+
+    monkeypatch.setattr(experiment, 'begin_all', begin_and_note)
     train_all(table, [recipe, 'p3-knn'], out=tmp_path, split='group', progress=False)
-    assert images._AHEAD == {}
     with pytest.raises(DataError):
         train_all(table.assign(path='nowhere.png'), recipe, out=tmp_path, progress=False)
-    assert images._AHEAD == {}
+    assert [ahead.images for ahead in kept] == [{}] * len(kept)
+
+
+def test_images_are_decoded_once_for_the_survey_and_the_network(
+    recipe, films, tmp_path, without_plots, monkeypatch
+):
+    """Without a cache, each file is decoded once, for the survey: the check of the images, the
+    network, the shortcuts and the gate take it from there. What is decoded again is a sample: at
+    most 100 images at twice the size, from which the search for copies learns; 16 that choose the
+    engine; 32 that tell the rate from file to answer; and a few that prove the learner.
+    """
+    decoded = Counter()
+    open_regular, look_at = images.open_regular, survey.look_at
+
+    def open_and_count(path, *args, **kwargs):
+        decoded[str(path)] += 1
+        return open_regular(path, *args, **kwargs)
+
+    looked_at = Counter()
+
+    def look_and_count(path, *args):
+        looked_at[str(path)] += 1
+        return look_at(path, *args)
+
+    monkeypatch.setenv('LEUKOCLS_CACHE', 'off')
+    monkeypatch.setattr(images, 'open_regular', open_and_count)
+    monkeypatch.setattr(survey, 'look_at', look_and_count)
+    with without_plots():
+        train_all(films, recipe, out=tmp_path, progress=False, device='cpu')
+    files = sorted(map(str, films.glob('*/*')))
+    assert looked_at == Counter(files)
+    samples = 100 + 16 + 32 + 8
+    assert len(files) <= sum(decoded.values()) <= len(files) + samples
