@@ -34,7 +34,7 @@ from ..data.datasets import names_of_card, patients_of
 from ..data.duplicates import groups_in, joined, near_duplicates
 from ..data.splits import grouped_folds, groups_of, identical_files, merge_patients
 from ..data.survey import COLOURS, Looks, look, shortcuts_of
-from ..data.table import COLUMN_NAMES, read_table, read_text_table
+from ..data.table import COLUMN_NAMES, check_patients, read_table, read_text_table
 
 # %% ../../nbs/audit/00_findings.ipynb #cb9c0672
 @dataclass
@@ -94,6 +94,7 @@ def audit(
         classes=table.label.value_counts().sort_index().astype(int).to_dict(),
         unreadable=_unreadable(table, looks),
         skipped=table.attrs.get('skipped', {}),
+        notes=table.attrs.get('notes', []),
         exact_duplicates=_paths_of(exact, table),
         near_duplicates=_paths_of(near, table),
         near_pairs=_named_pairs(pairs, table),
@@ -182,6 +183,7 @@ def _table_of_manifest(frame, patient):
     elif patient is not None:
         out['patient'] = patients_of(out.path, getattr(patient, 'pattern', patient))
     split = out.split.map(_side_in, na_action='ignore').astype('string')
+    out = check_patients(out)
     return out.assign(split=split, sha256=t[own_name['sha256']].astype(str))
 
 
@@ -455,6 +457,7 @@ def _findings(facts):
     "Every finding in words, the gravest first."
     findings = [
         *_about_files(facts),
+        *_about_reading(facts),
         *_about_labels(facts),
         *_about_leaks(facts),
         *_about_ids(facts),
@@ -487,6 +490,11 @@ def _about_files(facts):
         what = f'{len(files):,} images {why}.'
         findings.append(_finding('error', 'row', what, 'Correct the table.', files))
     return findings
+
+
+def _about_reading(facts):
+    "What was decided when the table was read, such as whose ids are no patients."
+    return [_finding('warning', 'reading', note) for note in facts['notes']]
 
 
 def _about_labels(facts):
