@@ -9,8 +9,8 @@ _HOME = {
     ),
     'images': (
         'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MOST_IMAGE MOST_STREAM to_rgb whole_file '
-        'open_cell text_path scan_folder image_files Pixels read_batches free_memory room_for '
-        'expect leave spared expect_nothing'
+        'open_cell ignored_in_words text_path scan_folder image_files image_files_of_all Pixels '
+        'read_batches free_memory room_for expect leave spared expect_nothing'
     ),
     'datasets': 'DatasetCard card cards patients_of names_of_card',
     'registration': (
@@ -21,7 +21,10 @@ _HOME = {
         'FACTS jpeg_quality six_colours thumbnail look_at Looks readable_images look lighter_part '
         'shortcuts_of'
     ),
-    'table': 'SPLIT_NAMES COLUMN_NAMES read_table read_text_table has_groups check_images fingerprint',
+    'table': (
+        'SPLIT_NAMES COLUMN_NAMES read_table read_text_table check_patients has_groups '
+        'check_images fingerprint'
+    ),
     'duplicates': (
         'SAME_PICTURE COPIES near_duplicates describe alter learn_metric nearest candidates '
         'joined groups_in'

@@ -24,19 +24,22 @@ from ..core.files import OddFileError, open_regular
 from ..core.progress import bar
 from ..core.text import listed
 from .datasets import DatasetCard, names_of_card, patients_of
-from .images import IMAGE_SUFFIXES, open_cell, scan_folder, text_path
+from .images import IMAGE_SUFFIXES, ignored_in_words, open_cell, scan_folder, text_path
 from .survey import readable_images
 
 # %% ../../nbs/data/05_table.ipynb #49d6dd6f
 def read_table(
     # Folder of class folders (or of train/valid/test above them), CSV file, or DataFrame
     data: str | os.PathLike | pd.DataFrame,
-    # Column, regular expression with one group, or card that tells the patient
-    patient: str | DatasetCard | None = None,
+    # Column, regular expression with one group, level of folders, or card that tells the patient
+    patient: str | int | DatasetCard | None = None,
     # Folder that relative paths start from (default: the CSV file's, or the current one)
     root: str | os.PathLike | None = None,
     # 'raise' names everything wrong; 'skip' leaves those rows out and remembers them
     on_error: str = 'raise',
+    # Column that holds the class, or level of folders: 0 is the first one, -1 the one that holds
+    # the image
+    label: str | int | None = None,
     # One row per image: `path` (absolute), `label`, `patient`, `source`, `split`, then any others
 ) -> pd.DataFrame:
     """Read a data set into the one table that everything else starts from; pixels are not opened
@@ -44,26 +47,53 @@ def read_table(
     """
     if on_error not in ('raise', 'skip'):
         raise DataError(f'on_error={on_error!r} is not known. Use "raise" or "skip".')
-    rows, where, root = _load_rows(data, root)
-    table = _arrange_columns(_rename_columns(rows.reset_index(drop=True), where))
+    is_folder = not isinstance(data, pd.DataFrame) and os.path.isdir(data)
+    label, patient = _as_level(label, is_folder), _as_level(patient, is_folder)
+    if is_folder:
+        if isinstance(label, str):
+            raise DataError(
+                f'label={label!r} names a column, and {data} is a folder. Pass a level of folders,'
+                ' such as label=-1 for the folder that holds the image.'
+            )
+        is_level = isinstance(patient, int)
+        rows, where = _rows_of_folder(data, label, patient if is_level else None), str(data)
+        patient = None if is_level else patient
+    else:
+        _refuse_levels(label, patient)
+        rows, where, root = _load_rows(data, root)
+    table = _arrange_columns(_rename_columns(rows.reset_index(drop=True), where, label))
     table = _complete_paths(table, root, on_error)
     table['split'] = _usual_split_names(table.split)
     table = _fill_patients(table, patient, on_error).reset_index(drop=True)
     problems = _find_problems(table)
     # The files of a folder were just seen, and a manifest with `sha256` needs none
-    if isinstance(data, pd.DataFrame) or not os.path.isdir(data):
-        if 'sha256' not in table:
-            problems += _missing_files(table)
+    if not is_folder and 'sha256' not in table:
+        problems += _missing_files(table)
     table = _check_classes(_leave_out_or_raise(table, problems, on_error))
     return _rename_foreign_group(table).sort_values('path', ignore_index=True)
+
+
+def _as_level(value, is_folder):
+    "`-1` of the command line as a number, where levels of folders can be meant."
+    if is_folder and isinstance(value, str) and re.fullmatch(r'-?\d', value):
+        return int(value)
+    return value
+
+
+def _refuse_levels(label, patient):
+    "A table has columns, and no levels of folders."
+    for option, value in dict(label=label, patient=patient).items():
+        if isinstance(value, int):
+            raise DataError(
+                f'{option}={value} is a level of folders, and the data are a table. Name a column,'
+                f' such as {option}="{option}".'
+            )
 
 
 def _load_rows(data, root):
     "The rows as they come, what to call their origin in a message, and where relative paths start."
     if isinstance(data, pd.DataFrame):
         return data.copy(), 'The DataFrame', root
-    if os.path.isdir(data):
-        return _rows_of_folder(data), str(data), root
     if not os.path.exists(data):
         raise DataError(
             f'{data} does not exist. Give a folder of class folders, a CSV file or a DataFrame.'
@@ -86,6 +116,20 @@ def _usual_split_names(split):
     names = split.str.lower().map(lambda s: SPLIT_NAMES.get(s, s), na_action='ignore')
     return names.astype('string')
 
+
+def _add_note(table, sentence):
+    "Say what was decided about a table; every report and audit of it repeats the sentence."
+    print(sentence, file=sys.stderr)
+    table.attrs['notes'] = [*table.attrs.get('notes', []), sentence]
+
+
+def _names_in(folder):
+    "Names of the files and folders in a folder; none where it cannot be listed."
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
+
 # %% ../../nbs/data/05_table.ipynb #12eb011a
 SPLIT_NAMES = {
     'train': 'train',
@@ -98,8 +142,10 @@ SPLIT_NAMES = {
 }
 
 
-def _rows_of_folder(root):
-    "Rows of a folder of class folders, or of split folders above class folders."
+def _rows_of_folder(root, label=None, patient=None):
+    """Rows of a folder of class folders, or of split folders above class folders. `label` and
+    `patient` are levels of folders: 0 is the first one, -1 the one that holds the image.
+    """
     images = _images_below(root)
     top_folders = {folders[0] if folders else '' for _, folders in images}
     sides = {SPLIT_NAMES.get(t.casefold()) for t in top_folders}
@@ -107,18 +153,38 @@ def _rows_of_folder(root):
     are_sides = sides <= {'train', 'valid', 'test'} and 'train' in sides
     # How many folders lie above the class folder
     depth = 1 if are_folds or are_sides else 0
-    _check_layout(root, images, top_folders, sides, depth)
-    split = [
-        SPLIT_NAMES[folders[0].casefold()] if depth and not are_folds else pd.NA
-        for _, folders in images
+    if label is None:
+        _check_layout(root, images, top_folders, sides, depth)
+    rows = pd.DataFrame({'path': [os.path.abspath(p) for p, _ in images]})
+    rows['label'] = _folders_at(images, depth, label or 0, 'label')
+    if patient is not None:
+        rows['patient'] = _folders_at(images, depth, patient, 'patient')
+    rows['split'] = pd.NA
+    if are_sides and sides == {'train'}:
+        train = os.path.join(root, min(top_folders))
+        _add_note(
+            rows,
+            f'Only {train} holds images. They are divided anew, as if you had given {train}.',
+        )
+    elif are_sides:
+        rows['split'] = [SPLIT_NAMES[folders[0].casefold()] for _, folders in images]
+    return rows
+
+
+def _folders_at(images, depth, level, option):
+    "For each image the name of its folder at a level below the split folders."
+    below = [folders[depth:] for _, folders in images]
+    too_few = [
+        path
+        for (path, _), folders in zip(images, below)
+        if not -len(folders) <= level < len(folders)
     ]
-    return pd.DataFrame(
-        {
-            'path': [os.path.abspath(p) for p, _ in images],
-            'label': [folders[depth] for _, folders in images],
-            'split': split,
-        }
-    )
+    if too_few:
+        raise DataError(
+            f'{option}={level}: {len(too_few):,} of {len(images):,} images have no folder at that'
+            f' level: {listed(too_few, 3)}. 0 is the first folder, -1 the one that holds the image.'
+        )
+    return [folders[level] for folders in below]
 
 
 def _images_below(root):
@@ -126,79 +192,198 @@ def _images_below(root):
     ignored = Counter()
     images = [(text_path(path), parts) for path, parts in scan_folder(root, ignored)]
     if ignored:
-        kinds = listed(f'{n} {suffix}' for suffix, n in ignored.most_common())
-        print(
-            f'Ignored {sum(ignored.values()):,} files that are no images: {kinds}.',
-            file=sys.stderr,
-        )
+        print(ignored_in_words(ignored), file=sys.stderr)
     if not images:
         raise DataError(
             f'{root} holds no images ({", ".join(IMAGE_SUFFIXES)}). Give a folder with one folder'
-            ' of images per class.'
+            f' of images per class.{_hint_at_tables(root)}'
         )
     return images
+
+
+def _hint_at_tables(root):
+    "Which file of a folder may be what the user has: a table, or an archive of the images."
+    names = sorted(_names_in(root))
+    tables = [n for n in names if n.lower().endswith(('.csv', '.tsv', '.xlsx', '.npz'))]
+    archives = [
+        n for n in names if n.lower().endswith(('.zip', '.tar', '.gz', '.tgz', '.7z', '.rar'))
+    ]
+    hint = ''
+    if archives:
+        hint += f' Unpack {listed(archives, 3)} first.'
+    if tables:
+        table = os.path.join(root, tables[0])
+        hint += (
+            f' If {table} says which image is of which class, give that file; root=… tells where'
+            ' its images are.'
+        )
+    return hint
 
 # %% ../../nbs/data/05_table.ipynb #be8cf825
 def _check_layout(root, images, top_folders, sides, depth):
     "Refuse the folders that would be read as something else than was meant."
     _refuse_loose_images(root, images, depth)
+    # Folder at the top → the folders just below it
+    below = {t: set() for t in top_folders}
+    for _, folders in images:
+        below[folders[0]].update(folders[1:2])
     if depth == 0:
         _refuse_mixed_folders(root, top_folders, sides)
-        # Folder at the top → the folders just below it
-        below = {}
-        for _, folders in images:
-            if len(folders) > 1:
-                below.setdefault(folders[0], set()).add(folders[1])
-        _refuse_several_sets(root, top_folders, below)
-        _refuse_one_class(root, top_folders, below)
+        if not _named_like_patients(top_folders):
+            _refuse_several_sets(root, below)
+        _refuse_one_class(root, images)
+    _refuse_patient_folders(root, [folders[depth:] for _, folders in images])
+    if depth == 1:
+        _refuse_unlabelled_side(root, below)
 
 
 def _refuse_loose_images(root, images, depth):
     "Images must lie in the folder of their class."
-    loose = [p for p, folders in images if len(folders) <= depth]
+    loose = [(p, folders) for p, folders in images if len(folders) <= depth]
     if not loose:
         return
-    hint = ''
-    if len(loose) == len(images):
+    names = listed([p for p, _ in loose], 3)
+    above = {folders[0] for _, folders in loose if folders}
+    train = _train_folder({folders[0] for _, folders in images if folders} - above)
+    if depth == 1 and above and train and all(folders for _, folders in loose):
+        raise DataError(
+            f'{len(loose):,} images of {listed(sorted(above))} lie outside any class folder:'
+            f' {names}. Nobody knows their class, so nothing can be learned from them or judged on'
+            f' them. Give {os.path.join(root, train)}.'
+        )
+    hint = _hint_at_tables(root)
+    if len(loose) == len(images) and not hint:
         hint = f' Or did you mean the folder above, {os.path.dirname(os.path.abspath(root))}?'
     raise DataError(
-        f'{len(loose):,} images lie outside any class folder: {listed(loose, 3)}. Move each into'
-        f' the folder of its class.{hint}'
+        f'{len(loose):,} images lie outside any class folder: {names}. Move each into the folder of'
+        f' its class.{hint}'
     )
+
+
+def _train_folder(names):
+    "The one of several folders that holds the training images, if one is called like it."
+    return next((n for n in sorted(names) if re.match('train', n, re.IGNORECASE)), None)
+
+
+def _refuse_unlabelled_side(root, below):
+    "Folders of `test` that are no class of `train` hold images whose class nobody knows."
+    is_train = {t: SPLIT_NAMES.get(t.casefold()) == 'train' for t in below}
+    classes = {c.casefold() for t, names in below.items() if is_train[t] for c in names}
+    for side, names in below.items():
+        if classes and not is_train[side] and not classes & {n.casefold() for n in names}:
+            train = next(t for t in below if is_train[t])
+            raise DataError(
+                f'{os.path.join(root, side)} has none of the classes of {train}, only:'
+                f' {listed(sorted(names))}. Images whose class nobody knows can be predicted, not'
+                f' judged. Give {os.path.join(root, train)}.'
+            )
 
 
 def _refuse_mixed_folders(root, top_folders, sides):
     "Split folders beside other folders: are those classes, or a fourth side?"
     split_like = r'(train|valid|test)(ing|ation)?([ _.-]|$)'
     named_like_sides = [t for t in top_folders if re.match(split_like, t, re.IGNORECASE)]
-    if sides - {None} or named_like_sides:
+    if not sides - {None} and not named_like_sides:
+        return
+    if len(top_folders) == 1:
+        (only,) = top_folders
         raise DataError(
-            f'{root} mixes split folders with others: {listed(sorted(top_folders), 10)}. Keep only'
-            ' train, valid and test there, or give the folder that holds the class folders.'
+            f'{root} holds images in {only} only. Give the folder that holds the class folders:'
+            f' {os.path.join(root, only)}.'
         )
+    train = _train_folder(top_folders)
+    meant = f', such as {os.path.join(root, train)}' if train else ''
+    raise DataError(
+        f'{root} mixes split folders with others: {listed(sorted(top_folders), 10)}. Keep only'
+        f' train, valid and test there, or give the folder that holds the class folders{meant}.'
+        f'{_hint_at_tables(root)}'
+    )
 
 
-def _refuse_several_sets(root, top_folders, below):
+def _refuse_several_sets(root, below):
     "Several folders that hold the same classes are versions of one data set, not classes."
-    if len(top_folders) < 2 or len(below) < len(top_folders):
+    if len(below) < 2 or not all(below.values()):
         return
     classes, *others = below.values()
     if len(classes) > 1 and all(classes == other for other in others):
-        names = sorted(top_folders)
+        names = sorted(below)
         raise DataError(
             f'{root} holds {len(names)} data sets with the same classes: {listed(names)}. Choose'
-            f' one, such as {os.path.join(root, names[0])}; if they are classes after all, give a'
-            ' CSV or a DataFrame.'
+            f' one, such as {os.path.join(root, names[0])}; if they are classes after all, pass'
+            ' label=0, or give a CSV or a DataFrame.'
         )
 
 
-def _refuse_one_class(root, top_folders, below):
-    "One class folder is probably a data set's outer folder."
-    if len(top_folders) > 1:
+def _refuse_one_class(root, images):
+    "One class folder is probably a data set's outer folder, or one of several."
+    if len({folders[0] for _, folders in images}) > 1:
         return
-    (name,) = top_folders
-    hint = f' Did you mean {os.path.join(root, name)}?' if len(below.get(name, ())) > 1 else ''
-    raise DataError(f'{root} holds one class only: {name}. A classifier needs two or more.{hint}')
+    common = os.path.commonprefix([folders for _, folders in images])
+    branches = {folders[len(common)] for _, folders in images if len(folders) > len(common)}
+    hint = f' Did you mean {os.path.join(root, *common)}?' if len(branches) > 1 else ''
+    raise DataError(
+        f'{root} holds one class only: {common[0]}. A classifier needs two or more.'
+        f'{hint or _hint_at_tables(root)}'
+    )
+
+# %% ../../nbs/data/05_table.ipynb #7d56e725
+_PATIENT_NAME = re.compile(
+    r'(patient|subject|donor|proband|participant|person)s?[ _.#-]+\w.*'
+    r'|(patient|pat|pt|p|case|subject|subj|sub|donor|proband|participant|person|individual|slide'
+    r'|smear)s?[ _.#-]*(id|no|nr)?[ _.#-]*\d+([ _.-].*)?',
+    re.IGNORECASE,
+)
+
+
+def _named_like_patients(names):
+    "Whether folders are called Patient_00, P12, case 7 and the like."
+    alike = sum(bool(_PATIENT_NAME.fullmatch(n)) for n in names)
+    return len(names) > 1 and alike >= 0.9 * len(names)
+
+
+def _recurring_names(paths, tops):
+    """Names of the deepest level of folders that recur below several top folders, as classes do
+    below patients; empty if there is none.
+    """
+    for level in range(max(map(len, paths)) - 1, 0, -1):
+        # Name at this level → the top folders that it lies below
+        below = {}
+        for folders in paths:
+            if len(folders) > level:
+                below.setdefault(folders[level], set()).add(folders[0])
+        words = [n for n in below if not re.search(r'\d', n)]
+        if len(words) < max(2, 0.5 * len(below)):
+            # numbers are patients, slides or fields below a class
+            continue
+        mean = sum(map(len, below.values())) / len(below)
+        # Classes lie below most of the folders above them; of many patients each has a few
+        if mean >= 0.65 * len(tops) or mean >= 2 and len(below) < len(tops):
+            return sorted(below)
+    return []
+
+
+def _refuse_patient_folders(root, paths):
+    "Folders of patients, or of hospitals, above the folders of the classes."
+    tops = sorted({folders[0] for folders in paths})
+    if len(tops) < 2:
+        return
+    classes, like_patients = _recurring_names(paths, tops), _named_like_patients(tops)
+    if not classes and not like_patients:
+        return
+    what = 'folders named like patients' if like_patients else 'folders that share their subfolders'
+    if classes:
+        problem = f', and {listed(classes, 4)} recur below them'
+        advice = (
+            'Pass label=-1, so that the class is the folder that holds the image, and patient=0, so'
+            ' that the patient is the first folder'
+        )
+    else:
+        problem = ', and no folder below them names a class'
+        advice = 'Give a CSV or a DataFrame with the columns path, label and patient'
+    raise DataError(
+        f'{root} has {what}: {listed(tops, 3)}{problem}. Read as classes, a network would learn'
+        f' whose cell it is. {advice}. If {listed(tops, 2)} are classes after all, pass label=0.'
+    )
 
 # %% ../../nbs/data/05_table.ipynb #8515fc6b
 def read_text_table(
@@ -243,8 +428,17 @@ COLUMN_NAMES = dict(
 )
 
 
-def _rename_columns(frame, where):
-    "Rename the usual column names to ours; two candidates for one column are the user's choice."
+def _rename_columns(frame, where, label=None):
+    """Rename the usual column names to ours; two candidates for one column are the user's choice.
+    `label` names the column of the classes, if the user does.
+    """
+    if isinstance(label, str) and label != 'label':
+        if label not in frame:
+            raise DataError(
+                f'{where} has no column `{label}`, only: {listed(frame.columns, 12)}. Correct'
+                f' label={label!r}.'
+            )
+        frame = frame.drop(columns='label', errors='ignore').rename(columns={label: 'label'})
     new_names, missing = {}, []
     for ours, usual in COLUMN_NAMES.items():
         if ours in frame:
@@ -369,12 +563,6 @@ def _why_no_patients(paths, ids):
         return f'are {n:,} for {len(ids):,} images'
     return ''
 
-
-def _add_note(table, sentence):
-    "Say what was decided about a table; every report and audit of it repeats the sentence."
-    print(sentence, file=sys.stderr)
-    table.attrs['notes'] = [*table.attrs.get('notes', []), sentence]
-
 # %% ../../nbs/data/05_table.ipynb #3b70f505
 def _find_problems(table):
     "Pairs of (what is wrong, index of the rows), for everything that the table alone can tell."
@@ -463,13 +651,6 @@ def _missing_files(table):
         if name not in names_in[folder]:
             missing.append(row)
     return [('do not exist', table.index[table.index.isin(missing)])] if missing else []
-
-
-def _names_in(folder):
-    try:
-        return set(os.listdir(folder))
-    except OSError:
-        return set()
 
 # %% ../../nbs/data/05_table.ipynb #ee69dc18
 def has_groups(
