@@ -24,9 +24,7 @@ from ..core.files import from_here
 from ..core.text import listed, printable
 
 # %% ../../nbs/cli/00_options.ipynb #783f2976
-_OPTIONS = (
-    'on_error|split|weights|arch|epochs|lr|bs|size|test_pct|valid_pct|patient|engine|device|seed'
-)
+_OPTIONS = 'on_error|label|split|weights|arch|epochs|lr|bs|size|test_pct|valid_pct|patient|engine|device|seed'
 
 
 def in_shell_words(
@@ -302,11 +300,9 @@ def images_of(
     paths,  # Files and folders as they were given
 ) -> list:  # Image files
     "Files as they are given; of a folder all images below it."
-    from leukocls.data.images import image_files
+    from leukocls.data.images import image_files_of_all
 
-    out, lost = [], [p for p in paths if not os.path.exists(p)]
+    lost = [p for p in paths if not os.path.exists(p)]
     if lost:
         raise DataError(f'{listed(lost)}: no such file. Check the name and the folder.')
-    for p in paths:
-        out += image_files(str(p))
-    return out
+    return image_files_of_all(map(str, paths))

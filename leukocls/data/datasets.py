@@ -343,7 +343,7 @@ def patients_of(
 
 # %% ../../nbs/data/02_datasets.ipynb #7219721d
 # Card → what its file names look like, from end to end
-_WHOLE_NAMES = {'c-nmc': r'UID_[Hh]?\d+_\d+_\d+_(all|hem)\.\w+'}
+_WHOLE_NAMES = {'c-nmc': r'UID_[Hh]?\d+_\d+_\d+_(all|hem)(\.\w+)?'}
 
 
 def names_of_card(

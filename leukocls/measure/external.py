@@ -30,7 +30,7 @@ def judge(
         )
     truth = table[['label', 'patient']].reset_index(drop=True)
     predictions = pd.concat([truth, predict(table.path.tolist())], axis=1)
-    notes = []
+    notes = [*table.attrs.get('notes', [])]
     seen = int(table.path.isin(set(trained_on)).sum())
     if seen:
         notes.append(
