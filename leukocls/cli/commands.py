@@ -507,27 +507,31 @@ def evaluate(
     trust: Trust = False,
     on_error: OnError = 'raise',
     device: Device = 'auto',
+    rename: Annotated[
+        Optional[List[str]],
+        typer.Option(
+            help=(
+                'Class of the data = class of the model, such as Basophil=basophil; repeat it for'
+                ' several, or name a CSV file of two columns.'
+            )
+        ),
+    ] = None,
 ):
     "Judge a trained model on labelled images: every measure with its interval."
     from leukocls.core.files import write_whole
     from leukocls.deploy.classifier import Classifier
 
     check_target(json_out, overwrite=True)
+    how = dict(patient=patient, on_error=on_error, rename=rename)
     if is_bundle(model):
         _on_cpu(device)
-        metrics = Classifier.load(model).evaluate(data, patient=patient, on_error=on_error)
+        metrics = Classifier.load(model).evaluate(data, **how)
     else:
-        learn, trained_on = open_model(model, trust)
+        opened = open_model(model, trust)[0]
         from leukocls.models import predictor
 
-        metrics = predictor.evaluate(
-            getattr(learn, 'learner', learn),
-            data,
-            patient=patient,
-            on_error=on_error,
-            trained_on=trained_on,
-            device=device,
-        )
+        seen = _seen_by(model)
+        metrics = predictor.evaluate(opened, data, trained_on=seen, device=device, **how)
     say(f"{metrics['n']:,} images. {metrics['interval']['note']}")
     say_metrics(metrics, metrics['notes'])
     if 'refer' in metrics:
@@ -540,6 +544,14 @@ def evaluate(
         write_whole(json_out, json.dumps(metrics, indent=1, ensure_ascii=False))
         say(f'Metrics: {json_out}')
     say(RESEARCH_ONLY)
+
+
+def _seen_by(model):
+    "What a run folder, or the folder of a pickle, tells of the pictures that the model has seen."
+    from leukocls.data.seen import seen_by
+
+    folder = Path(model) if os.path.isdir(model) else Path(model).parent
+    return seen_by(folder) if (folder / 'recipe.json').is_file() else None
 
 # %% ../../nbs/cli/02_commands.ipynb #382ab7bd
 @app.command()
@@ -648,6 +660,17 @@ def export(
         bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')
     ] = False,
     trust: Trust = False,
+    max_error: Annotated[
+        Optional[float],
+        typer.Option(
+            help=(
+                'Share of errors that the model may make among the images it answers alone, such as'
+                ' 0.05; the others go to an expert. By default 0.01. Of a run folder only.'
+            ),
+            min=0.0001,
+            max=0.5,
+        ),
+    ] = None,
 ):
     """Write a bundle: plain files, checked byte by byte, that predict without PyTorch and without
     running foreign code.
@@ -657,6 +680,10 @@ def export(
 
     check_folder(out)
     if model.endswith('.pkl') and not os.path.isdir(model):
+        if max_error is not None:
+            raise RunError(
+                'A pickle holds no calibration: leave out max_error, or name the run folder.'
+            )
         if not trust:
             raise LeukoError(
                 f'{model} is a pickle. It is read without running what it holds, but to compare'
@@ -666,10 +693,12 @@ def export(
             )
         bundle = convert_pickle(model, out or Path(model).with_suffix(''), True, licence, overwrite)
     else:
-        bundle = export_bundle(model, out, examples, licence, overwrite)
+        bundle = export_bundle(model, out, examples, licence, overwrite, max_error)
     say(f'{bundle}\nBundle: {bundle.folder}')
     for name, d in bundle.config['parity']['largest_difference'].items():
         say(f'  {name:12} differs by at most {d:.1g}')
+    for note in bundle.notes:
+        say(f'Note: {note}')
     say(RESEARCH_ONLY)
 
 # %% ../../nbs/cli/02_commands.ipynb #9710e31a

@@ -26,6 +26,7 @@ from ..core.text import listed, printable
 # %% ../../nbs/cli/00_options.ipynb #783f2976
 _OPTIONS = (
     'on_error|split|weights|arch|epochs|lr|bs|size|test_pct|valid_pct|patient|engine|device|seed'
+    '|rename|max_error'
 )
 
 

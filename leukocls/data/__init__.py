@@ -31,5 +31,6 @@ _HOME = {
         'merge_patients near_groups grouped_folds shared_patients shared_files shared_groups '
         'sides_of fold_tables source_tables'
     ),
+    'seen': 'SAME_LOOK SEEN_FILE Seen look_names seen_run seen_by',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

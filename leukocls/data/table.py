@@ -36,6 +36,8 @@ def read_table(
     root: str | os.PathLike | None = None,
     # 'raise' names everything wrong; 'skip' leaves those rows out and remembers them
     on_error: str = 'raise',
+    # Images to judge a finished model on: one class is enough, and one image of a class
+    to_judge: bool = False,
     # One row per image: `path` (absolute), `label`, `patient`, `source`, `split`, then any others
 ) -> pd.DataFrame:
     """Read a data set into the one table that everything else starts from; pixels are not opened
@@ -43,11 +45,13 @@ def read_table(
     """
     if on_error not in ('raise', 'skip'):
         raise DataError(f'on_error={on_error!r} is not known. Use "raise" or "skip".')
-    rows, where, root = _load_rows(data, root)
+    rows, where, root = _load_rows(data, root, to_judge)
     table = _arrange_columns(_rename_columns(rows.reset_index(drop=True), where))
     table = _complete_paths(table, root, on_error)
     table['split'] = _usual_split_names(table.split)
     table = _fill_patients(table, patient, on_error).reset_index(drop=True)
+    if to_judge:
+        table.attrs['to_judge'] = True
     problems = _find_problems(table)
     # The files of a folder were just seen, and a manifest with `sha256` needs none
     if isinstance(data, pd.DataFrame) or not os.path.isdir(data):
@@ -57,12 +61,12 @@ def read_table(
     return _rename_foreign_group(table).sort_values('path', ignore_index=True)
 
 
-def _load_rows(data, root):
+def _load_rows(data, root, to_judge):
     "The rows as they come, what to call their origin in a message, and where relative paths start."
     if isinstance(data, pd.DataFrame):
         return data.copy(), 'The DataFrame', root
     if os.path.isdir(data):
-        return _rows_of_folder(data), str(data), root
+        return _rows_of_folder(data, to_judge), str(data), root
     if not os.path.exists(data):
         raise DataError(
             f'{data} does not exist. Give a folder of class folders, a CSV file or a DataFrame.'
@@ -97,7 +101,7 @@ SPLIT_NAMES = {
 }
 
 
-def _rows_of_folder(root):
+def _rows_of_folder(root, to_judge=False):
     "Rows of a folder of class folders, or of split folders above class folders."
     images = _images_below(root)
     top_folders = {folders[0] if folders else '' for _, folders in images}
@@ -106,7 +110,7 @@ def _rows_of_folder(root):
     are_sides = sides <= {'train', 'valid', 'test'} and 'train' in sides
     # How many folders lie above the class folder
     depth = 1 if are_folds or are_sides else 0
-    _check_layout(root, images, top_folders, sides, depth)
+    _check_layout(root, images, top_folders, sides, depth, to_judge)
     split = [
         SPLIT_NAMES[folders[0].casefold()] if depth and not are_folds else pd.NA
         for _, folders in images
@@ -138,7 +142,7 @@ def _images_below(root):
     return images
 
 # %% ../../nbs/data/05_table.ipynb #be8cf825
-def _check_layout(root, images, top_folders, sides, depth):
+def _check_layout(root, images, top_folders, sides, depth, to_judge):
     "Refuse the folders that would be read as something else than was meant."
     _refuse_loose_images(root, images, depth)
     if depth == 0:
@@ -149,7 +153,8 @@ def _check_layout(root, images, top_folders, sides, depth):
             if len(folders) > 1:
                 below.setdefault(folders[0], set()).add(folders[1])
         _refuse_several_sets(root, top_folders, below)
-        _refuse_one_class(root, top_folders, below)
+        if not to_judge:
+            _refuse_one_class(root, top_folders, below)
 
 
 def _refuse_loose_images(root, images, depth):
@@ -379,10 +384,12 @@ def _leave_out_or_raise(table, problems, on_error):
 
 # %% ../../nbs/data/05_table.ipynb #c15b6286
 def _check_classes(table):
-    "A classifier needs two classes with two images each."
+    "To train, a classifier needs two classes with two images each; to judge one, any image will do."
     counts = table.label.value_counts()
     if not len(counts):
         raise DataError('The table has no rows. Check the path, or what was skipped.')
+    if table.attrs.get('to_judge'):
+        return table
     if len(counts) == 1:
         raise DataError(f'Only one class: {listed(counts.index)}. A classifier needs two or more.')
     too_few = counts[counts < 2]

@@ -31,8 +31,7 @@ from ..core.progress import bar
 from ..core.text import listed, printable, spreadsheet_safe
 from ..data.images import image_files, open_cell
 from ..data.survey import Looks, six_colours, thumbnail
-from ..data.table import check_images, read_table
-from .bundle import Bundle, inside_bundle
+from .bundle import Bundle, bundle_notes, inside_bundle
 from ..measure.abstention import decide
 from ..measure.domain import Gate
 from ..measure.explanation import nearest_known, occlusion_map
@@ -164,7 +163,7 @@ class Classifier:
         self.k = len(self.classes)
         self.gate = _gate(bundle)
         self.engine = _engine(bundle, engine)
-        self.warnings = _about(self.config)
+        self.warnings = bundle_notes(self.config)
         content = bundle.files['config.json'] + bundle.files['model.onnx']
         self.key = hashlib.sha256(content).hexdigest()[:16]
 
@@ -258,20 +257,6 @@ def _engine(bundle, choose):
             ' model.onnx do not belong together.'
         )
     return engine
-
-
-def _about(c):
-    "What everyone who uses the model should know."
-    leak = (c.get('audit') or {}).get('leaks')
-    notes = []
-    if leak:
-        notes.append(f'The figures of this model are too good: {leak} stood on two sides.')
-    if not c['calibration']:
-        notes.append(
-            'This model was never calibrated: its probabilities may be too sure, and it cannot say'
-            ' when to ask an expert.'
-        )
-    return notes
 
 # %% ../../nbs/deploy/01_classifier.ipynb #97d8c40c
 @dataclass
@@ -793,19 +778,18 @@ def evaluate_bundle(
     clf: Classifier,  # A classifier
     data,  # Labelled images it has not seen: folder of class folders, CSV file or DataFrame
     patient=None,  # As in `read_table`
-    on_error: str = 'raise',  # 'raise' or 'skip' what cannot be read
+    # As in `read_labelled`: 'raise', or 'skip' what cannot be read and classes it does not know
+    on_error: str = 'raise',
+    rename=None,  # Their class → the model's, as in `read_labelled`
     # As in metrics.json, plus `notes`, `refer` (share that goes to an expert) and `in_domain`
     # (share)
 ) -> dict:
     "Judge a bundle on new labelled images: the first thing to do in another laboratory."
-    from leukocls.measure.external import judge
+    from leukocls.measure.external import judge, read_labelled
 
-    table = check_images(read_table(data, patient=patient, on_error=on_error), on_error)
-    answers, notes = [], []
-    if set(table.label) <= set(clf.classes):
-        # otherwise `judge` says which classes the model does not know
-        answers = clf.many(table.path.tolist())
-        table, answers, notes = _only_answered(table, answers, on_error)
+    table = read_labelled(data, clf.classes, patient, on_error, rename)
+    answers = clf.many(table.path.tolist())
+    table, answers, notes = _only_answered(table, answers, on_error)
 
     def predict(paths):
         return pd.DataFrame(
@@ -815,7 +799,7 @@ def evaluate_bundle(
             ]
         )
 
-    out = judge(table, clf.classes, predict)
+    out = judge(table, clf.classes, predict, clf.bundle.seen)
 
     def share(v):
         return float(np.mean(v))

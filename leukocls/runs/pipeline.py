@@ -25,6 +25,7 @@ def usual_steps() -> (
     for: scikit-learn and Matplotlib take a second.
     """
     from leukocls.audit.findings import shortcut_run
+    from leukocls.data.seen import seen_run
     from leukocls.measure.calibration import calibrate_run
     from leukocls.measure.domain import gate_run
     from leukocls.measure.metrics import score_run
@@ -33,7 +34,7 @@ def usual_steps() -> (
 
     return [
         (score_run,),
-        (calibrate_run, shortcut_run, gate_run),
+        (calibrate_run, shortcut_run, gate_run, seen_run),
         (report_run,),
         (card_run,),
     ]

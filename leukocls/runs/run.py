@@ -90,6 +90,12 @@ class Run:
     def metrics(self) -> dict:
         return json.loads(read_regular(self._file('metrics.json'), MOST_JSON))
 
+    @cached_property
+    def seen(self):  # `Seen`: which pictures it was trained and chosen on; None where nothing tells
+        from leukocls.data.seen import seen_by
+
+        return seen_by(self.folder)
+
     @property
     def recipe(self):
         from leukocls.train.recipes import from_dict
