@@ -209,7 +209,10 @@ def say_run(
 ) -> None:
     "What a person wants to know when a run has ended."
     m = run.metrics
-    say(f"\n{m['n']:,} {m['split']} images. {run.info['split'].get('note', '')}")
+    patients = m['interval'].get('patients')
+    say(f"\n{m['n']:,} {m['split']} images{f' of {patients:,} patients' if patients else ''}.")
+    for sentence in run.honesty:
+        say(sentence)
     say_metrics(m, run.info['notes'])
     for label, name in (
         ('Report', 'report.html'),
@@ -249,8 +252,8 @@ def say_board(
     changed = ['changed'] if 'changed' in board else []
     say(board[['accuracy', *figures, 'status', *changed]].to_string(na_rep='–'))
     say('* further from the best than chance would put it')
-    if runs.advice:
-        say(runs.advice)
+    for sentence in board.attrs['notes']:
+        say(sentence)
 
 
 def say_strangers(

@@ -11,6 +11,7 @@ import operator
 import shutil
 import sys
 import time
+import warnings
 from functools import partial
 
 import pandas as pd
@@ -106,6 +107,7 @@ def train(
     callbacks = _checked_callbacks(cbs)
     table = split_table(table, seed=seed) if table.split.isna().any() else _told(table)
     kind = kind_named(recipe.kind)
+    _import_fastai()
     # importing is no training: otherwise the first of several runs would pay for all
     began = time.perf_counter()
     folder, info = start_run(recipe, table, out, seed, device, fold)
@@ -124,6 +126,13 @@ def train(
         error.run = run
         raise error
     return run
+
+
+def _import_fastai():
+    "Without what its import says to its own makers."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)
+        import fastai.layers  # noqa: F401 - only to have it imported
 
 # %% ../../nbs/runs/02_experiment.ipynb #0d012604
 def _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds):

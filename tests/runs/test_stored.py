@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import tarfile
 
 import numpy as np
 import pandas as pd
@@ -16,16 +15,6 @@ from leukocls.models.predictor import open_pickle
 from leukocls.report.page import report_run
 
 NETWORK, CLASSICAL = 'small-cnn-seed42', 'p3-naive-bayes-seed42'
-
-
-@pytest.fixture(scope='module')
-def stored(root, tmp_path_factory):
-    "The folder of what was stored: films, runs, predictions and standings of that time."
-    folder = tmp_path_factory.mktemp('stored')
-    for archive in sorted((root / 'tests' / 'stored').glob('runs-*.tar.xz')):
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter='data')
-    return folder / 'stored'
 
 
 def expected(stored, name):
