@@ -22,6 +22,6 @@ _HOME = {
     ),
     'paired': 'mcnemar sign_flip Comparison compare holm compare_all plot_compare',
     'explanation': 'log_odds covered occlusion_map grad_cam heat_of nearest_known',
-    'external': 'judge',
+    'external': 'read_labelled match_classes judge',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -52,7 +52,7 @@ UNSURE, SEVERAL, NONE, OTHER, TOO_FEW = (
     'more than one class is possible',
     'no class fits as it should',
     'another class fits better than the most probable one',
-    'too few images were kept apart to promise anything about any image',
+    'whatever its confidence, this model is not known to err seldom enough to answer alone',
 )
 
 

@@ -500,7 +500,7 @@ def _conformal_part(conformal, scored, alpha):
 
 def _refer_part(refer, scored):
     "The line below which images are referred, what it rests on, and what it did."
-    line = {k: refer[k] for k in ('max_error', 'level', 'threshold')}
+    line = {k: refer[k] for k in ('max_error', 'level', 'threshold', 'note')}
     rests_on = {k: refer[k] for k in ('n', 'answered', 'wrong', 'bound')}
     return line | dict(calibration=rests_on) | referral(scored, refer['threshold'])
 
@@ -748,8 +748,8 @@ def calibrate_run(
 
 def _remembered(valid, test):
     "`calibrate`, or what it gave for these very tables when it was last asked."
-    # '2' is the edition of the results: raise it when `calibrate` computes something else
-    parts = ['2', np.__version__, *(table.to_csv(index=False) for table in (valid, test))]
+    # '3' is the edition of the results: raise it when `calibrate` computes something else
+    parts = ['3', np.__version__, *(table.to_csv(index=False) for table in (valid, test))]
     name = hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:32]
 
     def text():

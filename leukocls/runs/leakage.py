@@ -16,7 +16,7 @@ from ..data.splits import fold_tables, near_groups
 from ..measure.metrics import score, show_interval
 from ..measure.paired import Comparison, compare
 from .experiment import train
-from ..train.probe import probe_folds
+from ..train.kinds import kind_named
 from ..train.recipes import Recipe, get_recipe
 
 # %% ../../nbs/runs/05_leakage.ipynb #6e6fe9a7
@@ -37,8 +37,9 @@ def cross_validate(
 ) -> pd.DataFrame:
     "Nested cross-validation: the outer folds test, an inner validation part of each chooses."
     recipe = get_recipe(recipe, **changes)
-    if recipe.kind == 'probe':
-        return probe_folds(table, recipe, folds, method, seed)
+    kind = kind_named(recipe.kind)
+    if kind.folds:
+        return kind.folds(table, recipe, folds, method, seed)
     parts = []
     for k, t in enumerate(fold_tables(table, folds, method, valid_pct, seed)):
         p = train(recipe, t, out=out, seed=seed, device=device, progress=progress).predictions

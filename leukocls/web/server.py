@@ -6,6 +6,7 @@
 __all__ = ['Server', 'load_bundles', 'is_here', 'serve', 'where_are_we', 'results_html', 'upload_box', 'show']
 
 # %% ../../nbs/web/03_server.ipynb #3627a4c6
+import asyncio
 import os
 import re
 import socket
@@ -177,6 +178,8 @@ def serve(
     run: bool = True,  # False gives the server without starting it
 ) -> Server:  # After it was stopped
     "Serve the web page until interrupted."
+    if run:
+        _refuse_in_a_loop()
     if not 0.1 <= max_mb <= 1000:
         raise LeukoError(f'max_mb={max_mb:g} is outside 0.1 … 1000. Choose a number in that range.')
     loaded = [c if hasattr(c, 'many') else load_bundles([c])[0] for c in classifiers]
@@ -221,6 +224,18 @@ def serve(
         warnings.filterwarnings('ignore', module='PIL')
         server.run()  # a strange file makes Pillow warn thousands of times; here nobody reads that
     return server
+
+
+def _refuse_in_a_loop():
+    "A notebook runs an event loop of its own, inside which a server cannot wait for another."
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise LeukoError(
+        'serve waits until it is stopped, which a notebook cannot. Show the page below the cell with'
+        ' leukocls.web.show(…), or start the server aside with serve(…, run=False).start().'
+    )
 
 # %% ../../nbs/web/03_server.ipynb #4914eafe
 def where_are_we() -> str:  # 'colab', 'kaggle', 'hub', 'jupyter' or '' (no notebook)

@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 
-from leukocls.core.errors import LeukoError, ModelError, RunError
+from leukocls.core.errors import DataError, LeukoError, ModelError, RunError
 from leukocls.data.splits import split_table
 from leukocls.deploy.bundle import Bundle, export_bundle, sums_of, verify
 from leukocls.deploy.classifier import Classifier
@@ -45,7 +45,13 @@ def test_thousand_flips(copy):
         with pytest.raises(ModelError):
             verify(copy)
         p.write_bytes(data)
-    assert set(verify(copy)) == {'config.json', 'model.onnx', 'gate.json', 'examples.safetensors'}
+    assert set(verify(copy)) == {
+        'config.json',
+        'model.onnx',
+        'gate.json',
+        'examples.safetensors',
+        'seen.safetensors',
+    }
 
 
 @pytest.mark.once
@@ -541,3 +547,47 @@ def test_an_ensemble_travels_as_one_network(table, local_weights, plain_fastai, 
         ).config['features']
         > 0
     )
+
+
+def test_a_bundle_that_refers_everything_says_why(run, tmp_path):
+    "And another share of errors can be allowed: everything that depends on it is fitted again."
+    strict = export_bundle(run, tmp_path / 'strict')
+    refer = strict.config['calibration']['refer']
+    assert refer['threshold'] is None and refer['max_error'] == 0.01
+    (note,) = strict.notes
+    assert 'sends every image to an expert' in note and 'validation images without an error' in note
+    assert 'max_error=0.05' in note and note in strict._repr_html_().replace('&#x27;', "'")
+    clf = Classifier.load(strict)
+    assert not clf.warnings and 'seldom enough' in clf(run.table.path[0]).why
+    loose = export_bundle(run, tmp_path / 'loose', max_error=0.5)
+    refer = loose.config['calibration']['refer']
+    assert refer['max_error'] == 0.5 and refer['threshold'] is not None and not loose.notes
+    answers = Classifier.load(loose).many(list(run.predictions.path))
+    assert not any('seldom enough' in answer.why for answer in answers)
+    # nothing of the run itself is changed
+    assert (
+        export_bundle(run, tmp_path / 'again').config['calibration']['refer']['threshold'] is None
+    )
+    for wrong in (0, 1, -3):
+        with pytest.raises(DataError, match='max_error'):
+            export_bundle(run, tmp_path / 'wrong', max_error=wrong)
+    assert not (tmp_path / 'wrong').exists()
+
+
+def test_another_share_of_errors_on_the_command_line(run, tmp_path, monkeypatch, capsys):
+    from leukocls.cli.commands import main
+
+    def export(*words):
+        monkeypatch.setattr(sys, 'argv', ['leukocls', 'export', *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.out + said.err
+
+    code, said = export(run.folder, '--out', tmp_path / 'a')
+    assert code == 0 and 'sends every image to an expert' in said and '--max-error 0.05' in said
+    code, said = export(run.folder, '--out', tmp_path / 'b', '--max-error', 0.5)
+    assert code == 0 and 'every image' not in said
+    pickle = run.folder / 'learner.pkl'
+    code, said = export(pickle, '--trust', '--out', tmp_path / 'c', '--max-error', 0.5)
+    assert code == 2 and 'holds no calibration' in said
