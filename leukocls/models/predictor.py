@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['eight_views', 'weights_stamp', 'Safeguards', 'safeguards_of', 'Predictor', 'by_fastai', 'predict_images',
-           'predict_to', 'open_pickle', 'evaluate']
+           'predict_to', 'portable_pickle', 'open_pickle', 'evaluate']
 
 # %% ../../nbs/models/08_predictor.ipynb #4cd03690
 import json
 import os
+import pathlib
+import pickle
 import tempfile
+import types
 import warnings
 from collections import defaultdict, deque
 from contextlib import contextmanager
@@ -617,12 +620,45 @@ def _writer(part, suffix):
     return write
 
 # %% ../../nbs/models/08_predictor.ipynb #d2b8306c
+_SYSTEM_PATHS = 'PosixPath', 'WindowsPath'
+
+
+class _PathWriter(pickle.Pickler):
+    "Writes a path as `pathlib.Path` of its parts, which every system can make."
+
+    def reducer_override(self, o):
+        if type(o).__name__ not in _SYSTEM_PATHS or not isinstance(o, pathlib.Path):
+            return NotImplemented
+        # Python 3.13 would write `pathlib._local.Path`, which older ones do not have
+        pathlib.Path.__module__ = 'pathlib'
+        return pathlib.Path, o.parts
+
+
+class _PathReader(pickle.Unpickler):
+    "Reads a path that was written on another operating system as one of this system."
+
+    def find_class(self, module, name):
+        if name in _SYSTEM_PATHS and module in ('pathlib', 'pathlib._local'):
+            return pathlib.Path
+        return super().find_class(module, name)
+
+
+def portable_pickle():  # A module, as `pickle_module` of `learn.export` and `load_learner`
+    """Python's `pickle`, but paths go from one operating system to another. What it writes opens
+    with plain `pickle`.
+    """
+    module = types.ModuleType('pickle')
+    vars(module).update(vars(pickle))
+    module.Pickler, module.Unpickler = _PathWriter, _PathReader
+    return module
+
+
 def open_pickle(
     path,  # A .pkl file that `learn.export` wrote
     trust: bool = False,  # Say yes to running whatever code the file holds
 ):  # fastai Learner on the CPU
-    """Open an exported learner; refused without `trust=True`, since a pickle can run any code when
-    it is loaded.
+    """Open an exported learner, also one from another operating system. Without `trust=True` it is
+    refused with a `ModelError`, since a pickle can run any code when it is loaded.
     """
     trusted(path, trust)
     with warnings.catch_warnings():
@@ -630,7 +666,7 @@ def open_pickle(
         from fastai.learner import load_learner
 
         try:
-            learn = load_learner(path)
+            learn = load_learner(path, pickle_module=portable_pickle())
         except Exception as e:
             raise ModelError(
                 f'{path} cannot be opened as a fastai learner: {type(e).__name__}: {str(e)[:200]}.'
