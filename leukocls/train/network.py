@@ -48,6 +48,7 @@ from leukocls.train.callbacks import (
 )
 from .classical import classical_learner
 from .folder import Fitted, check_space, write_csv, write_info
+from .kinds import kind_named
 from .loaders import CellDataLoaders
 from .recipes import Recipe, get_recipe
 from leukocls.train.speed import (
@@ -248,7 +249,7 @@ def rebuild(
             remember=None if table is not None else False,
             batch_tfms=(
                 augmentation(recipe.augment)
-                if table is not None and recipe.kind == 'network'
+                if table is not None and 'augment' not in kind_named(recipe.kind).unused
                 else None
             ),
             device='cpu',
