@@ -8,6 +8,7 @@ __all__ = ['FORMAT', 'DEEPEST', 'sums_of', 'left_by_programs', 'verify', 'inside
            'anonymous_onnx', 'write_bundle', 'run_facts', 'export_bundle', 'bundle_html']
 
 # %% ../../nbs/deploy/00_bundle.ipynb #96dd4cbb
+import copy
 import datetime
 import functools
 import glob
@@ -707,8 +708,10 @@ def write_bundle(
     arch, args, mean, std = (facts.pop(k, None) for k in ('arch', 'model_args', 'mean', 'std'))
     if folder.exists() and not overwrite:
         raise RunError(f'{folder} exists already. Choose another folder, or say overwrite=True.')
+    # the model that was given keeps its device and its mode
+    model = copy.deepcopy(model).cpu().eval()
     described, body, head = described or describe_network(
-        model.eval(), arch, args, pixels.size, 1 if pixels.grey else 3
+        model, arch, args, pixels.size, 1 if pixels.grey else 3
     )
     ready = Ready(build_network(described, body, head) if described else model, mean, std).eval()
     x, real = some_pictures(pixels, paths)
@@ -964,7 +967,7 @@ def export_bundle(
 
     return write_bundle(
         out,
-        learn.model.cpu(),
+        learn.model,
         pixels,
         [str(c) for c in learn.dls.vocab],
         facts,

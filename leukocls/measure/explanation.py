@@ -77,6 +77,8 @@ def grad_cam(
     "Grad-CAM (Selvaraju et al. 2017)."
     import torch
 
+    from leukocls.models.networks import evaluating
+
     convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
     if not convolutions:
         raise ModelError(
@@ -87,17 +89,15 @@ def grad_cam(
     def keep_output(module, inputs, output):
         outputs.append(output)
 
-    was_training = net.training
     handle = convolutions[-1].register_forward_hook(keep_output)
     try:
-        with torch.enable_grad():
-            z = net.eval()(x.detach().clone().requires_grad_())
+        with torch.enable_grad(), evaluating(net):
+            z = net(x.detach().clone().requires_grad_())
             k = int(z[0].argmax()) if k is None else k
             maps = outputs[-1]
             gradient = torch.autograd.grad(z[0, k], maps)[0]
     finally:
         handle.remove()
-        net.train(was_training)
     weights = gradient.mean((2, 3), keepdim=True)
     cam = torch.relu((maps * weights).sum(1))[0].detach().float()
     return (cam / cam.max().clamp(min=1e-12)).cpu().numpy()
@@ -109,7 +109,7 @@ def heat_of(
     label: str | None = None,  # Class to explain; by default the most probable
 ) -> np.ndarray:  # (h, w), 0 to 1
     "Grad-CAM of a learner for an image file."
-    from leukocls.models.networks import members_of, network_of, views_of
+    from leukocls.models.networks import evaluating, members_of, network_of, views_of
 
     learn = getattr(learn, 'learner', learn)
     vocab = [str(c) for c in learn.dls.vocab]
@@ -128,7 +128,8 @@ def heat_of(
     if len(members) == 1:
         return grad_cam(members[0], x, None if label is None else vocab.index(label))
     # one class for all networks of an ensemble
-    k = int(learn.model.eval()(x)[0].argmax()) if label is None else vocab.index(label)
+    with evaluating(learn.model) as net:
+        k = int(net(x)[0].argmax()) if label is None else vocab.index(label)
     maps = np.mean([grad_cam(net, x, k) for net in members], 0)
     return maps / max(maps.max(), 1e-12)
 

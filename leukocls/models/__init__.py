@@ -35,7 +35,7 @@ _HOME = {
     ),
     'predictor': (
         'eight_views weights_stamp Safeguards safeguards_of Predictor by_fastai predict_images '
-        'predict_to open_pickle evaluate'
+        'predict_to portable_pickle open_pickle evaluate'
     ),
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

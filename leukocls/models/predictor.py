@@ -4,14 +4,18 @@
 
 # %% auto #0
 __all__ = ['eight_views', 'weights_stamp', 'Safeguards', 'safeguards_of', 'Predictor', 'by_fastai', 'predict_images',
-           'predict_to', 'open_pickle', 'evaluate']
+           'predict_to', 'portable_pickle', 'open_pickle', 'evaluate']
 
 # %% ../../nbs/models/08_predictor.ipynb #4cd03690
 import json
 import os
+import pathlib
+import pickle
 import tempfile
+import types
 import warnings
 from collections import defaultdict, deque
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -43,7 +47,7 @@ from leukocls.models.engines import (
     stream,
     wished,
 )
-from .networks import VIEWS, ReadyNetwork, TorchEngine, network_of
+from .networks import VIEWS, ReadyNetwork, TorchEngine, evaluating, network_of
 
 # %% ../../nbs/models/08_predictor.ipynb #4aa071d3
 def eight_views(
@@ -169,7 +173,10 @@ def _read_json(path):
 
 # %% ../../nbs/models/08_predictor.ipynb #f26482ad
 class Predictor:
-    "Predicts files with a learner: prepared once, used often."
+    """Predicts files with a learner: prepared once, used often. The learner keeps its device, its
+    mode and its callbacks. An engine that is not known, or `tta` where only fastai can prepare the
+    images, is a `ModelError`.
+    """
 
     def __init__(
         self,
@@ -181,7 +188,7 @@ class Predictor:
         # How many images are to come, if that is known: converting a network for a few does not pay
         n: int | None = None,
         tta: bool = False,  # Average the probabilities over the eight flips and quarter turns
-        # As in `pick_device`: the learner is moved there; None leaves it where it is
+        # Where to compute, as in `pick_device`; None: where the learner's loaders put images
         device=None,
     ):
         if engine != 'auto':
@@ -189,10 +196,7 @@ class Predictor:
         self.safeguards = safeguards_of(learn, tta)
         self.learn, self.tta, self.n, self.choose = getattr(learn, 'learner', learn), tta, n, engine
         self.classes = [str(c) for c in self.learn.dls.vocab]
-        if device is not None:
-            device = pick_device(str(device))
-            self.learn.dls.to(device)
-            self.learn.model.to(device)
+        self.device = self.learn.dls.device if device is None else pick_device(str(device))
         self._read()
 
     def _read(self):
@@ -223,16 +227,17 @@ class Predictor:
 @patch
 def _prepare(self: Predictor, x, paths):
     "Choose the engine on the first images; whatever differs from fastai's own answer is not used."
-    network = ReadyNetwork(self.ready, self.pixels, self.learn.dls.device)
+    by_name = self.choose != 'auto' or wished() != 'auto'
+    network = ReadyNetwork(self.ready, self.pixels, self.device)
     first = TorchEngine(network.ready, network.device)
     with untried():
-        theirs = by_fastai(self.learn, paths[:2], exact=True)
+        theirs = by_fastai(self.learn, paths[:2], exact=True, device=self.device)
         same = disagreement(softmax(first(x[:2])), theirs) <= SAME
     if not same:
         self._only_fastai()
         return
     few = self.n is not None and self.n < 64 and not _is_converted(network)
-    if self.choose == wished() == 'auto' and (few or len(builders_for(network)) == 1):
+    if not by_name and (few or len(builders_for(network)) == 1):
         self.engine = first
         return
     key = '' if few else machine_key(network.key, str(network.device))
@@ -245,40 +250,52 @@ def _is_converted(network):
     return any(kind.is_kept(network.key) for kind in kinds)
 
 # %% ../../nbs/models/08_predictor.ipynb #8d1c47ae
+@contextmanager
+def _lent(learn, device):
+    "The learner on a device, for fastai to predict with; afterwards all of it is as it was."
+    attributes, cbs = dict(vars(learn)), list(learn.cbs)
+    home = next((p.device for p in learn.model.parameters()), device)
+    images_home = learn.dls.device
+    try:
+        learn.model.to(device)
+        learn.dls.to(device)
+        with evaluating(learn.model):
+            yield learn
+    finally:
+        learn.model.to(home)
+        learn.dls.to(images_home)
+        vars(learn).clear()
+        vars(learn).update(attributes)
+        # fastai adds and removes callbacks in this very list
+        learn.cbs[:] = cbs
+        for cb in cbs:
+            cb.learn = learn
+
+
+_HALF = 'mixed_precision', 'non_native_mixed_precision', 'scaled_half', 'bf16_on_cpu'
+
+
 def by_fastai(
-    learn,  # fastai Learner
+    learn,  # fastai Learner; it is as before afterwards
     paths,  # Image files, or pictures as `open_cell` opens them; few enough to be in memory at once
     exact: bool = False,  # In float32, whatever precision the learner trains in
+    device=None,  # torch.device; None: where the learner's loaders put images
 ) -> np.ndarray:  # (N, C) probabilities
     "Probabilities through fastai's own loaders: slower, and right for any learner."
     import fastai.callback.progress  # noqa: F401 (its methods join Learner)
     from fastai.vision.core import PILImage
 
     images = [PILImage(p if isinstance(p, Image.Image) else open_cell(p)) for p in paths]
-    half = (
-        [
-            cb
-            for cb in learn.cbs
-            if cb.name
-            in (
-                'mixed_precision',
-                'non_native_mixed_precision',
-                'scaled_half',
-                'bf16_on_cpu',
-            )
-        ]
-        if exact
-        else []
-    )
-    with learn.no_bar(), learn.no_logging(), learn.removed_cbs(half):
-        return (
-            learn.get_preds(
-                dl=learn.dls.test_dl(images, rm_type_tfms=0, bs=min(64, len(images)), num_workers=0)
-            )[0]
-            .float()
-            .cpu()
-            .numpy()
-        )
+    half = [cb for cb in learn.cbs if exact and cb.name in _HALF]
+    with (
+        _lent(learn, device or learn.dls.device),
+        learn.no_bar(),
+        learn.no_logging(),
+        learn.removed_cbs(half),
+    ):
+        loader = learn.dls.test_dl(images, rm_type_tfms=0, bs=min(64, len(images)), num_workers=0)
+        p, _ = learn.get_preds(dl=loader)
+        return p.float().cpu().numpy()
 
 
 def _names(paths):
@@ -455,7 +472,7 @@ def _slowly(self: Predictor, paths, on_error):
                 bad[i] = str(e)
         p, looks = np.full((len(some), len(self.classes)), np.nan), [None] * len(some)
         if pictures:
-            p[list(pictures)] = by_fastai(self.learn, pictures.values())
+            p[list(pictures)] = by_fastai(self.learn, pictures.values(), device=self.device)
         if self.safeguards.active:
             for i, picture in pictures.items():
                 looks[i] = six_colours(picture), thumbnail(picture)
@@ -603,12 +620,45 @@ def _writer(part, suffix):
     return write
 
 # %% ../../nbs/models/08_predictor.ipynb #d2b8306c
+_SYSTEM_PATHS = 'PosixPath', 'WindowsPath'
+
+
+class _PathWriter(pickle.Pickler):
+    "Writes a path as `pathlib.Path` of its parts, which every system can make."
+
+    def reducer_override(self, o):
+        if type(o).__name__ not in _SYSTEM_PATHS or not isinstance(o, pathlib.Path):
+            return NotImplemented
+        # Python 3.13 would write `pathlib._local.Path`, which older ones do not have
+        pathlib.Path.__module__ = 'pathlib'
+        return pathlib.Path, o.parts
+
+
+class _PathReader(pickle.Unpickler):
+    "Reads a path that was written on another operating system as one of this system."
+
+    def find_class(self, module, name):
+        if name in _SYSTEM_PATHS and module in ('pathlib', 'pathlib._local'):
+            return pathlib.Path
+        return super().find_class(module, name)
+
+
+def portable_pickle():  # A module, as `pickle_module` of `learn.export` and `load_learner`
+    """Python's `pickle`, but paths go from one operating system to another. What it writes opens
+    with plain `pickle`.
+    """
+    module = types.ModuleType('pickle')
+    vars(module).update(vars(pickle))
+    module.Pickler, module.Unpickler = _PathWriter, _PathReader
+    return module
+
+
 def open_pickle(
     path,  # A .pkl file that `learn.export` wrote
     trust: bool = False,  # Say yes to running whatever code the file holds
 ):  # fastai Learner on the CPU
-    """Open an exported learner; refused without `trust=True`, since a pickle can run any code when
-    it is loaded.
+    """Open an exported learner, also one from another operating system. Without `trust=True` it is
+    refused with a `ModelError`, since a pickle can run any code when it is loaded.
     """
     trusted(path, trust)
     with warnings.catch_warnings():
@@ -616,7 +666,7 @@ def open_pickle(
         from fastai.learner import load_learner
 
         try:
-            learn = load_learner(path)
+            learn = load_learner(path, pickle_module=portable_pickle())
         except Exception as e:
             raise ModelError(
                 f'{path} cannot be opened as a fastai learner: {type(e).__name__}: {str(e)[:200]}.'

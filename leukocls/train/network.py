@@ -34,7 +34,7 @@ from ..data.splits import SPLIT_RULES, fold_tables
 from ..models.architectures import NETWORKS
 from ..models.backbones import cell_learner, count_parameters, normalise
 from ..models.networks import check_network, probe_head, stage_body, with_members, with_views
-from ..models.predictor import predict_images
+from ..models.predictor import portable_pickle, predict_images
 from ..models.weights import MOST_MEMBERS
 from .augment import augmentation
 from leukocls.train.callbacks import (
@@ -48,6 +48,7 @@ from leukocls.train.callbacks import (
 )
 from .classical import classical_learner
 from .folder import Fitted, check_space, write_csv, write_info
+from .kinds import kind_named
 from .loaders import CellDataLoaders
 from .recipes import Recipe, get_recipe
 from leukocls.train.speed import (
@@ -248,7 +249,7 @@ def rebuild(
             remember=None if table is not None else False,
             batch_tfms=(
                 augmentation(recipe.augment)
-                if table is not None and recipe.kind == 'network'
+                if table is not None and 'augment' not in kind_named(recipe.kind).unused
                 else None
             ),
             device='cpu',
@@ -284,11 +285,13 @@ def write_pickle(
     learn,  # fastai Learner
     folder,  # A run folder
 ) -> None:
-    "learner.pkl: fastai's export, whole or not at all, without any path of this machine."
+    """learner.pkl: fastai's export, whole or not at all, without any path of this machine. Plain
+    fastai opens it on every operating system.
+    """
     path, dls_path, temp = learn.path, learn.dls.path, folder / '.learner.pkl'
     learn.path = learn.dls.path = Path('.')
     try:
-        learn.export(temp.absolute())
+        learn.export(temp.absolute(), pickle_module=portable_pickle())
         temp.replace(folder / 'learner.pkl')
     except (OSError, RuntimeError) as e:
         raise RunError(
