@@ -32,7 +32,13 @@ from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.text import listed, safe_table
 from ..data.datasets import names_of_card, patients_of
 from ..data.duplicates import groups_in, joined, near_duplicates
-from ..data.splits import grouped_folds, groups_of, identical_files, merge_patients
+from leukocls.data.splits import (
+    grouped_folds,
+    groups_of,
+    identical_files,
+    merge_patients,
+    same_people,
+)
 from ..data.survey import COLOURS, Looks, Survey, looks_of, shortcuts_of
 from ..data.table import COLUMN_NAMES, read_table, read_text_table
 
@@ -82,13 +88,14 @@ def audit(
 ) -> Audit:  # Shows itself, prints, and saves as JSON and CSV
     "Look for everything that makes figures too good; nothing is changed."
     began = time.perf_counter()
-    table = table_to_audit(data, patient).reset_index(drop=True)
+    table, card = _table_and_card(data, patient)
     # A manifest with `sha256` comes without images
     looks = None if 'sha256' in table else looks_of(table.path, survey, progress)
     exact, pairs = _find_copies(table, looks, similarity, progress)
     group = joined(len(table), [*exact, *pairs[['i', 'j']].to_numpy(int).tolist()])
     near = groups_in(group)
     two_labels = [rows for rows in near if table.label[rows].nunique() > 1]
+    people = same_people(table)
     merged = merge_patients(table)
     facts = dict(
         n=len(table),
@@ -102,7 +109,7 @@ def audit(
         leaks=leaks_between(merged, dict(exact=exact, near=near)),
         shortcuts=_shortcuts_in(merged.assign(group=group), looks, seed),
         files={} if looks is None else _kinds_of_files(table, looks),
-        patients=_patients_in(merged, looks),
+        patients=_patients_in(merged, looks, people, card),
     )
     facts['findings'] = _findings(facts)
     facts['seconds'] = round(time.perf_counter() - began, 1)
@@ -145,6 +152,11 @@ def table_to_audit(
     patient=None,  # Column, pattern or card that tells the patient
 ) -> pd.DataFrame:  # path, label, patient, source, split, and sha256 if it came with the data
     "Read what is to be audited; a manifest need not have labels or usable sides."
+    return _table_and_card(data, patient)[0]
+
+
+def _table_and_card(data, patient):
+    "The table to audit, and the card whose names told its patients; None where another did."
     if isinstance(data, pd.DataFrame):
         rows = data
     else:
@@ -153,10 +165,11 @@ def table_to_audit(
         t = _table_of_manifest(rows, patient)
     else:
         t = read_table(data, patient=patient, on_error='skip')
-    if patient is None and t.patient.isna().all() and (card := names_of_card(t.path)):
+    t = t.reset_index(drop=True)
+    card = names_of_card(t.path) if patient is None and t.patient.isna().all() else None
+    if card:
         t['patient'] = patients_of(t.path, card.pattern)
-        t.attrs['patients_from'] = card.name
-    return t
+    return t, card
 
 
 def _table_of_manifest(frame, patient):
@@ -409,6 +422,7 @@ def intra_patient_correlation(
 def about_patients(
     table: pd.DataFrame,  # After `merge_patients`
     X=None,  # (N, D) colour numbers, if images were looked at
+    people=(),  # From `same_people`, before ids were merged
     # n people, how many ids, unknown, images per patient, classes per patient, merged, icc,
     # effective_n
 ) -> dict:
@@ -416,7 +430,7 @@ def about_patients(
     known = table.patient.notna()
     t = table[known]
     n = int(t.patient.nunique())
-    merged = table.attrs.get('merged', [])
+    merged = sorted(map(sorted, people))
     ids = n + sum(len(same) - 1 for same in merged)
     out = dict(n=n, ids=ids, unknown=int((~known).sum()), merged=merged)
     if not len(t):
@@ -440,12 +454,13 @@ def about_patients(
     return out | dict(icc=icc, effective_n=float(effective))
 
 
-def _patients_in(table, looks):
+def _patients_in(table, looks, people, card):
     "`about_patients`, by colour if every image can be read, and where the patients come from."
     all_readable = looks is not None and (looks.facts.error == '').all()
-    out = about_patients(table, looks.facts[COLOURS].fillna(0) if all_readable else None)
-    if 'patients_from' in table.attrs:
-        out['from'] = table.attrs['patients_from']
+    colours = looks.facts[COLOURS].fillna(0) if all_readable else None
+    out = about_patients(table, colours, people)
+    if card:
+        out['from'] = card.name
     return out
 
 # %% ../../nbs/audit/00_findings.ipynb #6f6c54ea

@@ -20,7 +20,7 @@ from ..core.files import write_whole
 from ..core.machine import give_back
 from ..core.progress import bar
 from ..core.text import safe_table
-from ..data.splits import fold_tables, sides_of, split_table
+from ..data.splits import fold_tables, split_table, with_note
 from ..data.survey import MOST_HELD, survey_images
 from ..data.table import check_images, read_table
 from ..models.frozen import begin_all, end_all
@@ -47,16 +47,6 @@ def _checked_seeds(seed, seeds=None):
             f'seed={outside[0]} is outside 0 … {2**32 - 1}. Choose a number in that range.'
         )
     return list(dict.fromkeys(numbers))
-
-# %% ../../nbs/runs/02_experiment.ipynb #635e6d5e
-def _told(table, survey=None):
-    """A table whose note about its split is true: one whose `split` was filled or changed by hand
-    counts as given.
-    """
-    has_note = bool(table.attrs.get('split'))
-    if has_note and table.attrs.get('sides') == sides_of(table):
-        return table
-    return split_table(table, 'given', valid_pct=0, survey=survey)
 
 # %% ../../nbs/runs/02_experiment.ipynb #26b0d9e3
 def _checked_callbacks(cbs):
@@ -114,7 +104,7 @@ def train(
     if table.split.isna().any():
         table = split_table(table, seed=seed, survey=survey)
     else:
-        table = _told(table, survey)
+        table = with_note(table, survey)
     survey = _to_hold(survey)
     kind = kind_named(recipe.kind)
     # importing is no training: otherwise the first of several runs would pay for all
