@@ -7,15 +7,12 @@ __all__ = ['SHORTCUTS', 'Audit', 'audit', 'table_to_audit', 'leaks_between', 'sh
            'intra_patient_correlation', 'about_patients', 'thumbnail_html']
 
 # %% ../../nbs/audit/00_findings.ipynb #47eb1708
-import base64
 import hashlib
-import html
-import io
 import json
 import os
 import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain, combinations
@@ -24,15 +21,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from PIL import Image
 
 from ..core.cache import kept
 from ..core.errors import RESEARCH_ONLY, DataError
 from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
+from ..core.html import page_of, thumbnail_uri
 from ..core.text import listed, safe_table
 from ..data.datasets import names_of_card, patients_of
 from ..data.duplicates import groups_in, joined, near_duplicates
-from ..data.splits import grouped_folds, groups_of, identical_files, merge_patients
+from leukocls.data.splits import (
+    grouped_folds,
+    groups_of,
+    identical_files,
+    merge_patients,
+    same_people,
+)
 from ..data.survey import COLOURS, Looks, Survey, looks_of, shortcuts_of
 from ..data.table import COLUMN_NAMES, read_table, read_text_table
 
@@ -54,9 +57,6 @@ class Audit:
 
     def to_csv(self, path):  # File to write
         return write_whole(path, safe_table(self.table).to_csv(index=False, lineterminator='\n'))
-
-    def to_html(self, path):  # File to write
-        return write_whole(path, _PAGE.format(css=_CSS, body=self._repr_html_()))
 
     def __str__(self):
         lines = [f"{self.data['n']:,} images, {self.data['seconds']:.0f} s"]
@@ -82,13 +82,14 @@ def audit(
 ) -> Audit:  # Shows itself, prints, and saves as JSON and CSV
     "Look for everything that makes figures too good; nothing is changed."
     began = time.perf_counter()
-    table = table_to_audit(data, patient).reset_index(drop=True)
+    table, card = _table_and_card(data, patient)
     # A manifest with `sha256` comes without images
     looks = None if 'sha256' in table else looks_of(table.path, survey, progress)
     exact, pairs = _find_copies(table, looks, similarity, progress)
     group = joined(len(table), [*exact, *pairs[['i', 'j']].to_numpy(int).tolist()])
     near = groups_in(group)
     two_labels = [rows for rows in near if table.label[rows].nunique() > 1]
+    people = same_people(table)
     merged = merge_patients(table)
     facts = dict(
         n=len(table),
@@ -102,7 +103,7 @@ def audit(
         leaks=leaks_between(merged, dict(exact=exact, near=near)),
         shortcuts=_shortcuts_in(merged.assign(group=group), looks, seed),
         files={} if looks is None else _kinds_of_files(table, looks),
-        patients=_patients_in(merged, looks),
+        patients=_patients_in(merged, looks, people, card),
     )
     facts['findings'] = _findings(facts)
     facts['seconds'] = round(time.perf_counter() - began, 1)
@@ -145,6 +146,11 @@ def table_to_audit(
     patient=None,  # Column, pattern or card that tells the patient
 ) -> pd.DataFrame:  # path, label, patient, source, split, and sha256 if it came with the data
     "Read what is to be audited; a manifest need not have labels or usable sides."
+    return _table_and_card(data, patient)[0]
+
+
+def _table_and_card(data, patient):
+    "The table to audit, and the card whose names told its patients; None where another did."
     if isinstance(data, pd.DataFrame):
         rows = data
     else:
@@ -153,10 +159,11 @@ def table_to_audit(
         t = _table_of_manifest(rows, patient)
     else:
         t = read_table(data, patient=patient, on_error='skip')
-    if patient is None and t.patient.isna().all() and (card := names_of_card(t.path)):
+    t = t.reset_index(drop=True)
+    card = names_of_card(t.path) if patient is None and t.patient.isna().all() else None
+    if card:
         t['patient'] = patients_of(t.path, card.pattern)
-        t.attrs['patients_from'] = card.name
-    return t
+    return t, card
 
 
 def _table_of_manifest(frame, patient):
@@ -409,6 +416,7 @@ def intra_patient_correlation(
 def about_patients(
     table: pd.DataFrame,  # After `merge_patients`
     X=None,  # (N, D) colour numbers, if images were looked at
+    people=(),  # From `same_people`, before ids were merged
     # n people, how many ids, unknown, images per patient, classes per patient, merged, icc,
     # effective_n
 ) -> dict:
@@ -416,7 +424,7 @@ def about_patients(
     known = table.patient.notna()
     t = table[known]
     n = int(t.patient.nunique())
-    merged = table.attrs.get('merged', [])
+    merged = sorted(map(sorted, people))
     ids = n + sum(len(same) - 1 for same in merged)
     out = dict(n=n, ids=ids, unknown=int((~known).sum()), merged=merged)
     if not len(t):
@@ -440,17 +448,18 @@ def about_patients(
     return out | dict(icc=icc, effective_n=float(effective))
 
 
-def _patients_in(table, looks):
+def _patients_in(table, looks, people, card):
     "`about_patients`, by colour if every image can be read, and where the patients come from."
     all_readable = looks is not None and (looks.facts.error == '').all()
-    out = about_patients(table, looks.facts[COLOURS].fillna(0) if all_readable else None)
-    if 'patients_from' in table.attrs:
-        out['from'] = table.attrs['patients_from']
+    colours = looks.facts[COLOURS].fillna(0) if all_readable else None
+    out = about_patients(table, colours, people)
+    if card:
+        out['from'] = card.name
     return out
 
 # %% ../../nbs/audit/00_findings.ipynb #6f6c54ea
-# Levels, the gravest first, with their colour on the page
-_LEVELS = dict(leak='#B00000', error='#B00000', warning='#B35900', note='#00528C')
+# Levels, the gravest first
+_LEVELS = ('leak', 'error', 'warning', 'note')
 
 
 def _findings(facts):
@@ -464,7 +473,7 @@ def _findings(facts):
         *_about_shortcuts(facts),
         *_about_people(facts),
     ]
-    return sorted(findings, key=lambda f: list(_LEVELS).index(f['level']))
+    return sorted(findings, key=lambda f: _LEVELS.index(f['level']))
 
 
 def _finding(level, kind, what, remedy='', files=()):
@@ -594,78 +603,82 @@ def _about_people(facts):
     return [_finding('note', 'patients', what)]
 
 # %% ../../nbs/audit/00_findings.ipynb #0a5f4e6c
-_CSS = (
-    'body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;'
-    'color:#1a1a1a;background:#fff}'
-    'table{border-collapse:collapse;margin:1rem 0}'
-    'td,th{padding:.3rem .6rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top;'
-    'overflow-wrap:anywhere}'
-    'img{margin:2px}'
-    'small{color:#555}'
-)
-_PAGE = (
-    '<!doctype html><html lang="en"><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width,initial-scale=1">'
-    '<title>Audit</title><style>{css}</style><h1>Audit</h1>{body}</html>'
-)
+def _verdict(findings):
+    "What the findings mean for whoever wants to train, in one sentence; its kind is a class of the page."
+    n = Counter(f['level'] for f in findings)
+    if wrong := n['leak'] + n['error']:
+        text = f'Figures from these images would be wrong: {_counted(n, "leak", "error")}.'
+        return dict(kind='bad', text=f'{text} Repair {"this" if wrong == 1 else "these"} first.')
+    if n['warning']:
+        text = f'Figures from these images may be too good: {_counted(n, "warning")}.'
+        return dict(kind='doubt', text=text)
+    return dict(kind='good', text='Nothing was found that would make figures too good.')
+
+
+def _counted(n, *levels):
+    "'1 leak and 2 errors'"
+    return ' and '.join(f'{n[k]} {k}{"s" if n[k] > 1 else ""}' for k in levels if n[k])
 
 
 def thumbnail_html(
     path,  # Image file
     side: int = 72,  # Longer side in pixels
-) -> str:  # An `img` element that holds the picture; nothing where it cannot be read
+) -> str:  # An `img` element that holds the picture; empty where it cannot be read
     "A small picture for a page."
-    try:
-        with open_regular(path) as f, Image.open(f) as im:
-            im.draft('RGB', (2 * side, 2 * side))
-            im = im.convert('RGB')
-            im.thumbnail((side, side))
-            jpeg = io.BytesIO()
-            im.save(jpeg, 'JPEG', quality=80)
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return ''
-    return (
-        f'<img alt="{html.escape(os.path.basename(path))}" title="{html.escape(path)}"'
-        f' src="data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}">'
+    uri = thumbnail_uri(path, side)
+    return page_of('audit/thumbnail.html', uri=uri, name=os.fspath(path)).strip()
+
+
+def _shown(facts, most=6):
+    "What the templates of an audit show."
+    copies = [map(thumbnail_html, group[:most]) for group in facts['near_duplicates'][:most]]
+    return dict(
+        facts=facts,
+        verdict=_verdict(facts['findings']),
+        findings=facts['findings'],
+        shortcuts=list(facts['shortcuts'].values()),
+        copies=[list(pictures) for pictures in copies],
+        patients=_patient_rows(facts['patients']),
+        kinds_of_files=_file_rows(facts),
     )
+
+
+def _patient_rows(patients):
+    "(what, value) of the patients that are known."
+    rows = [('patients', patients['n']), ('images whose patient is unknown', patients['unknown'])]
+    if 'images' in patients:
+        each = patients['images']
+        rows.append(('images of each patient', f"{each['least']:,} to {each['most']:,}"))
+        rows.append(('patients with images of two classes', len(patients['with_two_classes'])))
+    if 'effective_n' in patients:
+        rows.append(('independent images that they are worth', round(patients['effective_n'])))
+        rows.append(('intra-patient correlation of the colours', round(patients['icc'], 2)))
+    if 'from' in patients:
+        rows.append(('patients told by the names of', patients['from']))
+    return rows
+
+
+def _file_rows(facts):
+    "Class, images, and the most common format, size, JPEG quality and file size of each class."
+    rows = []
+    for label, kinds in facts['files'].items():
+        kind, size, quality = (next(iter(kinds[k]), '–') for k in ('format', 'size', 'quality'))
+        n = facts['classes'].get(label, '–')
+        rows.append(
+            (label, n, kind, size, quality.removesuffix('.0'), round(kinds['bytes'] / 1000, 1))
+        )
+    return rows
+
+
+@patch
+def to_html(
+    self: Audit,
+    path,  # File to write
+) -> Path:  # The file
+    "Write a page that needs no other file: the verdict first, then each finding and its figures."
+    return write_whole(path, page_of('audit/page.html', **_shown(self.data)))
 
 
 @patch
 def _repr_html_(self: Audit):
-    facts = self.data
-    return (
-        f'<p><b>{facts["n"]:,} images audited</b> in {facts["seconds"]:.0f} s</p>'
-        + _findings_html(facts['findings'])
-        + _shortcuts_html(facts['shortcuts'])
-        + _copies_html(facts['near_duplicates'])
-        + f'<p>{RESEARCH_ONLY}</p>'
-    )
-
-
-def _findings_html(findings):
-    rows = ''.join(
-        f'<tr><td style="color:{_LEVELS[f["level"]]}"><b>{f["level"]}</b></td>'
-        f'<td style="text-align:left">{html.escape(f["what"])}<br>'
-        f'<small>{html.escape(f["remedy"])}</small></td></tr>'
-        for f in findings
-    )
-    return f'<table>{rows or "<tr><td>Nothing found.</td></tr>"}</table>'
-
-
-def _shortcuts_html(shortcuts):
-    if not shortcuts:
-        return ''
-    rows = ''.join(
-        f'<tr><td style="text-align:left">{html.escape(s["what"])}</td>'
-        f'<td>{100 * s["accuracy"]:.1f} %</td><td>{100 * s["random"]:.1f} %</td></tr>'
-        for s in shortcuts.values()
-    )
-    head = '<tr><th>told by</th><th>honest folds</th><th>random folds</th></tr>'
-    return f'<table>{head}{rows}</table>'
-
-
-def _copies_html(groups, most=6):
-    if not groups:
-        return ''
-    rows = [''.join(map(thumbnail_html, group[:most])) for group in groups[:most]]
-    return '<p>The first near-duplicate groups:</p>' + ''.join(f'<div>{r}</div>' for r in rows)
+    return page_of('audit/notebook.html', **_shown(self.data))

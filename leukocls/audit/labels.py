@@ -6,15 +6,15 @@
 __all__ = ['DoubtfulLabels', 'label_errors', 'doubtful', 'corrected']
 
 # %% ../../nbs/audit/01_labels.ipynb #77502728
-import html
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from .findings import thumbnail_html
-from ..core.errors import RESEARCH_ONLY, DataError
+from ..core.errors import DataError
 from ..core.files import write_whole
+from ..core.html import page_of
 from ..core.packages import need
 from ..core.text import safe_table, without_apostrophe
 from ..data.table import read_table, read_text_table
@@ -37,26 +37,21 @@ class DoubtfulLabels:
         return f'{self._summary}.\n{shown}'
 
     def _repr_html_(self):
-        figures = ''.join(_figure_html(row) for row in self.table.head(24).itertuples())
-        return (
-            f'<p><b>{self._summary}</b>, the most doubtful first.</p>'
-            f'{figures}<p>{RESEARCH_ONLY}</p>'
-        )
+        images = [_shown(row) for row in self.table.head(24).itertuples()]
+        return page_of('audit/labels.html', summary=self._summary, images=images)
 
     @property
     def _summary(self):
         return f'{len(self.table):,} of {self.n:,} labels are doubtful'
 
 
-def _figure_html(row):
-    "A picture, its label and the one that is suggested."
-    label, suggested = html.escape(str(row.label)), html.escape(str(row.suggested))
-    probabilities = f'{100 * row.p_suggested:.0f} % against {100 * row.p_own:.0f} %'
-    return (
-        '<figure style="display:inline-block;margin:4px;text-align:center">'
-        f'{thumbnail_html(row.path, 96)}'
-        f'<figcaption><small>{label} → <b>{suggested}</b><br>{probabilities}</small></figcaption>'
-        '</figure>'
+def _shown(row):
+    "A picture, its label and the one that is suggested, for the template."
+    return dict(
+        picture=thumbnail_html(row.path, 96),
+        label=str(row.label),
+        suggested=str(row.suggested),
+        probabilities=f'{100 * row.p_suggested:.0f} % against {100 * row.p_own:.0f} %',
     )
 
 # %% ../../nbs/audit/01_labels.ipynb #b19c086d

@@ -27,9 +27,9 @@ _HOME = {
         'joined groups_in'
     ),
     'splits': (
-        'SPLIT_RULES split_table identical_files groups_of SplitRule register_split '
-        'merge_patients near_groups grouped_folds shared_patients shared_files shared_groups '
-        'sides_of fold_tables source_tables'
+        'SPLIT_RULES split_table split_note with_note fold_tables source_tables SplitRule '
+        'register_split identical_files groups_of near_groups same_people merge_patients '
+        'grouped_folds shared_patients shared_files shared_groups sides_of'
     ),
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

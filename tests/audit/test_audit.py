@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -114,17 +115,41 @@ def test_a_clean_set_has_no_leaks(own_films):
     ] == []
 
 
+def test_the_page_begins_with_its_verdict(own_films, tmp_path):
+    """The first sentence says what the findings mean, and every section that the contents name is
+    there.
+    """
+    t = read_table(own_films, patient=FILM_PATIENT)
+    coin = np.random.default_rng(0).random(len(t)) < 0.5
+    leaky = audit(t.assign(split=np.where(coin, 'train', 'test')), progress=False)
+    page = leaky.to_html(tmp_path / 'audit.html').read_text()
+    assert 'Figures from these images would be wrong: 1 leak' in page
+    assert page.index('would be wrong') < page.index('stand in both')
+    places = re.findall(r'href="#(\w+)"', page)
+    assert {'findings', 'shortcuts', 'patients', 'files'} <= set(places)
+    assert all(f'id="{place}"' in page for place in places)
+    for rule in ('prefers-color-scheme: dark', '@media print'):
+        assert rule in page
+
+
 def test_hostile_names_cannot_write_into_the_page(tmp_path):
-    for c in ('<script>alert(1)</script>'.replace('/', ''), 'b'):
+    """Class and file names are text of a page, in a notebook and in a file, and nothing else; the
+    characters that could change how a page reads are shown, not obeyed.
+    """
+    for c in ('<script>alert(1)</script>'.replace('/', ''), '{{ 7 * 7 }}'):
         (tmp_path / c).mkdir()
         for i in range(4):
             Image.effect_noise((32, 32), 40 + i).convert('RGB').save(
                 tmp_path / c / f'"><img src=x onerror=alert({i})>.png'.replace('/', '')
             )
-    assert (
-        '<img src=x' not in audit(tmp_path, progress=False)._repr_html_()
-        and '<script>' not in audit(tmp_path, progress=False)._repr_html_()
-    )
+        (tmp_path / c / '\u202egnp.exe.png').write_bytes(b'')
+    found = audit(tmp_path, progress=False)
+    saved = found.to_html(tmp_path / 'audit.html').read_text(encoding='utf8')
+    for page in (found._repr_html_(), saved):
+        assert '<img src=x' not in page
+        assert '<script>' not in page
+        assert '\u202e' not in page
+    assert '{{ 7 * 7 }}' in saved
 
 
 def test_manifest_without_pixels(tmp_path):

@@ -11,7 +11,10 @@ from leukocls.data.splits import (
     identical_files,
     shared_files,
     shared_patients,
+    sides_of,
+    split_note,
     split_table,
+    with_note,
 )
 
 
@@ -286,17 +289,49 @@ def test_folds_say_that_a_given_split_is_not_used(table, capsys):
 
 
 def test_a_split_changed_by_hand_is_called_given(table):
-    from leukocls.runs.experiment import _told
-
     nobody = table.assign(patient=pd.NA)
     t = split_table(nobody, 'group')
-    assert _told(t) is t
+    assert with_note(t) is t
     t2 = t.copy()
     t2['split'] = pd.array(np.random.default_rng(0).permutation(t.split), dtype='string')
-    assert (
-        _told(t2).attrs['split']['method'] == 'given'
-        and _told(t[::-1]).attrs['split']['method'] == 'group'
-    )
+    assert split_note(with_note(t2))['method'] == 'given'
+    assert split_note(with_note(t[::-1]))['method'] == 'group'
+
+
+def changed_by_hand(t):
+    return t.assign(split=t.split.to_numpy()[::-1])
+
+
+def put_together(t):
+    return pd.concat([t.iloc[:40], t.iloc[40:]])
+
+
+def merged_with_a_column(t):
+    return t.merge(t[['path']].assign(stain='Wright'), on='path')
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        changed_by_hand,
+        put_together,
+        merged_with_a_column,
+        lambda t: t[t.split != 'valid'],
+        lambda t: t.assign(path=t.path + 'x'),
+        lambda t: pd.DataFrame(t.to_dict('list')),
+    ],
+)
+def test_a_note_is_true_or_gone(table, change):
+    """Pandas loses notes, or keeps them where they are no longer true: what is told is either about
+    these very sides, or nothing, and training then checks the sides again.
+    """
+    t = split_table(table, 'patient')
+    changed = change(t)
+    note = split_note(changed)
+    same_sides = sides_of(changed) == sides_of(t)
+    assert note == {} or (same_sides and note == split_note(t))
+    method = split_note(with_note(changed))['method']
+    assert method == ('patient' if note else 'given')
 
 
 def test_a_study_arm_in_a_csv_is_kept_aside(films, tmp_path, capsys):
