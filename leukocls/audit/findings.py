@@ -32,9 +32,10 @@ from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.text import listed, safe_table
 from ..data.datasets import names_of_card, patients_of
 from ..data.duplicates import groups_in, joined, near_duplicates
+from ..data.readers import kind_of_file, read_text_table
 from ..data.splits import grouped_folds, groups_of, identical_files, merge_patients
 from ..data.survey import COLOURS, Looks, look, shortcuts_of
-from ..data.table import COLUMN_NAMES, check_patients, read_table, read_text_table
+from ..data.table import COLUMN_NAMES, check_patients, read_table
 
 # %% ../../nbs/audit/00_findings.ipynb #cb9c0672
 @dataclass
@@ -78,10 +79,12 @@ def audit(
     similarity: float = 0.75,
     seed: int = 42,  # Same seed, same folds
     progress: bool = True,  # Show a bar
+    root=None,  # Folder of the images that a table names, as in `read_table`
+    label=None,  # Column or level of folders of the class, as in `read_table`
 ) -> Audit:  # Shows itself, prints, and saves as JSON and CSV
     "Look for everything that makes figures too good; nothing is changed."
     began = time.perf_counter()
-    table = table_to_audit(data, patient).reset_index(drop=True)
+    table = table_to_audit(data, patient, root, label).reset_index(drop=True)
     # A manifest with `sha256` comes without images
     looks = None if 'sha256' in table else look(table.path, progress=progress)
     exact, pairs = _find_copies(table, looks, similarity, progress)
@@ -143,16 +146,19 @@ def table_to_audit(
     # Folder, CSV file or DataFrame, as in `read_table`; or a manifest with a column `sha256`
     data,
     patient=None,  # Column, pattern or card that tells the patient
+    root=None,  # Folder of the images that a table names, as in `read_table`
+    label=None,  # Column or level of folders of the class, as in `read_table`
 ) -> pd.DataFrame:  # path, label, patient, source, split, and sha256 if it came with the data
     "Read what is to be audited; a manifest need not have labels or usable sides."
     if isinstance(data, pd.DataFrame):
         rows = data
     else:
-        rows = read_text_table(data) if os.path.isfile(data) else pd.DataFrame()
+        is_text = os.path.isfile(data) and kind_of_file(data) != 'npz'
+        rows = read_text_table(data) if is_text else pd.DataFrame()
     if 'sha256' in {str(c).strip().casefold() for c in rows.columns}:
         t = _table_of_manifest(rows, patient)
     else:
-        t = read_table(data, patient=patient, on_error='skip')
+        t = read_table(data, patient=patient, root=root, on_error='skip', label=label)
     if patient is None and t.patient.isna().all() and (card := names_of_card(t.path)):
         t['patient'] = patients_of(t.path, card.pattern)
         t.attrs['patients_from'] = card.name

@@ -20,6 +20,8 @@ import typer
 from leukocls.cli.options import (
     Device,
     Epochs,
+    Images,
+    LabelOption,
     OnError,
     Out,
     PatientOption,
@@ -165,6 +167,8 @@ def train(
         ),
     ] = 'auto',
     patient: PatientOption = None,
+    images: Images = None,
+    label: LabelOption = None,
     valid_pct: Annotated[
         float, typer.Option(help='Share of images to choose the epoch on.')
     ] = 0.16,
@@ -225,6 +229,8 @@ def train(
         out=str(out),
         split=split,
         patient=patient,
+        root=images,
+        label=label,
         valid_pct=valid_pct,
         test_pct=test_pct,
         seed=seed,
@@ -259,6 +265,8 @@ def reproduce(
     ] = None,
     out: Out = Path('runs'),
     patient: PatientOption = None,
+    images: Images = None,
+    label: LabelOption = None,
     seed: Seed = 42,
     seeds: Seeds = None,
     device: Device = 'auto',
@@ -292,6 +300,8 @@ def reproduce(
         seed,
         device,
         on_error,
+        root=images,
+        label=label,
         weights=weights,
         epochs=epochs,
         size=size,
@@ -317,6 +327,8 @@ def audit(
         ),
     ],
     patient: PatientOption = None,
+    images: Images = None,
+    label: LabelOption = None,
     json_out: Annotated[
         Optional[Path], typer.Option('--json', help='Write everything that was found to this file.')
     ] = None,
@@ -362,7 +374,7 @@ def audit(
         check_target(path, overwrite)
     from leukocls.audit.findings import audit as look
 
-    found = look(data, patient, similarity)
+    found = look(data, patient, similarity, root=images, label=label)
     say(str(found))
     if labels:
         from leukocls.audit.labels import label_errors
@@ -501,6 +513,8 @@ def evaluate(
         ),
     ],
     patient: PatientOption = None,
+    images: Images = None,
+    label: LabelOption = None,
     json_out: Annotated[
         Optional[Path], typer.Option('--json', help='Write the metrics to this file.')
     ] = None,
@@ -515,7 +529,9 @@ def evaluate(
     check_target(json_out, overwrite=True)
     if is_bundle(model):
         _on_cpu(device)
-        metrics = Classifier.load(model).evaluate(data, patient=patient, on_error=on_error)
+        metrics = Classifier.load(model).evaluate(
+            data, patient=patient, on_error=on_error, root=images, label=label
+        )
     else:
         learn, trained_on = open_model(model, trust)
         from leukocls.models import predictor
@@ -527,6 +543,8 @@ def evaluate(
             on_error=on_error,
             trained_on=trained_on,
             device=device,
+            root=images,
+            label=label,
         )
     say(f"{metrics['n']:,} images. {metrics['interval']['note']}")
     say_metrics(metrics, metrics['notes'])

@@ -21,6 +21,10 @@ _HOME = {
         'FACTS jpeg_quality six_colours thumbnail look_at Looks readable_images look lighter_part '
         'shortcuts_of'
     ),
+    'readers': (
+        'PATH_NAMES kind_of_file plain_name read_text_table read_rows unpack_npz find_files '
+        'why_missing'
+    ),
     'table': (
         'SPLIT_NAMES COLUMN_NAMES read_table read_text_table check_patients has_groups '
         'check_images fingerprint'

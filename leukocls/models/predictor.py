@@ -704,11 +704,13 @@ def evaluate(
     on_error: str = 'raise',  # 'raise' or 'skip'
     trained_on=(),  # Paths it was trained on, to say so if they are among the data
     device=None,  # As in `Predictor`
+    root=None,  # Folder of the images that a table names, as in `read_table`
+    label=None,  # Column or level of folders of the class, as in `read_table`
 ) -> dict:  # As in metrics.json, plus `notes`
     "Judge a learner on new labelled images."
     from leukocls.measure.external import judge
 
-    table = check_images(read_table(data, patient=patient, on_error=on_error), on_error)
+    table = check_images(read_table(data, patient, root, on_error, label), on_error)
     return judge(
         table,
         learn.dls.vocab,

@@ -220,12 +220,14 @@ def train_all(
     # Train again what lies finished in `out`; default: only where a single run is asked for
     repeat: bool | None = None,
     cbs=None,  # fastai callbacks, as in `train`; a run that is only read calls none
+    root=None,  # Folder of the images that a table names, as in `read_table`
+    label=None,  # Column or level of folders of the class, as in `read_table`
     **changes,  # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
 ) -> Runs:  # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
     chosen = recipes_named(recipes, **changes)
     callbacks = _checked_callbacks(cbs)
-    table = read_table(data, patient=patient, on_error=on_error)
+    table = read_table(data, patient, root, on_error, label)
     begin_all(chosen, table.path, device)
     try:
         # decodes every image once and remembers what the check of the images, the search for
