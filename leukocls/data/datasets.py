@@ -353,6 +353,10 @@ def names_of_card(
     "The known data set that names its files like this, if there is one."
     names = [os.path.basename(str(p)) for p in paths]
     for card_name, whole_name in _WHOLE_NAMES.items():
-        n_alike = sum(bool(re.fullmatch(whole_name, n)) for n in names)
-        if names and n_alike >= share * len(names):
+        rule = re.compile(whole_name)
+        # a few hundred names tell where none is alike
+        if not any(map(rule.fullmatch, names[:: 1 + len(names) // 500])):
+            continue
+        n_alike = sum(bool(rule.fullmatch(n)) for n in names)
+        if n_alike >= share * len(names):
             return _CARDS[card_name]

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'IMAGE_FORMATS', 'ORIENTATION', 'MOST_IMAGE', 'MOST_STREAM', 'to_rgb', 'whole_file', 'open_cell',
-           'text_path', 'scan_folder', 'image_files', 'Pixels', 'read_batches', 'free_memory', 'room_for',
-           'ReadyImages', 'expect']
+           'ignored_in_words', 'text_path', 'scan_folder', 'image_files', 'image_files_of_all', 'Pixels',
+           'read_batches', 'free_memory', 'room_for', 'ReadyImages', 'expect']
 
 # %% ../../nbs/data/01_images.ipynb #0a1a2cea
 import inspect
 import io
 import os
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -24,9 +25,12 @@ from PIL import Image, ImageFilter, ImageOps
 
 from ..core.errors import DataError, LeukoError
 from ..core.files import odd_file, odd_kind, open_regular, read_up_to, too_large
+from ..core.text import listed
 
 # %% ../../nbs/data/01_images.ipynb #9274a5c4
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
+IMAGE_SUFFIXES = tuple(
+    '.jpg .jpeg .jpe .jfif .png .bmp .dib .tif .tiff .webp .gif .jp2 .ppm .pgm .pbm'.split()
+)
 # What Pillow may decode, whatever a file is called: it reads forty formats more, one of them by
 # starting another program (PostScript)
 IMAGE_FORMATS = ('JPEG', 'PNG', 'BMP', 'DIB', 'TIFF', 'WEBP', 'GIF', 'PPM', 'JPEG2000')
@@ -194,12 +198,106 @@ def open_cell(
         reason, advice = _why(e), 'Remove it, or replace it with a whole copy'
     raise DataError(f'{name}: {reason}. {advice}.', reason)
 
+# %% ../../nbs/data/01_images.ipynb #daf63042
+# Pictures in formats that are not read here; some of them begin like a TIFF
+_OTHER_PICTURES = set(
+    '.svs .ndpi .scn .mrxs .vms .vmu .bif .lif .czi .nd2 .oib .oif .vsi .lsm .zvi .stk .dcm .dicom'
+    ' .heic .heif .avif .nef .cr2 .cr3 .arw .dng .orf .rw2 .raf .pef .psd .xcf .svg .eps .ai .jxl'.split()
+)
+# Endings of what is surely no image, so that nothing is opened to know
+_NO_PICTURES = set(
+    '.txt .csv .tsv .xml .json .jsonl .yaml .yml .toml .md .rst .html .htm .pdf .doc .docx .xls'
+    ' .xlsx .ods .ppt .pptx .db .ini .log .zip .tar .gz .tgz .bz2 .xz .7z .rar .py .pyc .ipynb .m'
+    ' .mat .npy .npz .h5 .hdf5 .pkl .pt .pth .onnx .safetensors .parquet .feather .lnk .url .exe'
+    ' .dll .sh .bat .mp4 .avi .mov .part .crdownload .download .partial .tmp .bak .swp .lock'.split()
+)
+# The first bytes of JPEG, PNG, GIF and JPEG 2000
+_BEGINNINGS = (
+    b'\xff\xd8\xff',
+    b'\x89PNG\r\n\x1a\n',
+    b'GIF87a',
+    b'GIF89a',
+    b'\x00\x00\x00\x0cjP  ',
+)
+
+
+def _begins_like_image(path, ending):
+    "Whether a file with no ending, or an unknown one, is an image by its first bytes."
+    if ending in _NO_PICTURES or ending in _OTHER_PICTURES:
+        return False
+    try:
+        with open_regular(path) as f:
+            head = f.read(18)
+    except (OSError, LeukoError):
+        return False
+    if head.startswith(_BEGINNINGS) or head[:4] == b'RIFF' and head[8:12] == b'WEBP':
+        return True
+    if head[:2] == b'BM' and head[6:10] == bytes(4):
+        return True
+    # many formats are built on TIFF: only where no ending says which
+    return not ending.strip('.0123456789') and head[:4] in (b'II*\x00', b'MM\x00*')
+
+
+def ignored_in_words(
+    ignored: Counter,  # From `scan_folder`
+) -> str:  # '' where nothing was left out
+    "What was left out of a folder, in a sentence or two."
+    folders = {k[:-1]: n for k, n in ignored.items() if k.endswith('/') and k != _LISTED_BEFORE}
+    pictures = {k: n for k, n in ignored.items() if k in _OTHER_PICTURES}
+    files = Counter({k: n for k, n in ignored.items() if k[-1] != '/' and k not in pictures})
+    sentences = []
+    if files:
+        kinds = listed(f'{n} {suffix}' for suffix, n in files.most_common())
+        sentences.append(f'Ignored {sum(files.values()):,} files that are no images: {kinds}.')
+    if pictures:
+        kinds = listed(f'{n} {suffix}' for suffix, n in pictures.items())
+        sentences.append(
+            f'Left out {sum(pictures.values()):,} pictures in formats that are not read here:'
+            f' {kinds}. Save them as PNG or TIFF.'
+        )
+    if folders:
+        kinds = listed(f'{n} {name}' for name, n in folders.items())
+        sentences.append(f'Left out {sum(folders.values()):,} folders of the system: {kinds}.')
+    if n := ignored.get(_LISTED_BEFORE, 0):
+        sentences.append(f'Left out {n:,} links to folders: each folder is listed once.')
+    return ' '.join(sentences)
+
 # %% ../../nbs/data/01_images.ipynb #efc326df
-def _entries(folder, seen):
+# Folders that file servers, Windows, Linux and NAS devices make by themselves
+_SYSTEM_FOLDERS = {
+    name.casefold()
+    for name in (
+        '__MACOSX',
+        '__pycache__',
+        '@eaDir',
+        '@Recycle',
+        '@Recently-Snapshot',
+        '@tmp',
+        '#recycle',
+        '#snapshot',
+        '~snapshot',
+        '$RECYCLE.BIN',
+        'RECYCLER',
+        'RECYCLED',
+        'System Volume Information',
+        'Config.Msi',
+        'FOUND.000',
+        'lost+found',
+        'LOST.DIR',
+        'Network Trash Folder',
+        'Temporary Items',
+    )
+}
+# Folders that count in `ignored` under a name of their own
+_LISTED_BEFORE = 'listed before/'
+
+
+def _entries(folder, seen, ignored):
     "What is in a folder; nothing if the folder was listed before."
     try:
         s = os.stat(folder)
         if (s.st_dev, s.st_ino) in seen:
+            ignored[_LISTED_BEFORE] += 1
             return []
         with os.scandir(folder) as entries:
             entries = list(entries)
@@ -209,7 +307,7 @@ def _entries(folder, seen):
             ' folder without it.'
         ) from None
     seen.add((s.st_dev, s.st_ino))
-    return [e for e in entries if not e.name.startswith('.') and e.name != '__MACOSX']
+    return [e for e in entries if not e.name.startswith('.')]
 
 
 def _is_folder(entry):
@@ -237,7 +335,8 @@ def text_path(
 
 def scan_folder(
     root: str | os.PathLike,  # Folder to list, with all folders below it
-    ignored,  # `Counter` that other files are counted in, by their ending
+    # `Counter` of what is left out: files by their ending, folders by their name and a slash
+    ignored,
     parts: tuple = (),  # Folders passed so far
     seen: set | None = None,  # Folders listed so far, so that links in a circle end
 ):  # Yields (path, names of the folders between `root` and the file)
@@ -247,11 +346,14 @@ def scan_folder(
     while waiting:
         folder, parts = waiting.pop()
         folders = []
-        for e in _entries(folder, seen):
+        for e in _entries(folder, seen, ignored):
             ending = os.path.splitext(e.name)[1].lower()
             if _is_folder(e):
-                folders.append(e)
-            elif ending in IMAGE_SUFFIXES:
+                if e.name.casefold() in _SYSTEM_FOLDERS:
+                    ignored[f'{e.name}/'] += 1
+                else:
+                    folders.append(e)
+            elif ending in IMAGE_SUFFIXES or _begins_like_image(e.path, ending):
                 yield e.path, parts
             else:
                 ignored[ending or 'no ending'] += 1
@@ -263,7 +365,7 @@ def scan_folder(
 def image_files(
     paths,  # A folder, an image file, or several files; any iterable
 ):  # Iterable of paths; a folder's in order of their names, with all folders below it
-    "What somebody means who names images."
+    "The files that somebody means who names images; what a folder holds besides them is said."
     if not isinstance(paths, (str, os.PathLike)):
         return paths
     if not os.path.isdir(paths):
@@ -275,6 +377,25 @@ def image_files(
             f'{paths} holds no image ({", ".join(IMAGE_SUFFIXES)}); other files:'
             f' {sum(ignored.values()):,}. Name another folder.'
         )
+    if ignored:
+        print(ignored_in_words(ignored), file=sys.stderr)
+    return files
+
+
+def image_files_of_all(
+    places,  # Files and folders
+) -> list:  # Image files, in the order given
+    "The images of several files and folders; a folder without an image is said and passed over."
+    files, empty = [], []
+    for place in places:
+        try:
+            files += image_files(place)
+        except DataError as e:
+            empty.append(e)
+    if empty and not files:
+        raise empty[0]
+    for e in empty:
+        print(e, file=sys.stderr)
     return files
 
 # %% ../../nbs/data/01_images.ipynb #8983feb0

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'DEEPEST', 'sums_of', 'left_by_programs', 'verify', 'inside_bundle', 'read_json', 'read_config',
-           'check_gate', 'check_examples', 'Bundle', 'parity', 'some_pictures', 'StoredNetwork', 'timm_loads',
-           'anonymous_onnx', 'write_bundle', 'run_facts', 'export_bundle', 'bundle_html']
+           'check_gate', 'check_examples', 'Bundle', 'bundle_notes', 'refer_note', 'parity', 'some_pictures',
+           'StoredNetwork', 'timm_loads', 'anonymous_onnx', 'write_bundle', 'run_facts', 'export_bundle', 'bundle_html']
 
 # %% ../../nbs/deploy/00_bundle.ipynb #96dd4cbb
 import copy
@@ -31,6 +31,7 @@ from ..core.machine import versions
 from ..core.packages import need
 from ..core.text import listed
 from ..data.images import Pixels
+from ..data.seen import SEEN_FILE, Seen
 from leukocls.models.engines import (
     SAME,
     Runnable,
@@ -165,7 +166,7 @@ def _verified(folder, keep):
     return promised, {n: data for n, (data, _) in checked.items() if n in keep}
 
 
-_KEPT = ('config.json', 'model.onnx', 'gate.json', 'examples.safetensors')
+_KEPT = ('config.json', 'model.onnx', 'gate.json', 'examples.safetensors', SEEN_FILE)
 
 
 def verify(
@@ -408,6 +409,15 @@ class Bundle:
         p = self.config['pixels']
         return Pixels(p['size'], p['grey'], p['median'])
 
+    @property
+    def seen(self):  # `Seen`: which pictures it was trained and chosen on; None where nothing tells
+        return Seen.from_bytes(self.files[SEEN_FILE]) if SEEN_FILE in self.files else None
+
+    @property
+    def notes(self) -> list:  # What everyone who uses the model should know, in sentences
+        refer = refer_note(self.config)
+        return [*bundle_notes(self.config), *([refer] if refer else [])]
+
     def network(self):  # `Ready` network for PyTorch: uint8 (N, H, W, C) → outputs (N, K)
         return _network(self)
 
@@ -431,6 +441,8 @@ def _check_files(bundle):
             check_gate(files['gate.json'])
         if 'examples.safetensors' in files:
             check_examples(files['examples.safetensors'], len(c['classes']), c['features'])
+        if SEEN_FILE in files:
+            Seen.from_bytes(files[SEEN_FILE])
         files['model.onnx'] = checked_onnx(files['model.onnx'])
     except ModelError as e:
         raise ModelError(f'{bundle.folder}: {e}') from None
@@ -506,6 +518,36 @@ def _push(bundle, repo, private, token):
         repo_id=repo, path_in_repo='README.md', path_or_fileobj=str(bundle.folder / 'model_card.md')
     )
     return str(url)
+
+
+def bundle_notes(
+    config: dict,  # config.json
+) -> list:  # Sentences; none where there is nothing
+    "What belongs to every answer of a model."
+    notes = []
+    leak = (config.get('audit') or {}).get('leaks')
+    if leak:
+        notes.append(f'The figures of this model are too good: {leak} stood on two sides.')
+    if not config['calibration']:
+        notes.append(
+            'This model was never calibrated: its probabilities may be too sure, and it cannot say'
+            ' when to ask an expert.'
+        )
+    return notes
+
+
+def refer_note(
+    config: dict,  # config.json
+) -> str:  # A sentence; '' where the model answers some images alone
+    "Why a model sends every image to an expert, and what can be done."
+    refer = (config['calibration'] or dict(refer=dict(threshold=0)))['refer']
+    if refer['threshold'] is not None:
+        return ''
+    note = str(refer.get('note', ''))[:500]
+    return (
+        f'This model sends every image to an expert. {note} Train with more validation images, or'
+        ' export it with max_error=0.05 (--max-error 0.05), which allows 5 % errors.'
+    )
 
 # %% ../../nbs/deploy/00_bundle.ipynb #18bd79db
 def parity(
@@ -867,6 +909,7 @@ def _chosen(table, n, seed=0):
 def run_facts(
     run,  # `Run`
     licence: str = 'to be chosen by the author',  # Licence of the weights
+    max_error: float | None = None,  # As in `export_bundle`
 ) -> dict:  # For `write_bundle`
     "What a run knows of itself that should travel with its model."
     from leukocls.report.page import leaks_of, verdict
@@ -880,12 +923,7 @@ def run_facts(
     short = {k: m[k] for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}
     r = i['recipe']
     data = {k: v for k, v in i['data'].items() if k != 'skipped'}
-    keep = ('n', 'temperature', 'conformal', 'refer', 'operating_points', 'notes')
-    cal = (
-        {k: v for k, v in calibration.items() if k in keep}
-        if 'temperature' in calibration
-        else None
-    )
+    cal = _calibration(run, calibration, max_error)
     leak = leaks_of(i)
     return dict(
         name=i['name'],
@@ -918,6 +956,23 @@ def run_facts(
         seed=i['seed'],
     )
 
+
+def _calibration(run, calibration, max_error):
+    "What a bundle needs of calibration.json, fitted again where another share of errors is allowed."
+    from leukocls.measure.calibration import calibrate
+    from leukocls.measure.metrics import with_groups
+
+    if 'temperature' not in calibration:
+        if max_error is not None:
+            raise RunError(f'max_error={max_error}: {run.name} was not calibrated. Leave it out.')
+        return None
+    if max_error is not None:
+        p = with_groups(run.predictions, run.folder)
+        valid, test = (p[p.split == side].reset_index(drop=True) for side in ('valid', 'test'))
+        calibration = calibrate(valid, test, max_error=max_error)
+    keep = ('n', 'temperature', 'conformal', 'refer', 'operating_points', 'notes')
+    return {k: v for k, v in calibration.items() if k in keep}
+
 # %% ../../nbs/deploy/00_bundle.ipynb #65c58961
 def export_bundle(
     run,  # `Run`, or its folder
@@ -927,6 +982,9 @@ def export_bundle(
     examples: int = 0,
     licence: str = 'to be chosen by the author',  # Licence of the weights
     overwrite: bool = False,  # Replace a bundle that exists
+    # Share of errors, 0 to 1, that the model may make among the images it answers alone; the others
+    # go to an expert. None keeps what the run was calibrated for, 0.01
+    max_error: float | None = None,
 ) -> Bundle:  # The bundle
     """Export a run as a folder of plain files; Learner, PyTorch without fastai, ONNX Runtime and
     OpenVINO must give the same answers.
@@ -956,13 +1014,15 @@ def export_bundle(
             ' of leukocls.'
         )
     _, pixels = found
-    facts = run_facts(run, licence)
+    facts = run_facts(run, licence, max_error)
     held = run.table.path[run.table.split != 'train'].tolist()
     files = {'model_card.md': _card(run, facts)} | (
         {'gate.json': read_regular(run.folder / 'gate.json')}
         if (run.folder / 'gate.json').exists() and (run.folder / 'gate.json').stat().st_size > 2
         else {}
     )
+    if run.seen is not None and len(run.seen):
+        files[SEEN_FILE] = run.seen.to_bytes()
     from leukocls.models.predictor import by_fastai
 
     return write_bundle(
@@ -1031,5 +1091,7 @@ def bundle_html(
             f'<tr><th>{k}</th><td style="text-align:left">{html.escape(str(v))}</td></tr>'
             for k, v in rows
         )
-        + f'</table><p>{RESEARCH_ONLY}</p>'
+        + '</table>'
+        + ''.join(f'<p>⚠ {html.escape(note)}</p>' for note in bundle.notes)
+        + f'<p>{RESEARCH_ONLY}</p>'
     )

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['eight_views', 'weights_stamp', 'Safeguards', 'safeguards_of', 'Predictor', 'by_fastai', 'predict_images',
-           'predict_to', 'portable_pickle', 'open_pickle', 'evaluate']
+           'predict_to', 'portable_pickle', 'open_pickle']
 
 # %% ../../nbs/models/08_predictor.ipynb #4cd03690
 import json
@@ -34,7 +34,6 @@ from ..core.progress import bar
 from ..core.text import safe_table
 from ..data.images import image_files, open_cell, read_batches, to_rgb
 from ..data.survey import Looks, six_colours, thumbnail
-from ..data.table import check_images, read_table
 from leukocls.models.engines import (
     ENGINES,
     SAME,
@@ -681,20 +680,32 @@ def open_pickle(
 
 # %% ../../nbs/models/08_predictor.ipynb #5ad40f65
 def evaluate(
-    learn,  # fastai Learner
+    learn,  # `Run` or fastai Learner
     data,  # Folder, CSV file or DataFrame of labelled images it has not seen
     patient=None,  # As in `read_table`
-    on_error: str = 'raise',  # 'raise' or 'skip'
-    trained_on=(),  # Paths it was trained on, to say so if they are among the data
+    on_error: str = 'raise',  # As in `read_labelled`: 'raise' or 'skip'
+    # What it has seen, as in `judge`, to say so if that is among the data; a `Run` knows it
+    trained_on=(),
     device=None,  # As in `Predictor`
+<<<<<<< ours
+    rename=None,  # Their class → the model's, as in `read_labelled`
+=======
+    root=None,  # Folder of the images that a table names, as in `read_table`
+    label=None,  # Column or level of folders of the class, as in `read_table`
+>>>>>>> theirs
 ) -> dict:  # As in metrics.json, plus `notes`
-    "Judge a learner on new labelled images."
-    from leukocls.measure.external import judge
+    "Judge a run or a learner on new labelled images."
+    from leukocls.measure.external import judge, read_labelled
 
-    table = check_images(read_table(data, patient=patient, on_error=on_error), on_error)
+<<<<<<< ours
+    if hasattr(learn, 'folder') and not len(trained_on or ()):
+        trained_on = learn.seen
+    learner = getattr(learn, 'learner', learn)
+    classes = learner.dls.vocab
+    table = read_labelled(data, classes, patient, on_error, rename)
+=======
+    table = check_images(read_table(data, patient, root, on_error, label), on_error)
+>>>>>>> theirs
     return judge(
-        table,
-        learn.dls.vocab,
-        lambda paths: predict_images(learn, paths, device=device),
-        trained_on,
+        table, classes, lambda paths: predict_images(learner, paths, device=device), trained_on
     )

@@ -29,6 +29,7 @@ def usual_steps(
     for: scikit-learn and Matplotlib take a second.
     """
     from leukocls.audit.findings import shortcut_run
+    from leukocls.data.seen import seen_run
     from leukocls.measure.calibration import calibrate_run
     from leukocls.measure.domain import gate_run
     from leukocls.measure.metrics import score_run
@@ -41,6 +42,7 @@ def usual_steps(
             calibrate_run,
             partial(shortcut_run, survey=survey),
             partial(gate_run, survey=survey),
+            seen_run,
         ),
         (report_run,),
         (card_run,),

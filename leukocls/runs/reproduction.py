@@ -172,6 +172,8 @@ def reproduce(
     device: str = 'auto',  # As in `pick_device`
     on_error: str = 'raise',  # 'raise' or 'skip' unreadable images
     progress: bool = True,  # Show bars
+    root=None,  # Folder of the images that a table names, as in `read_table`
+    label=None,  # Column or level of folders of the class, as in `read_table`
     # Fields of every recipe to change, such as `weights='folder'`, `epochs=2`: then it is no longer
     # the paper's system
     **changes,
@@ -189,12 +191,14 @@ def reproduce(
         on_error=on_error,
         progress=progress,
         repeat=False,
+        root=root,
+        label=label,
     )
     protocol = PAPERS[paper.upper()]['protocol']
     repeated = _runs_of(data, chosen, f'{out}/{paper}-repeated', common | protocol)
     honest = Runs(interrupted=True)
     if not repeated.interrupted:
-        split = _honest_split(data, patient, on_error)
+        split = _honest_split(data, patient, on_error, root, label)
         ours = dict(split=split, valid_pct=0.16, test_pct=0.2)
         honest = _runs_of(data, chosen, f'{out}/{paper}-honest', common | ours)
     if not repeated and not honest:
@@ -220,10 +224,10 @@ def _recipes_of(paper, recipes, changes):
     return chosen
 
 # %% ../../nbs/runs/04_reproduction.ipynb #55f04326
-def _honest_split(data, patient, on_error):
+def _honest_split(data, patient, on_error, root=None, label=None):
     "The rule of the honest half: 'patient' or 'group'."
     try:
-        table = read_table(data, patient=patient, on_error=on_error)
+        table = read_table(data, patient, root, on_error, label)
     except LeukoError:
         # the error is told when the runs are made
         return 'group'

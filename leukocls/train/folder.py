@@ -165,7 +165,7 @@ def start_run(
         data=data,
         weights_contents=weights_contents(recipe),
         split=table.attrs.get('split', {}),
-        notes=notes,
+        notes=[*table.attrs.get('notes', []), *notes],
         status='training',
     )
 

@@ -24,6 +24,12 @@ class Kind:
     unused: frozenset = frozenset()  # Fields of a recipe that mean nothing to it
     takes_callbacks: bool = False  # `fit` takes fastai callbacks as `cbs`
     bundled: bool = True  # A bundle can hold it, since its learner is a network
+    takes_ahead: bool = False  # `fit` takes what `begin_all` got ready, as `ahead`
+    tunes: bool = False  # It trains the network itself
+    frozen: bool = False  # It learns on features of a network that stays as it is
+    # (table, recipe, folds, method, seed) → predictions of every image, where it has a quicker way
+    # to cross-validate than a fit for each fold
+    folds: Callable | None = None
 
 
 KINDS = {}  # Name → `Kind`
@@ -58,10 +64,16 @@ def _fit_network(*args, **kwargs):
     return fit_network(*args, **kwargs)
 
 
-def _fit_probe(*args):
+def _fit_probe(*args, **kwargs):
     from leukocls.train.probe import fit_probe
 
-    return fit_probe(*args)
+    return fit_probe(*args, **kwargs)
+
+
+def _probe_folds(*args):
+    from leukocls.train.probe import probe_folds
+
+    return probe_folds(*args)
 
 
 def _fit_classical(*args):
@@ -76,8 +88,18 @@ _OF_NETWORKS = frozenset(
     ' freeze augment'.split()
 )
 
-register_kind(Kind('network', 'a network', _fit_network, takes_callbacks=True))
-register_kind(Kind('probe', 'a probe: a head on frozen features', _fit_probe, _OF_NETWORKS))
+register_kind(Kind('network', 'a network', _fit_network, takes_callbacks=True, tunes=True))
+register_kind(
+    Kind(
+        'probe',
+        'a probe: a head on frozen features',
+        _fit_probe,
+        _OF_NETWORKS,
+        takes_ahead=True,
+        frozen=True,
+        folds=_probe_folds,
+    )
+)
 register_kind(
     Kind(
         'classical',

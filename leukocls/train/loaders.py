@@ -277,12 +277,13 @@ def from_data(
     patient=None,  # As in `read_table`: column, pattern or card
     root=None,  # Folder that relative paths start from
     on_error: str = 'raise',  # 'raise' or 'skip'
+    label=None,  # As in `read_table`: column, or level of folders
     **kwargs,  # As in `from_table`
 ):  # fastai DataLoaders
     """DataLoaders from any data: `read_table`, `check_images`, `split_table` and `from_table` in
     one call.
     """
-    table = check_images(read_table(data, patient, root, on_error), on_error)
+    table = check_images(read_table(data, patient, root, on_error, label), on_error)
     return cls.from_table(
         split_table(table, method=split, valid_pct=valid_pct, test_pct=0, seed=seed), **kwargs
     )

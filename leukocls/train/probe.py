@@ -362,9 +362,10 @@ def fit_probe(
     info: dict,  # What is known about the run; more is added
     device: str = 'auto',  # Where features are computed, as in `pick_device`
     progress: bool = True,  # Show a bar
+    ahead=None,  # What `begin_all` got ready for it
 ) -> Fitted:  # The probe; its learner.pkl is written when the report stands
     "Features once, a head by cross-validation; the result is a run like any other."
-    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size)
+    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size, ahead)
     check_space(folder, 50_000_000)
     X = frozen(table.path, device=device, views=recipe.views, progress=progress)
     is_train = (table.split == 'train').to_numpy()
