@@ -834,7 +834,7 @@ def run_facts(
     licence: str = 'to be chosen by the author',  # Licence of the weights
 ) -> dict:  # For `write_bundle`
     "What a run knows of itself that should travel with its model."
-    from leukocls.report.page import leaks_of, verdict
+    from leukocls.report.sentences import leaks_of, verdict
 
     i, m = run.info, run.metrics
 

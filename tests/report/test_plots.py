@@ -68,14 +68,10 @@ def test_rates_are_written_in_plain_text(ends, math_text):
 
 
 def test_no_axis_of_a_report_holds_math_text(run):
-    from leukocls.report.page import _plots
-    from leukocls.runs.run import Run
+    from leukocls.report.page import RunFiles, _plots
 
-    again = Run(run.folder)
-    held = again.predictions
-    shown = held[held.split == again.metrics['split']].reset_index(drop=True)
     with rc_context({'text.parse_math': False}):
-        figures = _plots(again.folder, again.info, again.metrics, shown)
+        figures = _plots(RunFiles(run.folder))
         for name, fig in figures.items():
             fig._repr_png_()
             assert not [text for text in tick_labels(fig) if '$' in text], name
