@@ -17,6 +17,6 @@ _HOME = {
     'progress': 'bar',
     'cache': 'MOST_HASHED content_hashes only_ours read_kept used prune keep Remembered kept',
     'figures': 'DASHES new_figure style_of',
-    'html': 'page_of data_uri thumbnail_uri',
+    'html': 'page_of text_of data_uri thumbnail_uri',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)
