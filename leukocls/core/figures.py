@@ -10,12 +10,34 @@ import io
 import textwrap
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 # %% ../../nbs/core/07_figures.ipynb #1bed7e46
+# Write numbers alone, some of them as formulas
+_OF_NUMBERS = (LogFormatter, ScalarFormatter)
+
+
 class ShownFigure(Figure):
     """A figure that shows itself where it ends a cell. IPython learns to show Matplotlib's own only
     when somebody plots with pyplot, so the first one of a session would be words.
     """
+
+    def draw(self, renderer):
+        """No text is read as a formula: a class may be named `$x^{$`. This is set for the texts of
+        this figure; the user's own settings of Matplotlib stay as they are.
+        """
+        numbers = set()
+        for ax in self.axes:
+            for axis in (ax.xaxis, ax.yaxis):
+                # asking for the labels makes them, so that none is made later
+                labels = axis.get_ticklabels(which='both')
+                if isinstance(axis.get_major_formatter(), _OF_NUMBERS):
+                    numbers.update(labels)
+        for text in self.findobj(Text):
+            if text not in numbers:
+                text.set_parse_math(False)
+        super().draw(renderer)
 
     def _repr_png_(self):
         whole = io.BytesIO()

@@ -9,9 +9,13 @@ _HOME = {
         'plot_augmented plot_seen plot_predictions plot_patients'
     ),
     'checklists': 'GUIDELINES CHECKLIST checklist',
+    'sentences': (
+        'SHORT_SPLIT leaks_of stamp_of headline split_note hardest_class beside verdict '
+        'confidence_sentence referral_sentence threshold_sentence gate_sentence changed_text '
+        'weights_text repeat'
+    ),
     'page': (
-        'SHORT_SPLIT leaks_of stamp_of beside verdict by_patient map_svg changed_text '
-        'weights_text repeat report_run'
+        'report_run RunFiles section SECTIONS Section Part Table Picture Drawn by_patient map_svg'
     ),
     'modelcard': (
         'HOW_TO_RUN markdown_safe markdown_table latex_safe yaml_text card_facts latex_table '

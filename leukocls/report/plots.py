@@ -78,7 +78,7 @@ def plot_lr_find(
     stamp: str = '',  # Small text below
 ) -> Figure:  # Loss against the learning rate
     "The learning-rate finder's curve (Smith 2015) and what was read off it."
-    fig, axes = new_figure(width=5, stamp=stamp)
+    fig, axes = new_figure(width=4.2, stamp=stamp)
     ax = axes[0, 0]
     ax.plot(curve.lr, curve.loss, **style_of(0))
     ax.set(xscale='log', xlabel='learning rate', ylabel='loss', title='Learning-rate finder')
@@ -96,6 +96,12 @@ def plot_lr_find(
     return fig
 
 # %% ../../nbs/report/00_plots.ipynb #2300b7ce
+def _short(name, most=26):
+    "A name that leaves room for the plot."
+    name = str(name)
+    return name if len(name) <= most else name[: most - 1] + '…'
+
+
 def plot_confusion(
     metrics: dict,  # From metrics.json
     shares: bool = False,  # Per cent of each true class instead of counts
@@ -103,7 +109,7 @@ def plot_confusion(
 ) -> Figure:  # The matrix; colours always show shares of the true class
     "The confusion matrix: counts, or shares of each row (recall on the diagonal)."
     cm, classes = np.array(metrics['confusion']), metrics['classes']
-    side = max(3.4, 0.5 * len(classes) + 1.6)
+    side = max(3.4, 0.42 * len(classes) + 1.5)
     fig, axes = new_figure(width=side, height=side, stamp=stamp)
     ax = axes[0, 0]
     share = cm / np.maximum(cm.sum(1, keepdims=True), 1)
@@ -116,8 +122,9 @@ def plot_confusion(
         xticks=range(len(classes)),
         yticks=range(len(classes)),
     )
-    ax.set_xticklabels(classes, rotation=45, ha='right', fontsize=9)
-    ax.set_yticklabels(classes, fontsize=9)
+    names = [_short(name) for name in classes]
+    ax.set_xticklabels(names, rotation=45, ha='right', fontsize=9)
+    ax.set_yticklabels(names, fontsize=9)
     for i in range(len(classes)):
         for j in range(len(classes)):
             ax.text(
@@ -178,7 +185,7 @@ def _curves(predictions, metrics, stamp, area, points, title, **axis):
         if value is not None:
             ax.plot(
                 *points((predictions.label == c).to_numpy(), predictions[f'p_{c}']),
-                label=f'{c}: {value:.3f}',
+                label=f'{_short(c)}: {value:.3f}',
                 **style_of(i),
             )
     ax.set(title=title, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), **axis)
@@ -233,12 +240,12 @@ def plot_classes(
     "How many images of each class stand on each side."
     counts = table.groupby(['label', 'split']).size().unstack(fill_value=0)
     counts = counts[[s for s in ('train', 'valid', 'test') if s in counts]]
-    fig, axes = new_figure(width=6, height=0.42 * len(counts) + 1.5, stamp=stamp)
+    fig, axes = new_figure(width=4.2, height=0.42 * len(counts) + 1.5, stamp=stamp)
     ax = axes[0, 0]
     left = np.zeros(len(counts))
     for i, side in enumerate(counts):
         ax.barh(
-            list(counts.index),
+            range(len(counts)),
             counts[side],
             left=left,
             label=side,
@@ -250,6 +257,7 @@ def plot_classes(
     for y, n in enumerate(left):
         ax.text(n, y, f' {int(n):,}', va='center', fontsize=8)
     ax.set(xlabel='images', title='Images per class', xlim=(0, left.max() * 1.12))
+    ax.set_yticks(range(len(counts)), [_short(name) for name in counts.index])
     ax.invert_yaxis()
     ax.legend(fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.22), ncols=3)
     return fig
@@ -381,9 +389,9 @@ def plot_seen(
         .value_counts()
         .reindex(sorted(set(table.label)), fill_value=0)
     )
-    fig, axes = new_figure(2, width=3.6, height=0.42 * len(files) + 1.3, stamp=stamp)
+    fig, axes = new_figure(rows=2, width=4.2, height=0.42 * len(files) + 1.3, stamp=stamp)
     for ax, n, title, i in zip(
-        axes[0],
+        axes[:, 0],
         (files, (files * epochs * networks * (1 - 1 / of if of > 1 else 1)).round().astype(int)),
         (
             'Before: training images',
@@ -393,7 +401,8 @@ def plot_seen(
         ),
         (0, 1),
     ):
-        ax.barh(list(n.index), n, color=COLOURS[i])
+        ax.barh(range(len(n)), n, color=COLOURS[i])
+        ax.set_yticks(range(len(n)), [_short(name) for name in n.index])
         ax.set(
             title=title,
             xlim=(0, max(n.max(), 1) * 1.25),
@@ -402,7 +411,6 @@ def plot_seen(
         ax.invert_yaxis()
         for y, k in enumerate(n):
             ax.text(k, y, f' {k:,}', va='center', fontsize=8)
-    axes[0, 1].set_yticks([])
     return fig
 
 # %% ../../nbs/report/00_plots.ipynb #b4e28f0f
@@ -439,7 +447,7 @@ def plot_patients(
 ) -> Figure:  # A mark with its interval per patient
     "Accuracy of each patient's images, the worst first: one bad patient is hidden by any average."
     t = patients.head(most)
-    fig, axes = new_figure(width=6, height=0.24 * len(t) + 1.2, stamp=stamp)
+    fig, axes = new_figure(width=4.2, height=0.24 * len(t) + 1.2, stamp=stamp)
     ax = axes[0, 0]
     y = np.arange(len(t))
     ax.errorbar(
@@ -451,7 +459,8 @@ def plot_patients(
         lw=1,
         color=COLOURS[0],
     )
-    ax.set_yticks(y, [f'{p} ({c}, {n:,})' for p, c, n in zip(t.patient, t.label, t.n)], fontsize=8)
+    rows = zip(t.patient, t.label, t.n)
+    ax.set_yticks(y, [_short(f'{p} ({c}, {n:,})', 34) for p, c, n in rows], fontsize=8)
     ax.invert_yaxis()
     ax.grid(axis='x', alpha=0.3)
     ax.set(

@@ -68,14 +68,10 @@ def test_rates_are_written_in_plain_text(ends, math_text):
 
 
 def test_no_axis_of_a_report_holds_math_text(run):
-    from leukocls.report.page import _plots
-    from leukocls.runs.run import Run
+    from leukocls.report.page import RunFiles, _plots
 
-    again = Run(run.folder)
-    held = again.predictions
-    shown = held[held.split == again.metrics['split']].reset_index(drop=True)
     with rc_context({'text.parse_math': False}):
-        figures = _plots(again.folder, again.info, again.metrics, shown)
+        figures = _plots(RunFiles(run.folder))
         for name, fig in figures.items():
             fig._repr_png_()
             assert not [text for text in tick_labels(fig) if '$' in text], name
@@ -91,3 +87,41 @@ def test_a_figure_is_shown_whole():
     with Image.open(BytesIO(plot_lines(history, dict(a='a'), 'a')._repr_png_())) as im:
         assert im.size[0] > 300 and im.size[1] > 250
     assert new_figure()[0]._repr_png_()[:4] == b'\x89PNG'
+
+
+HOSTILE_NAME = '$x^{$'
+
+
+def test_names_are_no_formulas_and_settings_stay(run, tmp_path):
+    """A class named like a formula stopped `plot_confusion`, and the report switched math text off
+    for the whole program while it drew.
+    """
+    import matplotlib
+
+    from leukocls.report.plots import plot_classes, plot_confusion, plot_images, plot_patients
+
+    before = dict(matplotlib.rcParams)
+    metrics = dict(confusion=[[3, 1], [0, 2]], classes=[HOSTILE_NAME, 'a$b$'])
+    table = pd.DataFrame(dict(label=[HOSTILE_NAME, 'b'], split=['train', 'test']))
+    patient = dict(patient=HOSTILE_NAME, label='b', n=3, accuracy=0.5, low=0.1, high=0.9)
+    picture = np.zeros((8, 8, 3), 'uint8')
+    figures = [
+        plot_confusion(metrics, stamp=HOSTILE_NAME),
+        plot_classes(table, HOSTILE_NAME),
+        plot_patients(pd.DataFrame([patient])),
+        plot_images([picture], [HOSTILE_NAME], title=HOSTILE_NAME),
+        plot_lines(pd.DataFrame(dict(epoch=[1, 2], a=[1, 2])), dict(a=HOSTILE_NAME), HOSTILE_NAME),
+    ]
+    for fig in figures:
+        assert fig._repr_png_()[:4] == b'\x89PNG'
+    assert dict(matplotlib.rcParams) == before
+    figures[0].savefig(tmp_path / 'as.pdf')
+
+
+def test_numbers_on_a_logarithmic_axis_are_set_as_numbers():
+    fig, axes = new_figure()
+    axes[0, 0].plot([1e-3, 1e3], [1, 2])
+    axes[0, 0].set(xscale='log', title=HOSTILE_NAME)
+    fig._repr_png_()
+    assert all(label.get_parse_math() for label in axes[0, 0].get_xticklabels())
+    assert not axes[0, 0].title.get_parse_math()

@@ -41,9 +41,11 @@ def pages(table, films, tmp_path_factory):
 @pytest.mark.parametrize('width, height', [(360, 780), (1280, 900)], ids=['phone', 'desktop'])
 @pytest.mark.parametrize('name', ['report', 'audit'])
 def test_pages_fit(name, pages, width, height):
+    "With every section open."
     with Chrome() as page:
         page.look(width, height, phone=width < 500)
         page.open(pages[name].as_uri())
+        page.js('document.querySelectorAll("details").forEach(d => d.open = true)')
         assert page.js('document.documentElement.scrollWidth') == width, page.js(
             '[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right >'
             ' %d + 1 && !e.closest(".wide,svg")).slice(0, 3).map(e => e.tagName + " " +'
@@ -54,3 +56,84 @@ def test_pages_fit(name, pages, width, height):
             and not page.trouble
             and 'Not a medical device' in page.js('document.body.innerText')
         )
+
+
+def test_the_verdict_is_read_first(pages):
+    "On a phone's first screen; the picture that proves it begins there too."
+    with Chrome() as page:
+        page.look(390, 844, phone=True)
+        page.open(pages['report'].as_uri())
+        top, bottom = page.js(
+            '(r => [r.top, r.bottom])(document.querySelector(".verdict").getBoundingClientRect())'
+        )
+        assert 0 < top < bottom < 500
+        assert page.js('document.querySelector(".plot img").getBoundingClientRect().top') < 844
+        assert page.js('getComputedStyle(document.querySelector("nav")).display') == 'none'
+
+
+def test_contents_stand_at_the_side_and_open_their_section(pages):
+    with Chrome() as page:
+        page.look(1280, 900)
+        page.open(pages['report'].as_uri())
+        nav = page.js('document.querySelector("nav").getBoundingClientRect().right')
+        assert nav < page.js('document.querySelector("main").getBoundingClientRect().left')
+        links = page.js('[...document.querySelectorAll("nav a")].map(a => a.getAttribute("href"))')
+        there = page.js('[...document.querySelectorAll("[id]")].map(e => "#" + e.id)')
+        assert len(links) > 8 and set(links) <= set(there)
+        page.open(pages['report'].as_uri() + links[-1])
+        page.until(
+            'document.querySelectorAll("details")[0].parentNode && '
+            'document.querySelector("pre").closest("details").open'
+        )
+
+
+def contrast(page, selector):
+    "Of a text against what lies behind it, as WCAG computes it."
+    return page.js(
+        """(() => {
+            const light = c => { const v = c.match(/[\\d.]+/g).slice(0, 3).map(x => x / 255)
+                .map(x => x <= .03928 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4);
+                return .2126 * v[0] + .7152 * v[1] + .0722 * v[2] };
+            const text = document.querySelector(%r);
+            let behind = text;
+            while (getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)')
+                behind = behind.parentElement;
+            const a = light(getComputedStyle(text).color);
+            const b = light(getComputedStyle(behind).backgroundColor);
+            return (Math.max(a, b) + .05) / (Math.min(a, b) + .05) })()"""
+        % selector
+    )
+
+
+@pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
+def test_colours_can_be_read(pages, dark):
+    with Chrome() as page:
+        page.look(1280, 900, dark=dark)
+        page.open(pages['report'].as_uri())
+        page.js('document.querySelectorAll("details").forEach(d => d.open = true)')
+        for selector in (
+            '.research',
+            '.verdict',
+            '.soft',
+            'figcaption',
+            'th',
+            'td',
+            'nav a',
+            'pre',
+        ):
+            assert contrast(page, selector) >= 4.5, selector
+        shade = page.js('getComputedStyle(document.body).backgroundColor')
+        assert (shade == 'rgb(22, 20, 26)') is dark
+
+
+def test_paper_has_what_is_folded(pages):
+    "Sections that are closed on the screen are printed, on white."
+    with Chrome() as page:
+        page.look(1280, 900, dark=True)
+        page.open(pages['report'].as_uri())
+        page.do('Emulation.setEmulatedMedia', media='print')
+        assert page.js('getComputedStyle(document.body).backgroundColor') == 'rgb(255, 255, 255)'
+        seen = 'document.querySelector("pre").checkVisibility()'
+        assert page.js(seen)
+        page.do('Emulation.setEmulatedMedia', media='screen')
+        assert not page.js(seen)
