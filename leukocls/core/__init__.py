@@ -17,5 +17,6 @@ _HOME = {
     'progress': 'bar',
     'cache': 'MOST_HASHED content_hashes only_ours read_kept used prune keep Remembered kept',
     'figures': 'DASHES new_figure style_of',
+    'resumed': 'write_resumed part_ends_line',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

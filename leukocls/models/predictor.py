@@ -8,12 +8,16 @@ __all__ = ['eight_views', 'weights_stamp', 'Safeguards', 'safeguards_of', 'Predi
 
 # %% ../../nbs/models/08_predictor.ipynb #4cd03690
 import copy
+import csv
+import hashlib
+import io
 import json
 import os
 import tempfile
 import warnings
 from collections import defaultdict, deque
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -29,7 +33,7 @@ from ..core.files import MOST_JSON, cache_folder, read_regular
 from ..core.machine import pick_device, untried
 from ..core.packages import need
 from ..core.progress import bar
-from ..core.text import safe_table
+from ..core.resumed import write_resumed
 from ..data.images import image_files, open_cell, read_batches, to_rgb
 from ..data.survey import Looks, six_colours, thumbnail
 from leukocls.models.engines import (
@@ -602,12 +606,55 @@ def predict_to(
     on_error: str = 'keep',
     **kwargs,  # As in `Predictor`
 ) -> int:  # Number of rows
-    "Predict into a file, row by row as they come; the file appears when it is whole."
-    out = Path(out)
-    paths = image_files(paths)
-    predictor, n = _predictor(learn, **kwargs), 0
-    if out.suffix.lower() not in ('.csv', '.parquet'):
+    """Predict into a file, row by row as they come; the file appears when it is whole. A CSV that
+    was stopped goes on when the same call is made again (see `write_resumed`); probabilities have
+    six decimals in it.
+    """
+    out, suffix = Path(out), Path(out).suffix.lower()
+    if suffix not in ('.csv', '.parquet'):
         raise DataError(f'{out}: a table is written as .csv or .parquet. Name a file that ends so.')
+    paths = image_files(paths)
+    predictor = _predictor(learn, **kwargs)
+    if suffix == '.parquet':
+        return _predict_to_parquet(predictor, paths, out, progress, on_error)
+    paths = [str(path) for path in paths]
+    if not paths:
+        raise DataError('No images to predict. Name at least one file.')
+    head = ['path', 'pred', *(f'p_{c}' for c in predictor.classes)]
+    if predictor.safeguards.active:
+        head += ['classes', 'refer', 'why', 'in_domain']
+    if on_error == 'keep':
+        head.append('error')
+    rows_of = partial(_cells, predictor, on_error)
+    return write_resumed(paths, out, head, rows_of, _rows_key(predictor, on_error), progress)
+
+
+def _cells(predictor, on_error, paths):
+    "The cells of each image, as they come."
+    for table in predictor.chunks(paths, on_error, rows=256):
+        text = table.to_csv(None, index=False, header=False, float_format='%.6f')
+        yield from csv.reader(io.StringIO(text, newline=''))
+
+
+def _rows_key(predictor, on_error):
+    "A name for all that a row depends on besides its image."
+    guards = predictor.safeguards
+    network = weights_key(predictor.ready or predictor.learn.model, predictor.pixels)
+    facts = [
+        network,
+        predictor.classes,
+        predictor.choose,
+        predictor.tta,
+        on_error,
+        guards.calibration,
+        guards.gate and guards.gate.to_dict(),
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+# %% ../../nbs/models/08_predictor.ipynb #ba967732
+def _predict_to_parquet(predictor, paths, out, progress, on_error):
+    "Into a hidden file beside `out`, which takes its place when it is whole."
+    n = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp('.part', f'.{out.name[:40]}.', out.parent)
@@ -615,7 +662,7 @@ def predict_to(
     except OSError as e:
         raise DataError(f'Cannot write {out}: {e.strerror}. Choose another file.') from e
     try:
-        write = _writer(part, out.suffix.lower())
+        write = _parquet_writer(part)
         with bar(None, 'predicting', progress) as b:
             for t in predictor.chunks(paths, on_error):
                 write(t)
@@ -634,25 +681,13 @@ def predict_to(
         Path(part).unlink(missing_ok=True)
     return n
 
-# %% ../../nbs/models/08_predictor.ipynb #ba967732
-def _writer(part, suffix):
+
+def _parquet_writer(part):
     "A function that appends a table to a file, and closes it when it gets None."
-    if suffix != '.parquet':
-        f = open(
-            part, 'w', encoding='utf8', errors='surrogateescape', newline=''
-        )  # names of files are bytes
-
-        def write(t):
-            f.close() if t is None else safe_table(t).to_csv(
-                f, index=False, header=f.tell() == 0, lineterminator='\n'
-            )
-
-        return write
     pa, pq = (
         need('pyarrow', 'export', 'writing Parquet'),
         need('pyarrow.parquet', 'export', 'writing Parquet'),
     )
-    open(part, 'wb').close()
     state = {}
 
     def write(t):

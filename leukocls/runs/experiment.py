@@ -207,8 +207,8 @@ def _write_standings(runs, out):
 # %% ../../nbs/runs/02_experiment.ipynb #c7fd988c
 def usual_recipe(
     device: str = 'auto',  # As in `pick_device`
-    changes: dict
-    | None = None,  # Fields to change; one that a probe does not use asks for a network
+    # Fields to change; one that a probe does not use asks for a network
+    changes: dict | None = None,
 ) -> str:  # 'effb3' or 'probe'
     "The recipe that suits the machine; a line on standard error says which, and names the other."
     from leukocls.core.machine import pick_device
@@ -223,7 +223,10 @@ def usual_recipe(
         reason = 'there is a GPU'
     else:
         reason = 'there is no GPU, on which a network would be trained'
-    print(f'Recipe {name}: {reason}. The other way: recipes="{other}".', file=sys.stderr)
+    print(
+        f'Recipe {name}: {reason}. The other way: recipes="{other}" (--recipe {other}).',
+        file=sys.stderr,
+    )
     return name
 
 # %% ../../nbs/runs/02_experiment.ipynb #78129c5e
