@@ -6,9 +6,7 @@
 __all__ = ['NO_NUMBER', 'Prediction', 'Classifier', 'stream_of', 'Heat', 'write_table', 'classify_folder', 'evaluate_bundle']
 
 # %% ../../nbs/deploy/01_classifier.ipynb #d20fee2f
-import base64
 import hashlib
-import html
 import io
 import json
 import os
@@ -23,7 +21,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..core.errors import RESEARCH_ONLY, DataError, LeukoError, ModelError, RunError
+from ..core.errors import DataError, LeukoError, ModelError, RunError
+from ..core.html import data_uri, page_of
 from ..core.resumed import write_resumed
 from ..core.text import listed, printable
 from ..data.images import image_files, open_cell
@@ -105,43 +104,11 @@ def _jpeg(im):
     return data.getvalue()
 
 # %% ../../nbs/deploy/01_classifier.ipynb #05361224
-def _escaped(text):
-    "A name or a sentence as HTML shows it."
-    return html.escape(printable(text))
-
-
-def _probability_bar(p, name):
-    "One class of a prediction: name, bar, percent."
-    v = p.probabilities[name]
-    colour = '#0072B2' if name == p.label else '#999'
-    return (
-        '<div style="display:flex;gap:.5em;align-items:center">'
-        '<span style="width:9em;overflow:hidden;text-overflow:ellipsis">'
-        f'{_escaped(name)}</span>'
-        f'<span style="background:{colour};height:.8em;width:{12 * v:.2f}em"></span>'
-        f'<span>{100 * v:.1f} %</span></div>'
-    )
-
-
 def _card(p):
     "Picture and bars, for a notebook."
-    picture = ''
-    if p.small:
-        picture = (
-            '<img alt="" style="float:left;margin-right:1em;max-width:160px"'
-            f' src="data:image/jpeg;base64,{base64.b64encode(p.picture).decode()}">'
-        )
-    if p.error:
-        answer = f'<b>{_escaped(p.error)}</b>'
-    else:
-        likely = sorted(p.probabilities, key=p.probabilities.get, reverse=True)[:8]
-        answer = ''.join(_probability_bar(p, name) for name in likely)
-    notes = [f'An expert should look: {p.why}.'] if p.refer else []
-    notes = ''.join(f'<div>⚠ {_escaped(w)}</div>' for w in notes + p.warnings)
-    return (
-        f'<div style="overflow:auto;max-width:40em">{picture}<div><b>{_escaped(p.name)}</b>'
-        f' {_escaped(p.label)}{answer}{notes}<small>{RESEARCH_ONLY}</small></div></div>'
-    )
+    likely = sorted(p.probabilities.items(), key=lambda pair: pair[1], reverse=True)[:8]
+    picture = data_uri(p.picture, 'image/jpeg') if p.small else ''
+    return page_of('deploy/prediction.html', p=p, likely=likely, picture=picture)
 
 # %% ../../nbs/deploy/01_classifier.ipynb #992a4803
 class Classifier:
@@ -450,15 +417,9 @@ class Heat(np.ndarray):
     def _repr_html_(self):
         if self.picture is None:
             return None
-        pictures = (self.picture, _overlay(self, self.picture))
-        shown = ''.join(
-            f'<img alt="" style="width:160px;margin-right:.5em" src="data:image/jpeg;base64,{data}">'
-            for data in (base64.b64encode(_jpeg(picture)).decode() for picture in pictures)
-        )
-        return (
-            f'<div>{shown}<div>Red: without this part, the model is less sure of'
-            f' <b>{_escaped(self.label)}</b>.</div></div>'
-        )
+        pictures = [_jpeg(picture) for picture in (self.picture, _overlay(self, self.picture))]
+        uris = [data_uri(data, 'image/jpeg') for data in pictures]
+        return page_of('deploy/heat.html', pictures=uris, label=self.label)
 
 
 def _overlay(heat, picture):
