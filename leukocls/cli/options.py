@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Out', 'Seed', 'Seeds', 'Device', 'Trust', 'PatientOption', 'Images', 'LabelOption', 'OnError', 'Weights', 'Epochs',
-           'Size', 'say', 'print_whatever_comes', 'numbers_of', 'check_target', 'check_folder', 'say_metrics',
-           'say_run', 'say_runs', 'say_board', 'say_strangers', 'is_bundle', 'open_model', 'images_of']
+           'Size', 'in_shell_words', 'say', 'print_whatever_comes', 'numbers_of', 'check_target', 'check_folder',
+           'say_metrics', 'say_run', 'say_runs', 'say_board', 'say_strangers', 'is_bundle', 'open_model', 'images_of']
 
 # %% ../../nbs/cli/00_options.ipynb #717a439c
 import codecs
@@ -25,13 +25,8 @@ from ..core.text import listed, printable
 
 # %% ../../nbs/cli/00_options.ipynb #783f2976
 _OPTIONS = (
-<<<<<<< ours
-    'on_error|label|split|weights|arch|epochs|lr|bs|size|test_pct|valid_pct|patient|engine|device'
-    '|seed|rename|max_error'
-=======
     'on_error|label|root|split|weights|arch|epochs|lr|bs|size|test_pct|valid_pct|patient|engine'
-    '|device|seed'
->>>>>>> theirs
+    '|device|seed|rename|max_error'
 )
 
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from ..core.errors import RESEARCH_ONLY, ModelError, RunError
 from ..core.files import read_regular
+from ..core.html import page_of
 from ..core.machine import versions
 from ..core.packages import need
 from ..core.text import listed
@@ -543,11 +544,13 @@ def refer_note(
     refer = (config['calibration'] or dict(refer=dict(threshold=0)))['refer']
     if refer['threshold'] is not None:
         return ''
-    note = str(refer.get('note', ''))[:500]
-    return (
-        f'This model sends every image to an expert. {note} Train with more validation images, or'
-        ' export it with max_error=0.05 (--max-error 0.05), which allows 5 % errors.'
-    )
+    sentences = [
+        'This model sends every image to an expert.',
+        str(refer.get('note', ''))[:500],
+        'Train with more validation images, or export it with max_error=0.05 (--max-error 0.05),'
+        ' which allows 5 % errors.',
+    ]
+    return ' '.join(sentence for sentence in sentences if sentence)
 
 # %% ../../nbs/deploy/00_bundle.ipynb #18bd79db
 def parity(
@@ -912,7 +915,7 @@ def run_facts(
     max_error: float | None = None,  # As in `export_bundle`
 ) -> dict:  # For `write_bundle`
     "What a run knows of itself that should travel with its model."
-    from leukocls.report.page import leaks_of, verdict
+    from leukocls.report.sentences import leaks_of, verdict
 
     i, m = run.info, run.metrics
 
@@ -1065,8 +1068,6 @@ def bundle_html(
     bundle: Bundle,  # A bundle
 ) -> str:  # HTML
     "What a notebook shows of a bundle."
-    import html
-
     from leukocls.measure.metrics import show_interval
 
     c = bundle.config
@@ -1085,13 +1086,4 @@ def bundle_html(
         ('licence', c.get('licence', '')),
         ('size', f"{sum((bundle.folder / n).stat().st_size for n in bundle.sums) / 1e6:,.1f} MB"),
     ]
-    return (
-        f'<p><b>{html.escape(c["name"])}</b></p><table>'
-        + ''.join(
-            f'<tr><th>{k}</th><td style="text-align:left">{html.escape(str(v))}</td></tr>'
-            for k, v in rows
-        )
-        + '</table>'
-        + ''.join(f'<p>⚠ {html.escape(note)}</p>' for note in bundle.notes)
-        + f'<p>{RESEARCH_ONLY}</p>'
-    )
+    return page_of('deploy/bundle.html', name=c['name'], rows=rows, notes=bundle.notes)

@@ -540,7 +540,7 @@ def _calibration_sentence(calibration):
     if T > 1.1:
         verdict = 'too sure of itself'
     if T < 0.9:
-        verdict = 'too modest'
+        verdict = 'less sure than it should be'
     return (
         f"{differ} A temperature of {T:.2f}, from {n['calibration']:,} validation images, says that"
         f" the model is {verdict}; with it they differ by {_points(ece['after'])}."

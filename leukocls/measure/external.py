@@ -27,10 +27,12 @@ def read_labelled(
     # Their class → the model's: a dict, 'Basophil=basophil', a list of these, or a CSV file of two
     # columns, theirs and the model's
     rename=None,
+    root=None,  # Folder of the images that a table names, as in `read_table`
+    label=None,  # Column or level of folders of the class, as in `read_table`
     # With the model's classes in `label`; `attrs['notes']` says what was renamed and left out
 ) -> pd.DataFrame:
     "Read labelled images to judge a model on."
-    table = read_table(data, patient=patient, on_error=on_error, to_judge=True)
+    table = read_table(data, patient, root, on_error, label, to_judge=True)
     known = [str(c) for c in classes]
     new_name = match_classes(sorted(set(table.label)), known, rename)
     notes = [*table.attrs.get('notes', [])]

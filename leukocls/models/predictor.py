@@ -4,9 +4,16 @@
 
 # %% auto #0
 __all__ = ['eight_views', 'weights_stamp', 'Safeguards', 'safeguards_of', 'Predictor', 'by_fastai', 'predict_images',
-           'predict_to', 'portable_pickle', 'open_pickle']
+           'predict_to', 'portable_pickle', 'open_pickle', 'evaluate']
 
 # %% ../../nbs/models/08_predictor.ipynb #4cd03690
+<<<<<<< ours
+=======
+import copy
+import csv
+import hashlib
+import io
+>>>>>>> theirs
 import json
 import os
 import pathlib
@@ -17,6 +24,7 @@ import warnings
 from collections import defaultdict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -26,14 +34,14 @@ import torch
 from fastcore.basics import patch
 from PIL import Image
 
-from ..core.errors import DataError, ModelError, trusted
-from ..core.files import MOST_JSON, read_regular
-from ..core.machine import pick_device, untried
-from ..core.packages import need
-from ..core.progress import bar
-from ..core.text import safe_table
-from ..data.images import image_files, open_cell, read_batches, to_rgb
-from ..data.survey import Looks, six_colours, thumbnail
+from leukocls.core.errors import DataError, ModelError, trusted
+from leukocls.core.files import MOST_JSON, read_regular
+from leukocls.core.machine import pick_device, untried
+from leukocls.core.packages import need
+from leukocls.core.progress import bar
+from leukocls.core.resumed import write_resumed
+from leukocls.data.images import image_files, open_cell, read_batches, to_rgb
+from leukocls.data.survey import Looks, six_colours, thumbnail
 from leukocls.models.engines import (
     ENGINES,
     SAME,
@@ -46,7 +54,7 @@ from leukocls.models.engines import (
     stream,
     wished,
 )
-from .networks import VIEWS, ReadyNetwork, TorchEngine, evaluating, network_of
+from leukocls.models.networks import VIEWS, ReadyNetwork, TorchEngine, evaluating, network_of
 
 # %% ../../nbs/models/08_predictor.ipynb #4aa071d3
 def eight_views(
@@ -552,12 +560,55 @@ def predict_to(
     on_error: str = 'keep',
     **kwargs,  # As in `Predictor`
 ) -> int:  # Number of rows
-    "Predict into a file, row by row as they come; the file appears when it is whole."
-    out = Path(out)
-    paths = image_files(paths)
-    predictor, n = _predictor(learn, **kwargs), 0
-    if out.suffix.lower() not in ('.csv', '.parquet'):
+    """Predict into a file, row by row as they come; the file appears when it is whole. A CSV that
+    was stopped goes on when the same call is made again (see `write_resumed`); probabilities have
+    six decimals in it.
+    """
+    out, suffix = Path(out), Path(out).suffix.lower()
+    if suffix not in ('.csv', '.parquet'):
         raise DataError(f'{out}: a table is written as .csv or .parquet. Name a file that ends so.')
+    paths = image_files(paths)
+    predictor = _predictor(learn, **kwargs)
+    if suffix == '.parquet':
+        return _predict_to_parquet(predictor, paths, out, progress, on_error)
+    paths = [str(path) for path in paths]
+    if not paths:
+        raise DataError('No images to predict. Name at least one file.')
+    head = ['path', 'pred', *(f'p_{c}' for c in predictor.classes)]
+    if predictor.safeguards.active:
+        head += ['classes', 'refer', 'why', 'in_domain']
+    if on_error == 'keep':
+        head.append('error')
+    rows_of = partial(_cells, predictor, on_error)
+    return write_resumed(paths, out, head, rows_of, _rows_key(predictor, on_error), progress)
+
+
+def _cells(predictor, on_error, paths):
+    "The cells of each image, as they come."
+    for table in predictor.chunks(paths, on_error, rows=256):
+        text = table.to_csv(None, index=False, header=False, float_format='%.6f')
+        yield from csv.reader(io.StringIO(text, newline=''))
+
+
+def _rows_key(predictor, on_error):
+    "A name for all that a row depends on besides its image."
+    guards = predictor.safeguards
+    network = weights_key(predictor.ready or predictor.learn.model, predictor.pixels)
+    facts = [
+        network,
+        predictor.classes,
+        predictor.choose,
+        predictor.tta,
+        on_error,
+        guards.calibration,
+        guards.gate and guards.gate.to_dict(),
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+# %% ../../nbs/models/08_predictor.ipynb #ba967732
+def _predict_to_parquet(predictor, paths, out, progress, on_error):
+    "Into a hidden file beside `out`, which takes its place when it is whole."
+    n = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp('.part', f'.{out.name[:40]}.', out.parent)
@@ -565,7 +616,7 @@ def predict_to(
     except OSError as e:
         raise DataError(f'Cannot write {out}: {e.strerror}. Choose another file.') from e
     try:
-        write = _writer(part, out.suffix.lower())
+        write = _parquet_writer(part)
         with bar(None, 'predicting', progress) as b:
             for t in predictor.chunks(paths, on_error):
                 write(t)
@@ -584,25 +635,13 @@ def predict_to(
         Path(part).unlink(missing_ok=True)
     return n
 
-# %% ../../nbs/models/08_predictor.ipynb #ba967732
-def _writer(part, suffix):
+
+def _parquet_writer(part):
     "A function that appends a table to a file, and closes it when it gets None."
-    if suffix != '.parquet':
-        f = open(
-            part, 'w', encoding='utf8', errors='surrogateescape', newline=''
-        )  # names of files are bytes
-
-        def write(t):
-            f.close() if t is None else safe_table(t).to_csv(
-                f, index=False, header=f.tell() == 0, lineterminator='\n'
-            )
-
-        return write
     pa, pq = (
         need('pyarrow', 'export', 'writing Parquet'),
         need('pyarrow.parquet', 'export', 'writing Parquet'),
     )
-    open(part, 'wb').close()
     state = {}
 
     def write(t):
@@ -687,25 +726,18 @@ def evaluate(
     # What it has seen, as in `judge`, to say so if that is among the data; a `Run` knows it
     trained_on=(),
     device=None,  # As in `Predictor`
-<<<<<<< ours
     rename=None,  # Their class → the model's, as in `read_labelled`
-=======
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
->>>>>>> theirs
 ) -> dict:  # As in metrics.json, plus `notes`
     "Judge a run or a learner on new labelled images."
     from leukocls.measure.external import judge, read_labelled
 
-<<<<<<< ours
     if hasattr(learn, 'folder') and not len(trained_on or ()):
         trained_on = learn.seen
     learner = getattr(learn, 'learner', learn)
     classes = learner.dls.vocab
-    table = read_labelled(data, classes, patient, on_error, rename)
-=======
-    table = check_images(read_table(data, patient, root, on_error, label), on_error)
->>>>>>> theirs
+    table = read_labelled(data, classes, patient, on_error, rename, root, label)
     return judge(
         table, classes, lambda paths: predict_images(learner, paths, device=device), trained_on
     )

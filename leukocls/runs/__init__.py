@@ -3,10 +3,10 @@
 from leukocls._lazy import lazy
 
 _HOME = {
-    'run': 'Run Runs finished_run',
+    'run': 'Run link_to run_in_words run_in_html Runs finished_run',
     'pipeline': 'usual_steps finish_run',
-    'experiment': 'train train_all',
-    'leaderboard': 'RANKED_BY images_told by_system systems pooled metrics_of standings plot_standings',
+    'experiment': 'train usual_recipe train_all',
+    'leaderboard': 'RANKED_BY images_told by_system systems pooled metrics_of standings Board plot_standings',
     'reproduction': 'Reproduction reproduce',
     'leakage': 'cross_validate Gap leakage_gap',
 }

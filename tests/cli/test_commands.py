@@ -2,12 +2,16 @@
 asked of it, in this one.
 """
 
+import contextlib
 import io
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -18,12 +22,13 @@ import pytest
 from PIL import Image
 
 
-def leukocls(*words, cwd=None):
+def leukocls(*words, cwd=None, env=None):
     return subprocess.run(
         [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, words)],
         capture_output=True,
         text=True,
         cwd=cwd or Path(__file__).parents[2],
+        env=env,
     )
 
 
@@ -165,13 +170,72 @@ def test_train_evaluate_predict(films, tmp_path):
 
 
 @pytest.mark.once
-def test_demo(tmp_path):
+def test_demo(tmp_path, monkeypatch):
     done = leukocls('demo', '--patients', 4, '--images', 2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / 'runs' / 'small-cnn-seed42'
     for name in ('report.html', 'learner.pkl', 'plots', 'metrics.json'):
         assert (run / name).exists() and name in done.stdout
     assert 'no clinical meaning' in done.stdout and 'accuracy' in done.stdout
+    # the images stay, so that what was done can be repeated
+    films = tmp_path / 'runs' / 'demo-films-4x2-seed42'
+    table = pd.read_csv(run / 'table.csv')
+    assert len(list(films.rglob('*.png'))) == 32 and all(map(os.path.isfile, table.path))
+    # honesty stands beside the figure
+    assert 'Split by patient: nobody is on two sides.' in done.stdout
+    assert 'alone:' in done.stdout and 'synthetic' in done.stdout
+    # three commands that work as they stand
+    after = done.stdout.split('To try next:')[1]
+    commands = [line.strip() for line in after.splitlines() if line.startswith('    leukocls ')]
+    assert [shlex.split(command)[1] for command in commands] == ['predict', 'audit', 'train']
+    for command in commands:
+        words = shlex.split(command)[1:]
+        monkeypatch.chdir(tmp_path)
+        done = here(*words)
+        assert done.returncode == 0, done.stderr
+    assert 'random' in done.stdout and len(list((tmp_path / 'runs').glob('*/report.html'))) == 2
+
+
+def test_the_demo_shows_that_it_works():
+    "A dot for each second while something takes long; how long it took; also where it fails."
+    from leukocls.cli.commands import working
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), working('Waiting', every=0.05):
+        time.sleep(0.4)
+    assert re.fullmatch(r'Waiting …\.{3,8} 0 s\n', said.getvalue())
+    said = io.StringIO()
+    with pytest.raises(ValueError), contextlib.redirect_stdout(said), working('Waiting'):
+        raise ValueError
+    assert said.getvalue() == 'Waiting … 0 s\n'
+
+
+def test_without_a_recipe_it_is_the_one_that_suits_the_machine(films, tmp_path):
+    "And where ImageNet weights cannot be had, a sentence says how to give them."
+    offline = dict(os.environ, HF_HUB_OFFLINE='1', HF_HOME=str(tmp_path / 'hub'))
+    done = leukocls('train', films, '--device', 'cpu', '--out', tmp_path / 'runs', env=offline)
+    failed(done, 'ImageNet weights')
+    assert 'Recipe probe: there is no GPU' in done.stderr and '--weights' in done.stderr
+    assert 'effb3' in done.stderr
+    done = leukocls(
+        'train', films, '--device', 'cpu', '--epochs', 1, '--out', tmp_path / 'runs', env=offline
+    )
+    failed(done, 'ImageNet weights')
+    assert 'Recipe effb3: epochs is asked for' in done.stderr
+
+
+def test_the_usual_recipe_with_a_gpu(monkeypatch, capsys):
+    import torch
+
+    from leukocls.runs.experiment import usual_recipe
+
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    assert usual_recipe() == usual_recipe('cuda') == 'effb3' and usual_recipe('cpu') == 'probe'
+    said = capsys.readouterr().err
+    assert 'Recipe effb3: there is a GPU. The other way: recipes="probe"' in said
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: False)
+    assert usual_recipe() == 'probe'
 
 
 def test_predict_says_where_it_can_run(run, small_bundle, films, tmp_path):

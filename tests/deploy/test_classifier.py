@@ -195,7 +195,7 @@ class Counting:
 def stopped(clf, paths, out, monkeypatch):
     "The hidden file of a table of which all rows are there."
     with monkeypatch.context() as m:
-        m.setattr('leukocls.deploy.classifier._assemble', lambda *a: 1 / 0)
+        m.setattr('leukocls.core.resumed._assemble', lambda *a: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             write_table(clf, paths, out, overwrite=True, progress=False)
     return out.with_name(f'.{out.name}.{clf.key}.part')
