@@ -12,6 +12,7 @@ import shlex
 import sys
 import tempfile
 import warnings
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, List, Optional
 
@@ -31,7 +32,6 @@ from leukocls.cli.options import (
     check_folder,
     check_target,
     images_of,
-    in_shell_words,
     is_bundle,
     numbers_of,
     open_model,
@@ -41,7 +41,7 @@ from leukocls.cli.options import (
     say_runs,
     say_strangers,
 )
-from ..core.errors import RESEARCH_ONLY, DataError, LeukoError, RunError
+from ..core.errors import RESEARCH_ONLY, DataError, Given, LeukoError, RunError
 from ..core.packages import missing
 from ..core.text import safe_table
 
@@ -56,7 +56,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={'help_option_names': ['-h', '--help']},
 )
-_DEBUG = {'on': False}
 
 
 def _version(show: bool):
@@ -79,7 +78,7 @@ def _options(
         bool, typer.Option('--debug', help='Show the whole traceback of an error.')
     ] = False,
 ):
-    _DEBUG['on'] = debug
+    "Options of the program itself; `main` reads `--debug`."
 
 # %% ../../nbs/cli/02_commands.ipynb #3f138557
 def main(
@@ -88,22 +87,17 @@ def main(
     """Run the command line; ends the program with 0, 2 (the user can put it right) or 130
     (interrupted).
     """
-    _DEBUG['on'] = False
+    words = list(sys.argv[1:] if args is None else args)
     print_whatever_comes()
-    warnings.filterwarnings(
-        'ignore', category=FutureWarning
-    )  # what other packages say to programmers is nothing to a user
+    # what other packages say to programmers is nothing to a user
+    warnings.filterwarnings('ignore', category=FutureWarning)
     try:
-        app(args=args, prog_name='leukocls', standalone_mode=True)
-    except LeukoError as e:
-        if _DEBUG['on']:
+        app(args=words, prog_name='leukocls', standalone_mode=True)
+    except (LeukoError, ModuleNotFoundError) as e:
+        error = e if isinstance(e, LeukoError) else missing(e)
+        if _debug(words) or not isinstance(error, LeukoError):
             raise
-        say(f'Error: {in_shell_words(str(e))}', err=True)
-        sys.exit(2)
-    except ModuleNotFoundError as e:
-        if _DEBUG['on'] or missing(e) is e:
-            raise
-        say(f'Error: {missing(e)}', err=True)
+        say(f'Error: {error.in_shell(_options_of(words))}', err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         say('Interrupted.', err=True)
@@ -112,6 +106,19 @@ def main(
         if isinstance(getattr(e.__context__, '__cause__', None), KeyboardInterrupt):
             say('Interrupted.', err=True)
         raise
+
+
+def _debug(words):
+    "Whether `--debug` stands before the command."
+    return '--debug' in takewhile(lambda word: word.startswith('-'), words)
+
+
+def _options_of(words):
+    "Names of the options that the command has: what an error may advise."
+    name = next((word for word in words if not word.startswith('-')), None)
+    command = typer.main.get_command(app).commands.get(name)
+    flags = [flag for p in command.params for flag in p.opts] if command else []
+    return {flag.lstrip('-').replace('-', '_') for flag in flags}
 
 # %% ../../nbs/cli/02_commands.ipynb #556bf0fd
 @app.command()
@@ -381,7 +388,11 @@ def audit(
 def _on_cpu(device):
     if device not in ('auto', 'cpu'):
         raise RunError(
-            f'A bundle is computed on the CPU: leave out device={device!r}, or name the run folder.'
+            [
+                'A bundle is computed on the CPU: leave out ',
+                Given('device', device),
+                ', or name the run folder.',
+            ]
         )
 
 
@@ -415,7 +426,7 @@ def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
         say(f'{n:,} predictions in {csv}', err=True)
     for p in [] if csv else clf.stream(files):
         if p.error and on_error == 'raise':
-            raise DataError(f'{p.name}: {p.error}')
+            raise DataError(f'{p.name}: {p.error}', where=p.name)
         say(str(p))
     say(RESEARCH_ONLY, err=True)
 
@@ -467,7 +478,7 @@ def predict(
     "Predict the class of images, with a probability for each class."
     check_target(csv, overwrite)
     if on_error not in ('keep', 'raise'):
-        raise RunError(f'on_error={on_error!r} is not known. Use keep or raise.')
+        raise RunError([Given('on_error', on_error), ' is not known. Use keep or raise.'])
     if is_bundle(model):
         _classify(model, images, csv, engine, tta, on_error, overwrite, device)
         return

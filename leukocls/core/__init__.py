@@ -4,7 +4,9 @@ from leukocls._lazy import lazy
 
 _HOME = {
     'text': 'listed printable spreadsheet_safe safe_table without_apostrophe',
-    'errors': 'RESEARCH_ONLY LeukoError DataError ModelError RunError trusted',
+    'errors': (
+        'RESEARCH_ONLY ANOTHER_FOLDER Option Given LeukoError DataError ModelError RunError trusted'
+    ),
     'packages': 'need PackageError missing late Later',
     'files': (
         'MOST_BYTES MOST_JSON OddFileError odd_file size_in_words too_large odd_kind open_regular '

@@ -319,7 +319,7 @@ def _see(source, name, pixels, show=False):
             small=_shrunk(im) if show else None,
         )
     except DataError as e:
-        return _Seen(name, error=str(e).removeprefix(f'{known_as}: '))
+        return _Seen(name, error=f'{e.reason}. {e.advice}.')
     except Exception as e:
         # whatever a strange image makes Pillow and NumPy say: it must not lose the others
         return _Seen(name, error=f'damaged ({e}).')
@@ -712,7 +712,11 @@ def _check_wish(out, paths, overwrite):
         )
     if out.exists() and not overwrite:
         raise RunError(
-            f'{out} exists already. Choose another name, or say overwrite (--overwrite).'
+            f'{out} exists already.',
+            'exists already',
+            advice='Choose another name',
+            where=out,
+            option=('overwrite', True),
         )
     if not paths:
         raise DataError('No images to classify. Name at least one file.')
@@ -781,8 +785,11 @@ def _only_answered(table, answers, on_error):
     names = listed(f'{p.name} ({p.error.split(". ")[0]})' for p in answers if p.error)
     if on_error == 'raise':
         raise DataError(
-            f'{bad.sum():,} of {len(bad):,} images have no answer: {names}. Remove them, or pass'
-            ' on_error="skip".'
+            f'{bad.sum():,} of {len(bad):,} images have no answer: {names}.',
+            'no answer',
+            advice='Remove them',
+            where=[p.name for p in answers if p.error],
+            option=('on_error', 'skip'),
         )
     note = f'{bad.sum():,} of {len(bad):,} images have no answer and were left out: {names}.'
     answers = [p for p in answers if not p.error]

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from ..core.cache import prune
-from ..core.errors import ModelError
+from ..core.errors import ModelError, Option
 from ..core.files import cache_folder
 from ..core.machine import untried
 from ..core.packages import need
@@ -608,8 +608,8 @@ def openvino_engine(
             )
     except Exception as e:
         raise ModelError(
-            f'This network cannot be converted to OpenVINO ({type(e).__name__}: {str(e)[:150]}).'
-            ' Use engine="torch".'
+            f'This network cannot be converted to OpenVINO ({type(e).__name__}: {str(e)[:150]}).',
+            option=Option('engine', 'torch', 'use {}'),
         ) from e
     if kept:
         _keep(ov, model, kept)
@@ -640,7 +640,7 @@ def onnx_bytes(
             )
         except Exception as e:
             raise ModelError(
-                f'This network cannot be written as ONNX ({type(e).__name__}: {str(e)[:150]}). Use'
-                ' engine="torch".'
+                f'This network cannot be written as ONNX ({type(e).__name__}: {str(e)[:150]}).',
+                option=Option('engine', 'torch', 'use {}'),
             ) from e
         return Path(f'{d}/m.onnx').read_bytes()

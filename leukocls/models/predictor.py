@@ -24,7 +24,7 @@ from fastcore.basics import patch
 from PIL import Image
 
 from ..core.cache import kept, only_ours
-from ..core.errors import DataError, ModelError, trusted
+from ..core.errors import DataError, Given, ModelError, trusted
 from ..core.files import MOST_JSON, cache_folder, read_regular
 from ..core.machine import pick_device, untried
 from ..core.packages import need
@@ -196,7 +196,10 @@ class Predictor:
     ):
         if engine not in ('auto', *ENGINES):
             raise ModelError(
-                f'engine={engine!r} is not known here. Use one of: auto, {", ".join(ENGINES)}.'
+                [
+                    Given('engine', engine),
+                    f' is not known here. Use one of: auto, {", ".join(ENGINES)}.',
+                ]
             )
         self.safeguards = safeguards_of(learn, tta)
         self.learn, self.tta, self.n, self.choose = getattr(learn, 'learner', learn), tta, n, engine
