@@ -7,19 +7,24 @@ __all__ = ['app', 'main', 'working', 'shell_line', 'demo', 'train', 'reproduce',
            'export', 'serve', 'recipes']
 
 # %% ../../nbs/cli/02_commands.ipynb #20e2713b
+import dataclasses
 import json
 import os
 import shlex
 import subprocess
 import sys
+import tempfile
+import textwrap
 import threading
 import time
 import warnings
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, List, Optional
 
 import typer
+from fastcore.docments import docments
 
 from leukocls.cli.options import (
     Device,
@@ -34,10 +39,10 @@ from leukocls.cli.options import (
     Size,
     Trust,
     Weights,
+    With,
     check_folder,
     check_target,
     images_of,
-    in_shell_words,
     is_bundle,
     numbers_of,
     open_model,
@@ -47,7 +52,7 @@ from leukocls.cli.options import (
     say_runs,
     say_strangers,
 )
-from ..core.errors import RESEARCH_ONLY, DataError, LeukoError, RunError
+from ..core.errors import RESEARCH_ONLY, DataError, Given, LeukoError, RunError
 from ..core.files import from_here
 from ..core.packages import missing
 from ..core.text import safe_table
@@ -59,11 +64,11 @@ app = typer.Typer(
         f' out.\n\n{RESEARCH_ONLY}'
     ),
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain text: for pipes, screen readers and narrow terminals too
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={'help_option_names': ['-h', '--help']},
 )
-_DEBUG = {'on': False}
 
 
 def _version(show: bool):
@@ -86,7 +91,7 @@ def _options(
         bool, typer.Option('--debug', help='Show the whole traceback of an error.')
     ] = False,
 ):
-    _DEBUG['on'] = debug
+    "Options of the program itself; `main` reads `--debug`."
 
 # %% ../../nbs/cli/02_commands.ipynb #3f138557
 def main(
@@ -95,22 +100,17 @@ def main(
     """Run the command line; ends the program with 0, 2 (the user can put it right) or 130
     (interrupted).
     """
-    _DEBUG['on'] = False
+    words = list(sys.argv[1:] if args is None else args)
     print_whatever_comes()
-    warnings.filterwarnings(
-        'ignore', category=FutureWarning
-    )  # what other packages say to programmers is nothing to a user
+    # what other packages say to programmers is nothing to a user
+    warnings.filterwarnings('ignore', category=FutureWarning)
     try:
-        app(args=args, prog_name='leukocls', standalone_mode=True)
-    except LeukoError as e:
-        if _DEBUG['on']:
+        app(args=words, prog_name='leukocls', standalone_mode=True)
+    except (LeukoError, ModuleNotFoundError) as e:
+        error = e if isinstance(e, LeukoError) else missing(e)
+        if _debug(words) or not isinstance(error, LeukoError):
             raise
-        say(f'Error: {in_shell_words(str(e))}', err=True)
-        sys.exit(2)
-    except ModuleNotFoundError as e:
-        if _DEBUG['on'] or missing(e) is e:
-            raise
-        say(f'Error: {missing(e)}', err=True)
+        say(f'Error: {error.in_shell(_options_of(words))}', err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         say('Interrupted.', err=True)
@@ -119,6 +119,19 @@ def main(
         if isinstance(getattr(e.__context__, '__cause__', None), KeyboardInterrupt):
             say('Interrupted.', err=True)
         raise
+
+
+def _debug(words):
+    "Whether `--debug` stands before the command."
+    return '--debug' in takewhile(lambda word: word.startswith('-'), words)
+
+
+def _options_of(words):
+    "Names of the options that the command has: what an error may advise."
+    name = next((word for word in words if not word.startswith('-')), None)
+    command = typer.main.get_command(app).commands.get(name)
+    flags = [flag for p in command.params for flag in p.opts] if command else []
+    return {flag.lstrip('-').replace('-', '_') for flag in flags}
 
 # %% ../../nbs/cli/02_commands.ipynb #2475bbbc
 @contextmanager
@@ -292,6 +305,7 @@ def train(
             ),
         ),
     ] = None,
+    own: With = None,
 ):
     "Train one recipe or several on your images, on one split, and report."
     from leukocls.runs.experiment import train_all
@@ -354,6 +368,7 @@ def reproduce(
     overwrite: Annotated[
         bool, typer.Option('--overwrite', help='Replace the file if it exists.')
     ] = False,
+    own: With = None,
 ):
     """Repeat a paper by its own protocol, then on an honest split: published, repeated and honest
     figures in three columns.
@@ -467,7 +482,11 @@ def audit(
 def _on_cpu(device):
     if device not in ('auto', 'cpu'):
         raise RunError(
-            f'A bundle is computed on the CPU: leave out device={device!r}, or name the run folder.'
+            [
+                'A bundle is computed on the CPU: leave out ',
+                Given('device', device),
+                ', or name the run folder.',
+            ]
         )
 
 
@@ -501,7 +520,7 @@ def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
         say(f'{n:,} predictions in {csv}', err=True)
     for p in [] if csv else clf.stream(files):
         if p.error and on_error == 'raise':
-            raise DataError(f'{p.name}: {p.error}')
+            raise DataError(f'{p.name}: {p.error}', where=p.name)
         say(str(p))
     say(RESEARCH_ONLY, err=True)
 
@@ -549,11 +568,12 @@ def predict(
     ] = False,
     trust: Trust = False,
     device: Device = 'auto',
+    own: With = None,
 ):
     "Predict the class of images, with a probability for each class."
     check_target(csv, overwrite)
     if on_error not in ('keep', 'raise'):
-        raise RunError(f'on_error={on_error!r} is not known. Use keep or raise.')
+        raise RunError([Given('on_error', on_error), ' is not known. Use keep or raise.'])
     if is_bundle(model):
         _classify(model, images, csv, engine, tta, on_error, overwrite, device)
         return
@@ -604,6 +624,7 @@ def evaluate(
             )
         ),
     ] = None,
+    own: With = None,
 ):
     "Judge a trained model on labelled images: every measure with its interval."
     from leukocls.core.files import write_whole
@@ -759,6 +780,7 @@ def export(
             max=0.5,
         ),
     ] = None,
+    own: With = None,
 ):
     """Write a bundle: plain files, checked byte by byte, that predict without PyTorch and without
     running foreign code.
@@ -875,42 +897,113 @@ def serve(
 # %% ../../nbs/cli/02_commands.ipynb #9e733405
 @app.command()
 def recipes(
+    name: Annotated[
+        Optional[str], typer.Argument(help='Explain this recipe; without it, list them all.')
+    ] = None,
     as_json: Annotated[
-        bool, typer.Option('--json', help='Everything about every recipe, as JSON.')
+        bool, typer.Option('--json', help='Everything about every recipe, or this one, as JSON.')
     ] = False,
+    own: With = None,
 ):
-    "Show the recipes: one word stands for a whole paper's system."
-    from leukocls.train.recipes import as_dict, get_recipe, recipes as table
+    "Show the recipes, or explain one: one word stands for a whole paper's system."
+    from leukocls.train.recipes import get_recipe, recipes as table
 
-    found = table()
-    n = found.parameters.astype(object).where(found.parameters.notna(), None)
+    known = table()
     if as_json:
-        say(
-            json.dumps(
-                [
-                    as_dict(get_recipe(name))
-                    | dict(also=found.also[name], parameters=n[name] and int(n[name]))
-                    for name in found.index
-                ],
-                indent=1,
-                ensure_ascii=False,
-            )
-        )
-        return
-    shown = found[
-        [
-            'title',
-            'paper',
-            'data',
-            'size',
-            'optimiser',
-            'schedule',
-            'epochs',
-            'parameters',
-            'published_accuracy',
-        ]
-    ].assign(
-        paper=found.paper.str.split(':').str[0], parameters=[f'{int(v):,}' if v else '–' for v in n]
-    )
-    shown.index = [f'{name}, {also}' if also else name for name, also in found.also.items()]
-    say(shown.rename(columns={'published_accuracy': 'published %'}).to_string(na_rep='–'))
+        chosen = [get_recipe(name).name] if name else known.index
+        records = [_recipe_record(known.loc[one]) for one in chosen]
+        say(json.dumps(records, indent=1, ensure_ascii=False))
+    else:
+        say(_explained(known.loc[get_recipe(name).name]) if name else _recipe_list(known))
+
+
+def _empty(value):
+    "Whether a cell of a table holds nothing."
+    import pandas as pd
+
+    return pd.isna(value)
+
+
+def _recipe_record(row):
+    "All fields of a recipe, its other name and its number of parameters."
+    from leukocls.train.recipes import as_dict, get_recipe
+
+    n = None if _empty(row.parameters) else int(row.parameters)
+    return as_dict(get_recipe(row.name)) | dict(also=row.also, parameters=n)
+
+
+def _recipe_list(known):
+    "Names, titles and published accuracies, those of one origin together."
+    origins = {name: _origin(paper) for name, paper in known.paper.items()}
+    lines = []
+    for origin in sorted(set(origins.values()), key=lambda words: (words != _OURS, words)):
+        lines += ['', origin]
+        for row in known[known.index.map(origins) == origin].itertuples():
+            figure = row.published_accuracy
+            accuracy = '' if _empty(figure) else f'{figure:g} %'
+            lines.append(f'  {row.Index:20} {row.title:68} {accuracy:>7}'.rstrip())
+    lines += ['', 'Per cent: the accuracy that the paper reports.']
+    lines += ['More about one: leukocls recipes NAME. Train it: leukocls train DATA --recipe NAME']
+    return '\n'.join(lines[1:])
+
+
+_OURS = 'Ours, and what you registered'
+
+
+def _origin(paper):
+    "The heading under which a recipe is listed."
+    if paper.startswith('none; after '):
+        return f'{paper[12:]}, changed by us'
+    return _OURS if not paper or paper.startswith('none') else paper
+
+
+def _explained(row):
+    "What a recipe is, its settings one a line, and how to run and change it."
+    from leukocls.train.kinds import kind_named
+    from leukocls.train.recipes import Recipe, get_recipe
+
+    recipe = get_recipe(row.name)
+    unused = {'name', 'arch', 'title', 'paper', 'kind', 'published', 'filled', 'data'}
+    unused |= kind_named(recipe.kind).unused
+    meanings = docments(Recipe)
+    lines = [f'{recipe.name}: {recipe.title}', '']
+    lines += [f'Paper      {recipe.paper or "none"}', f'Data       {recipe.data or "any"}']
+    lines += [f'Kind       {kind_named(recipe.kind).title}', f'Network    {recipe.arch}']
+    if row.also:
+        lines.append(f'Also       {row.also}')
+    if not _empty(row.parameters):
+        lines.append(f'Parameters {int(row.parameters):,}')
+    figures = ', '.join(f'{measure} {value} %' for measure, value in recipe.published.items())
+    lines += [f'Published  {figures}'] if figures else []
+    lines += ['', 'Settings']
+    for field in dataclasses.fields(Recipe):
+        if field.name not in unused:
+            value = getattr(recipe, field.name)
+            lines += _setting(field.name, value, meanings.get(field.name) or '')
+    if recipe.filled:
+        lines += ['', 'What the paper leaves open']
+        for gap in recipe.filled:
+            lines += textwrap.wrap(gap, 98, initial_indent='  ', subsequent_indent='    ')
+    return '\n'.join([*lines, '', *_how_to_run(recipe)])
+
+
+def _setting(name, value, meaning):
+    "A setting, its value and what it means, wrapped."
+    start = f'  {name:12} {str(value):14} '
+    return textwrap.wrap(start + meaning, 98, subsequent_indent=' ' * 30)
+
+
+def _how_to_run(recipe):
+    "The commands that train a recipe as it is, and changed."
+    from leukocls.train.kinds import kind_named
+
+    changes = [('epochs', 5)] if 'epochs' not in kind_named(recipe.kind).unused else []
+    changes += [('size', 128)] if 'size' not in kind_named(recipe.kind).unused else []
+    start = f'leukocls train DATA --recipe {recipe.name}'
+    words = ' '.join(f'--{k} {v}' for k, v in changes)
+    given = ''.join(f', {k}={v}' for k, v in changes)
+    return [
+        f'Run it     {start}',
+        *([f'Change it  {start} {words}'] if changes else []),
+        f"In Python  train_all('DATA', '{recipe.name}'{given})",
+    ]

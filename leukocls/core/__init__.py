@@ -4,7 +4,9 @@ from leukocls._lazy import lazy
 
 _HOME = {
     'text': 'listed printable spreadsheet_safe safe_table without_apostrophe',
-    'errors': 'RESEARCH_ONLY LeukoError DataError ModelError RunError trusted',
+    'errors': (
+        'RESEARCH_ONLY ANOTHER_FOLDER Option Given LeukoError DataError ModelError RunError trusted'
+    ),
     'packages': 'need PackageError missing late Later',
     'files': (
         'MOST_BYTES MOST_JSON OddFileError odd_file size_in_words too_large odd_kind open_regular '
@@ -18,5 +20,7 @@ _HOME = {
     'cache': 'MOST_HASHED content_hashes only_ours read_kept used prune keep Remembered kept',
     'figures': 'DASHES new_figure style_of',
     'parameters': 'explain',
+    'html': 'page_of text_of data_uri thumbnail_uri',
+    'resumed': 'write_resumed part_ends_line',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

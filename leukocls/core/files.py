@@ -15,7 +15,7 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 
-from .errors import DataError, RunError
+from .errors import ANOTHER_FOLDER, DataError, RunError
 from .text import printable
 
 # %% ../../nbs/core/03_files.ipynb #285f1bde
@@ -48,7 +48,9 @@ def odd_file(
     reason: str,  # What is wrong with it
 ) -> OddFileError:  # To be raised
     "The error about something that is no plain file."
-    return OddFileError(f'{path}: {reason}. Remove it, or name another file.', reason)
+    return OddFileError(
+        f'{path}: {reason}.', reason, path, advice='Remove it, or name another file'
+    )
 
 
 def size_in_words(
@@ -151,8 +153,10 @@ def write_whole(
         if temp:
             Path(temp).unlink(missing_ok=True)
         raise RunError(
-            f'Cannot write {path}: {e.strerror or e}. Free some space, or choose another folder'
-            ' with --out.'
+            f'Cannot write {path}: {e.strerror or e}.',
+            e.strerror or str(e),
+            where=path,
+            advice='Free some space, or choose another folder',
         ) from e
     return path
 
@@ -171,14 +175,21 @@ def new_folder(
         except FileExistsError:
             if not parent.is_dir():
                 raise RunError(
-                    f'{parent} is a file, not a folder. Choose another folder with --out.'
+                    f'{parent} is a file, not a folder.',
+                    'a file, not a folder',
+                    where=parent,
+                    option=ANOTHER_FOLDER,
                 ) from None
         except OSError as e:
             raise RunError(
-                f'Cannot make a folder in {parent}: {e.strerror or e}. Choose another folder with'
-                ' --out.'
+                f'Cannot make a folder in {parent}: {e.strerror or e}.',
+                e.strerror or str(e),
+                where=parent,
+                option=ANOTHER_FOLDER,
             ) from e
-    raise RunError(f'{parent} holds 9,999 folders named {name}. Choose another folder with --out.')
+    raise RunError(
+        f'{parent} holds 9,999 folders named {name}.', where=parent, option=ANOTHER_FOLDER
+    )
 
 # %% ../../nbs/core/03_files.ipynb #20405f19
 def from_here(

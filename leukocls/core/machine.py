@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from .errors import LeukoError
+from .errors import Given, LeukoError
 
 # %% ../../nbs/core/04_machine.ipynb #c2dee070
 def set_seed(
@@ -28,7 +28,9 @@ def set_seed(
     import torch
 
     if not 0 <= int(seed) < 2**32:
-        raise LeukoError(f'seed={seed} is outside 0 … {2**32 - 1}. Choose a number in that range.')
+        raise LeukoError(
+            [Given('seed', seed), f' is outside 0 … {2**32 - 1}. Choose a number in that range.']
+        )
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -54,7 +56,9 @@ def pick_device(
     if not have.get(kind):
         raise LeukoError(
             f'Device `{name}` is not available here. Use one of: auto,'
-            f' {", ".join(k for k, v in have.items() if v)}.'
+            f' {", ".join(k for k, v in have.items() if v)}.',
+            'not available here',
+            where=Given('device', name),
         )
     return torch.device(name)
 

@@ -9,8 +9,8 @@ _HOME = {
     ),
     'images': (
         'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MOST_IMAGE MOST_STREAM to_rgb whole_file '
-        'open_cell text_path scan_folder image_files Pixels read_batches free_memory room_for '
-        'ReadyImages expect'
+        'open_cell ignored_in_words text_path scan_folder image_files image_files_of_all Pixels '
+        'read_batches free_memory room_for ReadyImages expect'
     ),
     'datasets': 'DatasetCard card cards patients_of names_of_card',
     'registration': (
@@ -18,18 +18,23 @@ _HOME = {
         'maps polar_grid spectrum turn_of find_position correlation refine_position'
     ),
     'survey': (
-        'FACTS Looks Survey survey_images looks_of look MOST_HELD readable_images look_at '
-        'six_colours thumbnail jpeg_quality shortcuts_of lighter_part'
+        'FACTS MOST_HELD Looks Survey survey_images looks_of look_at six_colours thumbnail '
+        'jpeg_quality look readable_images shortcuts_of lighter_part'
     ),
-    'table': 'SPLIT_NAMES COLUMN_NAMES read_table read_text_table has_groups check_images fingerprint',
+    'readers': (
+        'PATH_NAMES kind_of_file plain_name read_text_table read_rows unpack_npz find_files '
+        'why_missing'
+    ),
+    'table': 'SPLIT_NAMES COLUMN_NAMES read_table check_patients has_groups check_images fingerprint',
     'duplicates': (
         'SAME_PICTURE COPIES near_duplicates describe alter learn_metric nearest candidates '
         'joined groups_in'
     ),
     'splits': (
-        'SPLIT_RULES split_table split_note with_note fold_tables source_tables SplitRule '
-        'register_split identical_files groups_of near_groups same_people merge_patients '
-        'grouped_folds shared_patients shared_files shared_groups sides_of'
+        'SPLIT_RULES split_table SplitRule register_split fold_tables source_tables '
+        'identical_files groups_of near_groups same_people merge_patients grouped_folds '
+        'shared_patients shared_files shared_groups split_note with_note sides_of'
     ),
+    'seen': 'SAME_LOOK SEEN_FILE Seen look_names seen_run seen_by',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

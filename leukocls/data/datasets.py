@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.errors import DataError
+from ..core.errors import DataError, Given
 from ..core.text import listed
 
 # %% ../../nbs/data/02_datasets.ipynb #c57a8cf0
@@ -327,13 +327,18 @@ def patients_of(
         rule = re.compile(pattern, re.IGNORECASE)
     except re.error as e:
         raise DataError(
-            f'patient={pattern!r} is neither a column nor a regular expression ({e}). Example:'
-            ' r"UID_(H?\\d+)_".'
+            [
+                Given('patient', pattern),
+                f' is neither a column nor a regular expression ({e}). Example: r"UID_(H?\\d+)_".',
+            ]
         ) from None
     if not rule.groups:
         raise DataError(
-            f'patient={pattern!r} has no group. Put the part that names the patient into brackets,'
-            ' as in r"UID_(H?\\d+)_".'
+            [
+                Given('patient', pattern),
+                ' has no group. Put the part that names the patient into brackets, as in'
+                ' r"UID_(H?\\d+)_".',
+            ]
         )
     patients = []
     for path in map(str, paths):

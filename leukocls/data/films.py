@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..core.errors import LeukoError
+from ..core.errors import Given, LeukoError
 
 # %% ../../nbs/data/00_films.ipynb #8c391500
 @dataclass(frozen=True)
@@ -171,7 +171,9 @@ def draw_film(
     light.
     """
     if size < 32:
-        raise LeukoError(f'size={size} is too small to draw cells in. Use 32 pixels or more.')
+        raise LeukoError(
+            [Given('size', size), ' is too small to draw cells in. Use 32 pixels or more.']
+        )
     rng = np.random.default_rng([seed, int(patient.name[1:]), number])
     usual = np.array(list(vars(MORPHOLOGY[patient.label]).values()))
     # Beyond these, a nucleus would not fit into its cell, or a cell into the picture

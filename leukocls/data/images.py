@@ -185,7 +185,7 @@ def open_cell(
     "Read one image as 8-bit RGB; what cannot be read is a `DataError` that names the file."
     name = name or (path if isinstance(path, (str, os.PathLike)) else 'The image')
     if reason := _no_image(path):
-        raise DataError(f'{name}: {reason}. {_TAKEN}.', reason)
+        raise DataError(f'{name}: {reason}.', reason, name, advice=_TAKEN)
     try:
         im = _decode(path)
         if not min(im.size):
@@ -196,7 +196,7 @@ def open_cell(
     except Exception as e:
         # whatever a damaged file makes Pillow say
         reason, advice = _why(e), 'Remove it, or replace it with a whole copy'
-    raise DataError(f'{name}: {reason}. {advice}.', reason)
+    raise DataError(f'{name}: {reason}.', reason, name, advice=advice)
 
 # %% ../../nbs/data/01_images.ipynb #daf63042
 # Pictures in formats that are not read here; some of them begin like a TIFF

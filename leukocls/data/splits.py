@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.cache import content_hashes
-from ..core.errors import DataError
+from ..core.errors import DataError, Given, Option
 from ..core.text import listed
 from .duplicates import groups_in, joined, near_duplicates
 from .survey import Survey, looks_of, survey_images
@@ -51,8 +51,12 @@ def split_table(
     unknown = table.patient.isna().sum()
     if method == 'patient' and unknown:
         raise DataError(
-            f'{unknown:,} of {len(table):,} images have no patient. Pass'
-            ' patient=… to read_table, or split="group".'
+            f'{unknown:,} of {len(table):,} images have no patient.',
+            where=list(table.path[table.patient.isna()]),
+            option=[
+                Option('patient', ..., 'pass {} to read_table'),
+                Option('split', 'group', 'choose {}'),
+            ],
         )
     groups = SPLIT_RULES[method].groups(table)
     out = table.reset_index(drop=True).copy()
@@ -70,11 +74,14 @@ def split_table(
 def _check_arguments(method, valid_pct, test_pct):
     if method not in ('auto', 'given', *SPLIT_RULES):
         known = ', '.join(['auto', *SPLIT_RULES, 'given'])
-        raise DataError(f'split={method!r} is not known. Use one of: {known}.')
+        raise DataError([Given('split', method), f' is not known. Use one of: {known}.'])
     if not (0 <= valid_pct <= 0.9 and 0 <= test_pct <= 0.9 and 0 < valid_pct + test_pct < 1):
         raise DataError(
-            f'valid_pct={valid_pct}, test_pct={test_pct}: shares lie between 0 and 0.9, and'
-            ' something must be held out and something left to train on.'
+            [
+                *[Given('valid_pct', valid_pct), ', ', Given('test_pct', test_pct)],
+                ': shares lie between 0 and 0.9, and something must be held out and something left'
+                ' to train on.',
+            ]
         )
 
 
@@ -184,21 +191,24 @@ def _check_fold_arguments(folds, method, valid_pct):
     most = 0.9 * (1 - 1 / max(folds, 2))
     if not 0 <= valid_pct < most:
         raise DataError(
-            f'valid_pct={valid_pct} with folds={folds}: something must be left to train on. Use a'
-            f' share from 0 to below {most:.2f}.'
+            [
+                *[Given('valid_pct', valid_pct), ' with ', Given('folds', folds)],
+                f': something must be left to train on. Use a share from 0 to below {most:.2f}.',
+            ]
         )
     if method not in SPLIT_RULES:
         *others, last = (f'"{name}"' for name in SPLIT_RULES)
-        raise DataError(f'split={method!r} does not make folds. Use {", ".join(others)} or {last}.')
+        raise DataError(
+            [Given('split', method), f' does not make folds. Use {", ".join(others)} or {last}.']
+        )
 
 
 def _check_enough_groups(folds, method, labels, groups):
     fewest = min(len(np.unique(groups[labels == c])) for c in np.unique(labels))
     if not 2 <= folds <= fewest:
         advice = f'Use 2 to {fewest} folds' if fewest > 1 else 'No folds can be made of them'
-        raise DataError(
-            f'folds={folds}: the smallest class has {fewest} {SPLIT_RULES[method].units}. {advice}.'
-        )
+        reason = f'the smallest class has {fewest} {SPLIT_RULES[method].units}'
+        raise DataError([Given('folds', folds), f': {reason}. {advice}.'], reason)
 
 # %% ../../nbs/data/07_splits.ipynb #38b14ceb
 def source_tables(
@@ -416,9 +426,12 @@ def grouped_folds(
     y, g = (np.unique(np.asarray(v), return_inverse=True)[1] for v in (labels, groups))
     total, n = np.bincount(y), g.max(initial=-1) + 1
     if not 2 <= folds <= min(n, total.max(initial=0)):
+        reason = (
+            f'there are {n:,} groups, and {total.max(initial=0):,} rows of the most frequent class'
+        )
         raise DataError(
-            f'folds={folds}: there are {n:,} groups, and {total.max(initial=0):,} rows of the most'
-            ' frequent class. Use 2 folds or more, and no more than that.'
+            [Given('folds', folds), f': {reason}. Use 2 folds or more, and no more than that.'],
+            reason,
         )
     order = np.arange(n)
     np.random.RandomState(seed).shuffle(order)
@@ -608,6 +621,9 @@ def _prove(table, method):
     return table
 
 
+_ANOTHER_SPLIT = Option('split', 'patient', 'choose {} or "random"')
+
+
 def _check_sides(table, method):
     "There must be something to train on, of every class, and something to test on."
     sides = set(table.split)
@@ -615,14 +631,19 @@ def _check_sides(table, method):
     if method == 'given' and ('train' not in sides or not held_out):
         raise DataError(
             'The table\'s own split has'
-            f' {"no image to train on" if held_out else "nothing but training images"}. Fill'
-            ' `split` with train and test (or valid), or choose split="patient" or "random".'
+            f' {"no image to train on" if held_out else "nothing but training images"}.',
+            advice='Fill `split` with train and test (or valid)',
+            option=_ANOTHER_SPLIT,
         )
     untrained = set(table.label) - set(table.label[table.split == 'train'])
     if untrained:
         raise DataError(
-            f'Class {listed(sorted(untrained))} would not be trained on: too few patients. Use a'
-            ' smaller test_pct, or split="random".'
+            f'Class {listed(sorted(untrained))} would not be trained on: too few patients.',
+            where=sorted(untrained),
+            option=[
+                Option('test_pct', ..., 'use a smaller {}'),
+                Option('split', 'random', 'choose {}'),
+            ],
         )
 
 
@@ -640,8 +661,10 @@ def _keep_given(table, valid_pct, seed):
     """
     if table.split.isna().any():
         raise DataError(
-            f'{table.split.isna().sum():,} of {len(table):,} rows have no split. Fill them all, or'
-            ' choose split="patient" or "random".'
+            f'{table.split.isna().sum():,} of {len(table):,} rows have no split.',
+            advice='Fill them all',
+            where=list(table.path[table.split.isna()]),
+            option=_ANOTHER_SPLIT,
         )
     out = table.reset_index(drop=True).copy()
     sides = set(out.split)

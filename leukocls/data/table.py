@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.cache import content_hashes
-from ..core.errors import DataError
+from ..core.errors import DataError, Given, Option
 from ..core.progress import bar
 from ..core.text import listed
 from .datasets import DatasetCard, names_of_card, patients_of
@@ -65,7 +65,7 @@ def read_table(
     `attrs['notes']`, what was left out in `attrs['skipped']`.
     """
     if on_error not in ('raise', 'skip'):
-        raise DataError(f'on_error={on_error!r} is not known. Use "raise" or "skip".')
+        raise DataError([Given('on_error', on_error), ' is not known. Use "raise" or "skip".'])
     data = _usable(data)
     rows, where, patient = _load_rows(data, patient, root, label, to_judge)
     is_listed_now = not isinstance(data, pd.DataFrame) and os.path.isdir(data)
@@ -616,8 +616,12 @@ def _fill_patients(table, patient, on_error):
     if len(unknown) and on_error == 'raise':
         raise DataError(
             f'No patient in {len(unknown):,} of {len(table):,} names:'
-            f' {listed(map(os.path.basename, unknown), 3)}. Correct patient={pattern!r}, or pass'
-            ' on_error="skip" to leave them out.'
+            f' {listed(map(os.path.basename, unknown), 3)}.',
+            where=list(unknown),
+            option=[
+                Given('patient', pattern, 'correct {}'),
+                Option('on_error', 'skip', 'pass {} to leave them out'),
+            ],
         )
     return check_patients(table[table.patient.notna()].copy(), f'patient={pattern!r}')
 
@@ -721,7 +725,10 @@ def _leave_out_or_raise(table, problems, on_error):
             for what, rows in problems
         ]
         raise DataError(
-            ' '.join(sentences) + ' Correct them, or pass on_error="skip" to leave them out.'
+            ' '.join(sentences),
+            advice='Correct them',
+            where=[path for _, rows in problems for path in table.path[rows]],
+            option=Option('on_error', 'skip', 'pass {} to leave them out'),
         )
     skipped, left_out = {}, []
     for what, rows in problems:
@@ -796,8 +803,11 @@ def check_images(
     bad_files = [os.path.join(*Path(p).parts[-2:]) for p in table.path[is_bad]]
     names = listed((f'{file} ({why})' for file, why in zip(bad_files, reasons[is_bad])), 50)
     raise DataError(
-        f'{is_bad.sum():,} of {len(table):,} images cannot be read: {names}. Remove them, or pass'
-        ' on_error="skip".'
+        f'{is_bad.sum():,} of {len(table):,} images cannot be read: {names}.',
+        'cannot be read',
+        advice='Remove them',
+        where=list(table.path[is_bad]),
+        option=('on_error', 'skip'),
     )
 
 

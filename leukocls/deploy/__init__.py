@@ -5,12 +5,11 @@ from leukocls._lazy import lazy
 _HOME = {
     'bundle': (
         'FORMAT DEEPEST sums_of left_by_programs verify inside_bundle read_json read_config '
-        'check_gate check_examples Bundle parity some_pictures StoredNetwork timm_loads '
-        'anonymous_onnx write_bundle run_facts export_bundle bundle_html'
+        'check_gate check_examples Bundle bundle_notes refer_note parity some_pictures '
+        'StoredNetwork timm_loads anonymous_onnx write_bundle run_facts export_bundle bundle_html'
     ),
     'classifier': (
-        'NO_NUMBER Prediction Classifier stream_of part_ends_line write_table classify_folder '
-        'evaluate_bundle'
+        'NO_NUMBER Prediction Classifier stream_of Heat write_table classify_folder evaluate_bundle'
     ),
     'torchfile': 'Name StandIn read_records Storage view_storage read_pickle',
     'conversion': 'read_learner write_converted convert_pickle StandIn read_pickle',

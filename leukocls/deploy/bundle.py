@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import RESEARCH_ONLY, ModelError, RunError
+from ..core.errors import ANOTHER_FOLDER, RESEARCH_ONLY, ModelError, Option, RunError
 from ..core.files import read_regular
 from ..core.html import page_of
 from ..core.machine import versions
@@ -490,8 +490,9 @@ def _network(bundle):
     c = bundle.config
     if not c.get('network'):
         raise ModelError(
-            f'{bundle.folder}: this network can only be run as ONNX, which PyTorch does not do. Use'
-            ' engine="auto", or an engine that reads ONNX files.'
+            f'{bundle.folder}: this network can only be run as ONNX, which PyTorch does not do.',
+            where=bundle.folder,
+            option=Option('engine', 'auto', 'use {}, or an engine that reads ONNX files'),
         )
     return ready(
         build(
@@ -1001,8 +1002,10 @@ def export_bundle(
     out = Path(out or run.folder / 'bundle')
     if out.exists() and not overwrite:
         raise RunError(
-            f'{out} exists already. Choose another folder with --out, or add --overwrite'
-            ' (overwrite=True).'
+            f'{out} exists already.',
+            'exists already',
+            where=out,
+            option=[ANOTHER_FOLDER, ('overwrite', True)],
         )
     if not kind_named(run.info['recipe'].get('kind', 'network')).bundled:
         raise ModelError(

@@ -27,7 +27,6 @@ from ..core.resumed import write_resumed
 from ..core.text import listed, printable
 from ..data.images import image_files, open_cell
 from ..data.survey import Looks, six_colours, thumbnail
-from ..data.table import check_images, read_table
 from .bundle import Bundle, StoredNetwork, bundle_notes, inside_bundle
 from ..measure.abstention import decide
 from ..measure.domain import Gate
@@ -237,7 +236,7 @@ def _see(source, name, pixels, show=False):
             small=_shrunk(im) if show else None,
         )
     except DataError as e:
-        return _Seen(name, error=str(e).removeprefix(f'{known_as}: '))
+        return _Seen(name, error=f'{e.reason}. {e.advice}.')
     except Exception as e:
         # whatever a strange image makes Pillow and NumPy say: it must not lose the others
         return _Seen(name, error=f'damaged ({e}).')
@@ -488,7 +487,11 @@ def _check_wish(out, paths, overwrite):
         )
     if out.exists() and not overwrite:
         raise RunError(
-            f'{out} exists already. Choose another name, or say overwrite (--overwrite).'
+            f'{out} exists already.',
+            'exists already',
+            advice='Choose another name',
+            where=out,
+            option=('overwrite', True),
         )
     if not paths:
         raise DataError('No images to classify. Name at least one file.')
@@ -541,8 +544,11 @@ def _only_answered(table, answers, on_error):
     names = listed(f'{p.name} ({p.error.split(". ")[0]})' for p in answers if p.error)
     if on_error == 'raise':
         raise DataError(
-            f'{bad.sum():,} of {len(bad):,} images have no answer: {names}. Remove them, or pass'
-            ' on_error="skip".'
+            f'{bad.sum():,} of {len(bad):,} images have no answer: {names}.',
+            'no answer',
+            advice='Remove them',
+            where=[p.name for p in answers if p.error],
+            option=('on_error', 'skip'),
         )
     note = f'{bad.sum():,} of {len(bad):,} images have no answer and were left out: {names}.'
     answers = [p for p in answers if not p.error]
@@ -556,7 +562,6 @@ def evaluate_bundle(
     # As in `read_labelled`: 'raise', or 'skip' what cannot be read and classes it does not know
     on_error: str = 'raise',
     rename=None,  # Their class → the model's, as in `read_labelled`
-    on_error: str = 'raise',  # 'raise' or 'skip' what cannot be read
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
     # As in metrics.json, plus `notes`, `refer` (share that goes to an expert) and `in_domain`

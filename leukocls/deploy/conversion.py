@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.cache import content_hashes
-from ..core.errors import ModelError, RunError
+from ..core.errors import ANOTHER_FOLDER, ModelError, RunError
 from ..core.text import listed
 from ..data.images import Pixels
 from .bundle import Bundle, write_bundle
@@ -538,8 +538,10 @@ def convert_pickle(
         raise ModelError(f'{path}: no such file. Check the name and the folder.')
     if Path(out).exists() and not overwrite:
         raise RunError(
-            f'{out} exists already. Choose another folder with --out, or add --overwrite'
-            ' (overwrite=True).'
+            f'{out} exists already.',
+            'exists already',
+            where=out,
+            option=[ANOTHER_FOLDER, ('overwrite', True)],
         )
     found = read_learner(path)
     model = build_network(found['described'], found['body'], found['head'])

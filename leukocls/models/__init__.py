@@ -30,7 +30,7 @@ _HOME = {
         'check_description build_network split_last WithFeatures'
     ),
     'frozen': (
-        'MOST_WEIGHTS KEEP_EVERY weights_name build_body tell_rate known_rate FrozenBody '
+        'MOST_WEIGHTS KEEP_EVERY weights_name build_body tell_rate known_rate Ahead FrozenBody '
         'surely_cpu begin_all end_all'
     ),
     'predictor': (

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from timm.models import load_model_config_from_hf
 from torch import nn
 
-from ..core.errors import LeukoError, ModelError
+from ..core.errors import Given, LeukoError, ModelError, Option
 from ..core.files import OddFileError, open_regular, read_regular
 from ..core.text import listed
 from .architectures import NETWORKS
@@ -72,8 +72,11 @@ def _hub_file(arch):
     cfg = timm.get_pretrained_cfg(arch, allow_unregistered=True)
     if cfg is None or not cfg.has_weights:
         raise ModelError(
-            f'timm has no pretrained weights for `{arch}`. Use weights="none", or a folder with'
-            ' weights of yours.'
+            f'timm has no pretrained weights for `{arch}`.',
+            'no pretrained weights',
+            advice='Give a folder with weights of yours',
+            where=arch,
+            option=Option('weights', 'none', 'use {}'),
         )
     return (
         (cfg.hf_hub_id, (cfg.hf_hub_filename or 'model.safetensors', 'pytorch_model.bin'))
@@ -102,10 +105,16 @@ def no_weights(
 ) -> ModelError:  # To raise
     "The error for pretrained weights that cannot be had; it names the three ways out."
     return ModelError(
-        f'ImageNet weights of `{arch}` cannot be had: {why}. Three ways out: switch the network on'
-        ' (Kaggle: Settings → Internet) and try again; give weights="path/to/folder" with'
-        ' config.json and model.safetensors (a timm local-dir); or say weights="none" to start'
-        ' from random numbers, which needs far more images.'
+        [
+            f'ImageNet weights of `{arch}` cannot be had: {why}. Three ways out: switch the network'
+            ' on (Kaggle: Settings → Internet) and try again; give ',
+            Option('weights', 'path/to/folder'),
+            ' with config.json and model.safetensors (a timm local-dir); or say ',
+            Option('weights', 'none'),
+            ' to start from random numbers, which needs far more images.',
+        ],
+        why,
+        where=arch,
     )
 
 
@@ -150,7 +159,10 @@ def weights_source(
         return arch, arch, False, {}
     if arch in NETWORKS:
         raise ModelError(
-            f'`{arch}` is a network of its own, without pretrained weights. Use weights="none".'
+            f'`{arch}` is a network of its own, without pretrained weights.',
+            'no pretrained weights',
+            where=arch,
+            option=Option('weights', 'none', 'use {}'),
         )
     if str(weights) == 'imagenet':
         _can_download(arch)
@@ -160,8 +172,10 @@ def weights_source(
         return _local_dir(arch, weights_folder(arch, path) if arch else path)
     if not path.is_file():
         raise ModelError(
-            f'weights={str(weights)!r} is neither "imagenet" nor "none" nor a file or folder. Check'
-            ' the path.'
+            [
+                Given('weights', str(weights)),
+                ' is neither "imagenet" nor "none" nor a file or folder. Check the path.',
+            ]
         )
     return arch, arch, True, dict(pretrained_cfg_overlay=dict(file=str(path)))
 
@@ -220,7 +234,10 @@ def _local_dir(arch, path):
     own, args = config.get('architecture'), _without_sizes(config.get('model_args'))
     if arch and own and arch.split('.')[0] != own.split('.')[0]:
         raise ModelError(
-            f'{path} holds weights of `{own}`, not of `{arch}`. Use arch="{own}", or other weights.'
+            f'{path} holds weights of `{own}`, not of `{arch}`.',
+            advice='Give other weights',
+            where=path,
+            option=Option('arch', own, 'use {}'),
         )
     if not own and not arch:
         raise ModelError(f'{path}/config.json names no architecture. Give arch a timm name.')
@@ -407,8 +424,11 @@ def _timm_learner(dls, arch, weights, channels, stats, model_args, top, kwargs):
         each = each * len(archs)  # a folder of folders
     if len(each) != len(archs):
         raise ModelError(
-            f'`{arch}` is {len(archs)} networks, weights={str(weights)!r} is {len(each)}. Give'
-            ' "imagenet", "none", or one folder for each, joined by +.'
+            [
+                f'`{arch}` is {len(archs)} networks, ',
+                Given('weights', str(weights)),
+                f' is {len(each)}. Give "imagenet", "none", or one folder for each, joined by +.',
+            ]
         )
     sources = [
         _source(a, w, size, k)

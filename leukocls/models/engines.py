@@ -27,7 +27,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..core.cache import content_hashes, keep, kept, only_ours, read_kept, used
-from ..core.errors import LeukoError, ModelError
+from ..core.errors import Given, LeukoError, ModelError, Option
 from ..core.files import cache_folder
 from ..core.machine import versions
 from ..core.packages import need
@@ -183,8 +183,8 @@ class OpenVinoEngine(Engine):
             self.compiled, self.alone = self.compile(self.model, 'THROUGHPUT'), None
         except Exception as e:
             raise ModelError(
-                f'OpenVINO cannot use {model if kept else "this network"}: {_few_words(e)}.'
-                ' Use engine="torch".'
+                f'OpenVINO cannot use {model if kept else "this network"}: {_few_words(e)}.',
+                option=Option('engine', 'torch', 'use {}'),
             ) from e
         self.depth = max(1, int(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))) + 2
         self.free = deque(self.compiled.create_infer_request() for _ in range(self.depth))
@@ -735,7 +735,10 @@ def pick_engine(
     if choose != 'auto':
         if choose not in builders:
             raise ModelError(
-                f'engine={choose!r} is not known here. Use one of: auto, {", ".join(builders)}.'
+                [
+                    Given('engine', choose),
+                    f' is not known here. Use one of: auto, {", ".join(builders)}.',
+                ]
             )
         return builders[choose]()
     if (known := _remembered(key)) in builders:

@@ -25,7 +25,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..core.cache import Remembered, content_hashes, keep, kept, only_ours, read_kept
-from ..core.errors import LeukoError, ModelError, RunError
+from ..core.errors import Given, LeukoError, ModelError, Option, RunError
 from ..core.files import cache_folder
 from ..core.machine import one_thread
 from ..core.progress import bar
@@ -46,8 +46,11 @@ def weights_name(
     "Tell one set of pretrained weights from another, without opening PyTorch."
     if str(weights) == 'none':
         raise RunError(
-            'A probe needs pretrained weights: features of a random network tell little. Give'
-            ' weights="imagenet", a timm local-dir folder, or a weights file.'
+            'A probe needs pretrained weights: features of a random network tell little.',
+            where=Given('weights', weights),
+            option=Option(
+                'weights', 'imagenet', 'give {}, a timm local-dir folder, or a weights file'
+            ),
         )
     if str(weights) == 'imagenet' and not str(arch).startswith('local-dir:'):
         return f'{arch} of timm {metadata.version("timm")}'
@@ -63,8 +66,10 @@ def weights_name(
     )
     if not files or not files[0].is_file():
         raise ModelError(
-            f'weights={str(weights)!r} is neither "imagenet" nor a file or folder of weights. Check'
-            ' the path.'
+            [
+                Given('weights', str(weights)),
+                ' is neither "imagenet" nor a file or folder of weights. Check the path.',
+            ]
         )
     content = hashlib.sha256(content_hashes(files, most=MOST_WEIGHTS).tobytes()).hexdigest()
     return f'{str(arch).split(":")[0]} {content}'

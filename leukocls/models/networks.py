@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from ..core.cache import prune
-from ..core.errors import ModelError
+from ..core.errors import ModelError, Option
 from ..core.files import cache_folder
 from ..core.machine import one_thread, untried
 from ..core.packages import need
@@ -634,8 +634,8 @@ def openvino_engine(
             )
     except Exception as e:
         raise ModelError(
-            f'This network cannot be converted to OpenVINO ({type(e).__name__}: {str(e)[:150]}).'
-            ' Use engine="torch".'
+            f'This network cannot be converted to OpenVINO ({type(e).__name__}: {str(e)[:150]}).',
+            option=Option('engine', 'torch', 'use {}'),
         ) from e
     if kept:
         _keep(ov, model, kept)
@@ -666,8 +666,8 @@ def onnx_bytes(
             )
         except Exception as e:
             raise ModelError(
-                f'This network cannot be written as ONNX ({type(e).__name__}: {str(e)[:150]}). Use'
-                ' engine="torch".'
+                f'This network cannot be written as ONNX ({type(e).__name__}: {str(e)[:150]}).',
+                option=Option('engine', 'torch', 'use {}'),
             ) from e
         return Path(f'{d}/m.onnx').read_bytes()
 

@@ -7,13 +7,9 @@ __all__ = ['eight_views', 'weights_stamp', 'Safeguards', 'safeguards_of', 'Predi
            'predict_to', 'portable_pickle', 'open_pickle', 'evaluate']
 
 # %% ../../nbs/models/08_predictor.ipynb #4cd03690
-<<<<<<< ours
-=======
-import copy
 import csv
 import hashlib
 import io
->>>>>>> theirs
 import json
 import os
 import pathlib
@@ -34,14 +30,14 @@ import torch
 from fastcore.basics import patch
 from PIL import Image
 
-from leukocls.core.errors import DataError, ModelError, trusted
-from leukocls.core.files import MOST_JSON, read_regular
-from leukocls.core.machine import pick_device, untried
-from leukocls.core.packages import need
-from leukocls.core.progress import bar
-from leukocls.core.resumed import write_resumed
-from leukocls.data.images import image_files, open_cell, read_batches, to_rgb
-from leukocls.data.survey import Looks, six_colours, thumbnail
+from ..core.errors import DataError, ModelError, trusted
+from ..core.files import MOST_JSON, read_regular
+from ..core.machine import pick_device, untried
+from ..core.packages import need
+from ..core.progress import bar
+from ..core.resumed import write_resumed
+from ..data.images import image_files, open_cell, read_batches, to_rgb
+from ..data.survey import Looks, six_colours, thumbnail
 from leukocls.models.engines import (
     ENGINES,
     SAME,
@@ -54,7 +50,14 @@ from leukocls.models.engines import (
     stream,
     wished,
 )
-from leukocls.models.networks import VIEWS, ReadyNetwork, TorchEngine, evaluating, network_of
+from leukocls.models.networks import (
+    VIEWS,
+    ReadyNetwork,
+    TorchEngine,
+    evaluating,
+    network_of,
+    weights_key,
+)
 
 # %% ../../nbs/models/08_predictor.ipynb #4aa071d3
 def eight_views(

@@ -14,9 +14,7 @@ _HOME = {
         'confidence_sentence referral_sentence threshold_sentence gate_sentence changed_text '
         'weights_text repeat'
     ),
-    'page': (
-        'report_run RunFiles section SECTIONS Section Part Table Picture Drawn by_patient map_svg'
-    ),
+    'page': 'SECTIONS RunFiles Table Picture Part Section section by_patient Drawn map_svg report_run',
     'modelcard': (
         'HOW_TO_RUN markdown_safe markdown_table latex_safe yaml_text card_facts latex_table '
         'card_metadata limitations model_card card_run'

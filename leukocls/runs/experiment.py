@@ -16,7 +16,7 @@ from functools import partial
 
 import pandas as pd
 
-from ..core.errors import LeukoError, RunError
+from ..core.errors import Given, LeukoError, Option, RunError
 from ..core.files import write_whole
 from ..core.machine import give_back
 from ..core.parameters import explain
@@ -40,13 +40,17 @@ def _checked_seeds(seed, seeds=None):
         numbers = [operator.index(s) for s in (asked if hasattr(asked, '__iter__') else [asked])]
     except TypeError:
         raise RunError(
-            f'seeds={asked!r}: seeds are whole numbers. Write seed=42, or seeds=(0, 1, 2).'
+            [Given('seeds', asked), ': seeds are whole numbers.'],
+            option=[Option('seed', 42, 'write {}'), Option('seeds', (0, 1, 2), '{}')],
         ) from None
     if not numbers:
         raise RunError('seeds is empty. Name at least one, such as seeds=(0, 1, 2).')
     if outside := [number for number in numbers if not 0 <= number < 2**32]:
         raise RunError(
-            f'seed={outside[0]} is outside 0 … {2**32 - 1}. Choose a number in that range.'
+            [
+                Given('seed', outside[0]),
+                f' is outside 0 … {2**32 - 1}. Choose a number in that range.',
+            ]
         )
     return list(dict.fromkeys(numbers))
 
@@ -143,13 +147,15 @@ def _import_fastai():
         warnings.simplefilter('ignore', FutureWarning)
         import fastai.layers  # noqa: F401 - only to have it imported
 
-
 # %% ../../nbs/runs/02_experiment.ipynb #0d012604
 def _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds, survey=None):
     "(recipe, seed, number of the fold or None, table) of each run."
     (seed,), seeds = _checked_seeds(seed), _checked_seeds(seed, seeds)
     if not hasattr(folds or 0, '__index__'):
-        raise RunError(f'folds={folds!r}: folds are a whole number, 0 for none. Write folds=5.')
+        raise RunError(
+            [Given('folds', folds), ': folds are a whole number, 0 for none.'],
+            option=Option('folds', 5, 'write {}'),
+        )
     if folds:
         tables = list(enumerate(fold_tables(table, folds, split, valid_pct, seed, survey)))
     else:

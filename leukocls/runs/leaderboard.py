@@ -23,7 +23,6 @@ from ..measure.paired import compare, holm
 from .run import Runs, link_to
 from ..train.recipes import changes_of, deciding, from_dict, system_name
 
-
 # %% ../../nbs/runs/03_leaderboard.ipynb #f059299b
 def images_told(
     run,  # `Run`

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..core.errors import RESEARCH_ONLY, DataError
+from ..core.errors import RESEARCH_ONLY, DataError, Option
 from ..data.splits import fold_tables, near_groups
 from ..measure.metrics import score, show_interval
 from ..measure.paired import Comparison, compare
@@ -101,7 +101,8 @@ def leakage_gap(
         if table.group.is_unique:
             raise DataError(
                 'Patients are unknown and no two images are near-duplicates: both splits would be'
-                ' the same. Pass patient=… to read_table.'
+                ' the same.',
+                option=Option('patient', ..., 'pass {} to read_table'),
             )
     how = dict(out=out, seed=seed, device=device, progress=progress)
     judged = {}

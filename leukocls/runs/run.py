@@ -37,8 +37,10 @@ class Run:
         self._learner, self._make = learner, make
         if not (self.folder / 'recipe.json').exists():
             raise RunError(
-                f'{folder} is no run folder: it has no recipe.json. Runs lie in ./runs unless --out'
-                ' said otherwise.'
+                f'{folder} is no run folder: it has no recipe.json.',
+                'no run folder',
+                where=folder,
+                advice='Look in ./runs, or in the folder that you gave as `out` when you trained',
             )
 
     def _file(self, name):

@@ -21,7 +21,7 @@ import pandas as pd
 from threadpoolctl import threadpool_info
 
 from ..core.cache import content_hashes, prune, read_kept, used
-from ..core.errors import RunError
+from ..core.errors import ANOTHER_FOLDER, RunError
 from leukocls.core.files import (
     MOST_BYTES,
     cache_folder,
@@ -179,7 +179,11 @@ def check_space(
     if free < wanted:
         raise RunError(
             f'{folder}: {free / 1e6:,.0f} MB free, {wanted / 1e6:,.0f} MB needed for model and'
-            ' report. Free some space, or choose another folder with --out.'
+            ' report.',
+            'too little space',
+            where=folder,
+            advice='Free some space',
+            option=ANOTHER_FOLDER,
         )
 
 # %% ../../nbs/train/04_folder.ipynb #799b732f

@@ -27,7 +27,7 @@ from fastai.torch_core import trainable_params
 from fastai.vision.core import PILImage
 from fastai.vision.learner import default_split
 
-from ..core.errors import DataError, RunError
+from ..core.errors import DataError, Given, RunError
 from ..core.files import write_whole
 from ..core.machine import cpu_has_bf16, pages_kept, pick_device, set_seed, untried
 from ..data.splits import SPLIT_RULES, fold_tables
@@ -501,8 +501,12 @@ def _parts(table, members, seed):
         )
     except DataError as e:
         raise RunError(
-            f'members={members}: the training images cannot be divided so:'
-            f' {str(e).split(": ", 1)[-1].replace("folds", "members")}'
+            [
+                Given('members', members),
+                f': the training images cannot be divided so: {e.reason or e}.',
+            ],
+            e.reason,
+            advice='Use fewer members',
         ) from None
     return [t.assign(split=t.split.replace('test', 'valid')) for t in folds]
 
@@ -620,7 +624,7 @@ def fit_network(
             said = _one(learn, recipe, pretrained, folder, info, table, progress, cbs)[1]
     if said:
         advice = (
-            ' Try a lower learning rate (lr=…), or look for damaged images.'
+            ' Try a lower learning rate (`lr`), or look for damaged images.'
             if info['status'] == 'diverged'
             else _remedy(said)
         )

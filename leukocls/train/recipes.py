@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.errors import ModelError, RunError
+from ..core.errors import Given, ModelError, RunError
 from ..models.weights import MOST_MEMBERS, split_weights, weights_folder
 from .augment import AUGMENTATIONS, P2_FILLED
 from .kinds import KINDS
@@ -595,7 +595,10 @@ def register_recipe(
     name = recipe.name.lower()
     if name != recipe.name:
         raise RunError(
-            f'name={recipe.name!r}: names of recipes are in small letters. Write {name!r}.'
+            [
+                Given('name', recipe.name),
+                f': names of recipes are in small letters. Write {name!r}.',
+            ]
         )
     if name in _RECIPES or name in ALIASES or name in GROUPS:
         raise RunError(f'A recipe named `{name}` is there already. Choose another name.')
@@ -702,6 +705,7 @@ def protocol(
         if recipe.paper.endswith(paper['citation']):
             return dict(paper['protocol'])
     raise RunError(
-        f'Recipe `{recipe.name}` is no paper\'s. Choose the shares yourself: valid_pct=…,'
-        ' test_pct=….'
+        f'Recipe `{recipe.name}` is no paper\'s.',
+        where=recipe.name,
+        advice='Choose the shares yourself: `valid_pct` and `test_pct`',
     )

@@ -105,6 +105,19 @@ def test_errors_speak_the_shells_words(films, tmp_path):
     )
 
 
+def test_advice_names_only_options_that_the_command_has(monkeypatch, tmp_path):
+    from leukocls.audit import findings
+    from leukocls.core.errors import ANOTHER_FOLDER, RunError
+
+    def fail(*args):
+        raise RunError('No room.', advice='Free some', option=[ANOTHER_FOLDER, ('patient', ...)])
+
+    monkeypatch.setattr(findings, 'audit', fail)
+    done = here('audit', tmp_path)
+    failed(done, 'No room. Free some, or add --patient ….')
+    assert '--out' not in done.stderr
+
+
 def test_debug_shows_where(tmp_path):
     done = leukocls('--debug', 'train', tmp_path / 'nowhere')
     assert done.returncode == 1 and 'Traceback' in done.stderr
