@@ -12,6 +12,7 @@ _HOME = {
         'LINES in_turns row matrix_rate operations bound Sides random_weights nn_features '
         'bench_chart bench_markdown'
     ),
+    'pack': 'pack_command',
     'commands': 'app main',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -753,6 +753,12 @@ def serve(
         say=say,
     )
 
+# %% ../../nbs/cli/02_commands.ipynb #88cade46
+from .pack import pack_command
+
+# %% ../../nbs/cli/02_commands.ipynb #b900266a
+app.command('pack')(pack_command)
+
 # %% ../../nbs/cli/02_commands.ipynb #9e733405
 @app.command()
 def recipes(
