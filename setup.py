@@ -16,6 +16,15 @@ extras = {key[: -len(suffix)]: value.split() for key, value in cfg.items() if ke
 extras['all'] = sorted({need for name, needs in extras.items() if name != 'dev' for need in needs})
 extras['dev'] += extras['all']  # every test runs there
 
+
+def description():
+    "README, with links that lead somewhere from the package index too."
+    path, site = Path(__file__).with_name('README.md'), cfg['git_url']
+    text = path.read_text(encoding='utf8') if path.exists() else ''
+    text = text.replace('](nbs/images/', f"]({site}/raw/{cfg['branch']}/nbs/images/")
+    return text.replace('](nbs/', f"]({site}/blob/{cfg['branch']}/nbs/")
+
+
 setup(
     name=cfg['lib_name'],
     version=cfg['version'],
@@ -42,8 +51,6 @@ setup(
         'console_scripts': cfg['console_scripts'].split(),
         'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],
     },
-    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf8')
-    if Path(__file__).with_name('README.md').exists()
-    else '',
+    long_description=description(),
     long_description_content_type='text/markdown',
 )

@@ -57,8 +57,8 @@ def check_config(folder, output):
     if not config.get('website', {}).get('title'):
         faults.append('the site has no title')
     style = config.get('format', {}).get('html', {}).get('css')
-    if style and not (folder / style).is_file():
-        faults.append(f'{style} is absent')
+    icon = config.get('website', {}).get('favicon')
+    faults += [f'{f} is absent' for f in (style, icon) if f and not (folder / f).is_file()]
     return faults
 
 

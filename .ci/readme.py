@@ -5,6 +5,7 @@ python .ci/readme.py --check    # exit 1 if README.md is not what it would be
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -26,12 +27,17 @@ def output(o):
     )
 
 
+def from_the_root(text):
+    "Links of a page, which start in nbs/, as links of README.md."
+    return re.sub(r'\]\((?!\w+:|#|/)([^)\s]+)', r'](nbs/\1', text)
+
+
 def readme():
     parts = []
     for cell in json.loads((root / 'nbs/index.ipynb').read_text(encoding='utf8'))['cells']:
         source = ''.join(cell['source'])
         if cell['cell_type'] == 'markdown':
-            parts.append(source)
+            parts.append(from_the_root(source))
             continue
         said = flags(source)
         if 'hide' in said:

@@ -81,3 +81,18 @@ def readable_signatures(
         text = ''.join(data.get('text/markdown', ''))
         if '[source](' in text:
             data['text/markdown'] = _readable(text).splitlines(keepends=True)
+
+
+def show_table(
+    frame,  # DataFrame
+):
+    "Show a table as Markdown: README and the pages of the site read it alike."
+    from IPython.display import Markdown, display
+
+    def cell(value):
+        return '–' if value is None or value != value else _in_a_cell(str(value))
+
+    rows = [frame.columns.astype(str), *frame.to_numpy(dtype=object)]
+    lines = ['| ' + ' | '.join(map(cell, row)) + ' |' for row in rows]
+    lines.insert(1, '|' + '---|' * len(frame.columns))
+    display(Markdown('\n'.join(lines)))

@@ -86,8 +86,14 @@ def twice_in_sidebar(site):
     (site / 'sidebar.yml').write_text(text.replace('a.ipynb', 'a.ipynb, more/a.ipynb'))
 
 
+def without_favicon(site):
+    text = (site / '_quarto.yml').read_text()
+    (site / '_quarto.yml').write_text(text.replace('website: {', 'website: {favicon: icon.svg, '))
+
+
 FAULTS = {
     'output-dir is None': rename_metadata,
+    'icon.svg is absent': without_favicon,
     'names nbdev.yml, which nobody makes': lambda site: (site / 'nbdev.yml').unlink(),
     'styles.css is absent': lambda site: (site / 'styles.css').unlink(),
     'more/a.ipynb is not in sidebar.yml': without_sidebar_entry,
@@ -230,3 +236,35 @@ def test_the_site_checks_find_what_they_count():
         wrong_sources=1,
         pictures_without_alt=1,
     )
+
+
+def test_links_of_the_home_page_start_at_the_root_in_readme():
+    spec = importlib.util.spec_from_file_location('readme', ROOT / '.ci/readme.py')
+    readme = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(readme)
+    text = '[a](guides/a.ipynb#x), ![b](images/b.png), [c](https://c.org/d), [e](#f)'
+    assert readme.from_the_root(text) == (
+        '[a](nbs/guides/a.ipynb#x), ![b](nbs/images/b.png), [c](https://c.org/d), [e](#f)'
+    )
+
+
+def test_readme_is_short_its_commands_are_lines_and_its_links_lead_somewhere():
+    "`.ci/run` takes the commands from README."
+    import re
+
+    text = (ROOT / 'README.md').read_text(encoding='utf8')
+    lines = text.splitlines()
+    assert len(lines) < 150
+    for command in ('leukocls demo', 'nbdev_test'):
+        first = next(line for line in lines if command in line)
+        assert first.startswith('pip install') and ' && ' in first
+    for link in re.findall(r'\]\((?!https?:)([^)#\s]+)', text):
+        assert (ROOT / link).is_file(), link
+
+
+def test_citation_has_the_version_of_the_settings():
+    import yaml
+
+    cited = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf8'))
+    settings = (ROOT / 'settings.ini').read_text(encoding='utf8')
+    assert f"version = {cited['version']}\n" in settings
