@@ -390,7 +390,7 @@ def _rows(self: Predictor, gathered, on_error):
     bad = gathered.bad if on_error == 'keep' else None
     return _table(self.classes, gathered.paths, p, bad, verdicts)
 
-
+# %% ../../nbs/models/08_predictor.ipynb #8dd72641
 @patch
 def _choose(self: Predictor, paths, reader, on_error):
     """Choose the engine on the first pictures that can be read. Yields tables of those that cannot;
@@ -426,7 +426,7 @@ def _quickly(self: Predictor, paths, reader, on_error):
             p = p.reshape(len(VIEWS), len(some), -1).mean(0)
         yield some, p, bad, reader.looks_of(some, bad)
 
-
+# %% ../../nbs/models/08_predictor.ipynb #7f854960
 @patch
 def chunks(
     self: Predictor,
