@@ -28,7 +28,7 @@ def security_headers(
         f" connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {frames};"
         " require-trusted-types-for 'script'; trusted-types 'none'"
     )
-    said = {
+    headers = {
         'content-security-policy': csp,
         'x-content-type-options': 'nosniff',
         'referrer-policy': 'no-referrer',
@@ -38,7 +38,7 @@ def security_headers(
         'permissions-policy': 'camera=(self), microphone=(), geolocation=(), payment=(), usb=()',
         'x-robots-tag': 'noindex',
     } | ({'x-frame-options': 'DENY'} if frames == "'none'" else {})
-    return [(k.encode(), v.encode()) for k, v in said.items()]
+    return [(k.encode(), v.encode()) for k, v in headers.items()]
 
 # %% ../../nbs/web/01_guard.ipynb #2086339e
 class Token:
@@ -134,17 +134,13 @@ class Guard:
         free: tuple = ('/healthz', '/login', '/static/'),  # What needs no token
         log=None,  # Called with a line about an unexpected error
     ):
-        self.app, self.token, self.names, self.numbers, self.free, self.headers, self.log = (
-            app,
-            token,
-            names,
-            numbers,
-            free,
-            security_headers(frames),
-            log or (lambda line: None),
-        )
+        self.app, self.token, self.free = app, token, free
+        self.names, self.numbers = names, numbers
+        self.headers = security_headers(frames)
+        self.log = log or (lambda line: None)
 
-    def judge(self, scope, headers):  # What is refused, is raised
+    def judge(self, scope, headers):
+        "Raise `Refused` for a request that is not to be served."
         if not known_host(headers.get('host', ''), self.names, self.numbers):
             raise Refused(
                 421,
@@ -189,19 +185,16 @@ class Guard:
             self.judge(scope, headers)
             return await self.app(scope, receive, strict)
         except Refused as e:
-            status, said, more = e.status, str(e), e.headers
+            status, words, more = e.status, str(e), e.headers
         except Exception as e:
-            status, said, more = (
-                500,
-                'Something went wrong in the server. The other images are not affected.',
-                {},
-            )
+            words = 'Something went wrong in the server. The other images are not affected.'
+            status, more = 500, {}
             self.log(f'{type(e).__name__} at {_place(e)}')
         if begun:
             return
         html = wants_html(headers)
         go = status == 401 and html and scope['path'] == '/'
-        kind, body = error_answer(303 if go else status, said, html, scope['path'])
+        kind, body = error_answer(303 if go else status, words, html, scope['path'])
         more = {'location': 'login'} if go else more
         await strict(
             {
