@@ -16,6 +16,7 @@ import zlib
 from dataclasses import dataclass
 
 import torch
+from fastcore.basics import patch
 
 from ..core.errors import ModelError
 
@@ -82,7 +83,7 @@ def _record_names(path, entries):
         raise _packed(path, f'it holds {(strange or names)[0][:60]!r}')
     return inside
 
-
+# %% ../../nbs/deploy/02_torchfile.ipynb #25b2d281
 def _check_entry(path, entry, end):
     "Refuse an entry of the directory that is packed, locked, or larger than the file."
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
@@ -326,93 +327,6 @@ class _Machine:
     def get(self, arg):
         self.stack.append(self.memory[arg])
 
-    def tuple_(self, arg):
-        items = tuple(self.to_mark())
-        self.stack.append(items)
-
-    def frozenset_(self, arg):
-        items = self.to_mark()
-        self.stack.append(StandIn('builtins.frozenset', (items,)))
-
-    def stored(self, arg):
-        (pid,) = self.several(1)
-        if not isinstance(pid, tuple) or len(pid) != 5:
-            raise ValueError('a reference to something other than a storage')
-        self.stack.append(_storage_of(pid, self.records))
-
-    def call(self, arg):
-        func, args = self.several(2)
-        if not isinstance(func, (Name, StandIn)) or not isinstance(args, tuple):
-            raise ValueError('a call of what is no function')
-        made = self.made(func, args, {})
-        if isinstance(made, torch.Tensor):
-            self.room -= made.numel() * made.itemsize
-            if self.room < 0:
-                raise ValueError('tensors of many times the size of the file')
-        self.stack.append(made)
-
-    def made(self, func, args, kwargs):
-        if isinstance(func, StandIn):
-            return StandIn('', (func, *args), kwargs)
-        maker = None if kwargs else _MAKERS.get(func.where)
-        return maker(*args) if maker else StandIn(func.where, args, kwargs)
-
-    def new(self, arg):
-        kind, args = self.several(2)
-        self.stack.append(self.made_new(kind, args, {}))
-
-    def new_named(self, arg):
-        kind, args, kwargs = self.several(3)
-        self.stack.append(self.made_new(kind, args, kwargs))
-
-    def made_new(self, kind, args, kwargs):
-        if not isinstance(kind, (Name, StandIn)) or not isinstance(args, tuple):
-            raise ValueError('an object of what is no class')
-        if not isinstance(kwargs, dict):
-            raise ValueError('an object of what is no class')
-        return self.made(kind, args, kwargs)
-
-    def build(self, arg):
-        (state,) = self.several(1)
-        made = self.stack[-1]
-        if isinstance(made, StandIn) and made.state is None:
-            made.state = state
-        elif not isinstance(made, dict):  # attributes of an OrderedDict say nothing
-            raise ValueError(f'a state for {type(made).__name__}')
-
-    def append(self, arg):
-        self.extend(self.several(1))
-
-    def appends(self, arg):
-        self.extend(self.to_mark())
-
-    def extend(self, items):
-        made = self.stack[-1]
-        if not isinstance(made, (list, StandIn)):
-            raise ValueError(f'items for {type(made).__name__}')
-        (made if isinstance(made, list) else made.items).extend(items)
-
-    def set_item(self, arg):
-        self.set_pairs(self.several(2))
-
-    def set_items(self, arg):
-        self.set_pairs(self.to_mark())
-
-    def set_pairs(self, items):
-        made, pairs = self.stack[-1], list(zip(items[::2], items[1::2]))
-        if isinstance(made, StandIn):
-            made.items.extend(pairs)
-        elif isinstance(made, dict) and len(items) % 2 == 0:
-            made.update((_as_key(k), v) for k, v in pairs)
-        else:
-            raise ValueError(f'entries for {type(made).__name__}')
-
-    def add_items(self, arg):
-        items, made = self.to_mark(), self.stack[-1]
-        if not isinstance(made, set):
-            raise ValueError(f'members for {type(made).__name__}')
-        made.update(map(_as_key, items))
-
     def pop(self, arg):
         if self.stack:
             self.stack.pop()
@@ -421,6 +335,125 @@ class _Machine:
 
     def pop_mark(self, arg):
         self.to_mark()
+
+# %% ../../nbs/deploy/02_torchfile.ipynb #96508bac
+@patch
+def stored(self: _Machine, arg):
+    (pid,) = self.several(1)
+    if not isinstance(pid, tuple) or len(pid) != 5:
+        raise ValueError('a reference to something other than a storage')
+    self.stack.append(_storage_of(pid, self.records))
+
+
+@patch
+def call(self: _Machine, arg):
+    func, args = self.several(2)
+    if not isinstance(func, (Name, StandIn)) or not isinstance(args, tuple):
+        raise ValueError('a call of what is no function')
+    made = self.made(func, args, {})
+    if isinstance(made, torch.Tensor):
+        self.room -= made.numel() * made.itemsize
+        if self.room < 0:
+            raise ValueError('tensors of many times the size of the file')
+    self.stack.append(made)
+
+
+@patch
+def made(self: _Machine, func, args, kwargs):
+    if isinstance(func, StandIn):
+        return StandIn('', (func, *args), kwargs)
+    maker = None if kwargs else _MAKERS.get(func.where)
+    return maker(*args) if maker else StandIn(func.where, args, kwargs)
+
+
+@patch
+def new(self: _Machine, arg):
+    kind, args = self.several(2)
+    self.stack.append(self.made_new(kind, args, {}))
+
+
+@patch
+def new_named(self: _Machine, arg):
+    kind, args, kwargs = self.several(3)
+    self.stack.append(self.made_new(kind, args, kwargs))
+
+
+@patch
+def made_new(self: _Machine, kind, args, kwargs):
+    if not isinstance(kind, (Name, StandIn)) or not isinstance(args, tuple):
+        raise ValueError('an object of what is no class')
+    if not isinstance(kwargs, dict):
+        raise ValueError('an object of what is no class')
+    return self.made(kind, args, kwargs)
+
+
+@patch
+def build(self: _Machine, arg):
+    (state,) = self.several(1)
+    made = self.stack[-1]
+    if isinstance(made, StandIn) and made.state is None:
+        made.state = state
+    elif not isinstance(made, dict):  # attributes of an OrderedDict say nothing
+        raise ValueError(f'a state for {type(made).__name__}')
+
+# %% ../../nbs/deploy/02_torchfile.ipynb #5aa164ae
+@patch
+def tuple_(self: _Machine, arg):
+    items = tuple(self.to_mark())
+    self.stack.append(items)
+
+
+@patch
+def frozenset_(self: _Machine, arg):
+    items = self.to_mark()
+    self.stack.append(StandIn('builtins.frozenset', (items,)))
+
+
+@patch
+def append(self: _Machine, arg):
+    self.extend(self.several(1))
+
+
+@patch
+def appends(self: _Machine, arg):
+    self.extend(self.to_mark())
+
+
+@patch
+def extend(self: _Machine, items):
+    made = self.stack[-1]
+    if not isinstance(made, (list, StandIn)):
+        raise ValueError(f'items for {type(made).__name__}')
+    (made if isinstance(made, list) else made.items).extend(items)
+
+
+@patch
+def set_item(self: _Machine, arg):
+    self.set_pairs(self.several(2))
+
+
+@patch
+def set_items(self: _Machine, arg):
+    self.set_pairs(self.to_mark())
+
+
+@patch
+def set_pairs(self: _Machine, items):
+    made, pairs = self.stack[-1], list(zip(items[::2], items[1::2]))
+    if isinstance(made, StandIn):
+        made.items.extend(pairs)
+    elif isinstance(made, dict) and len(items) % 2 == 0:
+        made.update((_as_key(k), v) for k, v in pairs)
+    else:
+        raise ValueError(f'entries for {type(made).__name__}')
+
+
+@patch
+def add_items(self: _Machine, arg):
+    items, made = self.to_mark(), self.stack[-1]
+    if not isinstance(made, set):
+        raise ValueError(f'members for {type(made).__name__}')
+    made.update(map(_as_key, items))
 
 # %% ../../nbs/deploy/02_torchfile.ipynb #9c6e3d22
 _STEPS = dict(

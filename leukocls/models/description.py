@@ -150,6 +150,8 @@ _FACTS = dict(
     bias=_yes_or_no,
 )  # what a layer may be told, and whether a value is of that kind
 _OPTIONAL = {'bias', 'dim', 'eps', 'stride', 'padding', 'dilation', 'groups'}
+
+# %% ../../nbs/models/06_description.ipynb #81497129
 _MOST_LAYERS, _DEEPEST = 1000, 16
 
 
@@ -213,7 +215,7 @@ def check_layers(
         else:
             _layer_of(part)
 
-
+# %% ../../nbs/models/06_description.ipynb #8d40c805
 def _build(described):
     if isinstance(described, (list, tuple)) and described[0] == 'Sequential':
         return nn.Sequential(*map(_build, described[1:]))
@@ -353,7 +355,7 @@ def check_description(
     if kind != 'own':
         check_layers(described['head'])
 
-
+# %% ../../nbs/models/06_description.ipynb #d143b899
 def _timm_bodies(described, body):
     "timm's networks of a description, with random weights."
     arch, args = described['arch'], described['model_args']
@@ -383,7 +385,7 @@ def _parts(described, body):
     net = Beside(made) if kind == 'beside' else made[0]
     return TimmAndHead(net, top, described['maps']), net, top
 
-
+# %% ../../nbs/models/06_description.ipynb #ab86e0d5
 def _misfits(net, weights):
     "Names under which a network and weights differ."
     wanted = {k: tuple(v.shape) for k, v in net.state_dict().items()}
@@ -411,7 +413,7 @@ def _check_sketch(described, body, head):
         if not isinstance(out, torch.Tensor) or out.ndim != 2:
             raise ValueError('it gives no numbers of classes')
 
-
+# %% ../../nbs/models/06_description.ipynb #aaf58ba3
 def _build_one(described, body, head):
     "A network that looks at a picture once, with its weights."
     described = dict(model_args={}, maps=False) | described

@@ -338,7 +338,7 @@ def _made(kind, shape, sources, compute=None):
             value.data = data.astype(_NUMPY[kind])
     return value
 
-
+# %% ../../nbs/models/02_onnxfile.ipynb #ad6063e4
 _SAME = dict(
     Identity=lambda x: x, Neg=np.negative, Abs=np.abs, Sqrt=np.sqrt, Floor=np.floor, Ceil=np.ceil
 )
@@ -366,7 +366,7 @@ def _along(op, x):
     op.work = 4
     return _made(x.type, x.shape, [x])
 
-
+# %% ../../nbs/models/02_onnxfile.ipynb #4bd94d6e
 def _quotient(a, b):
     return np.trunc(a / np.where(b == 0, 1, b)) if a.dtype.kind in 'iu' else a / b
 
@@ -474,7 +474,7 @@ def _range(op, start, limit, step):
         out.data = (a + c * np.arange(n)).astype(_NUMPY[start.type])
     return out
 
-
+# %% ../../nbs/models/02_onnxfile.ipynb #09817533
 def _wanted(op, x, sizes, keep_zero):
     "Sizes of a reshaped value: 0 keeps one, -1 is what is left."
     if not keep_zero:
@@ -551,7 +551,7 @@ def _transpose(op, x):
     out.below = x.below
     return out
 
-
+# %% ../../nbs/models/02_onnxfile.ipynb #0b9c54cf
 @_rule('Concat')
 def _concat(op, *xs):
     axis = op.axis(op.get('axis', 'i', 0), len(xs[0].shape))
@@ -606,7 +606,7 @@ def _slice(op, x, starts, ends, axes=None, steps=None):
     shape = [len(range(*c.indices(n))) for c, n in zip(cut, x.shape)]
     return _made(x.type, shape, [x], lambda x: x[tuple(cut)])
 
-
+# %% ../../nbs/models/02_onnxfile.ipynb #36c3b6d4
 def _inside(op, index, n):
     "Positions must be known to lie inside: an engine that looks beside a value reads other memory."
     if index.type not in (INT32, INT64):
@@ -648,7 +648,7 @@ def _gather_nd(op, x, index):
         _inside(op, _Value(index.type, index.shape[:-1], column, True, index.below), n)
     return _made(x.type, (*index.shape[:-1], *x.shape[depth:]), [x, index])
 
-
+# %% ../../nbs/models/02_onnxfile.ipynb #76665326
 @_rule('Tile')
 def _tile(op, x, times):
     times = op.numbers(times, 8)
@@ -800,7 +800,7 @@ def _einsum(op, *xs):
     op.work = math.prod(n for letter, n in sizes.items() if letter not in result)
     return _made(xs[0].type, [sizes[letter] for letter in result], xs)
 
-
+# %% ../../nbs/models/02_onnxfile.ipynb #724cde41
 def _window(op, sizes, kernel):
     "Sizes after a window of `kernel` went over `sizes`."
     n = len(sizes)
@@ -860,7 +860,7 @@ def _pool_all(op, x):
     op.work = math.prod(x.shape[2:])
     return _made(x.type, (*x.shape[:2], *(1 for _ in x.shape[2:])), [x])
 
-
+# %% ../../nbs/models/02_onnxfile.ipynb #9f29cf03
 @_rule('BatchNormalization', 'InstanceNormalization', 'GroupNormalization')
 def _normalise(op, x, *more):
     _floats(op, x, *more)

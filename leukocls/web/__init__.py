@@ -3,11 +3,10 @@
 from leukocls._lazy import lazy
 
 _HOME = {
+    'pages': 'error_answer plain_page wants_html',
     'upload': 'USUAL Limits Refused kind_of open_upload clean_name Form',
-    'guard': (
-        'PAGE security_headers wants_html page_of error_answer Token known_host same_site Guard '
-        'patient_protocol Job Worker'
-    ),
+    'guard': 'security_headers Token known_host same_site Guard patient_protocol',
+    'queue': 'Job Worker',
     'application': (
         'FIELDS show page_files fill_page describe name_models describe_interface docs_page '
         'predict_work heat_rows Room read_form Desk make_app'

@@ -13,7 +13,6 @@ import json
 import math
 import re
 from functools import partial
-from html import escape
 from importlib import resources
 from urllib.parse import parse_qs
 
@@ -21,8 +20,11 @@ import numpy as np
 from PIL import Image
 
 from ..core.errors import RESEARCH_ONLY, DataError, LeukoError
+from ..core.html import page_of
 from ..core.packages import need
-from .guard import Guard, Token, Worker, error_answer, page_of, wants_html
+from .guard import Guard, Token
+from .pages import error_answer, plain_page, wants_html
+from .queue import Worker
 from .upload import Form, Limits, Refused, open_upload
 
 # %% ../../nbs/web/02_application.ipynb #b8a7c103
@@ -72,19 +74,12 @@ def _read_texts(lang):
 
 
 def fill_page(
-    name: str,  # File in leukocls/static
+    name: str,  # File in leukocls/web/templates
     texts: dict,  # Key → text
-    **more,  # Further texts; those that are HTML already end with `_html`
+    **more,  # Further texts
 ) -> bytes:  # The page
-    "Put texts where a page says {{key}}."
-    words = {key: escape(str(text)) for key, text in texts.items()}
-    for key, text in more.items():
-        if key.endswith('_html'):
-            words[key.removesuffix('_html')] = text
-        else:
-            words[key] = escape(text)
-    page = _read_static(name).decode('utf8')
-    return re.sub(r'\{\{(\w+)\}\}', lambda match: words[match[1]], page).encode()
+    "A page from its template. Every text is escaped, and a text that is missing is an error."
+    return page_of(f'web/{name}', **texts | more).encode()
 
 # %% ../../nbs/web/02_application.ipynb #2dfde2d0
 def describe(
@@ -196,37 +191,35 @@ def docs_page(
     lang: str = 'en',  # Language of the text
 ) -> bytes:  # A page
     "The description of the interface for people."
-    operations = ''.join(_operation_html(*operation) for operation in _operations(docs))
-    prediction = _fields_html(docs['components']['schemas']['Prediction']['properties'])
-    body = (
-        '<p><a href="../">leukocls</a></p>'
-        f'<h1>leukocls {escape(docs["info"]["version"])}</h1>'
-        f'<p>{escape(docs["info"]["description"])}</p>'
-        '<p class="small">OpenAPI 3.1: <code>curl http://127.0.0.1:8000/api/docs</code></p>'
-        f'{operations}<h2>Prediction</h2>{prediction}'
+    return plain_page(
+        'web/docs.html',
+        '/api/docs',
+        lang,
+        title='leukocls',
+        version=docs['info']['version'],
+        description=docs['info']['description'],
+        operations=[_operation_facts(*operation) for operation in _operations(docs)],
+        prediction=_described(docs['components']['schemas']['Prediction']['properties']),
     )
-    return page_of('leukocls', body, '/api/docs', lang)
 
 
-def _operation_html(path, method, operation):
+def _operation_facts(path, method, operation):
+    "What the page says about one operation."
     fields = _form_fields(operation)
     words = [f'-F {name}={"@cell.jpg" if name == "images" else "…"}' for name in fields]
-    call = ' '.join(['curl', *words, f'http://127.0.0.1:8000{path}'])
-    description = f'{operation["summary"]}. {operation.get("description", "")}'
-    return (
-        f'<h2>{method.upper()} {escape(path)}</h2><p>{escape(description)}</p>'
-        f'{_fields_html(fields)}<pre>{escape(call)}</pre>'
-        f'<p class="small">{escape(", ".join(operation["responses"]))}</p>'
+    return dict(
+        method=method.upper(),
+        path=path,
+        description=f'{operation["summary"]}. {operation.get("description", "")}',
+        fields=_described(fields),
+        call=' '.join(['curl', *words, f'http://127.0.0.1:8000{path}']),
+        responses=', '.join(operation['responses']),
     )
 
 
-def _fields_html(properties):
-    "A table of names and descriptions."
-    rows = []
-    for name, schema in properties.items():
-        head = f'<th scope="row"><code>{escape(name)}</code></th>'
-        rows.append(f'<tr>{head}<td>{escape(schema.get("description", ""))}</td></tr>')
-    return f'<table>{"".join(rows)}</table>'
+def _described(properties):
+    "(name, description) of each property."
+    return [(name, schema.get('description', '')) for name, schema in properties.items()]
 
 # %% ../../nbs/web/02_application.ipynb #8a4795c6
 FIELDS = (
@@ -592,9 +585,7 @@ async def _login(request):
 
 
 def _login_page(texts, wrong=''):
-    if wrong:
-        wrong = f'<p class="alert" role="alert">{escape(wrong)}</p>'
-    return fill_page('login.html', texts, research=RESEARCH_ONLY, wrong_html=wrong)
+    return fill_page('login.html', texts, research=RESEARCH_ONLY, wrong=wrong)
 
 
 async def _read_short(request, most=2000):

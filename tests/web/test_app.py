@@ -20,7 +20,8 @@ from PIL import Image
 
 from leukocls.core.errors import LeukoError
 from leukocls.web.application import make_app
-from leukocls.web.guard import Job, Token, Worker
+from leukocls.web.guard import Token
+from leukocls.web.queue import Job, Worker
 from leukocls.web.server import Server, serve
 from leukocls.web.upload import Limits
 
@@ -96,7 +97,8 @@ def test_every_text_is_used_and_there(root):
     static = root / 'leukocls' / 'static'
     texts = json.loads((static / 'texts.en.json').read_text())
     script = (static / 'app.js').read_text()
-    pages = (static / 'page.html').read_text() + (static / 'login.html').read_text()
+    templates = root / 'leukocls' / 'web' / 'templates'
+    pages = (templates / 'page.html').read_text() + (templates / 'login.html').read_text()
     python = (root / 'leukocls' / 'web' / 'application.py').read_text()
     asked = set(re.findall(r'\bT\.(\w+)', script)) | {
         w for w in re.findall(r'\{\{(\w+)\}\}', pages) if w not in ('version', 'wrong')
