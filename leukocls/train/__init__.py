@@ -24,7 +24,10 @@ _HOME = {
         'take_learner keep_learner Fitted'
     ),
     'leaving': 'Leaves',
-    'callbacks': 'History KeepWeights StopOnNaN GiveBack Progress AverageWeights DepthwiseConv Bf16OnCpu',
+    'callbacks': (
+        'History KeepWeights history_table SaveEpochs ends_like_ctrl_c StopOnNaN GiveBack '
+        'Progress AverageWeights DepthwiseConv Bf16OnCpu'
+    ),
     'speed': (
         'ListAdam list_adam PlainTensors LossesStay ScaledHalf acts_in_steps record_graph Replay '
         'CompileIfItPays'
