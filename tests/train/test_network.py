@@ -1,11 +1,21 @@
 "What ends a fit, what does not, and what is written down of it."
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import leukocls.train.network as fit
+from leukocls.core.errors import RunError
+from leukocls.data.films import draw_films
 from leukocls.data.splits import split_table
+from leukocls.runs.run import Run
 from leukocls.train.folder import Fitted, start_run
 from leukocls.train.recipes import get_recipe
 
@@ -63,3 +73,74 @@ def test_an_error_is_no_divergence(two_phases, table, tmp_path, monkeypatch):
 def test_threads_are_written_down(run):
     "The same seed gives the same result where as many threads compute."
     assert run.info['threads'] == torch.get_num_threads()
+
+
+PROGRAM = '''
+import leukocls.runs.pipeline as pipeline
+from leukocls import FILM_PATIENT, train_all
+
+# what this is about ends with the fit
+pipeline.usual_steps = lambda: []
+how = dict(epochs=100_000, size=32, bs=16, lr=1e-3, views={views}, members={members})
+train_all('films', 'small-cnn', patient=FILM_PATIENT, progress=False, **how)
+'''
+
+
+@pytest.fixture
+def training(tmp_path):
+    "A process that trains for hours, in its second epoch or later; and the run's folder."
+    draw_films(tmp_path / 'films', patients=5, images=4, size=32)
+    started = []
+
+    def start(**how):
+        program = PROGRAM.format(**dict(views=1, members=1) | how)
+        process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', program], cwd=tmp_path)
+        started.append(process)
+        folder = tmp_path / 'runs/small-cnn-seed42'
+        give_up = time.monotonic() + 120
+        while not (folder / 'history.csv').exists() or len(Run(folder).history) < 2:
+            assert process.poll() is None and time.monotonic() < give_up
+            time.sleep(0.1)
+        return process, folder
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no SIGTERM that a program could catch')
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGHUP', 'SIGINT'])
+def test_a_session_that_ends_keeps_what_was_learned(name, training):
+    "Kaggle, SLURM and `docker stop` send SIGTERM, a connection that breaks SIGHUP."
+    process, folder = training()
+    process.send_signal(getattr(signal, name))
+    process.wait(timeout=120)
+    run = Run(folder)
+    assert run.info['status'] == 'interrupted'
+    assert any(note.startswith('Interrupted after') for note in run.info['notes'])
+    assert len(run.predictions) and run.learner.model is not None
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='Windows has no SIGKILL')
+@pytest.mark.parametrize('how', [{}, dict(views=2), dict(members=2)], ids=str)
+def test_a_process_that_is_killed_leaves_history_and_weights(how, training):
+    "Such as by a system that runs out of memory: nothing can be done then, so it was done before."
+    process, folder = training(**how)
+    process.kill()
+    process.wait()
+    run = Run(folder)
+    assert run.info['status'] == 'training' and len(run.history) >= 2
+    weights = load_file(folder / 'model.safetensors')
+    assert set(run.learner.model.state_dict()) == set(weights)
+    with pytest.raises(RunError, match='was not finished'):
+        run.metrics  # noqa: B018 (reading it is what fails)
+
+
+def test_callbacks_of_the_users_are_named(table, tmp_path):
+    "They may change what a recipe trains, so report and model card say that there were some."
+    recipe = get_recipe('small-cnn', size=32, epochs=1, bs=16, lr=1e-3)
+    folder, info = start_run(recipe, split_table(table), tmp_path)
+    how = dict(device='cpu', progress=False, cbs=[fit.GiveBack()])
+    fit.fit_network(recipe, split_table(table), folder, info, **how)
+    assert info['notes'][-1] == "Trained with callbacks of the user's (cbs): GiveBack."
