@@ -80,7 +80,7 @@ def _never_waits(stream):
     try:
         reason = odd_kind(os.fstat(raw.fileno()).st_mode)
     except io.UnsupportedOperation:
-        # it lies in memory
+        # a file in memory
         return
     if reason:
         raise DataError(reason=f'{reason}; read it first, and give the bytes')
@@ -289,18 +289,17 @@ class Pixels:
     median: int = 0  # Side of a median filter in pixels, odd; 0 for none (P3)
 
     def __call__(self, im: Image.Image) -> Image.Image:
+        "Prepare a picture, as a picture."
         if self.grey:
             im = im.convert('L')
         if self.median:
             im = im.filter(ImageFilter.MedianFilter(self.median))
-        return (
-            im.resize((self.size, self.size), Image.Resampling.BILINEAR)
-            if self.size and im.size != (self.size,) * 2
-            else im
-        )
+        if self.size is None or im.size == (self.size, self.size):
+            return im
+        return im.resize((self.size, self.size), Image.Resampling.BILINEAR)
 
     def array(self, im: Image.Image) -> np.ndarray:  # (H, W, 3), or (H, W, 1) if grey; uint8
-        "Prepare a picture."
+        "Prepare a picture, as an array."
         a = np.asarray(self(im))
         return a[..., None] if a.ndim == 2 else a
 
@@ -328,10 +327,8 @@ def read_batches(
     coming = deque()
 
     def take(some):
-        x, bad = (
-            np.zeros((len(some), pixels.size, pixels.size, 1 if pixels.grey else 3), 'uint8'),
-            {},
-        )
+        channels = 1 if pixels.grey else 3
+        x, bad = np.zeros((len(some), pixels.size, pixels.size, channels), 'uint8'), {}
         for i, p in enumerate(some):
             try:
                 x[i] = read(p)
@@ -354,50 +351,58 @@ def read_batches(
                 c.cancel()
 
 # %% ../../nbs/data/01_images.ipynb #55f9ef5a
-def _number(path):
-    try:
-        return int(Path(path).read_text(encoding='utf8'))
-    except (OSError, ValueError):
-        return None
-
-
 def free_memory(
     root: str = '/',  # Where /proc and /sys are
 ) -> float:  # Bytes
     """Memory that may still be used: what the machine has left, or less where a container (Docker,
     Kaggle, Colab) may not have it all.
     """
+    return float(min([_free_of_machine(root), *_free_of_container(root)]))
+
+
+def _free_of_machine(root):
     try:
-        free = [
-            next(
-                1024 * int(line.split()[1])
-                for line in open(f'{root}proc/meminfo')
-                if line.startswith('MemAvailable:')
-            )
-        ]
-    except (OSError, ValueError, IndexError, StopIteration):
-        try:
-            free = [os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')]
-        except (ValueError, OSError, AttributeError):
-            free = [4e9]
-    for folder, most, now, again in (
+        kilobytes = _line_of(f'{root}proc/meminfo', 'MemAvailable:')
+        return 1024 * kilobytes
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    except (ValueError, OSError, AttributeError):
+        return 4e9
+
+
+def _free_of_container(root):
+    "What the control group leaves, of version 2 and of version 1; nothing where there is none."
+    for folder, most, now, cached in (
         ('', 'memory.max', 'memory.current', 'inactive_file'),
         ('memory/', 'memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file'),
-    ):  # cgroups of version 2 and 1
+    ):
         at = f'{root}sys/fs/cgroup/{folder}'
-        most, now = _number(at + most), _number(at + now)
-        if most is None or now is None:
+        limit, used = _number(at + most), _number(at + now)
+        if limit is None or used is None:
             continue
         try:
-            now -= next(
-                int(line.split()[1])
-                for line in open(f'{at}memory.stat')
-                if line.split()[0] == again
-            )  # files kept in memory, given up when asked
-        except (OSError, ValueError, IndexError, StopIteration):
+            # files that are kept in memory are given up when somebody asks
+            used -= _line_of(f'{at}memory.stat', cached)
+        except (OSError, ValueError, IndexError):
             pass
-        free.append(max(0, most - now))
-    return float(min(free))
+        yield max(0, limit - used)
+
+
+def _line_of(path, name):
+    "The number that follows a name in a file of such lines."
+    for line in Path(path).read_text(encoding='utf8').splitlines():
+        if line.split()[:1] == [name]:
+            return int(line.split()[1])
+    raise ValueError(f'{path} does not name {name}')
+
+
+def _number(path):
+    try:
+        return int(Path(path).read_text(encoding='utf8'))
+    except (OSError, ValueError):
+        return None
 
 # %% ../../nbs/data/01_images.ipynb #7b7785e6
 def room_for(
