@@ -35,7 +35,7 @@ from ..data.duplicates import groups_in, joined, near_duplicates
 from ..data.readers import kind_of_file, read_text_table
 from ..data.splits import grouped_folds, groups_of, identical_files, merge_patients
 from ..data.survey import COLOURS, Looks, look, shortcuts_of
-from ..data.table import COLUMN_NAMES, check_patients, read_table
+from ..data.table import COLUMN_NAMES, check_patients, note_unusual_pictures, read_table
 
 # %% ../../nbs/audit/00_findings.ipynb #cb9c0672
 @dataclass
@@ -86,6 +86,8 @@ def audit(
     began = time.perf_counter()
     table = table_to_audit(data, patient, root, label).reset_index(drop=True)
     # A manifest with `sha256` comes without images
+    if 'sha256' not in table:
+        note_unusual_pictures(table)
     looks = None if 'sha256' in table else look(table.path, progress=progress)
     exact, pairs = _find_copies(table, looks, similarity, progress)
     group = joined(len(table), [*exact, *pairs[['i', 'j']].to_numpy(int).tolist()])

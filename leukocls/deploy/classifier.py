@@ -29,7 +29,7 @@ from ..core.errors import RESEARCH_ONLY, DataError, LeukoError, ModelError, RunE
 from ..core.files import odd_kind
 from ..core.progress import bar
 from ..core.text import listed, printable, spreadsheet_safe
-from ..data.images import image_files, open_cell
+from ..data.images import image_files, open_cell, picture_warnings
 from ..data.survey import Looks, six_colours, thumbnail
 from ..data.table import check_images, read_table
 from .bundle import Bundle, inside_bundle
@@ -315,7 +315,7 @@ def _see(source, name, pixels, show=False):
             pixels.array(im),
             six_colours(im),
             thumbnail(im),
-            _size_warnings(*im.size, pixels.size),
+            _size_warnings(*im.size, pixels.size) + picture_warnings(im),
             small=_shrunk(im) if show else None,
         )
     except DataError as e:
