@@ -8,6 +8,7 @@ __all__ = ['Run', 'Runs', 'finished_run']
 # %% ../../nbs/runs/00_run.ipynb #02517207
 import json
 import os
+import sys
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pandas as pd
 from ..core.errors import RESEARCH_ONLY, RunError
 from ..core.files import MOST_JSON, from_here, open_regular, read_regular
 from ..core.machine import versions
-from ..data.table import fingerprint
+from ..data.table import fingerprint, images_are_gone
 from ..train.folder import weights_contents, write_csv
 
 # %% ../../nbs/runs/00_run.ipynb #26c079a0
@@ -112,6 +113,8 @@ class Run:
         self._file('model.safetensors')
         has_table = (self.folder / 'table.csv').is_file()
         has_images = has_table and all(map(os.path.isfile, self.table.path))
+        if has_table and not has_images:
+            print(images_are_gone(self.table.path), file=sys.stderr)
         return rebuild(self, self.table if has_images else None)
 
     def export_bundle(self, out=None, **kwargs):
