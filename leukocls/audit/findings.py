@@ -81,10 +81,11 @@ def audit(
     progress: bool = True,  # Show a bar
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
 ) -> Audit:  # Shows itself, prints, and saves as JSON and CSV
     "Look for everything that makes figures too good; nothing is changed."
     began = time.perf_counter()
-    table = table_to_audit(data, patient, root, label).reset_index(drop=True)
+    table = table_to_audit(data, patient, root, label, bits).reset_index(drop=True)
     # A manifest with `sha256` comes without images
     if 'sha256' not in table:
         note_unusual_pictures(table)
@@ -150,6 +151,7 @@ def table_to_audit(
     patient=None,  # Column, pattern or card that tells the patient
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
 ) -> pd.DataFrame:  # path, label, patient, source, split, and sha256 if it came with the data
     "Read what is to be audited; a manifest need not have labels or usable sides."
     if isinstance(data, pd.DataFrame):
@@ -160,7 +162,7 @@ def table_to_audit(
     if 'sha256' in {str(c).strip().casefold() for c in rows.columns}:
         t = _table_of_manifest(rows, patient)
     else:
-        t = read_table(data, patient=patient, root=root, on_error='skip', label=label)
+        t = read_table(data, patient=patient, root=root, on_error='skip', label=label, bits=bits)
     if patient is None and t.patient.isna().all() and (card := names_of_card(t.path)):
         t['patient'] = patients_of(t.path, card.pattern)
         t.attrs['patients_from'] = card.name

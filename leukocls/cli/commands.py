@@ -18,6 +18,7 @@ from typing import Annotated, List, Optional
 import typer
 
 from leukocls.cli.options import (
+    Bits,
     Device,
     Epochs,
     Images,
@@ -169,6 +170,7 @@ def train(
     patient: PatientOption = None,
     images: Images = None,
     label: LabelOption = None,
+    bits: Bits = None,
     valid_pct: Annotated[
         float, typer.Option(help='Share of images to choose the epoch on.')
     ] = 0.16,
@@ -231,6 +233,7 @@ def train(
         patient=patient,
         root=images,
         label=label,
+        bits=bits,
         valid_pct=valid_pct,
         test_pct=test_pct,
         seed=seed,
@@ -267,6 +270,7 @@ def reproduce(
     patient: PatientOption = None,
     images: Images = None,
     label: LabelOption = None,
+    bits: Bits = None,
     seed: Seed = 42,
     seeds: Seeds = None,
     device: Device = 'auto',
@@ -302,6 +306,7 @@ def reproduce(
         on_error,
         root=images,
         label=label,
+        bits=bits,
         weights=weights,
         epochs=epochs,
         size=size,
@@ -329,6 +334,7 @@ def audit(
     patient: PatientOption = None,
     images: Images = None,
     label: LabelOption = None,
+    bits: Bits = None,
     json_out: Annotated[
         Optional[Path], typer.Option('--json', help='Write everything that was found to this file.')
     ] = None,
@@ -374,7 +380,7 @@ def audit(
         check_target(path, overwrite)
     from leukocls.audit.findings import audit as look
 
-    found = look(data, patient, similarity, root=images, label=label)
+    found = look(data, patient, similarity, root=images, label=label, bits=bits)
     say(str(found))
     if labels:
         from leukocls.audit.labels import label_errors
@@ -515,6 +521,7 @@ def evaluate(
     patient: PatientOption = None,
     images: Images = None,
     label: LabelOption = None,
+    bits: Bits = None,
     json_out: Annotated[
         Optional[Path], typer.Option('--json', help='Write the metrics to this file.')
     ] = None,
@@ -530,7 +537,7 @@ def evaluate(
     if is_bundle(model):
         _on_cpu(device)
         metrics = Classifier.load(model).evaluate(
-            data, patient=patient, on_error=on_error, root=images, label=label
+            data, patient=patient, on_error=on_error, root=images, label=label, bits=bits
         )
     else:
         learn, trained_on = open_model(model, trust)
@@ -545,6 +552,7 @@ def evaluate(
             device=device,
             root=images,
             label=label,
+            bits=bits,
         )
     say(f"{metrics['n']:,} images. {metrics['interval']['note']}")
     say_metrics(metrics, metrics['notes'])

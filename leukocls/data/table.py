@@ -792,7 +792,7 @@ def note_unusual_pictures(
         sentences.append(
             f'{len(deep):,} of {len(table):,} files have 16 bits and use {bits}:'
             f' {listed(map(os.path.basename, deep), 3)}. Their pictures are nearly black. Pass'
-            f' bits={bits} to read_table.'
+            f' bits={bits}, so that all are scaled alike.'
         )
     for sentence in sentences:
         if sentence not in table.attrs.get('notes', ()):

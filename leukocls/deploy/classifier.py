@@ -796,13 +796,14 @@ def evaluate_bundle(
     on_error: str = 'raise',  # 'raise' or 'skip' what cannot be read
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
     # As in metrics.json, plus `notes`, `refer` (share that goes to an expert) and `in_domain`
     # (share)
 ) -> dict:
     "Judge a bundle on new labelled images: the first thing to do in another laboratory."
     from leukocls.measure.external import judge
 
-    table = check_images(read_table(data, patient, root, on_error, label), on_error)
+    table = check_images(read_table(data, patient, root, on_error, label, bits), on_error)
     answers, notes = [], []
     if set(table.label) <= set(clf.classes):
         # otherwise `judge` says which classes the model does not know

@@ -706,11 +706,12 @@ def evaluate(
     device=None,  # As in `Predictor`
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
 ) -> dict:  # As in metrics.json, plus `notes`
     "Judge a learner on new labelled images."
     from leukocls.measure.external import judge
 
-    table = check_images(read_table(data, patient, root, on_error, label), on_error)
+    table = check_images(read_table(data, patient, root, on_error, label, bits), on_error)
     return judge(
         table,
         learn.dls.vocab,

@@ -222,12 +222,13 @@ def train_all(
     cbs=None,  # fastai callbacks, as in `train`; a run that is only read calls none
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
     **changes,  # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
 ) -> Runs:  # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
     chosen = recipes_named(recipes, **changes)
     callbacks = _checked_callbacks(cbs)
-    table = read_table(data, patient, root, on_error, label)
+    table = read_table(data, patient, root, on_error, label, bits)
     begin_all(chosen, table.path, device)
     try:
         # decodes every image once and remembers what the check of the images, the search for

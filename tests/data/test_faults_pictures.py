@@ -67,7 +67,7 @@ def camera(folder, bits, ending='tif', n=6, **how):
 def test_unused_bits_are_said(tmp_path, capsys, bits, ending):
     t = check_images(read_table(camera(tmp_path, bits, ending)))
     words = f'6 of 6 files have 16 bits and use {bits}'
-    assert words in t.attrs['notes'][0] and f'Pass bits={bits} to read_table' in t.attrs['notes'][0]
+    assert words in t.attrs['notes'][0] and f'Pass bits={bits}, so that all' in t.attrs['notes'][0]
     findings = audit(tmp_path, progress=False).data['findings']
     assert any(words in f['what'] for f in findings)
     assert picture_warnings(open_cell(t.path[0]))[0].startswith(f'the file uses {bits} of 16 bits')
@@ -143,6 +143,26 @@ def test_a_classifier_says_that_a_picture_is_nearly_black(tmp_path, small_bundle
     camera(tmp_path, 12)
     clf = Classifier.load(small_bundle)
     assert any('12 of 16 bits' in w for w in clf(tmp_path / 'a' / '0.tif').warnings)
+
+
+def test_bits_everywhere(tmp_path, capsys):
+    import inspect
+
+    from leukocls.cli.commands import main
+    from leukocls.deploy.classifier import Classifier
+    from leukocls.models.predictor import evaluate
+    from leukocls.runs.experiment import train_all
+
+    for function in (audit, train_all, evaluate, Classifier.evaluate):
+        assert 'bits' in inspect.signature(function).parameters
+    camera(tmp_path, 12)
+    assert not any('black' in n for n in audit(tmp_path, progress=False, bits=12).data['notes'])
+    with pytest.raises(SystemExit):
+        main(['audit', str(tmp_path)])
+    assert 'bits=12' in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(['audit', str(tmp_path), '--bits', '12'])
+    assert 'nearly black' not in capsys.readouterr().out
 
 
 # Scans of slides ----------------------------------------------------------------------------------
