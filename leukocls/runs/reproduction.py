@@ -174,6 +174,7 @@ def reproduce(
     progress: bool = True,  # Show bars
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
     # Fields of every recipe to change, such as `weights='folder'`, `epochs=2`: then it is no longer
     # the paper's system
     **changes,
@@ -193,6 +194,7 @@ def reproduce(
         repeat=False,
         root=root,
         label=label,
+        bits=bits,
     )
     protocol = PAPERS[paper.upper()]['protocol']
     repeated = _runs_of(data, chosen, f'{out}/{paper}-repeated', common | protocol)

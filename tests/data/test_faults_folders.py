@@ -1,6 +1,7 @@
 "Kinds of folders that were read as something else than they are, or not at all."
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from leukocls.core.errors import DataError
 from leukocls.data.images import image_files
 from leukocls.data.splits import split_table
 from leukocls.data.table import check_images, read_table
+from leukocls.runs.run import Run
 
 
 def folder(root, layout):
@@ -319,3 +321,19 @@ def test_ten_thousand_other_files_cost_no_opening(tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr('leukocls.data.images.open_regular', lambda p, *a: opened.append(p))
     assert len(read_table(tmp_path)) == 4 and not opened
+
+
+# Images that were moved after a training ----------------------------------------------------------
+
+
+def test_a_run_whose_images_were_moved_says_so(run, tmp_path, capsys):
+    shutil.copytree(run.folder, tmp_path / 'run')
+    table = tmp_path / 'run' / 'table.csv'
+    where = os.path.commonpath([os.path.dirname(p) for p in run.table.path])
+    table.write_text(table.read_text(encoding='utf8').replace(where, '/old/place'), encoding='utf8')
+    assert Run(tmp_path / 'run').learner is not None
+    n = len(run.table)
+    words = f'{n} of {n} images of this run are no longer in /old/place.'
+    assert words in capsys.readouterr().err
+    capsys.readouterr()
+    assert Run(run.folder).learner is not None and 'no longer' not in capsys.readouterr().err
