@@ -12,14 +12,15 @@ _HOME = {
     'sentences': (
         'SHORT_SPLIT leaks_of stamp_of headline split_note hardest_class beside verdict '
         'confidence_sentence referral_sentence threshold_sentence gate_sentence changed_text '
-        'weights_text repeat'
+        'one_line used_fields weights_text repeat'
     ),
     'page': (
         'report_run RunFiles section SECTIONS Section Part Table Picture Drawn by_patient map_svg'
     ),
+    'latex': 'latex_safe latex_table',
     'modelcard': (
-        'HOW_TO_RUN markdown_safe markdown_table latex_safe yaml_text card_facts latex_table '
-        'card_metadata limitations model_card card_run'
+        'HOW_TO_RUN card_run model_card card_facts CardFacts card_metadata limitations yaml_text '
+        'markdown_safe markdown_table'
     ),
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -24,6 +24,8 @@ class Kind:
     unused: frozenset = frozenset()  # Fields of a recipe that mean nothing to it
     takes_callbacks: bool = False  # `fit` takes fastai callbacks as `cbs`
     bundled: bool = True  # A bundle can hold it, since its learner is a network
+    # How the model was chosen, for the model card; '' where the recipe's field `keep` decides
+    chosen: str = ''
 
 
 KINDS = {}  # Name → `Kind`
@@ -68,20 +70,29 @@ def _fit_classical(*args):
     return fit_classical(*args)
 
 
-# Fields that only a network uses
+# Fields that only a network uses; `head` is used by a probe alone
 _OF_NETWORKS = frozenset(
     'members top epochs head_epochs lr opt wd schedule patience keep precision mixup ema loss'
     ' freeze augment'.split()
 )
 
-register_kind(Kind('network', 'a network', _fit_network, takes_callbacks=True))
-register_kind(Kind('probe', 'a probe: a head on frozen features', _fit_probe, _OF_NETWORKS))
+register_kind(Kind('network', 'a network', _fit_network, frozenset({'head'}), takes_callbacks=True))
+register_kind(
+    Kind(
+        'probe',
+        'a probe: a head on frozen features',
+        _fit_probe,
+        _OF_NETWORKS,
+        chosen='Frozen features, head by cross-validation of the training images.',
+    )
+)
 register_kind(
     Kind(
         'classical',
         'a classical system',
         _fit_classical,
-        _OF_NETWORKS | {'arch', 'bs'},
+        _OF_NETWORKS | {'arch', 'bs', 'weights', 'head', 'views', 'balance'},
         bundled=False,
+        chosen='Nothing: one fit to all training images.',
     )
 )
