@@ -63,7 +63,6 @@ UPWARD = {
         'models.predictor',
     },
     'train.classical': {'train.network', 'runs.run', 'runs.experiment'},  # the same
-    'report.modelcard': {'runs.run'},  # a run's folder as text
     'runs.run': {'runs.leaderboard', 'deploy.bundle'},  # methods of a run
     'runs.experiment': {'runs.leaderboard'},  # the table of several runs
     'web.application': {'web.server'},  # `show`

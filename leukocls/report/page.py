@@ -66,9 +66,8 @@ from leukocls.report.sentences import (
     split_note,
     stamp_of,
     threshold_sentence,
-    weights_text,
+    used_fields,
 )
-from ..train.kinds import KINDS
 from ..train.recipes import Recipe, as_dict
 
 # %% ../../nbs/report/03_page.ipynb #9a6e0007
@@ -177,16 +176,10 @@ def section(
     return add
 
 # %% ../../nbs/report/03_page.ipynb #165680be
-def _unused(recipe):
-    "Fields of a recipe that mean nothing to its kind."
-    kind = KINDS.get(recipe.get('kind', 'network'))
-    return kind.unused if kind else frozenset()
-
-
 def _augmented(recipe, train, epochs, stamp, networks=1, of=1):
     "Name → figure: what augmentation did, if the recipe of this network has one."
-    augment = recipe.get('augment', 'none')
-    if 'augment' in _unused(recipe) or augment == 'none' or train.empty:
+    augment = used_fields(recipe).get('augment', 'none')
+    if augment == 'none' or train.empty:
         return {}
     few = train.groupby('label').sample(1, random_state=0).head(8)
     pixels = Pixels(recipe.get('size') or 128, recipe.get('grey', False), recipe.get('median', 0))
@@ -556,23 +549,16 @@ def _learned_from(run):
 
 # %% ../../nbs/report/03_page.ipynb #9a6e001b
 _ALWAYS_NAMED = ('name', 'arch', 'weights', 'size')
-# said elsewhere on the page
-_SAID_APART = ('title', 'paper', 'published', 'filled', 'data')
 
 
 def _recipe_words(info):
-    "What was asked for, without what says nothing."
+    "What was asked for, without what every recipe has by default."
     recipe, default = info['recipe'], as_dict(Recipe('', ''))
-    left_out = _unused(recipe) | set(_SAID_APART)
     words = {
         field: value
-        for field, value in recipe.items()
-        if field not in left_out
-        and (field in _ALWAYS_NAMED or value != default.get(field))
-        and value not in ('', None)
+        for field, value in used_fields(recipe).items()
+        if field in _ALWAYS_NAMED or value != default.get(field)
     }
-    if 'weights' in words:
-        words['weights'] = weights_text(recipe)
     if 'lr_found' in info:
         words['lr, found by lr_find'] = f"{info['lr_found']:.2g}"
     return ', '.join(f'{field}={value}' for field, value in words.items())

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,11 @@ from leukocls.core.errors import DataError, RunError
 from leukocls.core.files import write_whole
 from leukocls.measure.metrics import METRICS, PER_CLASS, register_metric, score, show_interval
 from leukocls.report.checklists import CHECKLIST, GUIDELINES, checklist
+from leukocls.report.latex import latex_safe, latex_table
 from leukocls.report.modelcard import (
     card_facts,
     card_metadata,
     card_run,
-    latex_safe,
-    latex_table,
     limitations,
     markdown_safe,
     model_card,
@@ -688,8 +688,10 @@ def test_the_code_on_the_card_works(run, tmp_path, monkeypatch):
         for lang in ('python', 'bash')
     ]
     scope = {}
-    exec(code.replace('predict_images(learn', 'out = predict_images(learn'), scope)
-    assert len(scope['out']) == 1 and scope['out'].pred[0] in PLAIN
+    exec(code.replace("clf('image.png')", "out = clf('image.png')"), scope)
+    answer = scope['out']
+    # through the gate and the threshold for referral, which a bare learner knows nothing of
+    assert answer.label in PLAIN and answer.in_domain is not None and answer.refer in (True, False)
     from typer.testing import CliRunner
 
     from leukocls.cli.commands import app
@@ -697,4 +699,37 @@ def test_the_code_on_the_card_works(run, tmp_path, monkeypatch):
     words = shell.split()
     assert words[0] == 'leukocls'
     done = CliRunner().invoke(app, words[1:])
-    assert done.exit_code == 0 and scope['out'].pred[0] in done.stdout
+    assert done.exit_code == 0 and answer.label in done.stdout
+
+
+def test_how_to_use_what_no_bundle_holds(tmp_path):
+    "A kind that cannot be bundled is not told to make a bundle."
+    folder = fabricate(tmp_path / 'run', recipe=as_dict(get_recipe('p3-knn')))
+    how = model_card(folder).split('## How to use')[1].split('## Licence')[0]
+    assert 'export_bundle' not in how and "predict_images(Run('.')" in how
+
+
+def test_kinds_of_ones_own_are_described(tmp_path):
+    "Its fields and how it was chosen come from the registry; it was described as a network."
+    from leukocls.train.kinds import KINDS, Kind, register_kind
+
+    recipe = as_dict(get_recipe('modified-cnn')) | dict(kind='forest')
+    folder = fabricate(tmp_path / 'run', recipe=recipe)
+    kind = Kind('forest', 'a forest', print, frozenset({'epochs', 'lr', 'weights'}))
+    try:
+        register_kind(replace(kind, chosen='Among 100 trees, by votes.'))
+        card = model_card(folder)
+        settings = next(dict(t[1:]) for t in tables(parts(card)[2]) if t[0][0] == 'setting')
+        assert not {'epochs', 'lr', 'weights'} & set(settings) and settings['kind'] == 'forest'
+        assert 'Among 100 trees, by votes.' in card and 'nothing is learned before' in card
+    finally:
+        KINDS.pop('forest')
+
+
+def test_what_is_left_to_write_is_a_short_list(plain):
+    "Each thing once, whatever number of guidelines ask for it; nothing that is answered."
+    listed = model_card(plain).split('for one or more of the guidelines:')[1].split('###')[0]
+    items = [line[2:] for line in listed.strip().splitlines()]
+    assert 5 < len(items) < 40 and len(set(items)) == len(items)
+    assert any('approval and consent' in item for item in items)
+    assert not any('split' in item.lower() and 'level' in item.lower() for item in items)
