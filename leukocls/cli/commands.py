@@ -151,15 +151,15 @@ def shell_line(
 
 # %% ../../nbs/cli/02_commands.ipynb #556bf0fd
 # Small enough for a laptop, large enough for a figure that is worth looking at
-_DEMO = dict(recipes='small-cnn', epochs=14, lr=4e-3, size=32, device='cpu')
+_DEMO = dict(recipes='small-cnn', epochs=14, lr=6e-3, size=32, device='cpu')
 
 
 @app.command()
 def demo(
     out: Out = Path('runs'),
     seed: Seed = 42,
-    patients: Annotated[int, typer.Option(help='Fictional patients per class.', min=4)] = 24,
-    images: Annotated[int, typer.Option(help='Pictures per patient.', min=2)] = 5,
+    patients: Annotated[int, typer.Option(help='Fictional patients per class.', min=4)] = 32,
+    images: Annotated[int, typer.Option(help='Pictures per patient.', min=2)] = 4,
 ):
     "Draw synthetic blood films, train on them, report: no data, no network, under a minute."
     check_folder(out)
@@ -742,7 +742,7 @@ def export(
                 ' 0.05; the others go to an expert. By default 0.01. Of a run folder only.'
             ),
             min=0.0001,
-            max=0.5,
+            max=0.99,
         ),
     ] = None,
 ):

@@ -85,7 +85,7 @@ def left_by_programs(
     "Whether file managers, network drives and hubs leave such a file wherever they look."
     return name.startswith(('.', '~$')) or name.lower() in _LEFT
 
-
+# %% ../../nbs/deploy/00_bundle.ipynb #8e04a091
 def _promised(folder):
     "Name → hash, as SHA256SUMS says."
     try:
@@ -142,7 +142,7 @@ def _several(names, one, many):
     "A sentence about a few names."
     return [f'{listed(names)} {one if len(names) == 1 else many}'] if names else []
 
-
+# %% ../../nbs/deploy/00_bundle.ipynb #dac6173c
 def _verified(folder, keep):
     "(name → hash, name → bytes) of a bundle, every byte checked."
     folder = Path(folder)
@@ -431,7 +431,7 @@ class Bundle:
     def _repr_html_(self):
         return bundle_html(self)
 
-
+# %% ../../nbs/deploy/00_bundle.ipynb #b47a1d76
 def _check_files(bundle):
     "Whether what the files hold is what the configuration says; sets `files['model.onnx']`."
     c, files = bundle.config, bundle.files
@@ -457,7 +457,7 @@ def _check_files(bundle):
             ' the bundle again.'
         )
 
-
+# %% ../../nbs/deploy/00_bundle.ipynb #10504a25
 def _weights(bundle, name):
     "A file of weights, checked as it is read, against the sums that the bundle was opened with."
     from safetensors import SafetensorError
@@ -518,7 +518,7 @@ def _push(bundle, repo, private, token):
     )
     return str(url)
 
-
+# %% ../../nbs/deploy/00_bundle.ipynb #1c84f3a5
 def bundle_notes(
     config: dict,  # config.json
 ) -> list:  # Sentences; none where there is nothing
@@ -542,11 +542,14 @@ def refer_note(
     refer = (config['calibration'] or dict(refer=dict(threshold=0)))['refer']
     if refer['threshold'] is not None:
         return ''
+    allowed = refer.get('max_error')
+    more = 'max_error=0.05 (--max-error 0.05), which allows 5 % errors'
+    if isinstance(allowed, (int, float)) and allowed >= 0.05:
+        more = 'a larger max_error'
     sentences = [
         'This model sends every image to an expert.',
         str(refer.get('note', ''))[:500],
-        'Train with more validation images, or export it with max_error=0.05 (--max-error 0.05),'
-        ' which allows 5 % errors.',
+        f'Train with more validation images, or export it with {more}.',
     ]
     return ' '.join(sentence for sentence in sentences if sentence)
 

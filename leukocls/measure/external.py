@@ -14,6 +14,7 @@ from ..core.errors import DataError
 from ..core.text import listed
 from ..data.datasets import card, cards
 from ..data.seen import Seen
+from ..data.survey import look
 from ..data.table import check_images, read_table, read_text_table
 from .metrics import score
 
@@ -49,6 +50,8 @@ def read_labelled(
         table.attrs = attrs
     _refuse_unknown(table, known)
     table.attrs['notes'] = notes
+    # decodes every image once, for this check and for `Seen`
+    look(table.path)
     return check_images(table, on_error)
 
 # %% ../../nbs/measure/06_external.ipynb #b2ad3d3d

@@ -188,7 +188,7 @@ def _figure(run):
 
 
 def run_in_words(
-    run: Run,
+    run: Run,  # A run, finished or not
 ) -> str:  # A few lines
     "A run for the screen: its figure, how far that goes, where the report is."
     status = run.info.get('status')
@@ -202,7 +202,7 @@ def run_in_words(
 
 
 def run_in_html(
-    run: Run,
+    run: Run,  # A run, finished or not
 ) -> str:  # HTML
     "A run for a notebook, with links to what lies in its folder."
     if not _is_judged(run):
