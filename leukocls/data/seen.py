@@ -144,8 +144,11 @@ def _notes(found):
     "What `find` found, in sentences."
     n, notes = len(found), []
     for side, sentence in (
-        ('train', 'were trained on: figures are too good. Judge on images that it has not seen.'),
-        ('valid', 'chose its epoch and calibration (validation images): figures are too good.'),
+        (
+            'train',
+            'were trained on: figures are too good. Judge on images that the model has not seen.',
+        ),
+        ('valid', 'chose the epoch and the calibration (validation images): figures are too good.'),
     ):
         rows = found[found.side == side]
         copies = int(rows.copy_of_it.sum())

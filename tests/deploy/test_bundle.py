@@ -559,9 +559,9 @@ def test_a_bundle_that_refers_everything_says_why(run, tmp_path):
     assert 'max_error=0.05' in note and note in strict._repr_html_().replace('&#x27;', "'")
     clf = Classifier.load(strict)
     assert not clf.warnings and 'seldom enough' in clf(run.table.path[0]).why
-    loose = export_bundle(run, tmp_path / 'loose', max_error=0.5)
+    loose = export_bundle(run, tmp_path / 'loose', max_error=0.95)
     refer = loose.config['calibration']['refer']
-    assert refer['max_error'] == 0.5 and refer['threshold'] is not None and not loose.notes
+    assert refer['max_error'] == 0.95 and refer['threshold'] is not None and not loose.notes
     answers = Classifier.load(loose).many(list(run.predictions.path))
     assert not any('seldom enough' in answer.why for answer in answers)
     # nothing of the run itself is changed
@@ -586,8 +586,8 @@ def test_another_share_of_errors_on_the_command_line(run, tmp_path, monkeypatch,
 
     code, said = export(run.folder, '--out', tmp_path / 'a')
     assert code == 0 and 'sends every image to an expert' in said and '--max-error 0.05' in said
-    code, said = export(run.folder, '--out', tmp_path / 'b', '--max-error', 0.5)
+    code, said = export(run.folder, '--out', tmp_path / 'b', '--max-error', 0.95)
     assert code == 0 and 'every image' not in said
     pickle = run.folder / 'learner.pkl'
-    code, said = export(pickle, '--trust', '--out', tmp_path / 'c', '--max-error', 0.5)
+    code, said = export(pickle, '--trust', '--out', tmp_path / 'c', '--max-error', 0.95)
     assert code == 2 and 'holds no calibration' in said

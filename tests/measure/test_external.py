@@ -62,7 +62,7 @@ def test_copied_training_images_are_noticed(kind, run, small_bundle, tmp_path, m
     code, said = command(words, monkeypatch, capsys)
     assert code == 0, said
     assert '12 of 23 images were trained on: figures are too good' in said
-    assert '5 of 23 images chose its epoch and calibration' in said
+    assert '5 of 23 images chose the epoch and the calibration' in said
     assert 'near-duplicates' not in said
 
 
