@@ -4,31 +4,22 @@
 
 # %% auto #0
 __all__ = ['With', 'Out', 'Seed', 'Seeds', 'Device', 'Trust', 'PatientOption', 'OnError', 'Weights', 'Epochs', 'Size', 'say',
-           'print_whatever_comes', 'load_own', 'numbers_of', 'check_target', 'check_folder', 'say_metrics', 'say_run',
-           'say_runs', 'say_board', 'say_strangers', 'is_bundle', 'open_model', 'images_of']
+           'print_whatever_comes', 'load_own', 'numbers_of', 'say_metrics', 'say_run', 'say_runs', 'say_board',
+           'say_strangers', 'is_bundle', 'open_model', 'images_of']
 
 # %% ../../nbs/cli/00_options.ipynb #717a439c
 import codecs
-import errno
 import importlib.util
 import os
 import sys
-import tempfile
 import traceback
 from pathlib import Path
 from typing import Annotated, List, Optional
 
 import typer
 
-from leukocls.core.errors import (
-    ANOTHER_FOLDER,
-    RESEARCH_ONLY,
-    DataError,
-    LeukoError,
-    RunError,
-    trusted,
-)
-from ..core.files import from_here
+from ..core.errors import RESEARCH_ONLY, DataError, LeukoError, RunError, trusted
+from ..core.files import check_folder, check_target, from_here
 from ..core.text import listed, printable
 
 # %% ../../nbs/cli/00_options.ipynb #892e1f0d
@@ -206,68 +197,6 @@ def numbers_of(
         raise RunError(
             f'{text!r} are no whole numbers.', where=text, advice='Write them as 0,1,2'
         ) from None
-
-
-def check_target(
-    path: Path | None,  # File to write; None writes none
-    overwrite: bool = False,  # It may exist
-) -> None:
-    "Say before the work, not after it, that a file cannot be written."
-    if path is None:
-        return
-    try:
-        if path.is_dir():
-            raise RunError(
-                f'{path} is a folder.',
-                where=path,
-                advice=f'Name a file in it, such as {path / "result.csv"}',
-            )
-        if path.exists() and not overwrite:
-            raise RunError(
-                f'{path} exists already.',
-                'exists already',
-                where=path,
-                advice='Choose another name',
-                option=('overwrite', True),
-            )
-        _try_writing(path)
-    except OSError as e:
-        reason = e.strerror or str(e)
-        raise RunError(
-            f'Cannot write {path}: {reason}.', reason, where=path, advice='Choose another place'
-        ) from None
-
-
-def check_folder(
-    path: Path | None,  # Folder to write into; it may be absent; None writes none
-) -> None:
-    "Say before the work, not after it, that nothing can be written into a folder."
-    if path is None:
-        return
-    try:
-        if path.exists() and not path.is_dir():
-            raise RunError(f'{path} is a file, not a folder.', where=path, option=ANOTHER_FOLDER)
-        _try_writing(path / 'any')
-    except OSError as e:
-        reason = e.strerror or str(e)
-        raise RunError(
-            f'Cannot write into {path}: {reason}.', reason, where=path, option=ANOTHER_FOLDER
-        ) from None
-
-
-def _try_writing(path):
-    "Write and remove a file in the folder that is to hold `path`, or in the nearest above it."
-    above = next(p for p in path.absolute().parents if p.exists())
-    if not above.is_dir():
-        raise RunError(
-            f'{above} is a file, and nothing can be written below it.',
-            where=path,
-            advice=f'Choose another name than {path}',
-        )
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    with tempfile.TemporaryFile(dir=above) as trial:
-        trial.write(b'trial')
 
 # %% ../../nbs/cli/00_options.ipynb #6349288d
 def say_metrics(

@@ -9,8 +9,9 @@ _HOME = {
     ),
     'packages': 'need PackageError missing late Later',
     'files': (
-        'MOST_BYTES MOST_JSON OddFileError odd_file size_in_words too_large odd_kind open_regular '
-        'read_up_to read_regular write_whole new_folder from_here loose_place cache_folder'
+        'MOST_BYTES MOST_JSON given_path OddFileError odd_file size_in_words too_large odd_kind '
+        'open_regular read_up_to read_regular write_whole new_folder check_target check_folder '
+        'from_here loose_place cache_folder'
     ),
     'machine': (
         'set_seed pick_device one_thread narrow untried pages_kept resident give_back '

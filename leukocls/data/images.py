@@ -377,7 +377,7 @@ def free_memory(
         free = [
             next(
                 1024 * int(line.split()[1])
-                for line in open(f'{root}proc/meminfo')
+                for line in open(f'{root}proc/meminfo', encoding='utf8')
                 if line.startswith('MemAvailable:')
             )
         ]
@@ -397,7 +397,7 @@ def free_memory(
         try:
             now -= next(
                 int(line.split()[1])
-                for line in open(f'{at}memory.stat')
+                for line in open(f'{at}memory.stat', encoding='utf8')
                 if line.split()[0] == again
             )  # files kept in memory, given up when asked
         except (OSError, ValueError, IndexError, StopIteration):

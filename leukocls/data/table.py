@@ -19,7 +19,7 @@ import pandas as pd
 
 from ..core.cache import content_hashes
 from ..core.errors import DataError, Given, Option
-from ..core.files import OddFileError, open_regular
+from ..core.files import OddFileError, given_path, open_regular
 from ..core.progress import bar
 from ..core.text import listed
 from .datasets import DatasetCard, names_of_card, patients_of
@@ -59,8 +59,17 @@ def read_table(
 
 def _load_rows(data, root):
     "The rows as they come, what to call their origin in a message, and where relative paths start."
+    root = root and given_path(root)
     if isinstance(data, pd.DataFrame):
         return data.copy(), 'The DataFrame', root
+    if not isinstance(data, (str, bytes, os.PathLike)):
+        raise DataError(
+            f'A {type(data).__name__} is no data set.',
+            where=Given('data', data),
+            advice='Give a folder of class folders, a CSV file, or a DataFrame with the columns'
+            ' `path` and `label`',
+        )
+    data = given_path(data)
     if os.path.isdir(data):
         return _rows_of_folder(data), str(data), root
     if not os.path.exists(data):

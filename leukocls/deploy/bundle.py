@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ANOTHER_FOLDER, RESEARCH_ONLY, ModelError, Option, RunError
-from ..core.files import read_regular
+from ..core.files import check_folder, given_path, read_regular
 from ..core.machine import versions
 from ..core.packages import need
 from ..core.text import listed
@@ -391,8 +391,8 @@ class Bundle:
     "A checked bundle: `config`, the bytes of its files, and the network if PyTorch is there."
 
     def __init__(self, folder):  # Folder of a bundle
-        self.folder = Path(folder)
-        self.sums, self.files = _verified(folder, _KEPT)
+        self.folder = Path(given_path(folder))
+        self.sums, self.files = _verified(self.folder, _KEPT)
         self.config = read_config(self.files['config.json'])
         _check_files(self)
 
@@ -776,7 +776,7 @@ def _put(folder, files, config, overwrite):
                 config, indent=1, ensure_ascii=False, allow_nan=False
             ).encode()
             write()
-        (temp / 'SHA256SUMS').write_text(sums_of(files))
+        (temp / 'SHA256SUMS').write_text(sums_of(files), encoding='utf8')
         os.chmod(temp, 0o755)
         Bundle(temp)
         old = folder.with_name(f'.{folder.name}.old')
@@ -903,7 +903,8 @@ def export_bundle(
 
     need('onnxscript', 'export', 'writing ONNX')
     run = run if hasattr(run, 'folder') else Run(run)
-    out = Path(out or run.folder / 'bundle')
+    out = Path(given_path(out or run.folder / 'bundle'))
+    check_folder(out)
     if out.exists() and not overwrite:
         raise RunError(
             f'{out} exists already.',

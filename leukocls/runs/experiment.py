@@ -16,8 +16,8 @@ from functools import partial
 import pandas as pd
 
 from ..core.errors import Given, LeukoError, Option, RunError
-from ..core.files import write_whole
-from ..core.machine import give_back
+from ..core.files import check_folder, write_whole
+from ..core.machine import give_back, pick_device
 from ..core.progress import bar
 from ..core.text import safe_table
 from ..data.splits import fold_tables, sides_of, split_table
@@ -31,6 +31,13 @@ from ..train.kinds import kind_named
 from ..train.recipes import Recipe, get_recipe, recipes_named
 
 # %% ../../nbs/runs/02_experiment.ipynb #2c2e96e8
+def _check_place(out, device):
+    "Say before any image is read that runs cannot be written, or that a device is not here."
+    check_folder(out)
+    if device != 'auto':
+        pick_device(device)
+
+
 def _checked_seeds(seed, seeds=None):
     "Seeds as whole numbers, each once; `seed` alone where no `seeds` are given."
     asked = seed if seeds is None else seeds
@@ -108,6 +115,7 @@ def train(
     recipe = get_recipe(recipe, **changes)
     (seed,) = _checked_seeds(seed)
     callbacks = _checked_callbacks(cbs)
+    _check_place(out, device)
     table = split_table(table, seed=seed) if table.split.isna().any() else _told(table)
     kind = kind_named(recipe.kind)
     # importing is no training: otherwise the first of several runs would pay for all
@@ -232,6 +240,7 @@ def train_all(
     "Train the ALL classifier: all recipes named, on one split of one data set."
     chosen = recipes_named(recipes, **changes)
     callbacks = _checked_callbacks(cbs)
+    _check_place(out, device)
     table = read_table(data, patient=patient, on_error=on_error)
     begin_all(chosen, table.path, device)
     try:

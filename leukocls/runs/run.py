@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.errors import RESEARCH_ONLY, RunError
-from ..core.files import MOST_JSON, from_here, open_regular, read_regular
+from ..core.files import MOST_JSON, from_here, given_path, open_regular, read_regular
 from ..core.machine import versions
 from ..data.table import fingerprint
 from ..train.folder import weights_contents, write_csv
@@ -34,7 +34,7 @@ class Run:
         make=None,  # A function that makes the learner when it is asked for
     ):
         # absolute: whoever changes directory finds it again
-        self.folder = Path(os.path.abspath(folder))
+        self.folder = Path(os.path.abspath(given_path(folder)))
         self._learner, self._make = learner, make
         if not (self.folder / 'recipe.json').exists():
             raise RunError(

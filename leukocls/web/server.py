@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -22,8 +23,8 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from ..core.errors import RESEARCH_ONLY, LeukoError
-from ..core.files import read_regular
+from ..core.errors import RESEARCH_ONLY, LeukoError, RunError
+from ..core.files import check_folder, read_regular
 from ..core.packages import need
 from .application import make_app
 from .guard import Token, patient_protocol
@@ -320,8 +321,18 @@ def _classifiers(what):
         return [what]
     if hasattr(what, 'export_bundle'):
         folder = Path(what.folder) / 'bundle'
-        return load_bundles([folder if folder.is_dir() else what.export_bundle().folder])
+        return load_bundles([folder if folder.is_dir() else _exported(what)])
     return load_bundles([what])
+
+
+def _exported(run):
+    "A run's new bundle: in its folder, or in a temporary one where that cannot be written."
+    try:
+        check_folder(run.folder)
+        out = None
+    except RunError:
+        out = Path(tempfile.mkdtemp()) / 'bundle'
+    return run.export_bundle(out).folder
 
 
 _running = {}  # one server a notebook: running the cell again replaces it
