@@ -1,4 +1,4 @@
-"""The page `nbs/cli/03_help.ipynb` shows the help of every command as it is now."""
+"""The page `nbs/cli/help.ipynb` shows the help of every command as it is now."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import typer
 
 from leukocls.cli.commands import app
 
-PAGE = Path(__file__).parents[2] / 'nbs' / 'cli' / '03_help.ipynb'
+PAGE = Path(__file__).parents[2] / 'nbs' / 'cli' / 'help.ipynb'
 
 
 def shown():
