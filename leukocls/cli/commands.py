@@ -152,84 +152,96 @@ def demo(
         runs = train_all(films, 'small-cnn', out=out, patient=FILM_PATIENT, seed=seed, device='cpu')
         say_runs(runs, out)
 
+# %% ../../nbs/cli/02_commands.ipynb #4ef4c5cf
+# What `leukocls train` asks for
+_TrainData = Annotated[
+    str,
+    typer.Argument(
+        help='Folder of class folders (or of train/valid/test above them), or CSV file.'
+    ),
+]
+_TrainRecipe = Annotated[
+    List[str],
+    typer.Option(
+        help=(
+            'Name of a recipe (see leukocls recipes), or p1, p2, p3, p4, classical, ours, all;'
+            ' repeat it to compare several.'
+        )
+    ),
+]
+_TrainSplit = Annotated[
+    str,
+    typer.Option(
+        help=(
+            'auto (given, else by patient, else near-duplicates together), patient, group'
+            ' (near-duplicates together), random (as the papers), given.'
+        )
+    ),
+]
+_TrainValidPct = Annotated[float, typer.Option(help='Share of images to choose the epoch on.')]
+_TrainTestPct = Annotated[
+    float,
+    typer.Option(help='Share of images to report on; 0 reports on the validation images.'),
+]
+_TrainFolds = Annotated[
+    int, typer.Option(help='Cross-validation: test every image once, in so many folds.')
+]
+_TrainArch = Annotated[Optional[str], typer.Option(help='Another timm backbone for the recipe.')]
+_TrainTop = Annotated[
+    Optional[str],
+    typer.Option(help='What stands on the backbone: fastai, linear, dropout, dense-4096.'),
+]
+_TrainLr = Annotated[Optional[float], typer.Option(help='Another highest learning rate.')]
+_TrainBs = Annotated[Optional[int], typer.Option(help='Another batch size.')]
+_TrainMembers = Annotated[
+    Optional[int],
+    typer.Option(
+        help=(
+            'An ensemble of so many networks, each trained without another part of the training'
+            ' images.'
+        )
+    ),
+]
+_TrainViews = Annotated[
+    Optional[int],
+    typer.Option(help='Predict by the mean of so many flips and quarter turns, up to 8.'),
+]
+_TrainRepeat = Annotated[
+    Optional[bool],
+    typer.Option(
+        '--repeat/--no-repeat',
+        help=(
+            'Train again what lies finished in OUT, or read it; by default a single run is'
+            ' trained again, a comparison goes on.'
+        ),
+    ),
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #64514fc1
 @app.command()
 def train(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help='Folder of class folders (or of train/valid/test above them), or CSV file.'
-        ),
-    ],
-    recipe: Annotated[
-        List[str],
-        typer.Option(
-            help=(
-                'Name of a recipe (see leukocls recipes), or p1, p2, p3, p4, classical, ours, all;'
-                ' repeat it to compare several.'
-            )
-        ),
-    ] = ('effb3',),
+    data: _TrainData,
+    recipe: _TrainRecipe = ('effb3',),
     out: Out = Path('runs'),
-    split: Annotated[
-        str,
-        typer.Option(
-            help=(
-                'auto (given, else by patient, else near-duplicates together), patient, group'
-                ' (near-duplicates together), random (as the papers), given.'
-            )
-        ),
-    ] = 'auto',
+    split: _TrainSplit = 'auto',
     patient: PatientOption = None,
-    valid_pct: Annotated[
-        float, typer.Option(help='Share of images to choose the epoch on.')
-    ] = 0.16,
-    test_pct: Annotated[
-        float,
-        typer.Option(help='Share of images to report on; 0 reports on the validation images.'),
-    ] = 0.2,
+    valid_pct: _TrainValidPct = 0.16,
+    test_pct: _TrainTestPct = 0.2,
     seed: Seed = 42,
     seeds: Seeds = None,
-    folds: Annotated[
-        int, typer.Option(help='Cross-validation: test every image once, in so many folds.')
-    ] = 0,
+    folds: _TrainFolds = 0,
     device: Device = 'auto',
     on_error: OnError = 'raise',
     weights: Weights = None,
     epochs: Epochs = None,
     size: Size = None,
-    arch: Annotated[
-        Optional[str], typer.Option(help='Another timm backbone for the recipe.')
-    ] = None,
-    top: Annotated[
-        Optional[str],
-        typer.Option(help='What stands on the backbone: fastai, linear, dropout, dense-4096.'),
-    ] = None,
-    lr: Annotated[Optional[float], typer.Option(help='Another highest learning rate.')] = None,
-    bs: Annotated[Optional[int], typer.Option(help='Another batch size.')] = None,
-    members: Annotated[
-        Optional[int],
-        typer.Option(
-            help=(
-                'An ensemble of so many networks, each trained without another part of the training'
-                ' images.'
-            )
-        ),
-    ] = None,
-    views: Annotated[
-        Optional[int],
-        typer.Option(help='Predict by the mean of so many flips and quarter turns, up to 8.'),
-    ] = None,
-    repeat: Annotated[
-        Optional[bool],
-        typer.Option(
-            '--repeat/--no-repeat',
-            help=(
-                'Train again what lies finished in OUT, or read it; by default a single run is'
-                ' trained again, a comparison goes on.'
-            ),
-        ),
-    ] = None,
+    arch: _TrainArch = None,
+    top: _TrainTop = None,
+    lr: _TrainLr = None,
+    bs: _TrainBs = None,
+    members: _TrainMembers = None,
+    views: _TrainViews = None,
+    repeat: _TrainRepeat = None,
     own: With = None,
 ):
     "Train one recipe or several on your images, on one split, and report."
@@ -262,18 +274,30 @@ def train(
     )
     say_runs(runs, out)
 
+# %% ../../nbs/cli/02_commands.ipynb #8740efd5
+# What `leukocls reproduce` asks for
+_ReproducePaper = Annotated[str, typer.Argument(help='p1, p2, p3 or p4.')]
+_ReproduceData = Annotated[
+    str,
+    typer.Argument(help='Folder of class folders, or CSV file; best the paper\'s own images.'),
+]
+_ReproduceRecipe = Annotated[
+    Optional[List[str]],
+    typer.Option(help='Only this recipe of the paper; repeat it for several.'),
+]
+_ReproduceCsv = Annotated[
+    Optional[Path], typer.Option(help='Write the three columns to this file too.')
+]
+_ReproduceOverwrite = Annotated[
+    bool, typer.Option('--overwrite', help='Replace the file if it exists.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #84c95ac9
 @app.command()
 def reproduce(
-    paper: Annotated[str, typer.Argument(help='p1, p2, p3 or p4.')],
-    data: Annotated[
-        str,
-        typer.Argument(help='Folder of class folders, or CSV file; best the paper\'s own images.'),
-    ],
-    recipe: Annotated[
-        Optional[List[str]],
-        typer.Option(help='Only this recipe of the paper; repeat it for several.'),
-    ] = None,
+    paper: _ReproducePaper,
+    data: _ReproduceData,
+    recipe: _ReproduceRecipe = None,
     out: Out = Path('runs'),
     patient: PatientOption = None,
     seed: Seed = 42,
@@ -283,12 +307,8 @@ def reproduce(
     weights: Weights = None,
     epochs: Epochs = None,
     size: Size = None,
-    csv: Annotated[
-        Optional[Path], typer.Option(help='Write the three columns to this file too.')
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option('--overwrite', help='Replace the file if it exists.')
-    ] = False,
+    csv: _ReproduceCsv = None,
+    overwrite: _ReproduceOverwrite = False,
     own: With = None,
 ):
     """Repeat a paper by its own protocol, then on an honest split: published, repeated and honest
@@ -322,58 +342,66 @@ def reproduce(
         say('Interrupted. The same command goes on with what is not finished.', err=True)
         raise typer.Exit(130)
 
+# %% ../../nbs/cli/02_commands.ipynb #4daebdbb
+# What `leukocls audit` asks for
+_AuditData = Annotated[
+    str,
+    typer.Argument(
+        help=(
+            'Folder of class folders, CSV file, or a manifest with a column sha256 (no pixels'
+            ' needed).'
+        )
+    ),
+]
+_AuditJsonOut = Annotated[
+    Optional[Path], typer.Option('--json', help='Write everything that was found to this file.')
+]
+_AuditCsv = Annotated[
+    Optional[Path],
+    typer.Option(help='Write the table with its findings and near-duplicate groups to this file.'),
+]
+_AuditPage = Annotated[
+    Optional[Path], typer.Option('--html', help='Write a page to look at to this file.')
+]
+_AuditLabels = Annotated[
+    Optional[Path],
+    typer.Option(
+        help=(
+            'Look for label errors too, and write the suspicious images to this CSV (needs the'
+            ' extra labels, and pretrained weights).'
+        )
+    ),
+]
+_AuditArch = Annotated[
+    Optional[str], typer.Option(help='For --labels: timm backbone whose features are used.')
+]
+_AuditWeights = Annotated[
+    Optional[str],
+    typer.Option(help='For --labels: imagenet, a timm local-dir folder, or a weights file.'),
+]
+_AuditSimilarity = Annotated[
+    float,
+    typer.Option(
+        help='From which correlation of fine detail two images count as one picture.',
+        min=0.5,
+        max=1.0,
+    ),
+]
+_AuditOverwrite = Annotated[bool, typer.Option('--overwrite', help='Replace files that exist.')]
+
 # %% ../../nbs/cli/02_commands.ipynb #78173b93
 @app.command()
 def audit(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help=(
-                'Folder of class folders, CSV file, or a manifest with a column sha256 (no pixels'
-                ' needed).'
-            )
-        ),
-    ],
+    data: _AuditData,
     patient: PatientOption = None,
-    json_out: Annotated[
-        Optional[Path], typer.Option('--json', help='Write everything that was found to this file.')
-    ] = None,
-    csv: Annotated[
-        Optional[Path],
-        typer.Option(
-            help='Write the table with its findings and near-duplicate groups to this file.'
-        ),
-    ] = None,
-    page: Annotated[
-        Optional[Path], typer.Option('--html', help='Write a page to look at to this file.')
-    ] = None,
-    labels: Annotated[
-        Optional[Path],
-        typer.Option(
-            help=(
-                'Look for label errors too, and write the suspicious images to this CSV (needs the'
-                ' extra labels, and pretrained weights).'
-            )
-        ),
-    ] = None,
-    arch: Annotated[
-        Optional[str], typer.Option(help='For --labels: timm backbone whose features are used.')
-    ] = None,
-    weights: Annotated[
-        Optional[str],
-        typer.Option(help='For --labels: imagenet, a timm local-dir folder, or a weights file.'),
-    ] = None,
-    similarity: Annotated[
-        float,
-        typer.Option(
-            help='From which correlation of fine detail two images count as one picture.',
-            min=0.5,
-            max=1.0,
-        ),
-    ] = 0.75,
-    overwrite: Annotated[
-        bool, typer.Option('--overwrite', help='Replace files that exist.')
-    ] = False,
+    json_out: _AuditJsonOut = None,
+    csv: _AuditCsv = None,
+    page: _AuditPage = None,
+    labels: _AuditLabels = None,
+    arch: _AuditArch = None,
+    weights: _AuditWeights = None,
+    similarity: _AuditSimilarity = 0.75,
+    overwrite: _AuditOverwrite = False,
 ):
     "Look for duplicates, leaks, shortcuts and odd files; nothing is changed."
     for path in (json_out, csv, page, labels):
@@ -441,48 +469,57 @@ def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
         say(str(p))
     say(RESEARCH_ONLY, err=True)
 
+# %% ../../nbs/cli/02_commands.ipynb #cf614c66
+# What `leukocls predict` asks for
+_PredictModel = Annotated[
+    str,
+    typer.Argument(
+        metavar='MODEL',
+        help=(
+            'Bundle (needs neither PyTorch nor fastai), run folder, or .pkl file (needs --trust).'
+        ),
+    ),
+]
+_PredictImages = Annotated[List[str], typer.Argument(help='Image files, or folders of images.')]
+_PredictCsv = Annotated[
+    Optional[Path],
+    typer.Option(help='Write the table to this file (.csv or .parquet) instead of showing it.'),
+]
+_PredictEngine = Annotated[
+    str,
+    typer.Option(
+        help=(
+            'auto (the fastest that agrees with PyTorch), torch, openvino, onnxruntime,'
+            ' openvino-cascade or torch-cascade (half precision where it is sure), or the less'
+            ' exact openvino-bf16, torch-bf16, torch-fp16.'
+        )
+    ),
+]
+_PredictTta = Annotated[
+    bool,
+    typer.Option('--tta', help='Average over the eight flips and quarter turns of each image.'),
+]
+_PredictOnError = Annotated[
+    str,
+    typer.Option(
+        '--on-error',
+        help='keep: an image that cannot be read is a row with its error; raise: stop.',
+    ),
+]
+_PredictOverwrite = Annotated[
+    bool, typer.Option('--overwrite', help='Replace the file if it exists.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #ede0d2e3
 @app.command()
 def predict(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar='MODEL',
-            help=(
-                'Bundle (needs neither PyTorch nor fastai), run folder, or .pkl file (needs'
-                ' --trust).'
-            ),
-        ),
-    ],
-    images: Annotated[List[str], typer.Argument(help='Image files, or folders of images.')],
-    csv: Annotated[
-        Optional[Path],
-        typer.Option(help='Write the table to this file (.csv or .parquet) instead of showing it.'),
-    ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(
-            help=(
-                'auto (the fastest that agrees with PyTorch), torch, openvino, onnxruntime,'
-                ' openvino-cascade or torch-cascade (half precision where it is sure), or the less'
-                ' exact openvino-bf16, torch-bf16, torch-fp16.'
-            )
-        ),
-    ] = 'auto',
-    tta: Annotated[
-        bool,
-        typer.Option('--tta', help='Average over the eight flips and quarter turns of each image.'),
-    ] = False,
-    on_error: Annotated[
-        str,
-        typer.Option(
-            '--on-error',
-            help='keep: an image that cannot be read is a row with its error; raise: stop.',
-        ),
-    ] = 'keep',
-    overwrite: Annotated[
-        bool, typer.Option('--overwrite', help='Replace the file if it exists.')
-    ] = False,
+    model: _PredictModel,
+    images: _PredictImages,
+    csv: _PredictCsv = None,
+    engine: _PredictEngine = 'auto',
+    tta: _PredictTta = False,
+    on_error: _PredictOnError = 'keep',
+    overwrite: _PredictOverwrite = False,
     trust: Trust = False,
     device: Device = 'auto',
     own: With = None,
@@ -508,25 +545,29 @@ def predict(
         _show(predict_images(predictor, files, progress=True, on_error=on_error))
     say(RESEARCH_ONLY, err=True)
 
+# %% ../../nbs/cli/02_commands.ipynb #91cbb30e
+# What `leukocls evaluate` asks for
+_EvaluateModel = Annotated[
+    str,
+    typer.Argument(metavar='MODEL', help='Bundle, run folder, or .pkl file (needs --trust).'),
+]
+_EvaluateData = Annotated[
+    str,
+    typer.Argument(
+        help=('Labelled images that the model has not seen: folder of class folders, or CSV file.')
+    ),
+]
+_EvaluateJsonOut = Annotated[
+    Optional[Path], typer.Option('--json', help='Write the metrics to this file.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #5019955e
 @app.command()
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(metavar='MODEL', help='Bundle, run folder, or .pkl file (needs --trust).'),
-    ],
-    data: Annotated[
-        str,
-        typer.Argument(
-            help=(
-                'Labelled images that the model has not seen: folder of class folders, or CSV file.'
-            )
-        ),
-    ],
+    model: _EvaluateModel,
+    data: _EvaluateData,
     patient: PatientOption = None,
-    json_out: Annotated[
-        Optional[Path], typer.Option('--json', help='Write the metrics to this file.')
-    ] = None,
+    json_out: _EvaluateJsonOut = None,
     trust: Trust = False,
     on_error: OnError = 'raise',
     device: Device = 'auto',
@@ -565,39 +606,48 @@ def evaluate(
         say(f'Metrics: {json_out}')
     say(RESEARCH_ONLY)
 
+# %% ../../nbs/cli/02_commands.ipynb #df05ddb2
+# What `leukocls bench` asks for
+_BenchData = Annotated[
+    Optional[str],
+    typer.Argument(help='Folder of class folders; without it, synthetic films are drawn.'),
+]
+_BenchQuick = Annotated[
+    bool, typer.Option('--quick', help='Few images, one turn: a minute or two.')
+]
+_BenchArch = Annotated[List[str], typer.Option(help='timm name; repeat it for several.')]
+_BenchWeights = Annotated[
+    Optional[str],
+    typer.Option(help='timm local-dir folder for the first network; otherwise random weights.'),
+]
+_BenchImages = Annotated[
+    Optional[int],
+    typer.Option(help='How many images to use; by default all (quick: 128).', min=16),
+]
+_BenchOnly = Annotated[
+    Optional[List[str]],
+    typer.Option(
+        help='import, decode, train, features, probe, predict, latency; repeat it for several.'
+    ),
+]
+_BenchJsonOut = Annotated[
+    Optional[Path], typer.Option('--json', help='Write the lines to this file.')
+]
+_BenchOut = Annotated[
+    Optional[Path], typer.Option('--out', help='Folder for bench.csv, bench.md and bench.png.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #382ab7bd
 @app.command()
 def bench(
-    data: Annotated[
-        Optional[str],
-        typer.Argument(help='Folder of class folders; without it, synthetic films are drawn.'),
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option('--quick', help='Few images, one turn: a minute or two.')
-    ] = False,
-    arch: Annotated[List[str], typer.Option(help='timm name; repeat it for several.')] = (
-        'mobilenetv2_100',
-    ),
-    weights: Annotated[
-        Optional[str],
-        typer.Option(help='timm local-dir folder for the first network; otherwise random weights.'),
-    ] = None,
-    images: Annotated[
-        Optional[int],
-        typer.Option(help='How many images to use; by default all (quick: 128).', min=16),
-    ] = None,
-    only: Annotated[
-        Optional[List[str]],
-        typer.Option(
-            help='import, decode, train, features, probe, predict, latency; repeat it for several.'
-        ),
-    ] = None,
-    json_out: Annotated[
-        Optional[Path], typer.Option('--json', help='Write the lines to this file.')
-    ] = None,
-    out: Annotated[
-        Optional[Path], typer.Option('--out', help='Folder for bench.csv, bench.md and bench.png.')
-    ] = None,
+    data: _BenchData = None,
+    quick: _BenchQuick = False,
+    arch: _BenchArch = ('mobilenetv2_100',),
+    weights: _BenchWeights = None,
+    images: _BenchImages = None,
+    only: _BenchOnly = None,
+    json_out: _BenchJsonOut = None,
+    out: _BenchOut = None,
 ):
     "Measure leukocls against plain fastai on this machine, and against what the machine could do."
     from leukocls.cli.bench import LINES, bench_chart, bench_markdown
@@ -637,40 +687,46 @@ def bench(
         bench_chart(table).savefig(out / 'bench.png')
         say(f'Table and chart: {out}')
 
+# %% ../../nbs/cli/02_commands.ipynb #92bfedee
+# What `leukocls export` asks for
+_ExportModel = Annotated[
+    str,
+    typer.Argument(
+        metavar='MODEL',
+        help=(
+            'Run folder, or a .pkl file that fastai exported (needs --trust; it is read without'
+            ' running it, then opened to compare).'
+        ),
+    ),
+]
+_ExportOut = Annotated[
+    Optional[Path],
+    typer.Option('--out', help='Folder to write; by default `bundle` in the run folder.'),
+]
+_ExportExamples = Annotated[
+    int,
+    typer.Option(
+        help=(
+            'Small pictures of so many training images go with the bundle, to be shown as the'
+            ' nearest known cells; mind whose images they are.'
+        ),
+        min=0,
+        max=5000,
+    ),
+]
+_ExportLicence = Annotated[str, typer.Option(help='Licence of the weights.')]
+_ExportOverwrite = Annotated[
+    bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #211ea266
 @app.command()
 def export(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar='MODEL',
-            help=(
-                'Run folder, or a .pkl file that fastai exported (needs --trust; it is read without'
-                ' running it, then opened to compare).'
-            ),
-        ),
-    ],
-    out: Annotated[
-        Optional[Path],
-        typer.Option('--out', help='Folder to write; by default `bundle` in the run folder.'),
-    ] = None,
-    examples: Annotated[
-        int,
-        typer.Option(
-            help=(
-                'Small pictures of so many training images go with the bundle, to be shown as the'
-                ' nearest known cells; mind whose images they are.'
-            ),
-            min=0,
-            max=5000,
-        ),
-    ] = 0,
-    licence: Annotated[
-        str, typer.Option(help='Licence of the weights.')
-    ] = 'to be chosen by the author',
-    overwrite: Annotated[
-        bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')
-    ] = False,
+    model: _ExportModel,
+    out: _ExportOut = None,
+    examples: _ExportExamples = 0,
+    licence: _ExportLicence = 'to be chosen by the author',
+    overwrite: _ExportOverwrite = False,
     trust: Trust = False,
     own: With = None,
 ):
@@ -697,54 +753,66 @@ def export(
         say(f'  {name:12} differs by at most {d:.1g}')
     say(RESEARCH_ONLY)
 
+# %% ../../nbs/cli/02_commands.ipynb #c65c3c83
+# What `leukocls serve` asks for
+_ServeBundles = Annotated[
+    List[str],
+    typer.Argument(
+        metavar='BUNDLE...',
+        help='Folders of bundles (see leukocls export), or run folders that hold one.',
+    ),
+]
+_ServeHost = Annotated[
+    str,
+    typer.Option(
+        help=(
+            'Address to listen on; 0.0.0.0 lets the whole network in, and then a token is needed.'
+        )
+    ),
+]
+_ServePort = Annotated[int, typer.Option(help='0 picks a free one.', min=0, max=65535)]
+_ServeToken = Annotated[
+    Optional[str],
+    typer.Option(
+        envvar='LEUKOCLS_TOKEN',
+        show_envvar=True,
+        help=(
+            'What everybody must know, 16 letters or more; made and printed where one is needed'
+            ' and none is given.'
+        ),
+    ),
+]
+_ServeMaxMb = Annotated[float, typer.Option('--max-mb', help='Megabytes of one request.')]
+_ServeName = Annotated[
+    Optional[List[str]],
+    typer.Option(
+        help=(
+            'Host name the server is known by, for instance behind a proxy; repeat it for several.'
+        )
+    ),
+]
+_ServeEngine = Annotated[str, typer.Option(help='auto, onnxruntime, openvino or torch.')]
+_ServeLang = Annotated[str, typer.Option(help='Language of the page.')]
+_ServeCert = Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')]
+_ServeKey = Annotated[Optional[Path], typer.Option(help='Its key (PEM).')]
+_ServeOpenPage = Annotated[
+    bool, typer.Option('--open/--no-open', help='Open the page in a browser.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #9710e31a
 @app.command()
 def serve(
-    bundles: Annotated[
-        List[str],
-        typer.Argument(
-            metavar='BUNDLE...',
-            help='Folders of bundles (see leukocls export), or run folders that hold one.',
-        ),
-    ],
-    host: Annotated[
-        str,
-        typer.Option(
-            help=(
-                'Address to listen on; 0.0.0.0 lets the whole network in, and then a token is'
-                ' needed.'
-            )
-        ),
-    ] = '127.0.0.1',
-    port: Annotated[int, typer.Option(help='0 picks a free one.', min=0, max=65535)] = 8000,
-    token: Annotated[
-        Optional[str],
-        typer.Option(
-            envvar='LEUKOCLS_TOKEN',
-            show_envvar=True,
-            help=(
-                'What everybody must know, 16 letters or more; made and printed where one is needed'
-                ' and none is given.'
-            ),
-        ),
-    ] = None,
-    max_mb: Annotated[float, typer.Option('--max-mb', help='Megabytes of one request.')] = 64,
-    name: Annotated[
-        Optional[List[str]],
-        typer.Option(
-            help=(
-                'Host name the server is known by, for instance behind a proxy; repeat it for'
-                ' several.'
-            )
-        ),
-    ] = None,
-    engine: Annotated[str, typer.Option(help='auto, onnxruntime, openvino or torch.')] = 'auto',
-    lang: Annotated[str, typer.Option(help='Language of the page.')] = 'en',
-    cert: Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')] = None,
-    key: Annotated[Optional[Path], typer.Option(help='Its key (PEM).')] = None,
-    open_page: Annotated[
-        bool, typer.Option('--open/--no-open', help='Open the page in a browser.')
-    ] = True,
+    bundles: _ServeBundles,
+    host: _ServeHost = '127.0.0.1',
+    port: _ServePort = 8000,
+    token: _ServeToken = None,
+    max_mb: _ServeMaxMb = 64,
+    name: _ServeName = None,
+    engine: _ServeEngine = 'auto',
+    lang: _ServeLang = 'en',
+    cert: _ServeCert = None,
+    key: _ServeKey = None,
+    open_page: _ServeOpenPage = True,
 ):
     """Serve the web page: choose a model, drop pictures, read what they are. Images stay in memory,
     nothing is stored.
@@ -825,7 +893,7 @@ def _recipe_list(known):
         for row in known[known.index.map(origins) == origin].itertuples():
             figure = row.published_accuracy
             accuracy = '' if _empty(figure) else f'{figure:g} %'
-            lines.append(f'  {row.Index:20} {row.title:68} {accuracy:>7}'.rstrip())
+            lines.append(f'  {row.Index:20} {row.title:65} {accuracy:>7}'.rstrip())
     lines += ['', 'Per cent: the accuracy that the paper reports.']
     lines += ['More about one: leukocls recipes NAME. Train it: leukocls train DATA --recipe NAME']
     return '\n'.join(lines[1:])

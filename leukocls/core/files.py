@@ -65,6 +65,8 @@ def size_in_words(
     n: int,  # Bytes
 ) -> str:  # Such as '2 GB'
     "A limit as a person would say it."
+    if n < 2**20:
+        return f'{n:,} bytes'
     return f'{n / 2**30:g} GB' if n >= 2**30 else f'{n / 2**20:g} MB'
 
 
