@@ -38,7 +38,8 @@ from leukocls.data.splits import (
     same_people,
 )
 from ..data.survey import COLOURS, Looks, Survey, looks_of, shortcuts_of
-from ..data.table import COLUMN_NAMES, check_patients, read_table
+from ..data.table import COLUMN_NAMES, check_patients, note_unusual_pictures, read_table
+
 
 # %% ../../nbs/audit/00_findings.ipynb #cb9c0672
 @dataclass
@@ -82,11 +83,14 @@ def audit(
     survey: Survey | None = None,  # From `survey_images`; by default the images are looked at here
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
 ) -> Audit:  # Shows itself, prints, and saves as JSON and CSV
     "Look for everything that makes figures too good; nothing is changed."
     began = time.perf_counter()
-    table, card = _table_and_card(data, patient, root, label)
+    table, card = _table_and_card(data, patient, root, label, bits)
     # A manifest with `sha256` comes without images
+    if 'sha256' not in table:
+        note_unusual_pictures(table)
     looks = None if 'sha256' in table else looks_of(table.path, survey, progress)
     exact, pairs = _find_copies(table, looks, similarity, progress)
     group = joined(len(table), [*exact, *pairs[['i', 'j']].to_numpy(int).tolist()])
@@ -150,12 +154,13 @@ def table_to_audit(
     patient=None,  # Column, pattern or card that tells the patient
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
 ) -> pd.DataFrame:  # path, label, patient, source, split, and sha256 if it came with the data
     "Read what is to be audited; a manifest need not have labels or usable sides."
-    return _table_and_card(data, patient, root, label)[0]
+    return _table_and_card(data, patient, root, label, bits)[0]
 
 
-def _table_and_card(data, patient, root=None, label=None):
+def _table_and_card(data, patient, root=None, label=None, bits=None):
     "The table to audit, and the card whose names told its patients; None where another did."
     if isinstance(data, pd.DataFrame):
         rows = data
@@ -165,7 +170,7 @@ def _table_and_card(data, patient, root=None, label=None):
     if 'sha256' in {str(c).strip().casefold() for c in rows.columns}:
         t = _table_of_manifest(rows, patient)
     else:
-        t = read_table(data, patient=patient, root=root, on_error='skip', label=label)
+        t = read_table(data, patient=patient, root=root, on_error='skip', label=label, bits=bits)
     t = t.reset_index(drop=True)
     card = names_of_card(t.path) if patient is None and t.patient.isna().all() else None
     if card:

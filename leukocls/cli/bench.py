@@ -173,7 +173,7 @@ def random_weights(
     known = model.pretrained_cfg
     config = {key: known[key] for key in known if key in _CONFIG_KEYS}
     facts = dict(architecture=arch, num_classes=config['num_classes'], pretrained_cfg=config)
-    (folder / 'config.json').write_text(json.dumps(facts))
+    (folder / 'config.json').write_text(json.dumps(facts), encoding='utf8')
     return folder
 
 # %% ../../nbs/cli/01_bench.ipynb #18335ecb
@@ -246,7 +246,7 @@ def _time_python(*arguments, **env):
         [sys.executable, '-W', 'ignore', *map(str, arguments)],
         env={**os.environ, **env},
         capture_output=True,
-        text=True,
+        encoding='utf8',
     )
     seconds = time.perf_counter() - began
     if done.returncode:

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['app', 'main', 'working', 'shell_line', 'demo', 'train', 'reproduce', 'audit', 'predict', 'evaluate', 'bench',
-           'export', 'serve', 'recipes']
+           'export', 'serve', 'recipes', 'doctor']
 
 # %% ../../nbs/cli/02_commands.ipynb #20e2713b
 import dataclasses
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -27,6 +28,7 @@ import typer
 from fastcore.docments import docments
 
 from leukocls.cli.options import (
+    Bits,
     Device,
     Epochs,
     Images,
@@ -102,6 +104,8 @@ def main(
     """
     words = list(sys.argv[1:] if args is None else args)
     print_whatever_comes()
+    # where HOME cannot be written, Matplotlib says so on every start
+    logging.getLogger('matplotlib').setLevel(logging.ERROR)
     # what other packages say to programmers is nothing to a user
     warnings.filterwarnings('ignore', category=FutureWarning)
     try:
@@ -166,15 +170,15 @@ def shell_line(
 
 # %% ../../nbs/cli/02_commands.ipynb #556bf0fd
 # Small enough for a laptop, large enough for a figure that is worth looking at
-_DEMO = dict(recipes='small-cnn', epochs=14, lr=4e-3, size=32, device='cpu')
+_DEMO = dict(recipes='small-cnn', epochs=14, lr=6e-3, size=32, device='cpu')
 
 
 @app.command()
 def demo(
     out: Out = Path('runs'),
     seed: Seed = 42,
-    patients: Annotated[int, typer.Option(help='Fictional patients per class.', min=4)] = 24,
-    images: Annotated[int, typer.Option(help='Pictures per patient.', min=2)] = 5,
+    patients: Annotated[int, typer.Option(help='Fictional patients per class.', min=4)] = 32,
+    images: Annotated[int, typer.Option(help='Pictures per patient.', min=2)] = 4,
 ):
     "Draw synthetic blood films, train on them, report: no data, no network, under a minute."
     check_folder(out)
@@ -225,86 +229,99 @@ def _say_next(run, films, out):
     for what, words in commands.items():
         say(f'  {what}\n    {shell_line(["leukocls", *words])}')
 
+# %% ../../nbs/cli/02_commands.ipynb #4ef4c5cf
+# What `leukocls train` asks for
+_TrainData = Annotated[
+    str,
+    typer.Argument(
+        help='Folder of class folders (or of train/valid/test above them), or CSV file.'
+    ),
+]
+_TrainRecipe = Annotated[
+    Optional[List[str]],
+    typer.Option(
+        help=(
+            'Name of a recipe (see leukocls recipes), or p1, p2, p3, p4, classical, ours, all;'
+            ' repeat it to compare several. By default effb3 with a GPU, probe without.'
+        )
+    ),
+]
+_TrainSplit = Annotated[
+    str,
+    typer.Option(
+        help=(
+            'auto (given, else by patient, else near-duplicates together), patient, group'
+            ' (near-duplicates together), random (as the papers), given.'
+        )
+    ),
+]
+_TrainValidPct = Annotated[float, typer.Option(help='Share of images to choose the epoch on.')]
+_TrainTestPct = Annotated[
+    float,
+    typer.Option(help='Share of images to report on; 0 reports on the validation images.'),
+]
+_TrainFolds = Annotated[
+    int, typer.Option(help='Cross-validation: test every image once, in so many folds.')
+]
+_TrainArch = Annotated[Optional[str], typer.Option(help='Another timm backbone for the recipe.')]
+_TrainTop = Annotated[
+    Optional[str],
+    typer.Option(help='What stands on the backbone: fastai, linear, dropout, dense-4096.'),
+]
+_TrainLr = Annotated[Optional[float], typer.Option(help='Another highest learning rate.')]
+_TrainBs = Annotated[Optional[int], typer.Option(help='Another batch size.')]
+_TrainMembers = Annotated[
+    Optional[int],
+    typer.Option(
+        help=(
+            'An ensemble of so many networks, each trained without another part of the training'
+            ' images.'
+        )
+    ),
+]
+_TrainViews = Annotated[
+    Optional[int],
+    typer.Option(help='Predict by the mean of so many flips and quarter turns, up to 8.'),
+]
+_TrainRepeat = Annotated[
+    Optional[bool],
+    typer.Option(
+        '--repeat/--no-repeat',
+        help=(
+            'Train again what lies finished in OUT, or read it; by default a single run is'
+            ' trained again, a comparison goes on.'
+        ),
+    ),
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #64514fc1
 @app.command()
 def train(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help='Folder of class folders (or of train/valid/test above them), or CSV file.'
-        ),
-    ],
-    recipe: Annotated[
-        Optional[List[str]],
-        typer.Option(
-            help=(
-                'Name of a recipe (see leukocls recipes), or p1, p2, p3, p4, classical, ours, all;'
-                ' repeat it to compare several. By default effb3 with a GPU, probe without.'
-            )
-        ),
-    ] = None,
+    data: _TrainData,
+    recipe: _TrainRecipe = None,
     out: Out = Path('runs'),
-    split: Annotated[
-        str,
-        typer.Option(
-            help=(
-                'auto (given, else by patient, else near-duplicates together), patient, group'
-                ' (near-duplicates together), random (as the papers), given.'
-            )
-        ),
-    ] = 'auto',
+    split: _TrainSplit = 'auto',
     patient: PatientOption = None,
     images: Images = None,
     label: LabelOption = None,
-    valid_pct: Annotated[
-        float, typer.Option(help='Share of images to choose the epoch on.')
-    ] = 0.16,
-    test_pct: Annotated[
-        float,
-        typer.Option(help='Share of images to report on; 0 reports on the validation images.'),
-    ] = 0.2,
+    bits: Bits = None,
+    valid_pct: _TrainValidPct = 0.16,
+    test_pct: _TrainTestPct = 0.2,
     seed: Seed = 42,
     seeds: Seeds = None,
-    folds: Annotated[
-        int, typer.Option(help='Cross-validation: test every image once, in so many folds.')
-    ] = 0,
+    folds: _TrainFolds = 0,
     device: Device = 'auto',
     on_error: OnError = 'raise',
     weights: Weights = None,
     epochs: Epochs = None,
     size: Size = None,
-    arch: Annotated[
-        Optional[str], typer.Option(help='Another timm backbone for the recipe.')
-    ] = None,
-    top: Annotated[
-        Optional[str],
-        typer.Option(help='What stands on the backbone: fastai, linear, dropout, dense-4096.'),
-    ] = None,
-    lr: Annotated[Optional[float], typer.Option(help='Another highest learning rate.')] = None,
-    bs: Annotated[Optional[int], typer.Option(help='Another batch size.')] = None,
-    members: Annotated[
-        Optional[int],
-        typer.Option(
-            help=(
-                'An ensemble of so many networks, each trained without another part of the training'
-                ' images.'
-            )
-        ),
-    ] = None,
-    views: Annotated[
-        Optional[int],
-        typer.Option(help='Predict by the mean of so many flips and quarter turns, up to 8.'),
-    ] = None,
-    repeat: Annotated[
-        Optional[bool],
-        typer.Option(
-            '--repeat/--no-repeat',
-            help=(
-                'Train again what lies finished in OUT, or read it; by default a single run is'
-                ' trained again, a comparison goes on.'
-            ),
-        ),
-    ] = None,
+    arch: _TrainArch = None,
+    top: _TrainTop = None,
+    lr: _TrainLr = None,
+    bs: _TrainBs = None,
+    members: _TrainMembers = None,
+    views: _TrainViews = None,
+    repeat: _TrainRepeat = None,
     own: With = None,
 ):
     "Train one recipe or several on your images, on one split, and report."
@@ -319,6 +336,7 @@ def train(
         patient=patient,
         root=images,
         label=label,
+        bits=bits,
         valid_pct=valid_pct,
         test_pct=test_pct,
         seed=seed,
@@ -339,22 +357,35 @@ def train(
     )
     say_runs(runs, out)
 
+# %% ../../nbs/cli/02_commands.ipynb #8740efd5
+# What `leukocls reproduce` asks for
+_ReproducePaper = Annotated[str, typer.Argument(help='p1, p2, p3 or p4.')]
+_ReproduceData = Annotated[
+    str,
+    typer.Argument(help='Folder of class folders, or CSV file; best the paper\'s own images.'),
+]
+_ReproduceRecipe = Annotated[
+    Optional[List[str]],
+    typer.Option(help='Only this recipe of the paper; repeat it for several.'),
+]
+_ReproduceCsv = Annotated[
+    Optional[Path], typer.Option(help='Write the three columns to this file too.')
+]
+_ReproduceOverwrite = Annotated[
+    bool, typer.Option('--overwrite', help='Replace the file if it exists.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #84c95ac9
 @app.command()
 def reproduce(
-    paper: Annotated[str, typer.Argument(help='p1, p2, p3 or p4.')],
-    data: Annotated[
-        str,
-        typer.Argument(help='Folder of class folders, or CSV file; best the paper\'s own images.'),
-    ],
-    recipe: Annotated[
-        Optional[List[str]],
-        typer.Option(help='Only this recipe of the paper; repeat it for several.'),
-    ] = None,
+    paper: _ReproducePaper,
+    data: _ReproduceData,
+    recipe: _ReproduceRecipe = None,
     out: Out = Path('runs'),
     patient: PatientOption = None,
     images: Images = None,
     label: LabelOption = None,
+    bits: Bits = None,
     seed: Seed = 42,
     seeds: Seeds = None,
     device: Device = 'auto',
@@ -362,12 +393,8 @@ def reproduce(
     weights: Weights = None,
     epochs: Epochs = None,
     size: Size = None,
-    csv: Annotated[
-        Optional[Path], typer.Option(help='Write the three columns to this file too.')
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option('--overwrite', help='Replace the file if it exists.')
-    ] = False,
+    csv: _ReproduceCsv = None,
+    overwrite: _ReproduceOverwrite = False,
     own: With = None,
 ):
     """Repeat a paper by its own protocol, then on an honest split: published, repeated and honest
@@ -391,6 +418,7 @@ def reproduce(
         on_error,
         root=images,
         label=label,
+        bits=bits,
         weights=weights,
         epochs=epochs,
         size=size,
@@ -403,67 +431,76 @@ def reproduce(
         say('Interrupted. The same command goes on with what is not finished.', err=True)
         raise typer.Exit(130)
 
+# %% ../../nbs/cli/02_commands.ipynb #4daebdbb
+# What `leukocls audit` asks for
+_AuditData = Annotated[
+    str,
+    typer.Argument(
+        help=(
+            'Folder of class folders, CSV file, or a manifest with a column sha256 (no pixels'
+            ' needed).'
+        )
+    ),
+]
+_AuditJsonOut = Annotated[
+    Optional[Path], typer.Option('--json', help='Write everything that was found to this file.')
+]
+_AuditCsv = Annotated[
+    Optional[Path],
+    typer.Option(help='Write the table with its findings and near-duplicate groups to this file.'),
+]
+_AuditPage = Annotated[
+    Optional[Path], typer.Option('--html', help='Write a page to look at to this file.')
+]
+_AuditLabels = Annotated[
+    Optional[Path],
+    typer.Option(
+        help=(
+            'Look for label errors too, and write the suspicious images to this CSV (needs the'
+            ' extra labels, and pretrained weights).'
+        )
+    ),
+]
+_AuditArch = Annotated[
+    Optional[str], typer.Option(help='For --labels: timm backbone whose features are used.')
+]
+_AuditWeights = Annotated[
+    Optional[str],
+    typer.Option(help='For --labels: imagenet, a timm local-dir folder, or a weights file.'),
+]
+_AuditSimilarity = Annotated[
+    float,
+    typer.Option(
+        help='From which correlation of fine detail two images count as one picture.',
+        min=0.5,
+        max=1.0,
+    ),
+]
+_AuditOverwrite = Annotated[bool, typer.Option('--overwrite', help='Replace files that exist.')]
+
 # %% ../../nbs/cli/02_commands.ipynb #78173b93
 @app.command()
 def audit(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help=(
-                'Folder of class folders, CSV file, or a manifest with a column sha256 (no pixels'
-                ' needed).'
-            )
-        ),
-    ],
+    data: _AuditData,
     patient: PatientOption = None,
     images: Images = None,
     label: LabelOption = None,
-    json_out: Annotated[
-        Optional[Path], typer.Option('--json', help='Write everything that was found to this file.')
-    ] = None,
-    csv: Annotated[
-        Optional[Path],
-        typer.Option(
-            help='Write the table with its findings and near-duplicate groups to this file.'
-        ),
-    ] = None,
-    page: Annotated[
-        Optional[Path], typer.Option('--html', help='Write a page to look at to this file.')
-    ] = None,
-    labels: Annotated[
-        Optional[Path],
-        typer.Option(
-            help=(
-                'Look for label errors too, and write the suspicious images to this CSV (needs the'
-                ' extra labels, and pretrained weights).'
-            )
-        ),
-    ] = None,
-    arch: Annotated[
-        Optional[str], typer.Option(help='For --labels: timm backbone whose features are used.')
-    ] = None,
-    weights: Annotated[
-        Optional[str],
-        typer.Option(help='For --labels: imagenet, a timm local-dir folder, or a weights file.'),
-    ] = None,
-    similarity: Annotated[
-        float,
-        typer.Option(
-            help='From which correlation of fine detail two images count as one picture.',
-            min=0.5,
-            max=1.0,
-        ),
-    ] = 0.75,
-    overwrite: Annotated[
-        bool, typer.Option('--overwrite', help='Replace files that exist.')
-    ] = False,
+    bits: Bits = None,
+    json_out: _AuditJsonOut = None,
+    csv: _AuditCsv = None,
+    page: _AuditPage = None,
+    labels: _AuditLabels = None,
+    arch: _AuditArch = None,
+    weights: _AuditWeights = None,
+    similarity: _AuditSimilarity = 0.75,
+    overwrite: _AuditOverwrite = False,
 ):
     "Look for duplicates, leaks, shortcuts and odd files; nothing is changed."
     for path in (json_out, csv, page, labels):
         check_target(path, overwrite)
     from leukocls.audit.findings import audit as look
 
-    found = look(data, patient, similarity, root=images, label=label)
+    found = look(data, patient, similarity, root=images, label=label, bits=bits)
     say(str(found))
     if labels:
         from leukocls.audit.labels import label_errors
@@ -524,48 +561,57 @@ def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
         say(str(p))
     say(RESEARCH_ONLY, err=True)
 
+# %% ../../nbs/cli/02_commands.ipynb #cf614c66
+# What `leukocls predict` asks for
+_PredictModel = Annotated[
+    str,
+    typer.Argument(
+        metavar='MODEL',
+        help=(
+            'Bundle (needs neither PyTorch nor fastai), run folder, or .pkl file (needs --trust).'
+        ),
+    ),
+]
+_PredictImages = Annotated[List[str], typer.Argument(help='Image files, or folders of images.')]
+_PredictCsv = Annotated[
+    Optional[Path],
+    typer.Option(help='Write the table to this file (.csv or .parquet) instead of showing it.'),
+]
+_PredictEngine = Annotated[
+    str,
+    typer.Option(
+        help=(
+            'auto (the fastest that agrees with PyTorch), or the name of an engine, such as'
+            ' torch, openvino-cascade (half precision where it is sure) or the less exact'
+            ' torch-bf16. A name that is not known is answered with a list of all.'
+        )
+    ),
+]
+_PredictTta = Annotated[
+    bool,
+    typer.Option('--tta', help='Average over the eight flips and quarter turns of each image.'),
+]
+_PredictOnError = Annotated[
+    str,
+    typer.Option(
+        '--on-error',
+        help='keep: an image that cannot be read is a row with its error; raise: stop.',
+    ),
+]
+_PredictOverwrite = Annotated[
+    bool, typer.Option('--overwrite', help='Replace the file if it exists.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #ede0d2e3
 @app.command()
 def predict(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar='MODEL',
-            help=(
-                'Bundle (needs neither PyTorch nor fastai), run folder, or .pkl file (needs'
-                ' --trust).'
-            ),
-        ),
-    ],
-    images: Annotated[List[str], typer.Argument(help='Image files, or folders of images.')],
-    csv: Annotated[
-        Optional[Path],
-        typer.Option(help='Write the table to this file (.csv or .parquet) instead of showing it.'),
-    ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(
-            help=(
-                'auto (the fastest that agrees with PyTorch), or the name of an engine, such as'
-                ' torch, openvino-cascade (half precision where it is sure) or the less exact'
-                ' torch-bf16. A name that is not known is answered with a list of all.'
-            )
-        ),
-    ] = 'auto',
-    tta: Annotated[
-        bool,
-        typer.Option('--tta', help='Average over the eight flips and quarter turns of each image.'),
-    ] = False,
-    on_error: Annotated[
-        str,
-        typer.Option(
-            '--on-error',
-            help='keep: an image that cannot be read is a row with its error; raise: stop.',
-        ),
-    ] = 'keep',
-    overwrite: Annotated[
-        bool, typer.Option('--overwrite', help='Replace the file if it exists.')
-    ] = False,
+    model: _PredictModel,
+    images: _PredictImages,
+    csv: _PredictCsv = None,
+    engine: _PredictEngine = 'auto',
+    tta: _PredictTta = False,
+    on_error: _PredictOnError = 'keep',
+    overwrite: _PredictOverwrite = False,
     trust: Trust = False,
     device: Device = 'auto',
     own: With = None,
@@ -591,27 +637,32 @@ def predict(
         _show(predict_images(predictor, files, progress=True, on_error=on_error))
     say(RESEARCH_ONLY, err=True)
 
+# %% ../../nbs/cli/02_commands.ipynb #91cbb30e
+# What `leukocls evaluate` asks for
+_EvaluateModel = Annotated[
+    str,
+    typer.Argument(metavar='MODEL', help='Bundle, run folder, or .pkl file (needs --trust).'),
+]
+_EvaluateData = Annotated[
+    str,
+    typer.Argument(
+        help=('Labelled images that the model has not seen: folder of class folders, or CSV file.')
+    ),
+]
+_EvaluateJsonOut = Annotated[
+    Optional[Path], typer.Option('--json', help='Write the metrics to this file.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #5019955e
 @app.command()
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(metavar='MODEL', help='Bundle, run folder, or .pkl file (needs --trust).'),
-    ],
-    data: Annotated[
-        str,
-        typer.Argument(
-            help=(
-                'Labelled images that the model has not seen: folder of class folders, or CSV file.'
-            )
-        ),
-    ],
+    model: _EvaluateModel,
+    data: _EvaluateData,
     patient: PatientOption = None,
     images: Images = None,
     label: LabelOption = None,
-    json_out: Annotated[
-        Optional[Path], typer.Option('--json', help='Write the metrics to this file.')
-    ] = None,
+    bits: Bits = None,
+    json_out: _EvaluateJsonOut = None,
     trust: Trust = False,
     on_error: OnError = 'raise',
     device: Device = 'auto',
@@ -631,7 +682,7 @@ def evaluate(
     from leukocls.deploy.classifier import Classifier
 
     check_target(json_out, overwrite=True)
-    how = dict(patient=patient, on_error=on_error, rename=rename, root=images, label=label)
+    how = dict(patient=patient, on_error=on_error, rename=rename, root=images, label=label, bits=bits)
     if is_bundle(model):
         _on_cpu(device)
         metrics = Classifier.load(model).evaluate(data, **how)
@@ -662,39 +713,48 @@ def _seen_by(model):
     folder = Path(model) if os.path.isdir(model) else Path(model).parent
     return seen_by(folder) if (folder / 'recipe.json').is_file() else None
 
+# %% ../../nbs/cli/02_commands.ipynb #df05ddb2
+# What `leukocls bench` asks for
+_BenchData = Annotated[
+    Optional[str],
+    typer.Argument(help='Folder of class folders; without it, synthetic films are drawn.'),
+]
+_BenchQuick = Annotated[
+    bool, typer.Option('--quick', help='Few images, one turn: a minute or two.')
+]
+_BenchArch = Annotated[List[str], typer.Option(help='timm name; repeat it for several.')]
+_BenchWeights = Annotated[
+    Optional[str],
+    typer.Option(help='timm local-dir folder for the first network; otherwise random weights.'),
+]
+_BenchImages = Annotated[
+    Optional[int],
+    typer.Option(help='How many images to use; by default all (quick: 128).', min=16),
+]
+_BenchOnly = Annotated[
+    Optional[List[str]],
+    typer.Option(
+        help='import, decode, train, features, probe, predict, latency; repeat it for several.'
+    ),
+]
+_BenchJsonOut = Annotated[
+    Optional[Path], typer.Option('--json', help='Write the lines to this file.')
+]
+_BenchOut = Annotated[
+    Optional[Path], typer.Option('--out', help='Folder for bench.csv, bench.md and bench.png.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #382ab7bd
 @app.command()
 def bench(
-    data: Annotated[
-        Optional[str],
-        typer.Argument(help='Folder of class folders; without it, synthetic films are drawn.'),
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option('--quick', help='Few images, one turn: a minute or two.')
-    ] = False,
-    arch: Annotated[List[str], typer.Option(help='timm name; repeat it for several.')] = (
-        'mobilenetv2_100',
-    ),
-    weights: Annotated[
-        Optional[str],
-        typer.Option(help='timm local-dir folder for the first network; otherwise random weights.'),
-    ] = None,
-    images: Annotated[
-        Optional[int],
-        typer.Option(help='How many images to use; by default all (quick: 128).', min=16),
-    ] = None,
-    only: Annotated[
-        Optional[List[str]],
-        typer.Option(
-            help='import, decode, train, features, probe, predict, latency; repeat it for several.'
-        ),
-    ] = None,
-    json_out: Annotated[
-        Optional[Path], typer.Option('--json', help='Write the lines to this file.')
-    ] = None,
-    out: Annotated[
-        Optional[Path], typer.Option('--out', help='Folder for bench.csv, bench.md and bench.png.')
-    ] = None,
+    data: _BenchData = None,
+    quick: _BenchQuick = False,
+    arch: _BenchArch = ('mobilenetv2_100',),
+    weights: _BenchWeights = None,
+    images: _BenchImages = None,
+    only: _BenchOnly = None,
+    json_out: _BenchJsonOut = None,
+    out: _BenchOut = None,
 ):
     "Measure leukocls against plain fastai on this machine, and against what the machine could do."
     from leukocls.cli.bench import LINES, bench_chart, bench_markdown
@@ -734,40 +794,46 @@ def bench(
         bench_chart(table).savefig(out / 'bench.png')
         say(f'Table and chart: {out}')
 
+# %% ../../nbs/cli/02_commands.ipynb #92bfedee
+# What `leukocls export` asks for
+_ExportModel = Annotated[
+    str,
+    typer.Argument(
+        metavar='MODEL',
+        help=(
+            'Run folder, or a .pkl file that fastai exported (needs --trust; it is read without'
+            ' running it, then opened to compare).'
+        ),
+    ),
+]
+_ExportOut = Annotated[
+    Optional[Path],
+    typer.Option('--out', help='Folder to write; by default `bundle` in the run folder.'),
+]
+_ExportExamples = Annotated[
+    int,
+    typer.Option(
+        help=(
+            'Small pictures of so many training images go with the bundle, to be shown as the'
+            ' nearest known cells; mind whose images they are.'
+        ),
+        min=0,
+        max=5000,
+    ),
+]
+_ExportLicence = Annotated[str, typer.Option(help='Licence of the weights.')]
+_ExportOverwrite = Annotated[
+    bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #211ea266
 @app.command()
 def export(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar='MODEL',
-            help=(
-                'Run folder, or a .pkl file that fastai exported (needs --trust; it is read without'
-                ' running it, then opened to compare).'
-            ),
-        ),
-    ],
-    out: Annotated[
-        Optional[Path],
-        typer.Option('--out', help='Folder to write; by default `bundle` in the run folder.'),
-    ] = None,
-    examples: Annotated[
-        int,
-        typer.Option(
-            help=(
-                'Small pictures of so many training images go with the bundle, to be shown as the'
-                ' nearest known cells; mind whose images they are.'
-            ),
-            min=0,
-            max=5000,
-        ),
-    ] = 0,
-    licence: Annotated[
-        str, typer.Option(help='Licence of the weights.')
-    ] = 'to be chosen by the author',
-    overwrite: Annotated[
-        bool, typer.Option('--overwrite', help='Replace the bundle if it exists.')
-    ] = False,
+    model: _ExportModel,
+    out: _ExportOut = None,
+    examples: _ExportExamples = 0,
+    licence: _ExportLicence = 'to be chosen by the author',
+    overwrite: _ExportOverwrite = False,
     trust: Trust = False,
     max_error: Annotated[
         Optional[float],
@@ -777,7 +843,7 @@ def export(
                 ' 0.05; the others go to an expert. By default 0.01. Of a run folder only.'
             ),
             min=0.0001,
-            max=0.5,
+            max=0.99,
         ),
     ] = None,
     own: With = None,
@@ -811,56 +877,68 @@ def export(
         say(f'Note: {note}')
     say(RESEARCH_ONLY)
 
+# %% ../../nbs/cli/02_commands.ipynb #c65c3c83
+# What `leukocls serve` asks for
+_ServeBundles = Annotated[
+    List[str],
+    typer.Argument(
+        metavar='BUNDLE...',
+        help='Folders of bundles (see leukocls export), or run folders that hold one.',
+    ),
+]
+_ServeHost = Annotated[
+    str,
+    typer.Option(
+        help=(
+            'Address to listen on; 0.0.0.0 lets the whole network in, and then a token is needed.'
+        )
+    ),
+]
+_ServePort = Annotated[int, typer.Option(help='0 picks a free one.', min=0, max=65535)]
+_ServeToken = Annotated[
+    Optional[str],
+    typer.Option(
+        envvar='LEUKOCLS_TOKEN',
+        show_envvar=True,
+        help=(
+            'What everybody must know, 16 letters or more; made and printed where one is needed'
+            ' and none is given.'
+        ),
+    ),
+]
+_ServeMaxMb = Annotated[float, typer.Option('--max-mb', help='Megabytes of one request.')]
+_ServeName = Annotated[
+    Optional[List[str]],
+    typer.Option(
+        help=(
+            'Host name the server is known by, for instance behind a proxy; repeat it for several.'
+        )
+    ),
+]
+_ServeEngine = Annotated[
+    str, typer.Option(help='auto (the fastest), or the name of an engine, such as openvino.')
+]
+_ServeLang = Annotated[str, typer.Option(help='Language of the page.')]
+_ServeCert = Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')]
+_ServeKey = Annotated[Optional[Path], typer.Option(help='Its key (PEM).')]
+_ServeOpenPage = Annotated[
+    bool, typer.Option('--open/--no-open', help='Open the page in a browser.')
+]
+
 # %% ../../nbs/cli/02_commands.ipynb #9710e31a
 @app.command()
 def serve(
-    bundles: Annotated[
-        List[str],
-        typer.Argument(
-            metavar='BUNDLE...',
-            help='Folders of bundles (see leukocls export), or run folders that hold one.',
-        ),
-    ],
-    host: Annotated[
-        str,
-        typer.Option(
-            help=(
-                'Address to listen on; 0.0.0.0 lets the whole network in, and then a token is'
-                ' needed.'
-            )
-        ),
-    ] = '127.0.0.1',
-    port: Annotated[int, typer.Option(help='0 picks a free one.', min=0, max=65535)] = 8000,
-    token: Annotated[
-        Optional[str],
-        typer.Option(
-            envvar='LEUKOCLS_TOKEN',
-            show_envvar=True,
-            help=(
-                'What everybody must know, 16 letters or more; made and printed where one is needed'
-                ' and none is given.'
-            ),
-        ),
-    ] = None,
-    max_mb: Annotated[float, typer.Option('--max-mb', help='Megabytes of one request.')] = 64,
-    name: Annotated[
-        Optional[List[str]],
-        typer.Option(
-            help=(
-                'Host name the server is known by, for instance behind a proxy; repeat it for'
-                ' several.'
-            )
-        ),
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(help='auto (the fastest), or the name of an engine, such as openvino.')
-    ] = 'auto',
-    lang: Annotated[str, typer.Option(help='Language of the page.')] = 'en',
-    cert: Annotated[Optional[Path], typer.Option(help='TLS certificate (PEM).')] = None,
-    key: Annotated[Optional[Path], typer.Option(help='Its key (PEM).')] = None,
-    open_page: Annotated[
-        bool, typer.Option('--open/--no-open', help='Open the page in a browser.')
-    ] = True,
+    bundles: _ServeBundles,
+    host: _ServeHost = '127.0.0.1',
+    port: _ServePort = 8000,
+    token: _ServeToken = None,
+    max_mb: _ServeMaxMb = 64,
+    name: _ServeName = None,
+    engine: _ServeEngine = 'auto',
+    lang: _ServeLang = 'en',
+    cert: _ServeCert = None,
+    key: _ServeKey = None,
+    open_page: _ServeOpenPage = True,
 ):
     """Serve the web page: choose a model, drop pictures, read what they are. Images stay in memory,
     nothing is stored.
@@ -893,6 +971,12 @@ def serve(
         key and str(key),
         say=say,
     )
+
+# %% ../../nbs/cli/02_commands.ipynb #88cade46
+from .pack import pack_command
+
+# %% ../../nbs/cli/02_commands.ipynb #b900266a
+app.command('pack')(pack_command)
 
 # %% ../../nbs/cli/02_commands.ipynb #9e733405
 @app.command()
@@ -941,7 +1025,7 @@ def _recipe_list(known):
         for row in known[known.index.map(origins) == origin].itertuples():
             figure = row.published_accuracy
             accuracy = '' if _empty(figure) else f'{figure:g} %'
-            lines.append(f'  {row.Index:20} {row.title:68} {accuracy:>7}'.rstrip())
+            lines.append(f'  {row.Index:20} {row.title:65} {accuracy:>7}'.rstrip())
     lines += ['', 'Per cent: the accuracy that the paper reports.']
     lines += ['More about one: leukocls recipes NAME. Train it: leukocls train DATA --recipe NAME']
     return '\n'.join(lines[1:])
@@ -1007,3 +1091,14 @@ def _how_to_run(recipe):
         *([f'Change it  {start} {words}'] if changes else []),
         f"In Python  train_all('DATA', '{recipe.name}'{given})",
     ]
+
+# %% ../../nbs/cli/02_commands.ipynb #c51d0e19
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option('--json', help='As JSON.')] = False,
+):
+    "Say what this machine has, what will be used of it, and what would make it faster."
+    from leukocls.cli import doctor as checkup
+
+    found = checkup.doctor()
+    say(json.dumps(found.facts, indent=1, ensure_ascii=False) if as_json else str(found))

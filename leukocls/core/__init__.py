@@ -5,12 +5,14 @@ from leukocls._lazy import lazy
 _HOME = {
     'text': 'listed printable spreadsheet_safe safe_table without_apostrophe',
     'errors': (
-        'RESEARCH_ONLY ANOTHER_FOLDER Option Given LeukoError DataError ModelError RunError trusted'
+        'RESEARCH_ONLY SHELL_NAMES ANOTHER_FOLDER Option Given LeukoError DataError ModelError '
+        'RunError trusted'
     ),
     'packages': 'need PackageError missing late Later',
     'files': (
-        'MOST_BYTES MOST_JSON OddFileError odd_file size_in_words too_large odd_kind open_regular '
-        'read_up_to read_regular write_whole new_folder from_here loose_place cache_folder'
+        'MOST_BYTES MOST_JSON given_path OddFileError odd_file size_in_words too_large odd_kind '
+        'open_regular read_up_to read_regular write_whole new_folder check_target check_folder '
+        'from_here loose_place cache_folder'
     ),
     'machine': (
         'set_seed pick_device one_thread narrow untried pages_kept resident give_back '

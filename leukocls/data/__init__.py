@@ -8,8 +8,9 @@ _HOME = {
         'draw_films'
     ),
     'images': (
-        'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MOST_IMAGE MOST_STREAM to_rgb whole_file '
-        'open_cell ignored_in_words text_path scan_folder image_files image_files_of_all Pixels '
+        'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MAX_SAMPLE MOST_IMAGE MOST_STREAM to_rgb '
+        'picture_warnings whole_file most_pixels open_cell unusual_pictures scaled_to_8_bit '
+        'ignored_in_words text_path scan_folder image_files image_files_of_all Pixels '
         'read_batches free_memory room_for ReadyImages expect'
     ),
     'datasets': 'DatasetCard card cards patients_of names_of_card',
@@ -25,7 +26,10 @@ _HOME = {
         'PATH_NAMES kind_of_file plain_name read_text_table read_rows unpack_npz find_files '
         'why_missing'
     ),
-    'table': 'SPLIT_NAMES COLUMN_NAMES read_table check_patients has_groups check_images fingerprint',
+    'table': (
+        'SPLIT_NAMES COLUMN_NAMES read_table check_patients has_groups note_unusual_pictures '
+        'check_images fingerprint images_are_gone'
+    ),
     'duplicates': (
         'SAME_PICTURE COPIES near_duplicates describe alter learn_metric nearest candidates '
         'joined groups_in'

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ANOTHER_FOLDER, RESEARCH_ONLY, ModelError, Option, RunError
-from ..core.files import read_regular
+from ..core.files import check_folder, given_path, read_regular
 from ..core.html import page_of
 from ..core.machine import versions
 from ..core.packages import need
@@ -87,7 +87,7 @@ def left_by_programs(
     "Whether file managers, network drives and hubs leave such a file wherever they look."
     return name.startswith(('.', '~$')) or name.lower() in _LEFT
 
-
+# %% ../../nbs/deploy/00_bundle.ipynb #8e04a091
 def _promised(folder):
     "Name → hash, as SHA256SUMS says."
     try:
@@ -144,7 +144,7 @@ def _several(names, one, many):
     "A sentence about a few names."
     return [f'{listed(names)} {one if len(names) == 1 else many}'] if names else []
 
-
+# %% ../../nbs/deploy/00_bundle.ipynb #dac6173c
 def _verified(folder, keep):
     "(name → hash, name → bytes) of a bundle, every byte checked."
     folder = Path(folder)
@@ -395,8 +395,8 @@ class Bundle:
     "A checked bundle: `config`, the bytes of its files, and the network if PyTorch is there."
 
     def __init__(self, folder):  # Folder of a bundle
-        self.folder = Path(folder)
-        self.sums, self.files = _verified(folder, _KEPT)
+        self.folder = Path(given_path(folder))
+        self.sums, self.files = _verified(self.folder, _KEPT)
         self.config = read_config(self.files['config.json'])
         _check_files(self)
 
@@ -434,6 +434,7 @@ class Bundle:
         return bundle_html(self)
 
 
+# %% ../../nbs/deploy/00_bundle.ipynb #b47a1d76
 def _check_files(bundle):
     "Whether what the files hold is what the configuration says; sets `files['model.onnx']`."
     c, files = bundle.config, bundle.files
@@ -459,7 +460,7 @@ def _check_files(bundle):
             ' the bundle again.'
         )
 
-
+# %% ../../nbs/deploy/00_bundle.ipynb #10504a25
 def _weights(bundle, name):
     "A file of weights, checked as it is read, against the sums that the bundle was opened with."
     from safetensors import SafetensorError
@@ -521,7 +522,7 @@ def _push(bundle, repo, private, token):
     )
     return str(url)
 
-
+# %% ../../nbs/deploy/00_bundle.ipynb #1c84f3a5
 def bundle_notes(
     config: dict,  # config.json
 ) -> list:  # Sentences; none where there is nothing
@@ -545,11 +546,14 @@ def refer_note(
     refer = (config['calibration'] or dict(refer=dict(threshold=0)))['refer']
     if refer['threshold'] is not None:
         return ''
+    allowed = refer.get('max_error')
+    more = 'max_error=0.05 (--max-error 0.05), which allows 5 % errors'
+    if isinstance(allowed, (int, float)) and allowed >= 0.05:
+        more = 'a larger max_error'
     sentences = [
         'This model sends every image to an expert.',
         str(refer.get('note', ''))[:500],
-        'Train with more validation images, or export it with max_error=0.05 (--max-error 0.05),'
-        ' which allows 5 % errors.',
+        f'Train with more validation images, or export it with {more}.',
     ]
     return ' '.join(sentence for sentence in sentences if sentence)
 
@@ -855,7 +859,7 @@ def _put(folder, files, config, overwrite):
                 config, indent=1, ensure_ascii=False, allow_nan=False
             ).encode()
             write()
-        (temp / 'SHA256SUMS').write_text(sums_of(files))
+        (temp / 'SHA256SUMS').write_text(sums_of(files), encoding='utf8')
         os.chmod(temp, 0o755)
         Bundle(temp)
         old = folder.with_name(f'.{folder.name}.old')
@@ -999,7 +1003,8 @@ def export_bundle(
 
     need('onnxscript', 'export', 'writing ONNX')
     run = run if hasattr(run, 'folder') else Run(run)
-    out = Path(out or run.folder / 'bundle')
+    out = Path(given_path(out or run.folder / 'bundle'))
+    check_folder(out)
     if out.exists() and not overwrite:
         raise RunError(
             f'{out} exists already.',

@@ -25,7 +25,7 @@ from ..core.errors import DataError, LeukoError, ModelError, RunError
 from ..core.html import data_uri, page_of
 from ..core.resumed import write_resumed
 from ..core.text import listed, printable
-from ..data.images import image_files, open_cell
+from ..data.images import image_files, open_cell, picture_warnings
 from ..data.survey import Looks, six_colours, thumbnail
 from .bundle import Bundle, StoredNetwork, bundle_notes, inside_bundle
 from ..measure.abstention import decide
@@ -232,7 +232,7 @@ def _see(source, name, pixels, show=False):
             pixels.array(im),
             six_colours(im),
             thumbnail(im),
-            _size_warnings(*im.size, pixels.size),
+            _size_warnings(*im.size, pixels.size) + picture_warnings(im),
             small=_shrunk(im) if show else None,
         )
     except DataError as e:
@@ -564,13 +564,14 @@ def evaluate_bundle(
     rename=None,  # Their class → the model's, as in `read_labelled`
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
     # As in metrics.json, plus `notes`, `refer` (share that goes to an expert) and `in_domain`
     # (share)
 ) -> dict:
     "Judge a bundle on new labelled images: the first thing to do in another laboratory."
     from leukocls.measure.external import judge, read_labelled
 
-    table = read_labelled(data, clf.classes, patient, on_error, rename, root, label)
+    table = read_labelled(data, clf.classes, patient, on_error, rename, root, label, bits)
     answers = clf.many(table.path.tolist())
     table, answers, notes = _only_answered(table, answers, on_error)
 

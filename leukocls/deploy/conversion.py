@@ -113,7 +113,7 @@ def _weights_of(module):
             raise ModelError('The network has more weights than any known here. It is damaged.')
     return weights
 
-
+# %% ../../nbs/deploy/03_conversion.ipynb #8bfe3f8a
 def _layers_of(module):
     "Description of a stand-in for a head, as `describe_layers` gives."
     for _ in _modules_in(module, 1000):
@@ -197,7 +197,7 @@ def _side_of(resize):
         ' squishing to a square is known)'
     ]
 
-
+# %% ../../nbs/deploy/03_conversion.ipynb #73c4569d
 def _numbers_in(values):
     "Plain numbers of a tensor or list with one for each channel."
     import torch
@@ -227,7 +227,7 @@ def _stats_of(transforms):
             strange.append(kind)
     return mean, std, strange
 
-
+# %% ../../nbs/deploy/03_conversion.ipynb #39514aef
 def _opened_as_is(transform):
     "Whether a transform of images is one of fastai's that only open them."
     made_by = _facts(transform).get('_name')
@@ -253,7 +253,7 @@ def _looks_of(transforms):
             strange.append(f'a transform {_words(name)[:60]} of images')
     return grey, median, strange
 
-
+# %% ../../nbs/deploy/03_conversion.ipynb #426b4568
 def _pixels_of(dls):
     "(`Pixels`, mean, std) that the loaders make of an image; what is not known is refused."
     facts = _facts((_listed(_facts(dls).get('loaders')) or [None])[-1])
@@ -407,7 +407,7 @@ def _is_probe(parts):
     inside = list(_table(parts[0], '_modules').values())
     return 1 <= len(inside) <= 2 and _where(inside[0]).startswith('timm.models.')
 
-
+# %% ../../nbs/deploy/03_conversion.ipynb #bd0752e2
 def _network_in(path, model, learner, facts, classes):
     "(description, body weights, head weights) of a stand-in for one network."
     from leukocls.models.backbones import NETWORKS
@@ -449,7 +449,7 @@ def _networks_in(path, learner, pixels, classes):
     check_description(described | several)
     return described | several, body, head
 
-
+# %% ../../nbs/deploy/03_conversion.ipynb #ea32239b
 def read_learner(
     path,  # .pkl file of `learn.export`
     # `described`, `body`, `head` as from `describe_network`; `pixels`, `mean`, `std`, `classes`,

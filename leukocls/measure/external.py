@@ -14,6 +14,7 @@ from ..core.errors import DataError
 from ..core.text import listed
 from ..data.datasets import card, cards
 from ..data.seen import Seen
+from ..data.survey import look
 from ..data.table import check_images, read_table, read_text_table
 from .metrics import score
 
@@ -29,10 +30,11 @@ def read_labelled(
     rename=None,
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
     # With the model's classes in `label`; `attrs['notes']` says what was renamed and left out
 ) -> pd.DataFrame:
     "Read labelled images to judge a model on."
-    table = read_table(data, patient, root, on_error, label, to_judge=True)
+    table = read_table(data, patient, root, on_error, label, to_judge=True, bits=bits)
     known = [str(c) for c in classes]
     new_name = match_classes(sorted(set(table.label)), known, rename)
     notes = [*table.attrs.get('notes', [])]
@@ -51,6 +53,8 @@ def read_labelled(
         table.attrs = attrs
     _refuse_unknown(table, known)
     table.attrs['notes'] = notes
+    # decodes every image once, for this check and for `Seen`
+    look(table.path)
     return check_images(table, on_error)
 
 # %% ../../nbs/measure/06_external.ipynb #b2ad3d3d

@@ -304,7 +304,7 @@ def disagreement(
     a: np.ndarray,  # (N, C) probabilities
     b: np.ndarray,  # (N, C) probabilities of the same images
 ) -> float:  # Largest difference of a probability, 0 to 1
-    "How far two engines are apart, at the worst; what is no number counts as 1."
+    "How far two engines are apart, at the worst; NaN or infinity counts as 1."
     gap = np.abs(np.asarray(a, float) - np.asarray(b, float))
     return 1.0 if not np.isfinite(gap).all() else float(gap.max(initial=0))
 

@@ -599,7 +599,7 @@ def _keep(ov, model, kept):
     try:
         with tempfile.TemporaryDirectory(dir=kept.parent, ignore_cleanup_errors=True) as d:
             ov.save_model(model, f'{d}/m.xml', compress_to_fp16=False)
-            Path(f'{d}/m.sum').write_text(sum_of(Path(f'{d}/m.xml')))
+            Path(f'{d}/m.sum').write_text(sum_of(Path(f'{d}/m.xml')), encoding='utf8')
             for end in ('.bin', '.sum', '.xml'):
                 os.chmod(f'{d}/m{end}', 0o600)
                 os.replace(f'{d}/m{end}', kept.with_suffix(end))

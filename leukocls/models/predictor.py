@@ -400,7 +400,7 @@ def _rows(self: Predictor, gathered, on_error):
     bad = gathered.bad if on_error == 'keep' else None
     return _table(self.classes, gathered.paths, p, bad, verdicts)
 
-
+# %% ../../nbs/models/08_predictor.ipynb #8dd72641
 @patch
 def _choose(self: Predictor, paths, reader, on_error):
     """Choose the engine on the first pictures that can be read. Yields tables of those that cannot;
@@ -436,7 +436,7 @@ def _quickly(self: Predictor, paths, reader, on_error):
             p = p.reshape(len(VIEWS), len(some), -1).mean(0)
         yield some, p, bad, reader.looks_of(some, bad)
 
-
+# %% ../../nbs/models/08_predictor.ipynb #7f854960
 @patch
 def chunks(
     self: Predictor,
@@ -732,6 +732,7 @@ def evaluate(
     rename=None,  # Their class → the model's, as in `read_labelled`
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
 ) -> dict:  # As in metrics.json, plus `notes`
     "Judge a run or a learner on new labelled images."
     from leukocls.measure.external import judge, read_labelled
@@ -740,7 +741,7 @@ def evaluate(
         trained_on = learn.seen
     learner = getattr(learn, 'learner', learn)
     classes = learner.dls.vocab
-    table = read_labelled(data, classes, patient, on_error, rename, root, label)
+    table = read_labelled(data, classes, patient, on_error, rename, root, label, bits)
     return judge(
         table, classes, lambda paths: predict_images(learner, paths, device=device), trained_on
     )

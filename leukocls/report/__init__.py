@@ -10,14 +10,15 @@ _HOME = {
     ),
     'checklists': 'GUIDELINES CHECKLIST checklist',
     'sentences': (
-        'SHORT_SPLIT leaks_of stamp_of headline split_note hardest_class beside verdict '
+        'SHORT_SPLIT one_line leaks_of stamp_of headline split_note hardest_class beside verdict '
         'confidence_sentence referral_sentence threshold_sentence gate_sentence changed_text '
-        'weights_text repeat'
+        'weights_text used_fields repeat'
     ),
     'page': 'SECTIONS RunFiles Table Picture Part Section section by_patient Drawn map_svg report_run',
+    'latex': 'latex_safe latex_table',
     'modelcard': (
-        'HOW_TO_RUN markdown_safe markdown_table latex_safe yaml_text card_facts latex_table '
-        'card_metadata limitations model_card card_run'
+        'HOW_TO_RUN markdown_safe markdown_table CardFacts card_facts card_metadata yaml_text '
+        'limitations model_card card_run'
     ),
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -17,8 +17,8 @@ from functools import partial
 import pandas as pd
 
 from ..core.errors import Given, LeukoError, Option, RunError
-from ..core.files import write_whole
-from ..core.machine import give_back
+from ..core.files import check_folder, write_whole
+from ..core.machine import give_back, pick_device
 from ..core.parameters import explain
 from ..core.progress import bar
 from ..core.text import safe_table
@@ -33,6 +33,13 @@ from ..train.kinds import kind_named
 from ..train.recipes import Recipe, get_recipe, recipes_named
 
 # %% ../../nbs/runs/02_experiment.ipynb #2c2e96e8
+def _check_place(out, device):
+    "Say before any image is read that runs cannot be written, or that a device is not here."
+    check_folder(out)
+    if device != 'auto':
+        pick_device(device)
+
+
 def _checked_seeds(seed, seeds=None):
     "Seeds as whole numbers, each once; `seed` alone where no `seeds` are given."
     asked = seed if seeds is None else seeds
@@ -106,6 +113,7 @@ def train(
     recipe = get_recipe(recipe, **changes)
     (seed,) = _checked_seeds(seed)
     callbacks = _checked_callbacks(cbs)
+    _check_place(out, device)
     survey = survey_images(table) if survey is None else survey
     if table.split.isna().any():
         table = split_table(table, seed=seed, survey=survey)
@@ -272,6 +280,7 @@ def train_all(
     cbs=None,  # fastai callbacks, as in `train`; a run that is only read calls none
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
+    bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
     **changes,  # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
 ) -> Runs:  # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
@@ -279,7 +288,8 @@ def train_all(
         recipes = usual_recipe(device, changes)
     chosen = recipes_named(recipes, **changes)
     callbacks = _checked_callbacks(cbs)
-    table = read_table(data, patient, root, on_error, label)
+    _check_place(out, device)
+    table = read_table(data, patient, root, on_error, label, bits)
     ahead = begin_all(chosen, table.path, device)
     try:
         # Every image is decoded once, for the check, the search for copies, the network of a

@@ -47,7 +47,7 @@ def cross_validate(
     return pd.concat(parts, ignore_index=True).sort_values('path', ignore_index=True)
 
 # %% ../../nbs/runs/05_leakage.ipynb #c823cb85
-@dataclass
+@dataclass(repr=False)
 class Gap:
     "One recipe under two splits, on the same images."
 
@@ -77,6 +77,9 @@ class Gap:
             f' {self.note}',
         ]
         return '\n'.join(lines)
+
+    def __repr__(self):
+        return str(self)
 
     def _repr_html_(self):
         return f'<pre>{html.escape(str(self))}</pre><p>{RESEARCH_ONLY}</p>'

@@ -23,7 +23,7 @@ from ..train.papers import PAPERS
 from ..train.recipes import as_dict, changes_of, deciding, recipes_named
 
 # %% ../../nbs/runs/04_reproduction.ipynb #4fb127ba
-@dataclass
+@dataclass(repr=False)
 class Reproduction:
     "A paper's systems, judged its way and ours."
 
@@ -55,6 +55,9 @@ class Reproduction:
     def __str__(self):
         table = self.table.reset_index().to_string(index=False)
         return '\n'.join([table, '', *self.notes])
+
+    def __repr__(self):
+        return str(self)
 
     def _repr_html_(self):
         notes = [f'<p>{escape(note, quote=False)}</p>' for note in self.notes]

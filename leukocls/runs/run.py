@@ -9,6 +9,7 @@ __all__ = ['Run', 'link_to', 'run_in_words', 'run_in_html', 'Runs', 'finished_ru
 import html
 import json
 import os
+import sys
 from functools import cached_property, partial
 from pathlib import Path
 from urllib.parse import quote
@@ -16,9 +17,9 @@ from urllib.parse import quote
 import pandas as pd
 
 from ..core.errors import RESEARCH_ONLY, RunError
-from ..core.files import MOST_JSON, from_here, open_regular, read_regular
+from ..core.files import MOST_JSON, from_here, given_path, open_regular, read_regular
 from ..core.machine import versions
-from ..data.table import fingerprint
+from ..data.table import fingerprint, images_are_gone
 from ..train.folder import weights_contents, write_csv
 from ..train.kinds import kind_named
 
@@ -33,7 +34,7 @@ class Run:
         make=None,  # A function that makes the learner when it is asked for
     ):
         # absolute: whoever changes directory finds it again
-        self.folder = Path(os.path.abspath(folder))
+        self.folder = Path(os.path.abspath(given_path(folder)))
         self._learner, self._make = learner, make
         if not (self.folder / 'recipe.json').exists():
             raise RunError(
@@ -119,6 +120,8 @@ class Run:
         self._file('model.safetensors')
         has_table = (self.folder / 'table.csv').is_file()
         has_images = has_table and all(map(os.path.isfile, self.table.path))
+        if has_table and not has_images:
+            print(images_are_gone(self.table.path), file=sys.stderr)
         return rebuild(self, self.table if has_images else None)
 
     def export_bundle(self, out=None, **kwargs):
@@ -190,7 +193,7 @@ def _figure(run):
 
 
 def run_in_words(
-    run: Run,
+    run: Run,  # A run, finished or not
 ) -> str:  # A few lines
     "A run for the screen: its figure, how far that goes, where the report is."
     status = run.info.get('status')
@@ -204,7 +207,7 @@ def run_in_words(
 
 
 def run_in_html(
-    run: Run,
+    run: Run,  # A run, finished or not
 ) -> str:  # HTML
     "A run for a notebook, with links to what lies in its folder."
     if not _is_judged(run):

@@ -30,6 +30,8 @@ class Kind:
     # (table, recipe, folds, method, seed) → predictions of every image, where it has a quicker way
     # to cross-validate than a fit for each fold
     folds: Callable | None = None
+    # How the model was chosen, for the model card; '' where the recipe's field `keep` decides
+    chosen: str = ''
 
 
 KINDS = {}  # Name → `Kind`
@@ -82,13 +84,22 @@ def _fit_classical(*args):
     return fit_classical(*args)
 
 
-# Fields that only a network uses
+# Fields that only a network uses; `head` is used by a probe alone
 _OF_NETWORKS = frozenset(
     'members top epochs head_epochs lr opt wd schedule patience keep precision mixup ema loss'
     ' freeze augment'.split()
 )
 
-register_kind(Kind('network', 'a network', _fit_network, takes_callbacks=True, tunes=True))
+register_kind(
+    Kind(
+        'network',
+        'a network',
+        _fit_network,
+        frozenset({'head'}),
+        takes_callbacks=True,
+        tunes=True,
+    )
+)
 register_kind(
     Kind(
         'probe',
@@ -98,6 +109,7 @@ register_kind(
         takes_ahead=True,
         frozen=True,
         folds=_probe_folds,
+        chosen='Frozen features, head by cross-validation of the training images.',
     )
 )
 register_kind(
@@ -105,7 +117,8 @@ register_kind(
         'classical',
         'a classical system',
         _fit_classical,
-        _OF_NETWORKS | {'arch', 'bs'},
+        _OF_NETWORKS | {'arch', 'bs', 'weights', 'head', 'views', 'balance'},
         bundled=False,
+        chosen='Nothing: one fit to all training images.',
     )
 )

@@ -11,6 +11,7 @@ import copy
 import re
 import sys
 import tempfile
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +45,10 @@ from leukocls.train.callbacks import (
     History,
     KeepWeights,
     Progress,
+    SaveEpochs,
     StopOnNaN,
+    ends_like_ctrl_c,
+    history_table,
 )
 from .classical import classical_learner
 from .folder import Fitted, check_space, write_csv, write_info
@@ -69,19 +73,15 @@ def precision_of(
     """What to compute in: fp16 on CUDA; on a CPU bf16 where it has the instructions and the network
     is large enough to gain.
     """
-    if recipe.precision != 'auto':
-        return (
-            recipe.precision
-            if device.type == 'cuda' or (device.type, recipe.precision) == ('cpu', 'bf16')
-            else 'fp32'
-        )
-    if device.type == 'cuda':
-        return 'fp16'
-    return (
-        'bf16'
-        if device.type == 'cpu' and recipe.arch not in NETWORKS and cpu_has_bf16()
-        else 'fp32'
-    )
+    on_cuda, on_cpu = device.type == 'cuda', device.type == 'cpu'
+    if recipe.precision == 'auto':
+        if on_cuda:
+            return 'fp16'
+        gains = on_cpu and recipe.arch not in NETWORKS and cpu_has_bf16()
+        return 'bf16' if gains else 'fp32'
+    if on_cuda or (on_cpu and recipe.precision == 'bf16'):
+        return recipe.precision
+    return 'fp32'
 
 # %% ../../nbs/train/11_network.ipynb #3cd78dd7
 def _phases(recipe, pretrained):
@@ -101,21 +101,18 @@ def loss_of(
     recipe: Recipe,  # With `loss` and `balance`
     labels,  # Of the training images
     vocab,  # Classes, in the network's order
-    device='cpu',  # Where the weights lie
+    device='cpu',  # Where the weights of the classes are needed
 ):  # fastai loss; its activation is softmax
     """What is minimised; weights of the classes are n/(C·n_c), so that they are 1 where classes are
     equally frequent.
     """
-    weight = (
-        torch.tensor(
-            [len(labels) / (len(vocab) * max(1, (labels == c).sum())) for c in vocab],
-            dtype=torch.float32,
-            device=device,
-        )
-        if recipe.balance
-        else None
-    )
-    return (FocalLossFlat if recipe.loss == 'focal' else CrossEntropyLossFlat)(weight=weight)
+    weight = None
+    if recipe.balance:
+        counts = [max(1, (labels == c).sum()) for c in vocab]
+        shares = [len(labels) / (len(vocab) * count) for count in counts]
+        weight = torch.tensor(shares, dtype=torch.float32, device=device)
+    loss = FocalLossFlat if recipe.loss == 'focal' else CrossEntropyLossFlat
+    return loss(weight=weight)
 
 # %% ../../nbs/train/11_network.ipynb #c1dd8103
 def _fit(learn, recipe, pretrained, cbs):
@@ -211,10 +208,9 @@ def ensemble(
 ):  # The learner, with all of them as its network
     "Put an ensemble into a learner."
     if len(nets) > 1:
-        learn.splitter, learn.opt = (
-            trainable_params,
-            None,
-        )  # the one that freezing made is of one network
+        learn.splitter = trainable_params
+        # the optimiser that freezing made is of one network
+        learn.opt = None
     learn.model = with_members(nets)
     return learn
 
@@ -227,49 +223,16 @@ def rebuild(
     from safetensors.torch import load_file
 
     facts, recipe = run.info['model'], run.recipe
-    members = facts.get('members', 1)
-    if type(members) is not int or not 1 <= members <= MOST_MEMBERS:
-        raise RunError(
-            f'{run.folder}: recipe.json tells of {str(members)[:20]} networks; there are 1 to'
-            f' {MOST_MEMBERS}. The folder was changed; use an untouched copy.'
-        )
+    members = _checked_members(run.folder, facts)
     if 'system' not in facts:
         # a run folder that somebody sent can name no file and no address
         check_network(facts['arch'], facts['model_args'])
     if table is not None and sorted(set(table.label)) != sorted(facts['classes']):
-        table = None  # recipe.json tells of others: the weights must fit it
-    with tempfile.TemporaryDirectory() as d:
-        t = pd.DataFrame(_stand_ins(d, facts['classes'])) if table is None else table
-        dls = CellDataLoaders.from_table(
-            t,
-            size=recipe.size,
-            grey=recipe.grey,
-            median=recipe.median,
-            bs=recipe.bs,
-            remember=None if table is not None else False,
-            batch_tfms=(
-                augmentation(recipe.augment)
-                if table is not None and 'augment' not in kind_named(recipe.kind).unused
-                else None
-            ),
-            device='cpu',
-        )
-        stats = (facts['mean'], facts['std']) if facts['mean'] else None
-        if 'system' in facts:
-            learn = classical_learner(dls, facts, recipe)
-        elif 'head' in facts:
-            learn = probe_learner(dls, facts, recipe.size)
-        else:
-            learn = cell_learner(
-                dls,
-                facts['arch'],
-                'none',
-                stats=stats,
-                model_args=facts['model_args'],
-                top=recipe.top,
-            )
-            learn = ensemble(learn, [copy.deepcopy(learn.model) for _ in range(members)])
-            learn.model = with_views(learn.model, recipe.views)
+        # the weights fit the classes of recipe.json
+        table = None
+    with tempfile.TemporaryDirectory() as folder:
+        dls = _loaders_again(folder, facts, recipe, table)
+        learn = _network_again(dls, facts, recipe, members)
     weights = load_file(run.folder / 'model.safetensors')
     try:
         learn.model.load_state_dict(weights)
@@ -279,6 +242,47 @@ def rebuild(
             f' ({" ".join(str(e).split())[:200]}). The folder was changed; use an untouched copy.'
         ) from None
     return learn.to_fp32()
+
+
+def _checked_members(folder, facts):
+    "How many networks a run's ensemble has; 1 where there is no ensemble."
+    members = facts.get('members', 1)
+    if type(members) is not int or not 1 <= members <= MOST_MEMBERS:
+        raise RunError(
+            f'{folder}: recipe.json tells of {str(members)[:20]} networks; there are 1 to'
+            f' {MOST_MEMBERS}. The folder was changed; use an untouched copy.'
+        )
+    return members
+
+
+def _loaders_again(folder, facts, recipe, table):
+    "Loaders of a run's images as it trained on them; of stand-ins in a folder where there are none."
+    to_train_on = table is not None
+    is_network = 'augment' not in kind_named(recipe.kind).unused
+    return CellDataLoaders.from_table(
+        table if to_train_on else pd.DataFrame(_stand_ins(folder, facts['classes'])),
+        size=recipe.size,
+        grey=recipe.grey,
+        median=recipe.median,
+        bs=recipe.bs,
+        remember=None if to_train_on else False,
+        batch_tfms=augmentation(recipe.augment) if to_train_on and is_network else None,
+        device='cpu',
+    )
+
+
+def _network_again(dls, facts, recipe, members):
+    "The Learner of a run, without its weights."
+    if 'system' in facts:
+        return classical_learner(dls, facts, recipe)
+    if 'head' in facts:
+        return probe_learner(dls, facts, recipe.size)
+    stats = (facts['mean'], facts['std']) if facts['mean'] else None
+    how = dict(stats=stats, model_args=facts['model_args'], top=recipe.top)
+    learn = cell_learner(dls, facts['arch'], 'none', **how)
+    learn = ensemble(learn, [copy.deepcopy(learn.model) for _ in range(members)])
+    learn.model = with_views(learn.model, recipe.views)
+    return learn
 
 # %% ../../nbs/train/11_network.ipynb #720fe328
 def write_pickle(
@@ -317,7 +321,8 @@ def write_learner(
     write_pickle(learn, folder)
 
 # %% ../../nbs/train/11_network.ipynb #617d3040
-ADAMS = {'adam': {}, 'keras-adam': dict(sqr_mom=0.999, eps=1e-7)}  # what is not fastai's
+# What is not fastai's of an optimiser
+ADAMS = {'adam': {}, 'keras-adam': dict(sqr_mom=0.999, eps=1e-7)}
 
 
 def _prepare(recipe, table, device):
@@ -331,149 +336,173 @@ def _prepare(recipe, table, device):
         device=device,
         batch_tfms=augmentation(recipe.augment),
     )
-    opt = (
-        SGD
-        if recipe.opt == 'sgd'
-        else partial(Adam, **ADAMS[recipe.opt])
-        if ADAMS[recipe.opt]
-        else Adam
-    )
     learn = cell_learner(
         dls,
         recipe.arch,
         recipe.weights,
-        opt_func=opt,
+        opt_func=_optimiser(recipe),
         wd=recipe.wd,
         fp16=False,
         top=recipe.top,
         loss_func=loss_of(recipe, table.label[table.split == 'train'], dls.vocab, device),
     )
     pretrained = recipe.arch not in NETWORKS and str(recipe.weights) != 'none'
-    sides, notes = set(table.split), []
+    return learn, pretrained, _notes_before(recipe, pretrained, set(table.split))
+
+
+def _optimiser(recipe):
+    "fastai's optimiser of a recipe; the pickle names it, so it is fastai's own."
+    if recipe.opt == 'sgd':
+        return SGD
+    return partial(Adam, **ADAMS[recipe.opt]) if ADAMS[recipe.opt] else Adam
+
+
+def _notes_before(recipe, pretrained, sides):
+    "What readers of the report should know, as far as it is known before the fit."
+    notes = []
     if recipe.freeze and not pretrained:
         notes.append(
             'The recipe freezes the body, but it starts from random weights: everything was'
             ' trained.'
         )
-    if (
-        sides == {'train', 'valid'}
-        and (recipe.keep == 'best' or recipe.patience)
-        and recipe.members == 1
-    ):
+    if recipe.members > 1:
+        # each network sets images of its own aside
+        return notes
+    if sides == {'train', 'valid'} and (recipe.keep == 'best' or recipe.patience):
         notes.append(
             'The epoch was chosen on the images that are reported: figures are somewhat too good. A'
             ' third part (test_pct) avoids it.'
         )
-    if 'valid' not in sides and recipe.members == 1:
+    if 'valid' not in sides:
         notes.append(
             'No validation images: the last epoch is kept, nothing was chosen. What is shown of'
             ' each epoch is of the test images: it must not decide how long to train.'
         )
-    return learn, pretrained, notes
+    return notes
 
 # %% ../../nbs/train/11_network.ipynb #5674b635
 def faster(
     device,  # torch.device
 ) -> list:  # fastai callbacks
-    """What makes steps cheaper on a device and leaves their result as it is; PyTorch compiles and
-    records on Linux.
-    """
-    return (
-        [PlainTensors()]
-        + ([LossesStay()] if device.type == 'cuda' else [])
-        + (
-            [Replay(), CompileIfItPays()]
-            if device.type == 'cuda' and sys.platform == 'linux'
-            else []
-        )
-    )
+    "What makes steps cheaper on a device and leaves their result as it is."
+    if device.type != 'cuda':
+        return [PlainTensors()]
+    # PyTorch compiles and records on Linux
+    recording = [Replay(), CompileIfItPays()] if sys.platform == 'linux' else []
+    return [PlainTensors(), LossesStay(), *recording]
 
 # %% ../../nbs/train/11_network.ipynb #c1628f3b
-def _remedy(said):
-    if 'more than 1 value per channel' in said:
-        return ' Give a bs of 2 or more: the network compares the images of a batch.'
-    return (
-        ' Try a smaller bs or size.'
-        if re.search(r'out ?of ?memory|allocate memory|MemoryError', said, re.IGNORECASE)
-        else ''
-    )
+@dataclass(frozen=True)
+class _Work:
+    "What the fit of a network needs besides the network and its images."
+
+    folder: Path  # The run's folder
+    info: dict  # What is known about the run; more is added
+    progress: bool | str  # Whether to show a bar; or what to write before it
+    cbs: tuple = ()  # fastai callbacks of the user's
+    saves: bool = True  # Write weights and history after each epoch
 
 
-def _companions(learn, recipe, pretrained, history, progress, precision, extra=()):
+def _companions(learn, recipe, pretrained, history, work):
     "Callbacks that a recipe asks for, and those that make steps cheaper."
     on_cpu = learn.dls.device.type == 'cpu'
-    cbs = [
-        *([MixUp(recipe.mixup)] if recipe.mixup else []),
-        *([AverageWeights(recipe.ema)] if recipe.ema else []),
-        *faster(learn.dls.device),
-        *([GiveBack()] if on_cpu else []),
-    ]
-    if progress:
-        epochs = sum(e for e, *_ in _phases(recipe, pretrained))
-        cbs.append(Progress(history, epochs, progress))
-    if precision == 'bf16':
+    cbs = []
+    if recipe.mixup:
+        cbs.append(MixUp(recipe.mixup))
+    if recipe.ema:
+        cbs.append(AverageWeights(recipe.ema))
+    cbs += faster(learn.dls.device)
+    if on_cpu:
+        cbs.append(GiveBack())
+    if work.progress:
+        epochs = sum(epochs for epochs, *_ in _phases(recipe, pretrained))
+        name = work.progress if isinstance(work.progress, str) else work.folder.name
+        cbs.append(Progress(history, epochs, name))
+    if work.info['precision'] == 'bf16':
         cbs.append(Bf16OnCpu()) if on_cpu else learn.to_bf16()
-    if precision == 'fp16':
+    if work.info['precision'] == 'fp16':
         # callbacks of the user's that see gradients need them unscaled, as fastai leaves them
-        plain = recipe.opt not in ADAMS or acts_in_steps(extra)
+        plain = recipe.opt not in ADAMS or acts_in_steps(work.cbs)
         learn.to_fp16() if plain else learn.add_cb(ScaledHalf())
     return cbs
 
-
-_HISTORY = 'epoch train_loss valid_loss accuracy error_rate lr seconds'.split()
-
-
-def _learn(learn, recipe, pretrained, folder, info, table, progress, extra=()):
-    """Fit, and keep what was learned: through Ctrl-C and through a diverging loss. Returns what
-    went wrong, or None.
-    """
-    history = History()
-    watch = (table.split == 'valid').any()
-    keep, stop = KeepWeights(history, recipe.keep if watch else 'last'), StopOnNaN(history)
-    recipe = recipe if watch else get_recipe(recipe, patience=0)
-    name = progress if isinstance(progress, str) else progress and folder.name
-    cbs = [history, keep, stop]
-    cbs += _companions(learn, recipe, pretrained, history, name, info['precision'], extra)
-    info['status'], own, broken = 'finished', learn.opt_func, None
-    learn.opt_func = partial(list_adam, **ADAMS[recipe.opt]) if recipe.opt in ADAMS else own
-    learn.opt = None  # one that freezing made is not used
+# %% ../../nbs/train/11_network.ipynb #5ab8e07d
+def _fit_through(learn, recipe, pretrained, ours, work):
+    "Fit; returns how it ended ('finished', 'interrupted', 'failed') and the error or None."
+    fastai_optimiser = learn.opt_func
+    if recipe.opt in ADAMS:
+        learn.opt_func = partial(list_adam, **ADAMS[recipe.opt])
+    # the optimiser that freezing made is not used
+    learn.opt = None
     try:
-        with learn.added_cbs(extra):
-            _fit(learn, recipe, pretrained, cbs)
+        with learn.added_cbs(work.cbs):
+            _fit(learn, recipe, pretrained, ours)
     except KeyboardInterrupt:
-        info['status'] = 'interrupted'
-        info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
-    except Exception as e:
-        info['status'] = 'failed'
+        return 'interrupted', None
+    except Exception as error:
+        return 'failed', error
+    finally:
+        for callback in ours:
+            getattr(callback, 'leave', lambda: None)()
+        # fastai's own, so that the pickle needs nothing of leukocls
+        learn.opt, learn.opt_func = None, fastai_optimiser
+    return 'finished', None
+
+
+def _learn(learn, recipe, pretrained, table, work):
+    """Fit, and keep what was learned: through Ctrl-C, a session that ends and a diverging loss.
+    Returns what went wrong, or None.
+    """
+    info = work.info
+    has_valid = (table.split == 'valid').any()
+    if not has_valid:
+        recipe = get_recipe(recipe, patience=0)
+    history = History()
+    keep = KeepWeights(history, recipe.keep if has_valid else 'last')
+    stop = StopOnNaN(history)
+    ours = [history, keep, stop]
+    if work.saves:
+        # a network that looks at several views is saved inside of what turns the images
+        prefix = '1.' if recipe.views > 1 else ''
+        ours.append(SaveEpochs(work.folder, history, keep, prefix))
+    ours += _companions(learn, recipe, pretrained, history, work)
+
+    info['status'], error = _fit_through(learn, recipe, pretrained, ours, work)
+
+    epochs, broken = len(history.rows), None
+    if info['status'] == 'interrupted':
+        info['notes'].append(f'Interrupted after {epochs} epochs.')
+    if error is not None:
         broken = (
-            f'Training stopped in epoch {len(history.rows) + 1}: {type(e).__name__}:'
-            f' {str(e)[:300]}.'
+            f'Training stopped in epoch {epochs + 1}: {type(error).__name__}: {str(error)[:300]}.'
         )
         if not keep.kept:
-            raise RunError(f'{broken} Nothing was learned yet.{_remedy(broken)}') from e
-    finally:
-        for c in cbs:
-            getattr(c, 'leave', lambda: None)()
-    if stop.stopped and not broken:
+            raise RunError(f'{broken} Nothing was learned yet.{_remedy(broken)}') from error
+    elif stop.stopped:
         info['status'], broken = 'diverged', stop.said
     if keep.kept or broken:
         keep.restore(learn)
-    # fastai's own, so that the pickle needs nothing of leukocls
-    learn.opt, learn.opt_func = None, own
-    remarks = [c.said for c in cbs if isinstance(c, (Replay, CompileIfItPays)) and c.said]
-    info['steps'] = '; '.join(remarks) or 'as they are'
     learn.to_fp32()
-    info['kept_epoch'] = keep.kept
-    info['model'].update(count_parameters(learn.model))
     if broken:
         info['notes'].append(broken)
-    # without an epoch there are no columns either
-    rows = pd.DataFrame(history.rows, columns=None if history.rows else _HISTORY)
-    write_csv(folder / 'history.csv', rows)
+    remarks = [c.said for c in ours if isinstance(c, (Replay, CompileIfItPays)) and c.said]
+    info['steps'] = '; '.join(remarks) or 'as they are'
+    info['kept_epoch'] = keep.kept
+    info['model'].update(count_parameters(learn.model))
+    write_csv(work.folder / 'history.csv', history_table(history))
     return broken
 
+
+def _remedy(broken):
+    "What to try after an error; '' where nothing is known to help."
+    if 'more than 1 value per channel' in broken:
+        return ' Give a bs of 2 or more: the network compares the images of a batch.'
+    if re.search(r'out ?of ?memory|allocate memory|MemoryError', broken, re.IGNORECASE):
+        return ' Try a smaller bs or size.'
+    return ''
+
 # %% ../../nbs/train/11_network.ipynb #8edee7b7
-def _one(learn, recipe, pretrained, folder, info, table, progress, extra=()):
+def _train_one(learn, recipe, pretrained, table, work):
     """Learning rate and fit of one network. Returns the recipe with its rate, and what went wrong
     or None.
     """
@@ -481,24 +510,21 @@ def _one(learn, recipe, pretrained, folder, info, table, progress, extra=()):
         if pretrained and not recipe.freeze:
             learn.unfreeze()
         lr, curve = find_lr(learn)
-        info['lr_found'] = lr
-        write_csv(folder / 'lr_find.csv', curve)
+        work.info['lr_found'] = lr
+        write_csv(work.folder / 'lr_find.csv', curve)
         recipe = get_recipe(recipe, lr=lr)
-    return recipe, _learn(learn, recipe, pretrained, folder, info, table, progress, extra)
+    return recipe, _learn(learn, recipe, pretrained, table, work)
 
 # %% ../../nbs/train/11_network.ipynb #a760aab8
 def _parts(table, members, seed):
     """The tables of an ensemble's networks: of each, another part of the training images is set
     aside.
     """
-    how = table.attrs.get('split', {}).get('method')
+    method = table.attrs.get('split', {}).get('method')
+    to_divide = table[table.split == 'train'].assign(split=pd.NA)
     try:
-        folds = fold_tables(
-            table[table.split == 'train'].assign(split=pd.NA),
-            members,
-            how if how in SPLIT_RULES else 'auto',
-            seed=seed,
-        )
+        rule = method if method in SPLIT_RULES else 'auto'
+        folds = fold_tables(to_divide, members, rule, seed=seed)
     except DataError as e:
         raise RunError(
             [
@@ -508,7 +534,7 @@ def _parts(table, members, seed):
             e.reason,
             advice='Use fewer members',
         ) from None
-    return [t.assign(split=t.split.replace('test', 'valid')) for t in folds]
+    return [fold.assign(split=fold.split.replace('test', 'valid')) for fold in folds]
 
 # %% ../../nbs/train/11_network.ipynb #23df5751
 def member_seed(
@@ -521,64 +547,57 @@ def member_seed(
     return seed if i == 0 else int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
 
 # %% ../../nbs/train/11_network.ipynb #39b9f3f4
-def _committee(recipe, table, folder, info, device, progress, extra=()):
+def _committee(recipe, table, device, work):
     """Train an ensemble's networks one after the other. Returns those that finished, or what the
     first one left, and what went wrong or None.
     """
-    nets, rows, told, said = [], [], [], None
+    info, nets, rows, members, broken = work.info, [], [], [], None
     for i, part in enumerate(_parts(table, recipe.members, info['seed'])):
+        # the lone first network is what a process that is killed leaves
+        one = replace(work, progress=_member_title(work, i, recipe.members), saves=i == 0)
         try:
             set_seed(member_seed(info['seed'], i))
             learn, pretrained, _ = _prepare(recipe, part, device)
-            recipe, said = _one(
-                learn,
-                recipe,
-                pretrained,
-                folder,
-                info,
-                part,
-                progress and f'{folder.name}, network {i + 1} of {recipe.members}',
-                extra,
-            )
-        except (RunError, KeyboardInterrupt) as e:
+            recipe, broken = _train_one(learn, recipe, pretrained, part, one)
+        except KeyboardInterrupt:
             if not nets:
                 raise
-            info['status'], said = (
-                ('interrupted', None) if isinstance(e, KeyboardInterrupt) else ('failed', str(e))
-            )
-        broken = info['status'] != 'finished'
-        if not (broken and nets):
+            info['status'], broken = 'interrupted', None
+        except RunError as error:
+            if not nets:
+                raise
+            info['status'], broken = 'failed', str(error)
+        finished = info['status'] == 'finished'
+        if finished or not nets:
             nets.append(learn.model.eval())
-            rows.append(pd.read_csv(folder / 'history.csv').assign(network=i + 1))
-            told.append(
-                dict(
-                    part.split.value_counts().to_dict(),
-                    kept_epoch=info['kept_epoch'],
-                    finished=not broken,
-                )
-            )
-        if broken:
-            info['notes'].append(
-                f'Only {len(nets)} of {recipe.members} networks were trained.'
-                if i
-                else (
-                    f'The first of {recipe.members} networks was broken off, and the others were'
-                    ' not begun.'
-                )
-            )
+            rows.append(pd.read_csv(work.folder / 'history.csv').assign(network=i + 1))
+            sides = part.split.value_counts().to_dict()
+            members.append(dict(sides, kept_epoch=info['kept_epoch'], finished=finished))
+        if not finished:
+            info['notes'].append(_note_of_lost_members(i, len(nets), recipe.members))
             break
-    info.update(members=told, kept_epoch=0)
-    rows = pd.concat(rows)
+    info.update(members=members, kept_epoch=0)
+    _write_histories(work.folder, pd.concat(rows))
+    return nets, broken
+
+
+def _member_title(work, i, members):
+    return work.progress and f'{work.folder.name}, network {i + 1} of {members}'
+
+
+def _note_of_lost_members(i, trained, members):
+    if i:
+        return f'Only {trained} of {members} networks were trained.'
+    return f'The first of {members} networks was broken off, and the others were not begun.'
+
+
+def _write_histories(folder, rows):
+    "members.csv: each network's epochs; history.csv: their mean."
     write_csv(folder / 'members.csv', rows)
-    write_csv(
-        folder / 'history.csv',
-        (
-            rows.drop(columns='network').groupby('epoch').mean().reset_index()
-            if len(rows)
-            else rows.drop(columns='network')
-        ),
-    )
-    return nets, said
+    history = rows.drop(columns='network')
+    if len(history):
+        history = history.groupby('epoch').mean().reset_index()
+    write_csv(folder / 'history.csv', history)
 
 # %% ../../nbs/train/11_network.ipynb #397db14f
 def fit_network(
@@ -590,22 +609,20 @@ def fit_network(
     progress: bool = True,  # Show a bar
     cbs=(),  # fastai callbacks of the user's, for the fit of each network; the pickle has none
 ) -> Fitted:  # The trained network; its learner is already saved
-    "Train a network by fastai, and save it before anything else can go wrong."
+    """Train a network by fastai, and save it before anything else can go wrong.
+
+    Raises `RunError` where nothing was learned. What stopped a training that had learned is
+    `Fitted.said`; the weights of the best epoch are kept all the same.
+    """
     device = pick_device(str(device))
-    seed = info['seed']
-    set_seed(seed)
+    set_seed(info['seed'])
     learn, pretrained, notes = _prepare(recipe, table, device)
     info['notes'] += notes
-    if pretrained and device.type == 'cpu' and progress and len(table) > 500:
-        print(
-            'On a CPU this takes a while; recipe "probe" gives a first answer in seconds.',
-            file=sys.stderr,
-        )
-    check_space(
-        folder,
-        recipe.members
-        * sum(v.numel() * v.element_size() for v in learn.model.state_dict().values()),
-    )
+    if cbs:
+        names = ', '.join((cb if isinstance(cb, type) else type(cb)).__name__ for cb in cbs)
+        info['notes'].append(f'Trained with callbacks of the user\'s (cbs): {names}.')
+    _warn_if_slow(pretrained, device, progress, len(table))
+    check_space(folder, recipe.members * _bytes_of(learn.model))
     info.update(
         device=str(device),
         # the same seed gives the same weights where as many threads compute
@@ -615,33 +632,45 @@ def fit_network(
     )
     write_info(folder, info)
     write_csv(folder / 'table.csv', table)
-    with pages_kept(), untried():
+    work = _Work(folder, info, progress, cbs)
+    with pages_kept(), untried(), ends_like_ctrl_c():
         if recipe.members > 1:
-            nets, said = _committee(recipe, table, folder, info, device, progress, cbs)
+            nets, broken = _committee(recipe, table, device, work)
             learn = ensemble(learn, nets)
             info['model'].update(count_parameters(learn.model), members=len(nets))
         else:
-            said = _one(learn, recipe, pretrained, folder, info, table, progress, cbs)[1]
-    if said:
-        advice = (
-            ' Try a lower learning rate (`lr`), or look for damaged images.'
-            if info['status'] == 'diverged'
-            else _remedy(said)
-        )
-        first = (
-            info['members'][0]
-            if recipe.members > 1
-            else dict(finished=False, kept_epoch=info['kept_epoch'])
-        )
-        if first['finished']:
-            remains = f'{len(nets)} of {recipe.members} networks'
-        else:
-            remains = f'The weights of epoch {first["kept_epoch"]}'
-        said = f'{said} {remains} are kept in {folder}.{advice}'
+            _, broken = _train_one(learn, recipe, pretrained, table, work)
     learn.model = with_views(learn.model, recipe.views).eval()
     write_learner(learn, folder)
-    return Fitted(
-        lambda paths: predict_images(learn, paths, progress=progress and len(paths) > 500),
-        learn,
-        said,
-    )
+
+    def predict(paths):
+        return predict_images(learn, paths, progress=progress and len(paths) > 500)
+
+    return Fitted(predict, learn, broken and _what_is_left(broken, folder, info, recipe.members))
+
+
+def _warn_if_slow(pretrained, device, progress, images):
+    if pretrained and device.type == 'cpu' and progress and images > 500:
+        print(
+            'On a CPU this takes a while; recipe "probe" gives a first answer in seconds.',
+            file=sys.stderr,
+        )
+
+
+def _bytes_of(model):
+    return sum(v.numel() * v.element_size() for v in model.state_dict().values())
+
+
+def _what_is_left(broken, folder, info, members):
+    "What went wrong, what is kept of the training, and what to try."
+    advice = _remedy(broken)
+    if info['status'] == 'diverged':
+        advice = ' Try a lower learning rate (`lr`), or look for damaged images.'
+    kept_epoch = info['kept_epoch']
+    if members > 1:
+        first = info['members'][0]
+        if first['finished']:
+            trained = len(info['members'])
+            return f'{broken} {trained} of {members} networks are kept in {folder}.{advice}'
+        kept_epoch = first['kept_epoch']
+    return f'{broken} The weights of epoch {kept_epoch} are kept in {folder}.{advice}'

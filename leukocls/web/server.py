@@ -11,20 +11,19 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import threading
 import time
 import warnings
 import webbrowser
-from base64 import b64encode
-from html import escape
-from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
 
 from fastcore.basics import patch
 
-from ..core.errors import RESEARCH_ONLY, LeukoError
-from ..core.files import read_regular
+from ..core.errors import RESEARCH_ONLY, LeukoError, RunError
+from ..core.files import check_folder, read_regular
+from ..core.html import page_of, thumbnail_uri
 from ..core.packages import need
 from .application import make_app
 from .guard import Token, patient_protocol
@@ -92,10 +91,7 @@ class Server:
         self.stop()
 
     def _repr_html_(self):
-        return (
-            f'<p>leukocls listens at <a href="{self.url}" target="_blank">{self.url}</a>.'
-            f' {RESEARCH_ONLY}</p>'
-        )
+        return page_of('web/listens.html', url=self.url)
 
 # %% ../../nbs/web/03_server.ipynb #34099362
 @patch
@@ -262,22 +258,15 @@ def _words(p):
     return 'Not sure – an expert should look. ' + p['why'] if p['refer'] else p['label']
 
 
-def _result_row(name, data, p, limits):
-    "A row of the table, with a small picture if there is one."
-    picture = ''
-    if not p['error']:
-        im = open_upload(data, limits)[0]
-        im.thumbnail((96, 96))
-        b = BytesIO()
-        im.save(b, 'JPEG')
-        source = f'data:image/jpeg;base64,{b64encode(b.getvalue()).decode()}'
-        picture = f'<img alt="" width="96" src="{source}">'
+def _result_facts(name, data, p, limits):
+    "A row of the table: a small picture if there is one, and words."
     likely = sorted(p['probabilities'].items(), key=lambda pair: -pair[1])[:3]
-    shares = ', '.join(f'{label} {100 * share:.1f} %' for label, share in likely)
-    return (
-        f'<tr><td>{picture}</td><td>{escape(name)}</td>'
-        f'<td><b>{escape(_words(p))}</b><br>{escape(shares)}</td>'
-        f'<td>{escape(" ".join(p["warnings"]))}</td></tr>'
+    return dict(
+        picture='' if p['error'] else thumbnail_uri(open_upload(data, limits)[0], 96, 75),
+        name=name,
+        words=_words(p),
+        shares=', '.join(f'{label} {100 * share:.1f} %' for label, share in likely),
+        warnings=' '.join(p['warnings']),
     )
 
 
@@ -291,11 +280,8 @@ def results_html(
 
     work = predict_work(clf, [('images', n, d) for n, d in files], limits)
     answers = work(lambda: True)
-    rows = [_result_row(name, data, p, limits) for (name, data), p in zip(files, answers)]
-    return (
-        f'<table><tr><th></th><th>file</th><th>result</th><th></th></tr>{"".join(rows)}</table>'
-        f'<p><small>{escape(clf.name)}. {RESEARCH_ONLY}</small></p>'
-    )
+    rows = [_result_facts(name, data, p, limits) for (name, data), p in zip(files, answers)]
+    return page_of('web/results.html', rows=rows, model=str(clf.name))
 
 # %% ../../nbs/web/03_server.ipynb #3c195d10
 def _uploaded(value):  # what ipywidgets 7 and 8 give
@@ -335,8 +321,18 @@ def _classifiers(what):
         return [what]
     if hasattr(what, 'export_bundle'):
         folder = Path(what.folder) / 'bundle'
-        return load_bundles([folder if folder.is_dir() else what.export_bundle().folder])
+        return load_bundles([folder if folder.is_dir() else _exported(what)])
     return load_bundles([what])
+
+
+def _exported(run):
+    "A run's new bundle: in its folder, or in a temporary one where that cannot be written."
+    try:
+        check_folder(run.folder)
+        out = None
+    except RunError:
+        out = Path(tempfile.mkdtemp()) / 'bundle'
+    return run.export_bundle(out).folder
 
 
 _running = {}  # one server a notebook: running the cell again replaces it
@@ -391,7 +387,4 @@ def _without_server(clf, images):
     try:
         return upload_box(clf)
     except LeukoError:
-        return html(
-            '<p>There is no way from this page to a server in the notebook. Pass pictures:'
-            ' <code>show(run, images=[…])</code>.</p>'
-        )
+        return html(page_of('web/no_server.html'))
