@@ -40,7 +40,6 @@ from leukocls.data.splits import (
 from ..data.survey import COLOURS, Looks, Survey, looks_of, shortcuts_of
 from ..data.table import COLUMN_NAMES, check_patients, note_unusual_pictures, read_table
 
-
 # %% ../../nbs/audit/00_findings.ipynb #cb9c0672
 @dataclass
 class Audit:

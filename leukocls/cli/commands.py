@@ -682,7 +682,9 @@ def evaluate(
     from leukocls.deploy.classifier import Classifier
 
     check_target(json_out, overwrite=True)
-    how = dict(patient=patient, on_error=on_error, rename=rename, root=images, label=label, bits=bits)
+    how = dict(
+        patient=patient, on_error=on_error, rename=rename, root=images, label=label, bits=bits
+    )
     if is_bundle(model):
         _on_cpu(device)
         metrics = Classifier.load(model).evaluate(data, **how)

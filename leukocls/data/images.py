@@ -267,7 +267,6 @@ def open_cell(
             advice = 'If it is a scan of a slide, cut it into fields'
     raise DataError(f'{name}: {reason}.', reason, name, advice=advice)
 
-
 # %% ../../nbs/data/01_images.ipynb #701c9326
 def unusual_pictures(
     paths,  # Image files

@@ -118,6 +118,8 @@ class SplitRule:
     note: Callable
     keeps: frozenset = frozenset()  # 'patients', 'copies': proved to stand on one side only
     units: str = 'images'  # What there may be too few of
+    short: str = ''  # A few words for plots and tables, such as 'split by hospital'
+    elsewhere: bool = False  # The judged images come from another place than the training images
 
 
 SPLIT_RULES = {}  # Name → `SplitRule`; 'auto' chooses one of them, 'given' keeps the table's sides
@@ -128,12 +130,25 @@ def register_split(
     groups,  # Table → (N,) values; rows of one value stand on the same side, copies of a file too
     note,  # A sentence that stands beside every figure, or a function as in `SplitRule`
     units: str = 'groups',  # What there may be too few of, in an error
+    short: str = '',  # A few words for plots and tables; by default 'split by NAME'
+    # The judged images come from another place than the training images, such as another hospital:
+    # the model card says so instead of warning of it
+    elsewhere: bool = False,
 ) -> SplitRule:  # Its entry
-    "Make a rule of yours known to `split_table`, `fold_tables` and `train_all`."
-    if name in ('auto', 'given', *SPLIT_RULES):
+    """Make a rule of yours known to `split_table`, `fold_tables` and `train_all`. Registered again,
+    it replaces itself; the library's own rules stay.
+    """
+    if name in ('auto', 'given', *_OF_THE_LIBRARY):
         raise DataError(f'A split named `{name}` is there already. Choose another name.')
     words = note if callable(note) else lambda unknown, n: note
-    rule = SplitRule(name, partial(_with_copies, groups), words, units=units)
+    rule = SplitRule(
+        name,
+        partial(_with_copies, groups),
+        words,
+        units=units,
+        short=short or f'split by {name}',
+        elsewhere=elsewhere,
+    )
     SPLIT_RULES[name] = rule
     return rule
 
@@ -348,6 +363,7 @@ for _rule in (
     SplitRule('random', _by_file, _random_note),
 ):
     SPLIT_RULES[_rule.name] = _rule
+_OF_THE_LIBRARY = frozenset(SPLIT_RULES)
 
 # %% ../../nbs/data/07_splits.ipynb #67872a86
 def near_groups(
@@ -617,6 +633,10 @@ def _prove(table, method):
         shared_files=len(files),
         shared_groups=len(copies),
     )
+    rule = SPLIT_RULES.get(method)
+    if rule and rule.short:
+        # a report that is made later may not know the rule any more
+        table.attrs['split'] |= dict(short=rule.short, elsewhere=rule.elsewhere)
     table.attrs['sides'] = sides_of(table)
     return table
 

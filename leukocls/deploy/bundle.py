@@ -433,7 +433,6 @@ class Bundle:
     def _repr_html_(self):
         return bundle_html(self)
 
-
 # %% ../../nbs/deploy/00_bundle.ipynb #b47a1d76
 def _check_files(bundle):
     "Whether what the files hold is what the configuration says; sets `files['model.onnx']`."

@@ -406,16 +406,16 @@ ENGINES = {}  # Name → `EngineKind`; the first that takes part is what others 
 
 
 def register_engine(
-    kind: EngineKind,  # A kind whose name has no entry yet
+    kind: EngineKind,  # A kind with a name of its own
 ) -> EngineKind:  # The same
     """Make an engine known: `engine=` may name it everywhere. `ENGINES.pop(name)` takes it away.
-    A name that is taken is a `ModelError`.
+    Registered again, it replaces itself; a name of the library's is a `ModelError`.
     """
     if not isinstance(kind, EngineKind) or not callable(kind.build):
         raise ModelError(
             f'{kind!r} is no EngineKind with a function `build`. See leukocls.models.engines.'
         )
-    if kind.name in ENGINES or kind.name == 'auto':
+    if kind.name in ('auto', *_OF_THE_LIBRARY):
         raise ModelError(f'An engine named `{kind.name}` is there already. Choose another name.')
     ENGINES[kind.name] = kind
     return kind
@@ -674,7 +674,8 @@ for _kind in (
         ('torch',),
     ),
 ):
-    register_engine(_kind)
+    ENGINES[_kind.name] = _kind
+_OF_THE_LIBRARY = frozenset(ENGINES)
 
 # %% ../../nbs/models/03_engines.ipynb #13d0ceeb
 def _race(engines, x, plain=3.0):

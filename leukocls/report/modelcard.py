@@ -25,6 +25,7 @@ from .latex import latex_table
 from .page import RunFiles
 from leukocls.report.sentences import (
     changed_text,
+    is_elsewhere,
     leaks_of,
     one_line,
     repeat,
@@ -228,7 +229,7 @@ def _limits_of_the_test(facts):
             f'A shortcut that looks at no cell reaches {100 * best:.1f} %, within or above this'
             " model's interval: it may have learned no more than that."
         )
-    if facts.info['split'].get('method') != 'source':
+    if not is_elsewhere(facts.info):
         sources = [s for s in facts.table.get('source', pd.Series(dtype=str)).unique() if s]
         one = '' if len(sources) > 1 else ' (one source, or an unknown one)'
         yield (
@@ -332,6 +333,8 @@ def _data_answers(facts):
     level = dict(
         patient='Patients.', group='Groups of near-duplicates.', random='Images.', source='Sources.'
     ).get(split.get('method'), 'As given with the data.')
+    if split.get('short'):
+        level = one_line(split['short']).capitalize() + '.'
     unknown = [] if facts.metrics['interval'].get('patients') else ['Patients are unknown.']
     return dict(
         source=source,
@@ -428,7 +431,7 @@ def _result_answers(facts):
         uncertainty=metrics['interval']['note'],
         shortcuts=shortcuts,
         internal=f"{metrics['n']:,} {metrics['split']} images{of_whom}",
-        external=split.get('note', '') if split.get('method') == 'source' else '',
+        external=split.get('note', '') if is_elsewhere(facts.info) else '',
         performance=(
             f"Accuracy {show_interval(metrics['accuracy'])}; all others under Evaluation."
         ),

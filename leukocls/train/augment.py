@@ -95,6 +95,7 @@ def _stain_transforms():
 
 # What makes the transforms of an augmentation, where its entry is no call of fastai's `aug_transforms`
 _MAKERS = {'p2': _p2_transforms, 'stain': _stain_transforms}
+_OF_THE_LIBRARY = frozenset(AUGMENTATIONS)
 
 
 def register_augmentation(
@@ -102,8 +103,8 @@ def register_augmentation(
     make,  # Function without arguments that gives fastai batch transforms
     about: dict | None = None,  # What it does, in words or numbers, for recipe.json and readers
 ) -> None:
-    "Make an augmentation of yours known: recipes may name it."
-    if name in AUGMENTATIONS:
+    "Make an augmentation of yours known: recipes may name it. Registered again, it replaces itself."
+    if name in _OF_THE_LIBRARY:
         raise RunError(f'An augmentation named `{name}` is there already. Choose another name.')
     if not callable(make):
         raise RunError(

@@ -37,15 +37,18 @@ class Kind:
 KINDS = {}  # Name → `Kind`
 
 
+_OF_THE_LIBRARY = 'network', 'probe', 'classical'
+
+
 def register_kind(
-    kind: Kind,  # A kind that has no entry yet
+    kind: Kind,  # A kind with a name of its own
 ) -> Kind:  # The same
     """Make a kind known: recipes may name it, and `train` trains it. Raises `RunError` where the
-    name is taken.
+    name is one of the library's. Registered again, an own kind replaces itself.
     """
     if not isinstance(kind, Kind) or not callable(kind.fit):
         raise RunError(f'{kind!r} is no Kind with a function `fit`. See leukocls.train.kinds.')
-    if kind.name in KINDS:
+    if kind.name in KINDS and kind.name in _OF_THE_LIBRARY:
         raise RunError(f'A kind named `{kind.name}` is there already. Choose another name.')
     KINDS[kind.name] = kind
     return kind

@@ -244,6 +244,7 @@ def _of_paper(system):
 
 
 _RECIPES = {r.name: r for r in (*map(_of_paper, PAPER_SYSTEMS), *_OURS)}
+_OF_THE_LIBRARY = frozenset(_RECIPES)
 
 # %% ../../nbs/train/03_recipes.ipynb #55610700
 def as_dict(
@@ -586,10 +587,11 @@ def _look_up(recipe):
 
 
 def register_recipe(
-    recipe: Recipe,  # A recipe whose name is free
+    recipe: Recipe,  # A recipe with a name of its own
 ) -> Recipe:  # The same
     """Make a recipe of yours known by its name: `train_all(data, 'mine')`, `recipes()`, the command
-    line. Raises `RunError` where the name is taken, is not in small letters, or a field is wrong.
+    line (by `--with FILE`). Registered again, it replaces itself. Raises `RunError` where the name is
+    one of the library's, is not in small letters, or a field is wrong.
     """
     change(recipe)
     name = recipe.name.lower()
@@ -600,7 +602,7 @@ def register_recipe(
                 f': names of recipes are in small letters. Write {name!r}.',
             ]
         )
-    if name in _RECIPES or name in ALIASES or name in GROUPS:
+    if name in _OF_THE_LIBRARY or name in ALIASES or name in GROUPS:
         raise RunError(f'A recipe named `{name}` is there already. Choose another name.')
     _RECIPES[name] = recipe
     return recipe
