@@ -8,6 +8,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip('starlette')
+pytest.importorskip('onnxruntime')
+pytest.importorskip('websockets')  # noqa
 from chrome import CHROMIUM, Chrome
 
 from leukocls import Classifier, draw_films
