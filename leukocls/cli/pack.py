@@ -126,7 +126,7 @@ def _fetch_dependencies(wheels, own, extras, python, platform):
     wanted = f'{own}[{",".join(extras)}]' if extras else str(own)
     _run_pip('download', *other, '--dest', str(wheels), wanted)
 
-# %% ../../nbs/cli/01_pack.ipynb #f65a2bec
+# %% ../../nbs/cli/01_pack.ipynb #8b873fbd
 def _add_weights(folder, name):
     "A folder of weights, copied, or made from a name of timm; its name there."
     given = Path(name)
@@ -155,7 +155,8 @@ def _words(out, extras, weights):
     weight = f', weights="{place}/weights"' if weights else ''
     return f"""leukocls and what it needs, for a machine without a network.
 
-Upload this folder as a Kaggle data set (here: {place}), or copy it anywhere and change the path.
+Upload this folder as a Kaggle data set, here {place},
+or copy it anywhere and change the path.
 In a notebook, run these two lines:
 
     !pip install --no-index --find-links {place}/wheels {what}
