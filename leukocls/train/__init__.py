@@ -35,8 +35,8 @@ _HOME = {
     'loaders': 'ByName LoadCell home_for disk_for RememberDL LabelOf CellDataLoaders',
     'probe': 'GRIDS Head fit_head probe_folds known_head fit_probe',
     'classical': (
-        'SYSTEMS spectra Spectrum system Arrays from_spec Scaled Mean Bayes Dense Nearest Trees '
-        'Machine layer_of fit_classical classical_learner'
+        'SYSTEMS Spectrum spectra system Arrays from_spec Scaled Mean Bayes Dense Nearest Trees '
+        'Machine layer_of classical_learner fit_classical'
     ),
     'network': (
         'ADAMS precision_of loss_of find_lr probe_learner ensemble rebuild write_pickle '

@@ -354,52 +354,6 @@ def _two_rows(head, values):
         return np.stack([np.zeros_like(values[0]), values[0]])
     return values
 
-# %% ../../nbs/train/09_probe.ipynb #a57d689d
-def fit_probe(
-    recipe: Recipe,  # Of kind 'probe'
-    table: pd.DataFrame,  # With `split` filled
-    folder: Path,  # The run's new folder
-    info: dict,  # What is known about the run; more is added
-    device: str = 'auto',  # Where features are computed, as in `pick_device`
-    progress: bool = True,  # Show a bar
-) -> Fitted:  # The probe; its learner.pkl is written when the report stands
-    "Features once, a head by cross-validation; the result is a run like any other."
-    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size)
-    check_space(folder, 50_000_000)
-    X = frozen(table.path, device=device, views=recipe.views, progress=progress)
-    is_train = (table.split == 'train').to_numpy()
-    head, tried = known_head(
-        X[:, is_train], table.label[is_train], groups_of(table)[is_train], recipe.head, info['seed']
-    )
-    info.update(
-        device=_device_words(frozen),
-        precision='fp32',
-        head_tried=tried.to_dict('records'),
-    )
-    without_training = sorted(set(table.label) - set(head.classes))
-    if without_training:
-        raise DataError(
-            f'Class {listed(without_training)} has no training image.'
-            ' Fill `split` with split_table(table).'
-        )
-    _write_probe(folder, info, table, frozen, head)
-    predict = partial(
-        _predict_known, head, X[0], {path: row for row, path in enumerate(table.path)}
-    )
-    return Fitted(
-        predict,
-        rate=frozen.rate,
-        remembered=frozen.remembered,
-        after=partial(_learner, folder, table, predict),
-        make=partial(_rebuild, folder, table),
-    )
-
-
-def _predict_known(head, X, row_of, paths):
-    "Predictions of images whose features were computed when the probe was fitted."
-    p = head.probabilities(X[[row_of[path] for path in paths]])
-    return _probability_table(p, head.classes).assign(pred=_most_probable(p, head.classes))
-
 # %% ../../nbs/train/09_probe.ipynb #236b7427
 def _device_words(frozen):
     if not frozen.engine:
@@ -472,3 +426,49 @@ def _rebuild(folder, table):
     from leukocls.train.network import rebuild
 
     return rebuild(Run(folder), table)
+
+# %% ../../nbs/train/09_probe.ipynb #a57d689d
+def fit_probe(
+    recipe: Recipe,  # Of kind 'probe'
+    table: pd.DataFrame,  # With `split` filled
+    folder: Path,  # The run's new folder
+    info: dict,  # What is known about the run; more is added
+    device: str = 'auto',  # Where features are computed, as in `pick_device`
+    progress: bool = True,  # Show a bar
+) -> Fitted:  # The probe; its learner.pkl is written after the report
+    "Features once, a head by cross-validation; the result is a run like any other."
+    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size)
+    check_space(folder, 50_000_000)
+    X = frozen(table.path, device=device, views=recipe.views, progress=progress)
+    is_train = (table.split == 'train').to_numpy()
+    head, tried = known_head(
+        X[:, is_train], table.label[is_train], groups_of(table)[is_train], recipe.head, info['seed']
+    )
+    info.update(
+        device=_device_words(frozen),
+        precision='fp32',
+        head_tried=tried.to_dict('records'),
+    )
+    without_training = sorted(set(table.label) - set(head.classes))
+    if without_training:
+        raise DataError(
+            f'Class {listed(without_training)} has no training image.'
+            ' Fill `split` with split_table(table).'
+        )
+    _write_probe(folder, info, table, frozen, head)
+    predict = partial(
+        _predict_known, head, X[0], {path: row for row, path in enumerate(table.path)}
+    )
+    return Fitted(
+        predict,
+        rate=frozen.rate,
+        remembered=frozen.remembered,
+        after=partial(_learner, folder, table, predict),
+        make=partial(_rebuild, folder, table),
+    )
+
+
+def _predict_known(head, X, row_of, paths):
+    "Predictions of images whose features were computed when the probe was fitted."
+    p = head.probabilities(X[[row_of[path] for path in paths]])
+    return _probability_table(p, head.classes).assign(pred=_most_probable(p, head.classes))
