@@ -684,7 +684,7 @@ def _with_interval(measure, value, draws, counted, units, k, fewest, stretch):
 
 
 def _no_spread(measure, value, low, high, draws):
-    "True where all resamples agree; a single one (resamples=0) tells only at the measure's ends."
+    "True where all resamples agree; a single one (resamples=0) counts only at the measure's ends."
     at_end = value in (measure.low, measure.high)
     if np.isnan(low):
         return at_end

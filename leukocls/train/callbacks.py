@@ -239,7 +239,7 @@ class Progress(Callback):
         self,
         history: History,  # The history of the same fit
         epochs: int,  # Of all phases
-        name: str = '',  # What stands before the bar
+        name: str = '',  # Text before the bar
     ):
         self.history, self.epochs, self.title = history, epochs, name
 
