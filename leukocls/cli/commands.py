@@ -96,6 +96,8 @@ def main(
     warnings.filterwarnings(
         'ignore', category=FutureWarning
     )  # what other packages say to programmers is nothing to a user
+    # a large scan; one that is too large is an error
+    warnings.filterwarnings('ignore', message='Image size .* exceeds limit')
     try:
         app(args=args, prog_name='leukocls', standalone_mode=True)
     except LeukoError as e:
