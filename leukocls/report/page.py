@@ -79,9 +79,11 @@ class RunFiles:
     def __init__(
         self,
         folder,  # A run's folder
+        also: tuple = (),  # More files that there must be
     ):
         self.folder = Path(folder)
-        missing = [name for name in self.needed if not (self.folder / name).exists()]
+        wanted = (*self.needed, *also)
+        missing = [name for name in wanted if not (self.folder / name).exists()]
         if missing:
             raise RunError(
                 f'{self.folder} has no {listed(missing)}. Name the folder of a finished run.'
@@ -693,6 +695,6 @@ def report_run(
     """Draw the plots of a run and write its page. Needs nothing but the folder, and the images for
     the pictures: one that is gone is a grey square. A folder without these files is a `RunError`.
     """
-    run = RunFiles(folder)
+    run = RunFiles(folder, also=('history.csv', 'predictions.csv'))
     figures = _written(run.folder / 'plots', _plots(run))
     return write_whole(run.folder / 'report.html', _page(run, figures))

@@ -149,6 +149,9 @@ def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(RunError, match='recipe.json, table.csv, metrics.json'):
         report.report_run(tmp_path)
     assert not list(tmp_path.iterdir())
+    fabricate(tmp_path / 'run')
+    with pytest.raises(RunError, match='has no history.csv, predictions.csv'):
+        report.report_run(tmp_path / 'run')
 
 
 def test_pictures_that_are_gone(run, tmp_path):
