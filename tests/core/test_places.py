@@ -4,6 +4,8 @@ them.
 
 import os
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -122,3 +124,31 @@ def test_a_list_is_no_data_set(tmp_path):
             train_all(data, out=tmp_path / 'runs')
     with pytest.raises(DataError, match='nowhere does not exist'):
         train_all(b'nowhere', out=tmp_path / 'runs')
+
+
+def test_nothing_is_said_where_home_cannot_be_written(tmp_path):
+    "Matplotlib wrote of its cache, and ONNX Runtime of its telemetry, to standard error."
+    (tmp_path / 'm.csv').write_text('name,label,sha256\na.png,Pro,x\nb.png,Pre,y\n', 'utf8')
+    (tmp_path / 'file').touch()
+    code = """
+import sys
+from leukocls.cli.commands import main
+from leukocls.core.packages import need
+try:
+    main(['audit', sys.argv[1]])
+except SystemExit as e:
+    assert not e.code
+need('onnxruntime', 'serve')
+import leukocls.core.figures
+"""
+    home = {'HOME': str(tmp_path / 'file' / 'home'), 'LEUKOCLS_CACHE': 'off'}
+    removed = ('MPLCONFIGDIR', 'XDG_CONFIG_HOME', 'XDG_CACHE_HOME', 'ORT_DISABLE_TELEMETRY')
+    kept = {name: value for name, value in os.environ.items() if name not in removed}
+    done = subprocess.run(
+        [sys.executable, '-c', code, str(tmp_path / 'm.csv')],
+        capture_output=True,
+        encoding='utf8',
+        env=kept | home,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'telemetry' not in done.stderr and 'Matplotlib' not in done.stderr, done.stderr
