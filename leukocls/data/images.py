@@ -23,7 +23,14 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from ..core.errors import DataError, LeukoError
-from ..core.files import odd_file, odd_kind, open_regular, read_up_to, too_large
+from leukocls.core.files import (
+    given_path,
+    odd_file,
+    odd_kind,
+    open_regular,
+    read_up_to,
+    too_large,
+)
 
 # %% ../../nbs/data/01_images.ipynb #9274a5c4
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
@@ -266,8 +273,9 @@ def image_files(
     "What somebody means who names images."
     if not isinstance(paths, (str, os.PathLike)):
         return paths
+    paths = given_path(paths)
     if not os.path.isdir(paths):
-        return [os.fspath(paths)]
+        return [paths]
     ignored = Counter()
     files = sorted(p for p, _ in scan_folder(paths, ignored))
     if not files:

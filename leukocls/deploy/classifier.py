@@ -26,7 +26,7 @@ import pandas as pd
 from PIL import Image
 
 from ..core.errors import RESEARCH_ONLY, DataError, LeukoError, ModelError, RunError
-from ..core.files import odd_kind
+from ..core.files import given_path, odd_kind
 from ..core.progress import bar
 from ..core.text import listed, printable, spreadsheet_safe
 from ..data.images import image_files, open_cell
@@ -732,7 +732,7 @@ def write_table(
     """Classify files into a CSV: streamed, resumed after a stop, complete or not there at all. Text
     that a spreadsheet would run as a formula has an apostrophe in front.
     """
-    out, paths = Path(out), [str(p) for p in paths]
+    out, paths = Path(given_path(out)), [str(p) for p in paths]
     _check_wish(out, paths, overwrite)
     if bundle := inside_bundle(out):
         raise RunError(

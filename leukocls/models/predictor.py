@@ -25,7 +25,7 @@ from PIL import Image
 
 from ..core.cache import kept, only_ours
 from ..core.errors import DataError, Given, ModelError, trusted
-from ..core.files import MOST_JSON, cache_folder, read_regular
+from ..core.files import MOST_JSON, cache_folder, given_path, read_regular
 from ..core.machine import pick_device, untried
 from ..core.packages import need
 from ..core.progress import bar
@@ -607,7 +607,7 @@ def predict_to(
     **kwargs,  # As in `Predictor`
 ) -> int:  # Number of rows
     "Predict into a file, row by row as they come; the file appears when it is whole."
-    out = Path(out)
+    out = Path(given_path(out))
     paths = image_files(paths)
     predictor, n = _predictor(learn, **kwargs), 0
     if out.suffix.lower() not in ('.csv', '.parquet'):

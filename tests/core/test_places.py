@@ -95,6 +95,7 @@ def test_show_a_run_that_is_read_only(tmp_path, monkeypatch):
 
 def test_home_in_paths(tmp_path, monkeypatch):
     "A shell turns ~ into the home folder; Python does not."
+    from leukocls.data.images import image_files
     from leukocls.data.table import read_table
     from leukocls.runs.run import Run
 
@@ -112,6 +113,8 @@ def test_home_in_paths(tmp_path, monkeypatch):
         dict(path=['a/0.png', 'a/1.png', 'b/0.png', 'b/1.png'], label=list('aabb'))
     )
     assert read_table(relative, root='~/cells').path.tolist() == table.path.tolist()
+    assert image_files('~/cells') == table.path.tolist()
+    assert image_files('~/cells/a/0.png') == [table.path[0]]
     write_whole('~/runs/mine/recipe.json', '{}')
     assert Run('~/runs/mine').folder == tmp_path / 'runs' / 'mine'
 
