@@ -7,6 +7,7 @@ __all__ = ['need', 'PackageError', 'missing', 'late', 'Later']
 
 # %% ../../nbs/core/02_packages.ipynb #d2c4ea52
 import importlib
+import os
 
 from .errors import LeukoError
 
@@ -17,6 +18,9 @@ def need(
     why: str = 'this',  # What the user wanted to do
 ):  # The imported module
     "Import an optional package, or say how to get it."
+    if module in ('onnxruntime', 'onnxscript'):
+        # ONNX Runtime reports to its maker, and complains where it cannot, unless told before
+        os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
     try:
         return importlib.import_module(module)
     except ImportError as e:

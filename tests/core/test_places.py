@@ -4,6 +4,8 @@ them.
 
 import os
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -93,6 +95,7 @@ def test_show_a_run_that_is_read_only(tmp_path, monkeypatch):
 
 def test_home_in_paths(tmp_path, monkeypatch):
     "A shell turns ~ into the home folder; Python does not."
+    from leukocls.data.images import image_files
     from leukocls.data.table import read_table
     from leukocls.runs.run import Run
 
@@ -110,6 +113,8 @@ def test_home_in_paths(tmp_path, monkeypatch):
         dict(path=['a/0.png', 'a/1.png', 'b/0.png', 'b/1.png'], label=list('aabb'))
     )
     assert read_table(relative, root='~/cells').path.tolist() == table.path.tolist()
+    assert image_files('~/cells') == table.path.tolist()
+    assert image_files('~/cells/a/0.png') == [table.path[0]]
     write_whole('~/runs/mine/recipe.json', '{}')
     assert Run('~/runs/mine').folder == tmp_path / 'runs' / 'mine'
 
@@ -122,3 +127,31 @@ def test_a_list_is_no_data_set(tmp_path):
             train_all(data, out=tmp_path / 'runs')
     with pytest.raises(DataError, match='nowhere does not exist'):
         train_all(b'nowhere', out=tmp_path / 'runs')
+
+
+def test_nothing_is_said_where_home_cannot_be_written(tmp_path):
+    "Matplotlib wrote of its cache, and ONNX Runtime of its telemetry, to standard error."
+    (tmp_path / 'm.csv').write_text('name,label,sha256\na.png,Pro,x\nb.png,Pre,y\n', 'utf8')
+    (tmp_path / 'file').touch()
+    code = """
+import sys
+from leukocls.cli.commands import main
+from leukocls.core.packages import need
+try:
+    main(['audit', sys.argv[1]])
+except SystemExit as e:
+    assert not e.code
+need('onnxruntime', 'serve')
+import leukocls.core.figures
+"""
+    home = {'HOME': str(tmp_path / 'file' / 'home'), 'LEUKOCLS_CACHE': 'off'}
+    removed = ('MPLCONFIGDIR', 'XDG_CONFIG_HOME', 'XDG_CACHE_HOME', 'ORT_DISABLE_TELEMETRY')
+    kept = {name: value for name, value in os.environ.items() if name not in removed}
+    done = subprocess.run(
+        [sys.executable, '-c', code, str(tmp_path / 'm.csv')],
+        capture_output=True,
+        encoding='utf8',
+        env=kept | home,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'telemetry' not in done.stderr and 'Matplotlib' not in done.stderr, done.stderr
