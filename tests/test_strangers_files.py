@@ -37,7 +37,6 @@ import leukocls.deploy.classifier as classify
 import leukocls.models.engines as engines
 import leukocls.models.frozen as features
 import leukocls.models.networks as networks
-import leukocls.models.predictor as predictor
 import leukocls.runs.experiment as experiment
 from leukocls.audit.findings import Audit
 from leukocls.audit.labels import DoubtfulLabels, corrected
@@ -45,6 +44,7 @@ from leukocls.cli.options import say
 from leukocls.core.cache import Remembered, kept
 from leukocls.core.errors import DataError, ModelError, RunError
 from leukocls.core.files import cache_folder
+from leukocls.core.resumed import write_resumed
 from leukocls.data.survey import Looks, look
 from leukocls.data.table import check_images, read_table
 from leukocls.deploy.classifier import Classifier, Prediction, write_table
@@ -735,9 +735,16 @@ def of_doubtful_labels(path, monkeypatch):
 
 
 def of_predictions(path, monkeypatch):
-    write = predictor._writer(path, '.csv')
-    write(FOR_PEOPLE)
-    write(None)
+    rows = FOR_PEOPLE.fillna('').to_numpy().tolist()
+    write_resumed(
+        FOR_PEOPLE.path, path, [*FOR_PEOPLE], lambda paths: zip_rows(paths, rows), 'k', False
+    )
+
+
+def zip_rows(paths, rows):
+    "A row for each path, as `write_resumed` asks for them."
+    for _, row in zip(paths, rows):
+        yield row
 
 
 def of_runs(path, monkeypatch):

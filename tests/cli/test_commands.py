@@ -206,7 +206,9 @@ def test_demo(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         done = here(*words)
         assert done.returncode == 0, done.stderr
-    assert 'random' in done.stdout and len(list((tmp_path / 'runs').glob('*/report.html'))) == 2
+    assert (
+        'Random split' in done.stdout and len(list((tmp_path / 'runs').glob('*/report.html'))) == 2
+    )
 
 
 def test_the_demo_shows_that_it_works():
