@@ -497,12 +497,17 @@ def _flat(groups):
     return list(chain.from_iterable(groups))
 
 
+def _number(n, one, many):
+    "'1 picture stands', '2,000 pictures stand'"
+    return f'{n:,} {one if n == 1 else many}'
+
+
 def _about_files(facts):
     "Files that cannot be read, and rows that were left out."
     unreadable, skipped = facts['unreadable'], facts['skipped']
     findings = []
     if unreadable:
-        what = f'{len(unreadable):,} images cannot be read.'
+        what = f"{_number(len(unreadable), 'image', 'images')} cannot be read."
         remedy = 'Replace or remove them, or train with on_error="skip".'
         files = [u['path'] for u in unreadable]
         findings.append(_finding('error', 'unreadable', what, remedy, files))
@@ -522,23 +527,23 @@ def _about_labels(facts):
     pictures = facts['across_labels']
     if not pictures:
         return []
-    what = f'{len(pictures):,} pictures stand in two classes.'
+    what = _number(len(pictures), 'picture stands', 'pictures stand') + ' in two classes.'
     remedy = 'One of the labels is wrong: look at them, and correct or remove.'
     return [_finding('error', 'two labels', what, remedy, _flat(pictures))]
 
 # %% ../../nbs/audit/00_findings.ipynb #2ce2cdc1
 def _about_leaks(facts):
     words = {
-        'identical': 'identical pictures',
-        'near-duplicate': 'near-duplicate pictures',
-        'patient': 'patients',
+        'identical': ('identical picture stands', 'identical pictures stand'),
+        'near-duplicate': ('near-duplicate picture stands', 'near-duplicate pictures stand'),
+        'patient': ('patient stands', 'patients stand'),
     }
     remedy = 'Split again: split="patient", or split="group" where patients are unknown.'
     findings = []
     for leak in facts['leaks']:
         one, other = leak['between']
         names = f": {listed(leak['patients'])}" if 'patients' in leak else ''
-        what = f"{leak['n']:,} {words[leak['kind']]} stand in both {one} and {other}{names}."
+        what = f"{_number(leak['n'], *words[leak['kind']])} in both {one} and {other}{names}."
         findings.append(_finding('leak', 'leak', what, remedy, _flat(leak.get('files', ()))))
     return findings
 
@@ -548,14 +553,18 @@ def _about_ids(facts):
     patients, findings = facts['patients'], []
     if patients['merged']:
         same = listed((' = '.join(ids) for ids in patients['merged']), 8)
-        what = f"{len(patients['merged'])} sets of patient ids are one person each: {same}."
+        n = len(patients['merged'])
+        what = _number(
+            n, 'set of patient ids is one person', 'sets of patient ids are one person each'
+        )
+        what += f': {same}.'
         remedy = (
             'merge_patients(table) gives them one id; split_table keeps them together by itself.'
         )
         findings.append(_finding('warning', 'merged', what, remedy))
     if patients.get('with_two_classes'):
         n = len(patients['with_two_classes'])
-        what = f'{n:,} patients have images of two classes or more.'
+        what = _number(n, 'patient has', 'patients have') + ' images of two classes or more.'
         remedy = 'Right if the label is the cell\'s; wrong if it is the diagnosis.'
         findings.append(_finding('note', 'two classes', what, remedy))
     return findings
@@ -565,7 +574,7 @@ def _about_copies(facts):
     exact, findings = facts['exact_duplicates'], []
     if exact:
         what = (
-            f'{len(exact):,} pictures are there more than once, pixel by pixel:'
+            f"{_number(len(exact), 'picture is', 'pictures are')} there more than once, pixel by pixel:"
             f' {sum(map(len, exact)):,} files.'
         )
         remedy = 'Keep one of each, or let split_table keep them together.'
@@ -573,8 +582,8 @@ def _about_copies(facts):
     other_versions = [g for g in facts['near_duplicates'] if g not in exact]
     if other_versions:
         what = (
-            f'{len(other_versions):,} pictures are there more than once in other versions:'
-            f' {sum(map(len, other_versions)):,} files.'
+            f"{_number(len(other_versions), 'picture is', 'pictures are')} there more than once in"
+            f' other versions: {sum(map(len, other_versions)):,} files.'
         )
         remedy = 'split_table keeps them together by itself where patients are unknown.'
         findings.append(_finding('warning', 'near', what, remedy, _flat(other_versions)))

@@ -108,6 +108,8 @@ def main(
     logging.getLogger('matplotlib').setLevel(logging.ERROR)
     # what other packages say to programmers is nothing to a user
     warnings.filterwarnings('ignore', category=FutureWarning)
+    # a large scan; one that is too large is an error
+    warnings.filterwarnings('ignore', message='Image size .* exceeds limit')
     try:
         app(args=words, prog_name='leukocls', standalone_mode=True)
     except (LeukoError, ModuleNotFoundError) as e:

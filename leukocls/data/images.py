@@ -25,7 +25,14 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from ..core.errors import DataError, LeukoError
-from ..core.files import odd_file, odd_kind, open_regular, read_up_to, too_large
+from leukocls.core.files import (
+    given_path,
+    odd_file,
+    odd_kind,
+    open_regular,
+    read_up_to,
+    too_large,
+)
 from ..core.text import listed
 
 # %% ../../nbs/data/01_images.ipynb #9274a5c4
@@ -503,8 +510,9 @@ def image_files(
     "The files that somebody means who names images; what a folder holds besides them is said."
     if not isinstance(paths, (str, os.PathLike)):
         return paths
+    paths = given_path(paths)
     if not os.path.isdir(paths):
-        return [os.fspath(paths)]
+        return [paths]
     ignored = Counter()
     files = sorted(p for p, _ in scan_folder(paths, ignored))
     if not files:

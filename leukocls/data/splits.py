@@ -54,7 +54,7 @@ def split_table(
             f'{unknown:,} of {len(table):,} images have no patient.',
             where=list(table.path[table.patient.isna()]),
             option=[
-                Option('patient', ..., 'pass {} to read_table'),
+                Option('patient'),
                 Option('split', 'group', 'choose {}'),
             ],
         )

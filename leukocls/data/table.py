@@ -539,8 +539,9 @@ def _how_to_name(frame, missing):
 def _label_of_one_hot(frame):
     "A label from columns of 0 and 1, one for each class; rows without exactly one 1 have none."
     others = [c for c in frame.columns if c not in COLUMN_NAMES]
+    truth = {'True': 1, 'False': 0}
     values = {
-        c: pd.to_numeric(frame[c].replace({'True': 1, 'False': 0}), errors='coerce') for c in others
+        c: pd.to_numeric(frame[c].map(lambda v: truth.get(v, v)), errors='coerce') for c in others
     }
     classes = [c for c in others if len(frame) and values[c].isin([0, 1]).all()]
     if len(classes) < 2:

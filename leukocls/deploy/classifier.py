@@ -22,6 +22,7 @@ import pandas as pd
 from PIL import Image
 
 from ..core.errors import DataError, LeukoError, ModelError, RunError
+from ..core.files import given_path
 from ..core.html import data_uri, page_of
 from ..core.resumed import write_resumed
 from ..core.text import listed, printable
@@ -507,7 +508,7 @@ def write_table(
     """Classify files into a CSV: streamed, resumed after a stop, complete or not there at all. Text
     that a spreadsheet would run as a formula has an apostrophe in front.
     """
-    out, paths = Path(out), [str(p) for p in paths]
+    out, paths = Path(given_path(out)), [str(p) for p in paths]
     _check_wish(out, paths, overwrite)
     if bundle := inside_bundle(out):
         raise RunError(

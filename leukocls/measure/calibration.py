@@ -426,12 +426,12 @@ def _operating_point(wanted, chosen_on, total, ill, shares):
 
 # %% ../../nbs/measure/02_calibration.ipynb #2f522cc5
 def _notes(fits, calibration, scored, conformal, refer, benign):
-    "What must be said beside the figures."
+    "Notes that go with the figures."
     notes = [conformal['note'], refer['note']]
     if not fits:
         notes.insert(
             0,
-            'No temperature fits: every validation image is right, or confidence tells nothing.'
+            'No temperature fits: every validation image is right, or confidence says nothing about them.'
             ' The probabilities are left as they are.',
         )
     if not benign:

@@ -253,7 +253,7 @@ def _detail_lost(thumbs, scatter):
 # %% ../../nbs/measure/03_domain.ipynb #49d54262
 @dataclass(repr=False)
 class Gate:
-    "What training images look like, and how far from it genuine ones lie."
+    "What training images look like, and how far from them genuine ones are."
 
     middle: np.ndarray  # (D,) median of each number
     scale: np.ndarray  # (D,) scatter of each number
@@ -341,7 +341,7 @@ def fit_gate(
     alpha: float = 0.01,  # Share of genuine images that may be refused, between 0 and 1
     seed: int = 0,  # Same seed, same gate
 ) -> Gate:  # Call it with `Looks`
-    """Learn what images look like, and how far out genuine ones lie. Raises `DataError` where too few
+    """Learn what images look like, and how far out genuine ones are. Raises `DataError` where too few
     images can be read.
     """
     if not 0 < alpha < 1:
@@ -385,7 +385,7 @@ def conformal_p(
     distance,  # (N,) distances; NaN gives NaN
     held,  # (M,) distances of held images, the smallest first
 ) -> np.ndarray:  # (N,), from 1/(M + 1) to 1
-    "The share of held images that lie at least as far out, counting the image itself."
+    "The share of held images that are at least as far out, counting the image itself."
     d = np.asarray(distance, float)
     p = (1 + len(held) - np.searchsorted(held, d, side='left')) / (len(held) + 1)
     return np.where(np.isnan(d), np.nan, p)

@@ -31,7 +31,7 @@ from fastcore.basics import patch
 from PIL import Image
 
 from ..core.errors import DataError, ModelError, trusted
-from ..core.files import MOST_JSON, read_regular
+from ..core.files import MOST_JSON, given_path, read_regular
 from ..core.machine import pick_device, untried
 from ..core.packages import need
 from ..core.progress import bar
@@ -567,7 +567,8 @@ def predict_to(
     was stopped goes on when the same call is made again (see `write_resumed`); probabilities have
     six decimals in it.
     """
-    out, suffix = Path(out), Path(out).suffix.lower()
+    out = Path(given_path(out))
+    suffix = out.suffix.lower()
     if suffix not in ('.csv', '.parquet'):
         raise DataError(f'{out}: a table is written as .csv or .parquet. Name a file that ends so.')
     paths = image_files(paths)

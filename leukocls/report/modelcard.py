@@ -576,7 +576,7 @@ def _shortcut_rows(facts):
     rows = [['this model', show_interval(facts.metrics['accuracy'])]]
     return rows + [[s['what'], f"{100 * s['accuracy']:.1f} %"] for s in best_first]
 
-
+# %% ../../nbs/report/05_modelcard.ipynb #ca2d000c
 def _citation(facts):
     paper = facts.info['recipe'].get('paper') or 'none'
     system = f'System: {paper}.'
@@ -601,7 +601,7 @@ def _checklists(facts):
         guidelines=guidelines,
     )
 
-
+# %% ../../nbs/report/05_modelcard.ipynb #ca2d000e
 def model_card(
     folder,  # A run folder
 ) -> str:  # Markdown with YAML front matter

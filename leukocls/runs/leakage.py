@@ -105,7 +105,7 @@ def leakage_gap(
             raise DataError(
                 'Patients are unknown and no two images are near-duplicates: both splits would be'
                 ' the same.',
-                option=Option('patient', ..., 'pass {} to read_table'),
+                option=Option('patient'),
             )
     how = dict(out=out, seed=seed, device=device, progress=progress)
     judged = {}

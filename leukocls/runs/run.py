@@ -393,7 +393,7 @@ def finished_run(
         versions()['leukocls'],
     ]
     rule = table.attrs.get('split', {}).get('method')
-    for f in sorted(Path(out).glob('*/recipe.json')):
+    for f in sorted(Path(given_path(out)).glob('*/recipe.json')):
         try:
             i = json.loads(read_regular(f, MOST_JSON))
             same = (

@@ -456,7 +456,7 @@ def _tree_arrays(tree):
 
 
 def _round_down(thresholds):
-    "In single precision; rounded up, a threshold could pass the feature that it stands below."
+    "In single precision; rounded up, a threshold could rise above the feature that it was below."
     rounded = thresholds.astype('float32')
     return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
@@ -606,7 +606,7 @@ def fit_classical(
     info: dict,  # What is known about the run; more is added
     device: str = 'cpu',  # Not used: scikit-learn computes on the CPU
     progress: bool = True,  # Show a bar
-) -> Fitted:  # The system; its learner.pkl is written when the report stands
+) -> Fitted:  # The system; its learner.pkl is written after the report
     "Features once, then scikit-learn; the result is a run like any other."
     check_space(folder, 50_000_000)
     pixels = Pixels(recipe.size, recipe.grey, recipe.median)

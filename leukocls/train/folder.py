@@ -80,7 +80,7 @@ def weights_contents(
     recipe,  # `Recipe`
     # 16 hexadecimal digits; None where weights come from the network or from nowhere
 ) -> str | None:
-    "A short name for the contents of the files that a recipe's own weights lie in."
+    "A short name for the contents of a recipe's own weight files."
     places = [
         Path(p.removeprefix('local-dir:'))
         for p in (
@@ -126,7 +126,7 @@ def start_run(
     device='cpu',  # Written down
     fold: int | None = None,  # Number of the fold in cross-validation, from 0; written down
 ) -> tuple:  # (a new folder, what is known about the run so far)
-    "Make a run's folder; recipe.json is written by whoever trains, as soon as the model stands."
+    "Make a run's folder; recipe.json is written by the fit, as soon as the network is built."
     from leukocls.data.films import is_drawn
     from leukocls.train.recipes import as_dict, system_name
 
@@ -227,7 +227,7 @@ def learner_file(
 # %% ../../nbs/train/04_folder.ipynb #f9cc72ff
 def take_learner(
     old,  # From `learner_file`
-    folder,  # Where learner.pkl is to lie
+    folder,  # Where learner.pkl is written
 ) -> bool:  # False if there is none, or none that can be trusted and is whole
     "Copy a kept learner.pkl."
     if old is None:
@@ -245,7 +245,7 @@ def take_learner(
 # %% ../../nbs/train/04_folder.ipynb #2050084e
 def keep_learner(
     old,  # From `learner_file`
-    folder,  # Where learner.pkl lies
+    folder,  # Where learner.pkl is
 ) -> None:
     "Keep a proven learner.pkl; where that cannot be, it is made again next time."
     if old is None:
@@ -267,9 +267,9 @@ class Fitted:
     # What went wrong, in words; the best weights so far are kept all the same
     said: str | None = None
     rate: float | None = None  # Images/s in prediction, where `predict` only looks things up
-    # Function to call when the report stands: writes what is slow to make, may return the learner
+    # Function to call when the report is written: writes what is slow to make, may return the learner
     after: object = None
-    # Function that makes the learner, with the loaders it was trained with, for whoever asks for it
+    # Function that makes the learner, with the loaders it was trained with, when it is asked for
     make: object = None
     # Seconds that what was read from the cache took when it was computed
     remembered: float = 0.0

@@ -399,7 +399,7 @@ class _Work:
     folder: Path  # The run's folder
     info: dict  # What is known about the run; more is added
     progress: bool | str  # Whether to show a bar; or what to write before it
-    cbs: tuple = ()  # fastai callbacks of the user's
+    cbs: tuple = ()  # The user's own fastai callbacks
     saves: bool = True  # Write weights and history after each epoch
 
 
@@ -421,7 +421,7 @@ def _companions(learn, recipe, pretrained, history, work):
     if work.info['precision'] == 'bf16':
         cbs.append(Bf16OnCpu()) if on_cpu else learn.to_bf16()
     if work.info['precision'] == 'fp16':
-        # callbacks of the user's that see gradients need them unscaled, as fastai leaves them
+        # the user's own callbacks that see gradients need them unscaled, as fastai leaves them
         plain = recipe.opt not in ADAMS or acts_in_steps(work.cbs)
         learn.to_fp16() if plain else learn.add_cb(ScaledHalf())
     return cbs
@@ -607,7 +607,7 @@ def fit_network(
     info: dict,  # What is known about the run; more is added
     device: str = 'auto',  # As in `pick_device`
     progress: bool = True,  # Show a bar
-    cbs=(),  # fastai callbacks of the user's, for the fit of each network; the pickle has none
+    cbs=(),  # The user's own fastai callbacks, for the fit of each network; the pickle has none
 ) -> Fitted:  # The trained network; its learner is already saved
     """Train a network by fastai, and save it before anything else can go wrong.
 

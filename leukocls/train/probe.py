@@ -436,7 +436,7 @@ def fit_probe(
     device: str = 'auto',  # Where features are computed, as in `pick_device`
     progress: bool = True,  # Show a bar
     ahead=None,  # What `begin_all` got ready for it
-) -> Fitted:  # The probe; its learner.pkl is written when the report stands
+) -> Fitted:  # The probe; its learner.pkl is written after the report
     "Features once, a head by cross-validation; the result is a run like any other."
     frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size, ahead)
     check_space(folder, 50_000_000)

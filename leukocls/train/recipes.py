@@ -281,7 +281,7 @@ def deciding(
 # %% ../../nbs/train/03_recipes.ipynb #0a8ba625
 def changes_of(
     recipe: Recipe,  # Any recipe
-    # Field → value; empty for a recipe as it stands in `recipes()`, and for one whose name does not
+    # Field → value; empty for a recipe as `recipes()` has it, and for one of another name
 ) -> dict:
     """Fields in which a recipe is no longer the one of its name; of folders only their own names,
     since this is shown to others.
@@ -301,7 +301,7 @@ def _trains_otherwise(name, value, original):
     if name in _DESCRIBING or value == original:
         return False
     if name == 'weights':
-        # pretrained weights are the same wherever they lie; random ones are not
+        # pretrained weights are the same in whatever folder; random ones are not
         return ('none' in split_weights(value)) != ('none' in split_weights(original))
     return True
 
