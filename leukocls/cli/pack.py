@@ -157,10 +157,11 @@ def _words(out, extras, weights):
 
 Upload this folder as a Kaggle data set, here {place},
 or copy it anywhere and change the path.
-In a notebook, run these two lines:
+In a notebook, run these lines:
 
     !pip install --no-index --find-links {place}/wheels {what}
-    from leukocls import train_all; runs = train_all("YOUR/IMAGES", "probe"{weight})
+    from leukocls import train_all
+    runs = train_all("YOUR/IMAGES", "probe"{weight})
 
 Weights in this folder: {", ".join(weights) or "none"}
 Research use only. Not a medical device: do not use it to diagnose or treat anyone.
@@ -168,20 +169,25 @@ Research use only. Not a medical device: do not use it to diagnose or treat anyo
 
 # %% ../../nbs/cli/01_pack.ipynb #94aeef8e
 def pack_command(
+    # Folder to write
     out: Annotated[
         Path, typer.Argument(metavar='OUT', help='Folder to write; it must not exist yet.')
     ],
+    # Extras, as in `pack`
     extra: Annotated[
         Optional[List[str]],
         typer.Option(help='Parts to bring: train, serve, export, app, labels; joined by commas.'),
     ] = None,
+    # Weights, as in `pack`
     weights: Annotated[
         Optional[List[str]],
         typer.Option(help='Name of timm, or a folder of weights; repeat it for several.'),
     ] = None,
+    # Python of the other machine
     python: Annotated[
         Optional[str], typer.Option(help='Python of the other machine, such as 3.11.')
     ] = None,
+    # Its platform
     platform: Annotated[
         Optional[str], typer.Option(help='Its platform as pip names it, such as win_amd64.')
     ] = None,
