@@ -339,6 +339,7 @@ class _Machine:
 # %% ../../nbs/deploy/02_torchfile.ipynb #96508bac
 @patch
 def stored(self: _Machine, arg):
+    "A persistent id: the record that it means."
     (pid,) = self.several(1)
     if not isinstance(pid, tuple) or len(pid) != 5:
         raise ValueError('a reference to something other than a storage')
@@ -347,6 +348,7 @@ def stored(self: _Machine, arg):
 
 @patch
 def call(self: _Machine, arg):
+    "Call what stands below its arguments."
     func, args = self.several(2)
     if not isinstance(func, (Name, StandIn)) or not isinstance(args, tuple):
         raise ValueError('a call of what is no function')
@@ -360,6 +362,7 @@ def call(self: _Machine, arg):
 
 @patch
 def made(self: _Machine, func, args, kwargs):
+    "What a call gives: a plain value for a known name, or else a stand-in."
     if isinstance(func, StandIn):
         return StandIn('', (func, *args), kwargs)
     maker = None if kwargs else _MAKERS.get(func.where)
@@ -368,18 +371,21 @@ def made(self: _Machine, func, args, kwargs):
 
 @patch
 def new(self: _Machine, arg):
+    "Make an object of a class."
     kind, args = self.several(2)
     self.stack.append(self.made_new(kind, args, {}))
 
 
 @patch
 def new_named(self: _Machine, arg):
+    "Make an object of a class, with arguments by name."
     kind, args, kwargs = self.several(3)
     self.stack.append(self.made_new(kind, args, kwargs))
 
 
 @patch
 def made_new(self: _Machine, kind, args, kwargs):
+    "What making an object gives."
     if not isinstance(kind, (Name, StandIn)) or not isinstance(args, tuple):
         raise ValueError('an object of what is no class')
     if not isinstance(kwargs, dict):
@@ -389,6 +395,7 @@ def made_new(self: _Machine, kind, args, kwargs):
 
 @patch
 def build(self: _Machine, arg):
+    "Give a state to what was made."
     (state,) = self.several(1)
     made = self.stack[-1]
     if isinstance(made, StandIn) and made.state is None:
@@ -399,28 +406,33 @@ def build(self: _Machine, arg):
 # %% ../../nbs/deploy/02_torchfile.ipynb #5aa164ae
 @patch
 def tuple_(self: _Machine, arg):
+    "A tuple of what was put down since the last mark."
     items = tuple(self.to_mark())
     self.stack.append(items)
 
 
 @patch
 def frozenset_(self: _Machine, arg):
+    "A frozen set of what was put down since the last mark."
     items = self.to_mark()
     self.stack.append(StandIn('builtins.frozenset', (items,)))
 
 
 @patch
 def append(self: _Machine, arg):
+    "Append one item."
     self.extend(self.several(1))
 
 
 @patch
 def appends(self: _Machine, arg):
+    "Append what was put down since the last mark."
     self.extend(self.to_mark())
 
 
 @patch
 def extend(self: _Machine, items):
+    "Add items to a list or a stand-in."
     made = self.stack[-1]
     if not isinstance(made, (list, StandIn)):
         raise ValueError(f'items for {type(made).__name__}')
@@ -429,16 +441,19 @@ def extend(self: _Machine, items):
 
 @patch
 def set_item(self: _Machine, arg):
+    "Set one entry."
     self.set_pairs(self.several(2))
 
 
 @patch
 def set_items(self: _Machine, arg):
+    "Set the entries that were put down since the last mark."
     self.set_pairs(self.to_mark())
 
 
 @patch
 def set_pairs(self: _Machine, items):
+    "Add entries to a table or a stand-in."
     made, pairs = self.stack[-1], list(zip(items[::2], items[1::2]))
     if isinstance(made, StandIn):
         made.items.extend(pairs)
@@ -450,6 +465,7 @@ def set_pairs(self: _Machine, items):
 
 @patch
 def add_items(self: _Machine, arg):
+    "Add members to a set."
     items, made = self.to_mark(), self.stack[-1]
     if not isinstance(made, set):
         raise ValueError(f'members for {type(made).__name__}')
