@@ -4,6 +4,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+import warnings
 
 
 def lazy(package, homes):
@@ -19,7 +20,10 @@ def lazy(package, homes):
 
         try:
             module = home[name] if home[name].startswith('leukocls.') else f'{package}.{home[name]}'
-            return getattr(importlib.import_module(module), name)
+            with warnings.catch_warnings():
+                # what fastai's import says to its own makers
+                warnings.simplefilter('ignore', FutureWarning)
+                return getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as e:
             raise missing(e) from e
 

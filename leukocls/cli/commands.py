@@ -332,7 +332,7 @@ def train(
     check_folder(out)
     runs = train_all(
         data,
-        list(recipe) if recipe else None,
+        list(recipe) if recipe else 'usual',
         out=str(out),
         split=split,
         patient=patient,

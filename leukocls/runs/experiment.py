@@ -255,9 +255,9 @@ def usual_recipe(
 # %% ../../nbs/runs/02_experiment.ipynb #78129c5e
 def train_all(
     data,  # Folder, CSV file or DataFrame, as in `read_table`
-    # Name of a recipe, a recipe, a group such as 'p3', 'classical' or 'all', or a list of these; None
-    # is what suits the machine: `effb3` with a GPU, `probe` without
-    recipes=None,
+    # Name of a recipe, a recipe, a group such as 'p3', 'classical' or 'all', or a list of these;
+    # 'usual' is what suits the machine: `effb3` with a GPU, `probe` without
+    recipes='usual',
     out: str = 'runs',  # Folder of all runs
     # 'auto' (given, else by patient, else near-duplicates together), 'patient', 'group', 'random',
     # 'given'
@@ -284,7 +284,7 @@ def train_all(
     **changes,  # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
 ) -> Runs:  # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
-    if recipes is None:
+    if isinstance(recipes, str) and recipes == 'usual':
         recipes = usual_recipe(device, changes)
     chosen = recipes_named(recipes, **changes)
     callbacks = _checked_callbacks(cbs)

@@ -344,19 +344,24 @@ class Board(pd.DataFrame):
 
     def __repr__(self):
         few = ['accuracy', 'from_best', 'judged_on', 'split', 'status']
-        table = pd.DataFrame(self)[[c for c in few if c in self]]
+        table = _shown(self)[[c for c in few if c in self]]
         return '\n'.join([table.to_string(), *self.attrs.get('notes', [])])
 
     def _repr_html_(self):
         reports = self.attrs.get('reports', {})
-        table = pd.DataFrame(self).map(lambda v: html.escape(str(v)))
+        table = _shown(self).map(lambda value: html.escape(str(value)))
         table.index = [
             link_to(reports[name], name) if name in reports else html.escape(str(name))
             for name in self.index
         ]
         notes = [f'<p>{html.escape(note)}</p>' for note in self.attrs.get('notes', [])]
-        shown = table.replace('<NA>', '–').replace('nan', '–').to_html(escape=False)
-        return f'{shown}{"".join(notes)}<p>{RESEARCH_ONLY}</p>'
+        return f'{table.to_html(escape=False)}{"".join(notes)}<p>{RESEARCH_ONLY}</p>'
+
+
+def _shown(board):
+    "A plain table with a dash for what is not there, of which pandas has three kinds."
+    table = pd.DataFrame(board).astype(object)
+    return table.where(table.notna(), '–')
 
 
 def _notes(runs):

@@ -53,5 +53,13 @@ class _Callable(types.ModuleType):
     def __call__(self, *args, **kwargs):
         return self.train(*args, **kwargs)
 
+    @property
+    def __doc__(self):
+        "`help(train)` explains the call too; where PyTorch is not installed, the wing alone."
+        try:
+            return f"{vars(self)['__doc__']}\n\n{self.train.__doc__}"
+        except ImportError:
+            return vars(self)['__doc__']
+
 
 sys.modules[__name__].__class__ = _Callable

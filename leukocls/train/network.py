@@ -619,8 +619,9 @@ def fit_network(
     learn, pretrained, notes = _prepare(recipe, table, device)
     info['notes'] += notes
     if cbs:
-        names = ', '.join((cb if isinstance(cb, type) else type(cb)).__name__ for cb in cbs)
-        info['notes'].append(f'Trained with callbacks of the user\'s (cbs): {names}.')
+        # they may change what a recipe trains
+        classes = [cb if isinstance(cb, type) else type(cb) for cb in cbs]
+        info['callbacks'] = [c.__name__ for c in classes]
     _warn_if_slow(pretrained, device, progress, len(table))
     check_space(folder, recipe.members * _bytes_of(learn.model))
     info.update(
