@@ -101,9 +101,8 @@ def _run_pip(*arguments):
         raise RunError('pip is missing here. Install it with: python -m ensurepip')
     if _UNREACHABLE.search(done.stderr):
         raise RunError(
-            f'pip cannot fetch a package: {why}. Run this on a machine with the network; on a'
-            ' machine without it, packages can only be installed from a folder that was packed'
-            ' elsewhere.'
+            f'pip cannot fetch a package: {why}. Run this on a machine with the network. Where there'
+            ' is one, the package does not exist for the Python and platform that you asked for.'
         )
     raise RunError(f'pip failed: {why}.')
 
@@ -118,11 +117,23 @@ def _own_wheel(wheels, source):
     return next(wheels.glob('leukocls-*.whl'))
 
 
+def _platforms(name):
+    "Names of platforms whose wheels run there; pip takes each by its exact name."
+    found = re.fullmatch(r'manylinux_2_(\d+)_(\w+)', name)
+    if not found:
+        return [name]
+    newest, processor = int(found[1]), found[2]
+    older = [f'manylinux_2_{n}_{processor}' for n in range(newest, 16, -1)]
+    return [*older, f'manylinux2014_{processor}']
+
+
 def _fetch_dependencies(wheels, own, extras, python, platform):
     "Wheels of everything that leukocls needs, for this machine or for another one."
     other = ['--python-version', python] if python else []
     if python or platform:
-        other += ['--platform', platform or 'manylinux_2_28_x86_64', '--only-binary', ':all:']
+        for name in _platforms(platform or 'manylinux_2_28_x86_64'):
+            other += ['--platform', name]
+        other += ['--only-binary', ':all:']
     wanted = f'{own}[{",".join(extras)}]' if extras else str(own)
     _run_pip('download', *other, '--dest', str(wheels), wanted)
 
