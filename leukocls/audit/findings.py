@@ -508,7 +508,7 @@ def _about_files(facts):
     findings = []
     if unreadable:
         what = f"{_number(len(unreadable), 'image', 'images')} cannot be read."
-        remedy = 'Replace or remove them, or train with on_error="skip".'
+        remedy = 'Replace or remove them, or leave them out when you train (on_error: skip).'
         files = [u['path'] for u in unreadable]
         findings.append(_finding('error', 'unreadable', what, remedy, files))
     for why in sorted(set(skipped.values())):
@@ -538,7 +538,7 @@ def _about_leaks(facts):
         'near-duplicate': ('near-duplicate picture stands', 'near-duplicate pictures stand'),
         'patient': ('patient stands', 'patients stand'),
     }
-    remedy = 'Split again: split="patient", or split="group" where patients are unknown.'
+    remedy = 'Split again: by patient, or by groups of near-duplicates where patients are unknown.'
     findings = []
     for leak in facts['leaks']:
         one, other = leak['between']

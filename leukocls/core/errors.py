@@ -95,7 +95,9 @@ class LeukoError(ValueError):
         known=None,  # Names of the options that a command has; None for all
     ) -> str:  # The message
         "The message for a command line; options that the command lacks are not advised."
-        helps = [o for o in self.option if known is None or o.name in known]
+        helps = [
+            o for o in self.option if known is None or SHELL_NAMES.get(o.name, o.name) in known
+        ]
         return self._worded(helps, shell=True)
 
     def _worded(self, helps, shell=False):

@@ -24,7 +24,7 @@ import pandas as pd
 from PIL import Image
 
 from ..core.cache import content_hashes
-from ..core.errors import DataError
+from ..core.errors import DataError, Option
 from ..core.files import OddFileError, cache_folder, open_regular, read_regular
 from ..core.packages import need
 from ..core.text import listed
@@ -320,8 +320,9 @@ def unpack_npz(
     place = Path(folder) if folder else cache_folder('unpacked')
     if place is None:
         raise DataError(
-            f'{file} holds arrays, and there is no folder to write its images into. Pass'
-            ' root=FOLDER.'
+            f'{file} holds arrays, and there is no folder to write its images into.',
+            where=file,
+            option=Option('root'),
         )
     try:
         with open_regular(file) as f, np.load(f, allow_pickle=False) as arrays:
@@ -340,8 +341,10 @@ def unpack_npz(
     # NumPy's word for what is no array, or a pickle
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as e:
         raise DataError(
-            f'{file} cannot be unpacked into {place}: {e}. Use a whole copy of the file, or pass'
-            ' root=FOLDER for another place.'
+            f'{file} cannot be unpacked into {place}: {e}.',
+            where=file,
+            advice='Use a whole copy of the file',
+            option=Option('root', how='pass {} for another place'),
         ) from None
 
 
@@ -558,16 +561,18 @@ def _folders_to_search(base, listings, asked, most=2000):
 def why_missing(
     path: str,  # A path as the table names it
     base,  # Folder that relative paths start from
-) -> str:  # A sentence
+) -> DataError:  # Not raised: its text says why, its `option` or `advice` what helps
     "Why a file cannot be found, and what to do."
-    advice = 'Pass root=FOLDER, the folder that holds the images.'
+    folder = Option('root', how='pass {}, the folder that holds the images')
     if re.match(r'\w{2,}://', path):
-        return 'They are addresses. Download the images first, and name the files.'
+        return DataError(
+            'They are addresses.', advice='Download the images first, and name the files'
+        )
     if re.match(r'[A-Za-z]:[\\/]', path) and os.sep == '/':
-        return f'{path} is a path of a Windows computer. {advice}'
+        return DataError(f'{path} is a path of a Windows computer.', option=folder)
     full = Path(os.path.abspath(os.path.join(base or os.curdir, path.replace('\\', '/'))))
     there = next((p for p in full.parents if p.is_dir()), full.parent)
     below = full.relative_to(there).parts
     if len(below) > 1:
-        return f'There is no folder {there / below[0]}. {advice}'
-    return f'{there} holds no such file. {advice}'
+        return DataError(f'There is no folder {there / below[0]}.', option=folder)
+    return DataError(f'{there} holds no such file.', option=folder)

@@ -132,8 +132,12 @@ def _load_rows(data, patient, root, label, to_judge):
     if os.path.isdir(data):
         if isinstance(label, str) and not _LEVEL.fullmatch(label):
             raise DataError(
-                f'label={label!r} names a column, and {data} is a folder. Pass a level of folders,'
-                ' such as label=-1 for the folder that holds the image.'
+                [
+                    Given('label', label),
+                    f' names a column, and {data} is a folder. Give a level of folders, such as ',
+                    Option('label', -1),
+                    ' for the folder that holds the image.',
+                ]
             )
         # the command line gives levels as text
         level = int(patient) if _LEVEL.fullmatch(str(patient)) else None
@@ -177,7 +181,10 @@ def _find_images(table, where, base, asked):
         return table, [('do not exist', missing)]
     raise DataError(
         f'{where}: {len(table):,} of {len(table):,} images do not exist:'
-        f' {_named_rows(table, missing)}. {why}'
+        f' {_named_rows(table, missing)}. {why.message[0]}',
+        where=list(table.path[missing]),
+        option=why.option,
+        advice=why.advice,
     )
 
 
@@ -295,8 +302,8 @@ def _hint_at_tables(root):
     if tables:
         table = os.path.join(root, tables[0])
         hint += (
-            f' If {table} says which image is of which class, give that file; root=… tells where'
-            ' its images are.'
+            f' If {table} says which image is of which class, give that file, and say where its'
+            ' images are.'
         )
     return hint
 
@@ -390,9 +397,10 @@ def _refuse_several_sets(root, below):
     if len(classes) > 1 and all(classes == other for other in others):
         names = sorted(below)
         raise DataError(
-            f'{root} holds {len(names)} data sets with the same classes: {listed(names)}. Choose'
-            f' one, such as {os.path.join(root, names[0])}; if they are classes after all, pass'
-            ' label=0, or give a CSV or a DataFrame.'
+            f'{root} holds {len(names)} data sets with the same classes: {listed(names)}.',
+            where=root,
+            advice=f'Choose one, such as {os.path.join(root, names[0])}',
+            option=Option('label', 0, 'pass {} if they are classes after all'),
         )
 
 
@@ -455,16 +463,26 @@ def _refuse_patient_folders(root, paths):
     what = 'folders named like patients' if like_patients else 'folders that share their subfolders'
     if classes:
         problem = f', and {listed(classes, 4)} recur below them'
-        advice = (
-            'Pass label=-1, so that the class is the folder that holds the image, and patient=0, so'
-            ' that the patient is the first folder'
-        )
+        advice = [
+            'Take the class from the folder that holds the image, and the patient from the first'
+            ' folder: ',
+            Option('label', -1),
+            ' and ',
+            Option('patient', 0),
+        ]
     else:
         problem = ', and no folder below them names a class'
-        advice = 'Give a CSV or a DataFrame with the columns path, label and patient'
+        advice = ['Give a CSV or a DataFrame with the columns path, label and patient']
     raise DataError(
-        f'{root} has {what}: {listed(tops, 3)}{problem}. Read as classes, a network would learn'
-        f' whose cell it is. {advice}. If {listed(tops, 2)} are classes after all, pass label=0.'
+        [
+            f'{root} has {what}: {listed(tops, 3)}{problem}. Read as classes, a network would learn'
+            ' whose cell it is. ',
+            *advice,
+            f'. If {listed(tops, 2)} are classes after all: ',
+            Option('label', 0),
+            '.',
+        ],
+        where=root,
     )
 
 # %% ../../nbs/data/05_table.ipynb #cc9e1dce
@@ -808,8 +826,8 @@ def note_unusual_pictures(
         deep = found['deep']
         sentences.append(
             f'{len(deep):,} of {len(table):,} files have 16 bits and use {bits}:'
-            f' {listed(map(os.path.basename, deep), 3)}. Their pictures are nearly black. Pass'
-            f' bits={bits}, so that all are scaled alike.'
+            f' {listed(map(os.path.basename, deep), 3)}. Their pictures are nearly black. With'
+            f' {bits} as the number of bits (`bits`), all are scaled alike.'
         )
     for sentence in sentences:
         if sentence not in table.attrs.get('notes', ()):
@@ -819,17 +837,21 @@ def note_unusual_pictures(
 def _eight_bit_copies(table, bits):
     "The table with copies of 8 bits in place of deep pictures; `own_path` keeps their paths."
     if not isinstance(bits, int) or not 9 <= bits <= 15:
-        raise DataError(f'bits={bits!r} is no depth of a camera. Give a whole number from 9 to 15.')
+        raise DataError(
+            [Given('bits', bits), ' is no depth of a camera. Give a whole number from 9 to 15.']
+        )
     deep = set(unusual_pictures(table.path.tolist())['deep'])
     rows = table.index[table.path.isin(deep)]
     if not len(rows):
-        _add_note(table, f'No file has 16 bits: bits={bits} changes nothing.')
+        _add_note(table, f'No file has 16 bits, so that {bits} bits change nothing.')
         return table
     folder = cache_folder('unpacked')
     if folder is None:
         raise DataError(
-            f'bits={bits} needs a cache folder for the copies. Set LEUKOCLS_CACHE to a folder of'
-            ' yours.'
+            [
+                Given('bits', bits),
+                ' needs a cache folder for the copies. Set LEUKOCLS_CACHE to a folder of yours.',
+            ]
         )
     paths = table.path[rows].tolist()
     contents = [h.tobytes().hex()[:16] for h in content_hashes(paths)]

@@ -10,7 +10,7 @@ import os
 
 import pandas as pd
 
-from ..core.errors import DataError
+from ..core.errors import DataError, Option
 from ..core.text import listed
 from ..data.datasets import card, cards
 from ..data.seen import Seen
@@ -171,8 +171,12 @@ def _refuse_unknown(table, known):
         n = int(table.label.isin(new).sum())
         raise DataError(
             f'The model does not know {listed(f"`{c}`" for c in new)} ({n:,} of {len(table):,}'
-            f' images). It knows: {listed(known, 20)}. Name its class for each with'
-            f' rename="{new[0]}={known[0]}", or pass on_error="skip" to leave them out.'
+            f' images). It knows: {listed(known, 20)}.',
+            where=new,
+            option=[
+                Option('rename', f'{new[0]}={known[0]}', 'name its class for each with {}'),
+                Option('on_error', 'skip', 'pass {} to leave them out'),
+            ],
         )
 
 

@@ -341,7 +341,7 @@ def test_grey_arrays_and_numbers(tmp_path):
 def test_no_place_for_the_images(tmp_path, monkeypatch):
     monkeypatch.setenv('LEUKOCLS_CACHE', 'off')
     medmnist(tmp_path / 'x.npz')
-    with pytest.raises(DataError, match='Pass root=FOLDER'):
+    with pytest.raises(DataError, match='Pass root=…'):
         read_table(tmp_path / 'x.npz')
 
 
@@ -400,10 +400,10 @@ def test_csv_as_it_comes(tmp_path, kind):
 
 
 MISSING = {
-    'C:\\Users\\anna\\{}.png': 'is a path of a Windows computer. Pass root=FOLDER',
-    '/content/drive/{}.png': 'There is no folder /content. Pass root=FOLDER',
-    'scans/{}.png': 'There is no folder {base}/scans. Pass root=FOLDER',
-    '{}.png': '{base} holds no such file. Pass root=FOLDER',
+    'C:\\Users\\anna\\{}.png': 'is a path of a Windows computer. Pass root=…',
+    '/content/drive/{}.png': 'There is no folder /content. Pass root=…',
+    'scans/{}.png': 'There is no folder {base}/scans. Pass root=…',
+    '{}.png': '{base} holds no such file. Pass root=…',
     'https://example.org/{}.png': 'Download the images first',
     's3://bucket/{}.png': 'Download the images first',
 }
@@ -485,7 +485,7 @@ def test_ids_without_ending_beside_their_folder(tmp_path, capsys, header, ids):
 def test_names_that_occur_twice_are_not_guessed(tmp_path):
     csv = kaggle(tmp_path, ['1', '2', '3', '4'])
     pictures(tmp_path, ['test_images/1.png'])
-    with pytest.raises(DataError, match='4 of 4 images do not exist.*Pass root=FOLDER'):
+    with pytest.raises(DataError, match='4 of 4 images do not exist.*Pass root=…'):
         read_table(csv)
     assert len(read_table(csv, root=tmp_path / 'train_images')) == 4
 
@@ -499,7 +499,7 @@ def test_an_id_that_is_two_files_is_not_guessed(tmp_path):
 
 def test_root_is_searched_to_its_ends(tmp_path):
     csv = kaggle(tmp_path, ['1', '2', '3', '4'], folder='data/cells/all')
-    with pytest.raises(DataError, match='Pass root=FOLDER'):
+    with pytest.raises(DataError, match='Pass root=…'):
         read_table(csv)
     assert len(read_table(csv, root=tmp_path / 'data')) == 4
 
@@ -526,7 +526,10 @@ def test_the_command_line_takes_images_and_says_so(tmp_path, capsys):
     pictures(tmp_path, ['test_images/1.png'])
     with pytest.raises(SystemExit) as e:
         main(['audit', str(csv)])
-    assert e.value.code == 2 and 'Add --images FOLDER' in capsys.readouterr().err
+    assert (
+        e.value.code == 2
+        and 'Add --images …, the folder that holds the images' in capsys.readouterr().err
+    )
     with pytest.raises(SystemExit) as e:
         main(['audit', str(csv), '--images', str(tmp_path / 'train_images')])
     assert e.value.code == 0 and '4 images' in capsys.readouterr().out
