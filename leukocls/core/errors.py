@@ -112,7 +112,7 @@ def _options(option):
     if option is None:
         return ()
     single = isinstance(option, Option) or (
-        isinstance(option, tuple) and isinstance(option[0], str)
+        isinstance(option, tuple) and option and isinstance(option[0], str)
     )
     return tuple(
         o if isinstance(o, Option) else Option(*o) for o in ([option] if single else option)

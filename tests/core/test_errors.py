@@ -46,7 +46,9 @@ def test_fields_of_real_errors(tmp_path):
     from leukocls.data.splits import split_table
     from leukocls.data.table import read_table
 
-    table = pd.DataFrame(dict(path=['a.png', 'b.png'], label=['x', 'y']))
+    there = tmp_path / 'c.png'
+    there.write_bytes(b'here')
+    table = pd.DataFrame(dict(path=['a.png', 'b.png', there], label=['x', 'y', 'x']))
     with pytest.raises(DataError) as e:
         read_table(table, on_error='keep')
     assert e.value.where == Given('on_error', 'keep')
