@@ -311,7 +311,7 @@ def _wait(self: FrozenBody):
 
 # %% ../../nbs/models/07_frozen.ipynb #d9740813
 def begin_all(
-    recipes,  # Recipes; those of kind 'probe' count
+    recipes,  # Recipes that learn on features of a network that stays as it is
     paths,  # Image files
     device='auto',  # As in `pick_device`
 ) -> Ahead:  # To give to `survey_images` (its `images`), to `train`, and at last to `end_all`
@@ -320,8 +320,6 @@ def begin_all(
     """
     ahead = Ahead()
     for r in recipes:
-        if r.kind != 'probe':
-            continue
         try:
             f = FrozenBody(r.arch, r.weights, r.size, ahead)
             if (ready := expect(f.pixels, paths)) is not None:

@@ -290,7 +290,8 @@ def train_all(
     callbacks = _checked_callbacks(cbs)
     _check_place(out, device)
     table = read_table(data, patient, root, on_error, label, bits)
-    ahead = begin_all(chosen, table.path, device)
+    frozen = [recipe for recipe in chosen if kind_named(recipe.kind).frozen]
+    ahead = begin_all(frozen, table.path, device)
     try:
         # Every image is decoded once, for the check, the search for copies, the network of a
         # probe, the shortcuts and the gate
