@@ -855,12 +855,17 @@ def show_interval(
         return 'not defined'
     percent = metric_named(name).percent
     factor, digits, unit = (100, 1, ' %') if percent else (1, 3, '')
-    value = f'{factor * v["value"]:.{digits}f}{unit}'
+
+    def shown(number):
+        # 0 added, since a rounded -0.0004 would read "-0.000"
+        return f'{round(factor * number, digits) + 0:.{digits}f}'
+
+    value = f'{shown(v["value"])}{unit}'
     if v['low'] is None:
         return value
     # a dash beside a minus cannot be read
     between = ' to ' if v['low'] < 0 else '–'
-    return f'{value} ({factor * v["low"]:.{digits}f}{between}{factor * v["high"]:.{digits}f})'
+    return f'{value} ({shown(v["low"])}{between}{shown(v["high"])})'
 
 # %% ../../nbs/measure/00_metrics.ipynb #17e6d0b3
 _OTHER_KEYS = frozenset(  # of metrics.json, of a leaderboard's rows

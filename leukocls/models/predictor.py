@@ -20,7 +20,7 @@ import warnings
 from collections import defaultdict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -518,6 +518,13 @@ def __call__(
 # %% ../../nbs/models/08_predictor.ipynb #52c531bf
 def _predictor(learn, **asked):
     "A Predictor made as asked; one that there is keeps to what it was made with."
+    if isinstance(learn, (str, os.PathLike)):
+        raise ModelError(
+            f'{learn} is a path, not a model.',
+            where=learn,
+            advice='Open it first: Run(path) for a run folder, Classifier.load(path) for a bundle,'
+            ' open_pickle(path, trust=True) for a .pkl file you trust',
+        )
     if not isinstance(learn, Predictor):
         return Predictor(learn, **asked)
     now = dict(engine=learn.choose, tta=learn.tta)
@@ -665,15 +672,22 @@ def _parquet_writer(part):
 _SYSTEM_PATHS = 'PosixPath', 'WindowsPath'
 
 
-class _PathWriter(pickle.Pickler):
-    "Writes a path as `pathlib.Path` of its parts, which every system can make."
+@cache
+def _path_writer():
+    """fastai's own pickler, which also writes classes that a function or a notebook made; a path it
+    writes as `pathlib.Path` of its parts, which every system can make.
+    """
+    from cloudpickle import CloudPickler
 
-    def reducer_override(self, o):
-        if type(o).__name__ not in _SYSTEM_PATHS or not isinstance(o, pathlib.Path):
-            return NotImplemented
-        # Python 3.13 would write `pathlib._local.Path`, which older ones do not have
-        pathlib.Path.__module__ = 'pathlib'
-        return pathlib.Path, o.parts
+    class PathWriter(CloudPickler):
+        def reducer_override(self, o):
+            if type(o).__name__ not in _SYSTEM_PATHS or not isinstance(o, pathlib.Path):
+                return super().reducer_override(o)
+            # Python 3.13 would write `pathlib._local.Path`, which older ones do not have
+            pathlib.Path.__module__ = 'pathlib'
+            return pathlib.Path, o.parts
+
+    return PathWriter
 
 
 class _PathReader(pickle.Unpickler):
@@ -691,7 +705,7 @@ def portable_pickle():  # A module, as `pickle_module` of `learn.export` and `lo
     """
     module = types.ModuleType('pickle')
     vars(module).update(vars(pickle))
-    module.Pickler, module.Unpickler = _PathWriter, _PathReader
+    module.Pickler, module.Unpickler = _path_writer(), _PathReader
     return module
 
 

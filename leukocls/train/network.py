@@ -302,6 +302,14 @@ def write_pickle(
             f'Cannot write {folder / "learner.pkl"}: {getattr(e, "strerror", None) or e}. Free some'
             ' space, then save it with run.learner.export("learner.pkl").'
         ) from e
+    except Exception as e:
+        # something of the user's that no pickle can hold must not cost the fit
+        print(
+            f'learner.pkl was not written: {type(e).__name__}: {e}. All other files of the run are.'
+            ' Define your own classes in a module, not inside a function, and train again if you'
+            ' need the file.',
+            file=sys.stderr,
+        )
     finally:
         learn.path, learn.dls.path = path, dls_path
         temp.unlink(missing_ok=True)
@@ -509,6 +517,11 @@ def _train_one(learn, recipe, pretrained, table, work):
     if recipe.lr is None:
         if pretrained and not recipe.freeze:
             learn.unfreeze()
+        if work.progress:
+            print(
+                'Looking for a learning rate: 100 batches. A recipe with a rate (`lr`) skips this.',
+                file=sys.stderr,
+            )
         lr, curve = find_lr(learn)
         work.info['lr_found'] = lr
         write_csv(work.folder / 'lr_find.csv', curve)

@@ -582,7 +582,8 @@ def _look_up(recipe):
     hint = f' Did you mean {near[0]}?' if near else ''
     raise RunError(
         f'No recipe is named `{recipe}`.{hint} Known: {", ".join(_RECIPES)}; in a list also'
-        f' {", ".join(GROUPS)}, for several.'
+        f' {", ".join(GROUPS)}, for several. A recipe of your own is registered first'
+        ' (register_recipe; on the command line by --with FILE.py).'
     )
 
 

@@ -673,3 +673,9 @@ def test_a_blank_is_unknown(column):
             draw_unit(t.assign(**{column: values}), partly) for values in (gaps, blanks)
         )
         assert unknown[0] == blank[0] == ('group' if column == 'group' and partly else 'image')
+
+
+def test_a_rounded_nothing_has_no_minus():
+    assert (
+        show_interval(dict(value=-1e-9, low=-0.0004, high=0.2), 'kappa') == '0.000 (0.000 to 0.200)'
+    )

@@ -66,6 +66,33 @@ def test_plain_pickle_reads_what_is_written():
         assert pickle.loads(file.getvalue()) == paths
 
 
+def test_a_class_that_a_function_made_can_be_written(run, tmp_path):
+    "As an augmentation of a user's own in a notebook or a function."
+    from fastai.vision.augment import RandTransform
+
+    class Specks(RandTransform):
+        def encodes(self, x: str):
+            return x
+
+    learn = Run(run.folder).learner
+    learn.dls.after_batch.add(Specks())
+    learn.export((tmp_path / 'own.pkl').absolute(), pickle_module=portable_pickle())
+    names = [type(t).__name__ for t in open_pickle(tmp_path / 'own.pkl', True).dls.after_batch.fs]
+    assert 'Specks' in names
+
+
+def test_what_no_pickle_holds_does_not_cost_the_run(run, tmp_path, capsys):
+    import threading
+
+    from leukocls.train.network import write_learner
+
+    learn = Run(run.folder).learner
+    learn.model.lock = threading.Lock()
+    write_learner(learn, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ['model.safetensors']
+    assert 'learner.pkl was not written: TypeError' in capsys.readouterr().err
+
+
 def test_plain_fastai_opens_it(run, table, plain_fastai):
     files = [str(p) for p in table.path[:2]]
     answers = plain_fastai(run.folder / 'learner.pkl', files)

@@ -874,3 +874,8 @@ def test_parquet_holds_what_a_gate_says(run, table, photograph, tmp_path):
     predict_to(one, files, tmp_path / 'p.parquet')
     p = pd.read_parquet(tmp_path / 'p.parquet')
     assert p.in_domain.isna().tolist() == [True] + [False] * 21 and not p.in_domain[1]
+
+
+def test_a_path_in_place_of_a_model_is_answered_in_a_sentence(run, table):
+    with pytest.raises(ModelError, match='is a path, not a model. Open it first: Run'):
+        predict_images(str(run.folder), table.path[:1])
