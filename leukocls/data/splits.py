@@ -251,7 +251,7 @@ def source_tables(
         part = _hold_out_source(table, name)
         t = split_table(part, 'given', valid_pct, seed=seed, survey=survey)
         note = f'Trained without source `{name}`, tested on it.'
-        t.attrs['split'] |= dict(method='source', note=note)
+        t.attrs['split'] |= dict(method='source', note=note + _leak_sentence(t.attrs['split']))
         tables[name] = t
     return tables
 
@@ -657,8 +657,10 @@ def _check_sides(table, method):
         )
     untrained = set(table.label) - set(table.label[table.split == 'train'])
     if untrained:
+        rule = SPLIT_RULES.get(method)
+        reason = f'too few {rule.units}' if rule else 'no training image is of it'
         raise DataError(
-            f'Class {listed(sorted(untrained))} would not be trained on: too few patients.',
+            f'Class {listed(sorted(untrained))} would not be trained on: {reason}.',
             where=sorted(untrained),
             option=[
                 Option('test_pct', ..., 'use a smaller {}'),
@@ -694,9 +696,17 @@ def _keep_given(table, valid_pct, seed):
         out['split'] = pd.array(side, dtype='string')
     out = _prove(out, 'given')
     facts = out.attrs['split']
-    if facts['shared_patients'] or facts['shared_files'] or facts['shared_groups']:
-        facts['note'] += (
-            f" It leaks: {facts['shared_patients']:,} patients, {facts['shared_files']:,} identical"
-            f" files and {facts['shared_groups']:,} groups of near-duplicates stand on two sides."
-        )
+    facts['note'] += _leak_sentence(facts)
     return out
+
+
+def _leak_sentence(facts):
+    "What stands on two sides, as the end of a note; empty if nothing does."
+    shared = [facts[f'shared_{what}'] for what in ('patients', 'files', 'groups')]
+    if not any(shared):
+        return ''
+    patients, files, groups = shared
+    return (
+        f' It leaks: {patients:,} patients, {files:,} identical files and {groups:,} groups of'
+        ' near-duplicates stand on two sides.'
+    )

@@ -12,10 +12,12 @@ from leukocls.data.splits import (
     shared_files,
     shared_patients,
     sides_of,
+    source_tables,
     split_note,
     split_table,
     with_note,
 )
+from leukocls.data.table import read_table
 
 
 def make(rng, classes, patients, most, mixed=False):
@@ -353,3 +355,29 @@ def test_a_study_arm_in_a_csv_is_kept_aside(films, tmp_path, capsys):
     numbers = t.assign(group=range(len(t)))
     numbers.to_csv(tmp_path / 'n.csv', index=False)
     assert 'group' in read_table(tmp_path / 'n.csv')
+
+
+def test_a_source_held_out_keeps_the_sentence_about_leaks(tmp_path):
+    "The sentence about the source is no reason to be silent about a picture of both."
+    rows = [
+        dict(path=f'{source}{i}.png', sha256=f'{source}{i}', label='ab'[i % 2], source=source)
+        for source in 'xy'
+        for i in range(10)
+    ]
+    # the first picture of the one source is the second picture of the other
+    rows[0]['sha256'] = rows[12]['sha256']
+    table = read_table(pd.DataFrame(rows))
+    notes = [
+        t.attrs['split']['note'] for t in source_tables(table.assign(group=range(20))).values()
+    ]
+    assert all('It leaks: 0 patients, 1 identical' in note for note in notes), notes
+    assert all(note.startswith('Trained without source') for note in notes)
+
+
+def test_a_class_without_training_images_is_named():
+    rows = [
+        dict(path=f'{i}.png', sha256=str(i), label='ab'[i % 2], split=['train', 'test'][i % 2])
+        for i in range(8)
+    ]
+    with pytest.raises(DataError, match='Class b would not be trained on: no training image'):
+        split_table(read_table(pd.DataFrame(rows)).assign(group=range(8)), 'given')
