@@ -16,7 +16,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from ..core.files import cache_folder
-from ..core.machine import cpu_has_bf16, pick_device, versions
+from ..core.machine import cpu_has_bf16, pick_device, usable_cores, versions
 from ..data.images import free_memory
 
 # %% ../../nbs/cli/01_doctor.ipynb #d0c70007
@@ -70,7 +70,7 @@ def _cache():
 
 def _machine():
     "Processor, memory, disk and packages."
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    cores = usable_cores()
     lacking = {
         extra: [package for package in packages if _version(package) is None]
         for extra, packages in EXTRAS.items()

@@ -15,8 +15,8 @@ _HOME = {
         'from_here loose_place cache_folder'
     ),
     'machine': (
-        'set_seed pick_device one_thread narrow untried pages_kept resident give_back '
-        'cpu_has_bf16 versions'
+        'set_seed pick_device usable_cores decoding_threads one_thread narrow untried pages_kept '
+        'resident give_back cpu_has_bf16 versions'
     ),
     'progress': 'bar',
     'cache': 'MOST_HASHED content_hashes only_ours read_kept used prune keep Remembered kept',

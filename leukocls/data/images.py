@@ -33,6 +33,7 @@ from leukocls.core.files import (
     read_up_to,
     too_large,
 )
+from ..core.machine import decoding_threads
 from ..core.text import listed
 
 # %% ../../nbs/data/01_images.ipynb #9274a5c4
@@ -587,7 +588,7 @@ def read_batches(
     """
     paths = iter(paths)
     read = pixels.read if ready is None else ready.read
-    workers = workers or min(8, os.cpu_count() or 1)
+    workers = workers or decoding_threads()
     coming = deque()
 
     def take(some):
@@ -725,7 +726,7 @@ class ReadyImages:
         for p in prepared[:few]:
             self.pixels.read(p)
         seconds_each = (time.perf_counter() - began) / max(1, min(few, len(prepared)))
-        return seconds_each * len(prepared) / min(8, os.cpu_count() or 1)
+        return seconds_each * len(prepared) / decoding_threads()
 
 
 def expect(

@@ -24,6 +24,7 @@ from PIL import Image
 from ..core.errors import DataError, LeukoError, ModelError, RunError
 from ..core.files import given_path
 from ..core.html import data_uri, page_of
+from ..core.machine import decoding_threads
 from ..core.resumed import write_resumed
 from ..core.text import listed, printable
 from ..data.images import image_files, open_cell, picture_warnings
@@ -320,7 +321,7 @@ def stream_of(
     "Decode ahead in threads, keep the engine busy, answer in order."
     named = _named(images, names)
     bs = clf.engine.block
-    workers = min(8, os.cpu_count() or 1)
+    workers = decoding_threads()
     coming = deque()
 
     def one(pair):

@@ -29,7 +29,7 @@ from fastcore.basics import patch
 from ..core.cache import content_hashes, keep, kept, only_ours, read_kept, used
 from ..core.errors import Given, LeukoError, ModelError, Option
 from ..core.files import cache_folder
-from ..core.machine import versions
+from ..core.machine import usable_cores, versions
 from ..core.packages import need
 from .onnxfile import checked_onnx, read_plain
 
@@ -466,7 +466,7 @@ def machine_key(
     *parts,  # Whatever decides the speed: the network, the size of its input
 ) -> str:  # 16 hexadecimal digits
     "A name for this network on this machine, with these packages and these engines to choose from."
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    cores = usable_cores()
     here = [
         processor(),
         platform.machine(),

@@ -25,7 +25,7 @@ from fastcore.basics import patch
 from fasttransform import Transform
 
 from ..core.errors import DataError, RunError
-from ..core.machine import pick_device
+from ..core.machine import decoding_threads, pick_device
 from ..core.text import listed
 from ..data.images import Pixels, open_cell, read_batches, room_for, to_rgb
 from ..data.splits import split_table
@@ -242,7 +242,7 @@ class CellDataLoaders:
             # each process would remember all of them
             num_workers = 0
         elif num_workers is None:
-            num_workers = 0 if device.type == 'cpu' else min(8, os.cpu_count() or 1)
+            num_workers = 0 if device.type == 'cpu' else decoding_threads()
         load = LoadCell(Pixels(size if item_tfms is None else None, grey, median))
         block = DataBlock(
             blocks=(
