@@ -20,6 +20,9 @@ from ..core.machine import cpu_has_bf16, pick_device, usable_cores, versions
 from ..data.images import free_memory
 
 # %% ../../nbs/cli/01_doctor.ipynb #d0c70007
+_ENGINE_PACKAGES = 'onnxruntime', 'openvino'
+
+
 # What each extra of leukocls brings, by the names of the packages
 EXTRAS = dict(
     train=('fastai', 'torch', 'torchvision', 'timm'),
@@ -83,14 +86,16 @@ def _machine():
         disk_free_gb=_gigabytes(shutil.disk_usage('.').free),
         gpus=_graphics(),
         cache=_cache(),
-        versions=versions() | {name: _version(name) for name in ('onnxruntime', 'openvino')},
+        versions=versions() | {name: _version(name) for name in _ENGINE_PACKAGES},
         lacking=lacking,
     )
 
 # %% ../../nbs/cli/01_doctor.ipynb #d0c70009
 def _plan(machine):
     "What training and prediction use here."
-    engines = [name for name in ('openvino', 'onnxruntime') if machine['versions'][name]]
+    from leukocls.models.engines import ENGINES
+
+    engines = [kind.name for kind in ENGINES.values() if kind.automatic and kind.available]
     if machine['versions']['torch'] is None:
         training = None
     else:
@@ -101,7 +106,6 @@ def _plan(machine):
         elif device == 'cpu' and cpu_has_bf16():
             precision = 'bfloat16 mixed with float32'
         training = f'{device}, {precision}'
-        engines.insert(0, 'torch')
     wish = os.environ.get('LEUKOCLS_ENGINE')
     prediction = f'{wish} (set by LEUKOCLS_ENGINE)' if wish else None
     if not prediction and engines:

@@ -435,12 +435,17 @@ _SYSTEM_FOLDERS = {
 _LISTED_BEFORE = 'listed before/'
 
 
+def _holds_itself(folder):
+    "Whether a folder is a link to one of the folders above it: all it holds is listed there."
+    return os.path.realpath(folder) in map(str, Path(os.path.abspath(folder)).parents)
+
+
 def _entries(folder, seen, ignored):
     "What is in a folder; nothing if the folder was listed before."
     try:
         s = os.stat(folder)
         if (s.st_dev, s.st_ino) in seen:
-            ignored[_LISTED_BEFORE] += 1
+            ignored[_LISTED_BEFORE] += not _holds_itself(folder)
             return []
         with os.scandir(folder) as entries:
             entries = list(entries)

@@ -16,7 +16,7 @@ from ..core.cache import content_hashes
 from ..core.errors import ModelError
 from ..core.files import open_regular, read_regular, write_whole
 from .registration import SIDE, standard
-from .survey import look
+from .survey import look, looks_of
 
 # %% ../../nbs/data/08_seen.ipynb #71d065e9
 # Bits of 256 in which two names of looks may differ. Copies that were saved again, made smaller,
@@ -37,11 +37,11 @@ class Seen:
         return len(self.contents)
 
     @classmethod
-    def of(cls, table):
+    def of(cls, table, survey=None):
         """Of the training and validation images of a table with `path` and `split`; files that are
         gone or cannot be read are left out.
         """
-        return _seen_of(table)
+        return _seen_of(table, survey)
 
     def find(self, paths) -> pd.DataFrame:
         """A row per image file: `side` is 'train', 'valid' or '' for a new picture,
@@ -101,12 +101,12 @@ def _signs(names):
 _SIDES = np.array(['train', 'valid'], object)
 
 
-def _seen_of(table):
+def _seen_of(table, survey):
     rows = table[table.split.isin(['train', 'valid']).to_numpy(bool)]
     there = [Path(path).is_file() for path in rows.path]
     rows = rows[np.array(there, bool)]
     paths = list(rows.path)
-    looks = look(paths)
+    looks = looks_of(paths, survey)
     good = (looks.facts.error == '').to_numpy(bool)
     contents = content_hashes(paths)[good]
     chose = (rows.split == 'valid').to_numpy(bool)[good]
@@ -163,11 +163,12 @@ SEEN_FILE = 'seen.safetensors'
 
 def seen_run(
     folder,  # A run folder with table.csv
+    survey=None,  # From `survey_images`; by default the images are looked at here
 ) -> Path:  # seen.safetensors
     "Write the names of the pictures that a run has seen."
     with open_regular(Path(folder) / 'table.csv') as f:
         table = pd.read_csv(f, dtype='string', keep_default_na=False, usecols=['path', 'split'])
-    return write_whole(Path(folder) / SEEN_FILE, Seen.of(table).to_bytes())
+    return write_whole(Path(folder) / SEEN_FILE, Seen.of(table, survey).to_bytes())
 
 
 def seen_by(

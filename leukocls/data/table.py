@@ -103,7 +103,7 @@ def _usable(data):
     "What can be a data set: a path, with `~` for the home folder, or a DataFrame."
     if isinstance(data, pd.DataFrame):
         return data
-    if isinstance(data, (str, os.PathLike)):
+    if isinstance(data, (str, bytes, os.PathLike)):
         return given_path(data)
     if hasattr(data, 'to_pandas'):
         return data.to_pandas()
@@ -654,7 +654,11 @@ def _fill_patients(table, patient, on_error, column='patient'):
                 Option('on_error', 'skip', 'pass {} to leave them out'),
             ],
         )
-    return check_patients(table[table.patient.notna()].copy(), f'patient={pattern!r}')
+    named = table[table.patient.notna()].copy()
+    if isinstance(patient, DatasetCard):
+        # the names of a known data set do tell people, however few images each has here
+        return named
+    return check_patients(named, f'patient={pattern!r}')
 
 # %% ../../nbs/data/05_table.ipynb #39ea5e51
 # From this share of different ids on, they name images; too few images tell nothing
@@ -826,8 +830,8 @@ def note_unusual_pictures(
         deep = found['deep']
         sentences.append(
             f'{len(deep):,} of {len(table):,} files have 16 bits and use {bits}:'
-            f' {listed(map(os.path.basename, deep), 3)}. Their pictures are nearly black. With'
-            f' {bits} as the number of bits (`bits`), all are scaled alike.'
+            f' {listed(map(os.path.basename, deep), 3)}. Their pictures are nearly black. Pass'
+            f' bits={bits}, so that all are scaled alike (--bits {bits} on the command line).'
         )
     for sentence in sentences:
         if sentence not in table.attrs.get('notes', ()):
@@ -843,7 +847,7 @@ def _eight_bit_copies(table, bits):
     deep = set(unusual_pictures(table.path.tolist())['deep'])
     rows = table.index[table.path.isin(deep)]
     if not len(rows):
-        _add_note(table, f'No file has 16 bits, so that {bits} bits change nothing.')
+        _add_note(table, f'No file has 16 bits: bits={bits} changes nothing.')
         return table
     folder = cache_folder('unpacked')
     if folder is None:

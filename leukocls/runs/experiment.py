@@ -121,7 +121,8 @@ def train(
         table = with_note(table, survey)
     survey = _to_hold(survey)
     kind = kind_named(recipe.kind)
-    _import_fastai()
+    if kind.tunes:
+        _import_fastai()
     # importing is no training: otherwise the first of several runs would pay for all
     began = time.perf_counter()
     folder, info = start_run(recipe, table, out, seed, device, fold)

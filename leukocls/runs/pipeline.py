@@ -42,7 +42,7 @@ def usual_steps(
             calibrate_run,
             partial(shortcut_run, survey=survey),
             partial(gate_run, survey=survey),
-            seen_run,
+            partial(seen_run, survey=survey),
         ),
         (report_run,),
         (card_run,),

@@ -62,7 +62,7 @@ def test_what_is_known_stands_beside_the_figure(two):
     for shown in (two[0], two, two.leaderboard, Runs(two[:1])):
         for text in (repr(shown), shown._repr_html_()):
             assert 'Split by patient: nobody is on two sides.' in text
-            assert 'Brightness alone: 37.5 %; this model: 0.0 %' in text
+            assert 'Brightness alone reaches 37.5 %; this system reaches 0.0 %' in text
             assert '0.0 % (0.0–49.0)' in text
     assert repr(two).count('Split by patient') == 2 and repr(two.leaderboard).count('Split by') == 1
     assert 'on 8 test images of 4 patients' in repr(two[0])
@@ -85,7 +85,7 @@ def test_the_command_line_says_the_same(two, capsys):
     run = change_info(two[0], note='Patients are unknown.', shared_files=2)
     say_run(run)
     said = capsys.readouterr().out
-    assert 'Patients are unknown.' in said and 'Brightness alone: 37.5 %' in said
+    assert 'Patients are unknown.' in said and 'Brightness alone reaches 37.5 %' in said
     assert '2 identical files stand on two sides' in said and 'of 4 patients' in said
     say_board(Runs([run, two[1]]))
     said = capsys.readouterr().out
