@@ -76,6 +76,13 @@ def test_threads_are_written_down(run):
 
 
 PROGRAM = '''
+import signal
+
+# `nohup`, and a shell that puts the tests into the background, ignore these two
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, 'SIGHUP'):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 import leukocls.runs.pipeline as pipeline
 from leukocls import FILM_PATIENT, train_all
 
