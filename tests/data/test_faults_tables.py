@@ -592,7 +592,7 @@ def test_one_box_in_each_picture_is_a_column_like_others(tmp_path):
 # What else is given for a data set ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize('data', [b'cells', ['a', 'b'], None, 3, {'path': ['a']}])
+@pytest.mark.parametrize('data', [['a', 'b'], None, 3, {'path': ['a']}])
 def test_what_is_no_data_set_is_said(data):
     with pytest.raises(DataError, match='is no data set. Give a folder'):
         read_table(data)
