@@ -89,7 +89,7 @@ def test_links_of_the_description_lead_out_of_the_index(built):
         name = next(n for n in files.namelist() if n.endswith('.dist-info/METADATA'))
         text = files.read(name).decode()
     assert '](nbs/' not in text
-    assert '](https://github.com/leukocls/leukocls/raw/main/nbs/images/report-desktop.png)' in text
+    assert '](https://github.com/leukocls/leukocls/raw/main/nbs/images/report.png)' in text
     assert '](https://github.com/leukocls/leukocls/blob/main/nbs/guides/' in text
 
 

@@ -254,7 +254,7 @@ def changed_text(
         return ''
     listed = ', '.join(f'{field}={value}' for field, value in changes.items())
     paper = ' It is no longer the system of its paper.' if recipe.get('published') else ''
-    return f"Changed from the recipe `{recipe['name']}`: {listed}.{paper}"
+    return f"Changed from the recipe {recipe['name']}: {listed}.{paper}"
 
 # %% ../../nbs/report/02_sentences.ipynb #5e17a034
 # Shown in their own places
