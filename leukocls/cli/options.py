@@ -9,6 +9,7 @@ __all__ = ['With', 'Out', 'Seed', 'Seeds', 'Device', 'Trust', 'PatientOption', '
 
 # %% ../../nbs/cli/00_options.ipynb #717a439c
 import codecs
+import importlib.abc
 import importlib.util
 import os
 import sys
@@ -72,6 +73,10 @@ def load_own(
         _run_once(Path(path))
 
 
+class _UncachedLoader(importlib.abc.FileLoader, importlib.abc.SourceLoader):
+    "Reads a file anew each time: an edit within the same second counts, and no `__pycache__` stays."
+
+
 def _run_once(path):
     "Import a file as a module of its name, so that pickles and worker processes find it again."
     if not path.is_file():
@@ -90,7 +95,8 @@ def _run_once(path):
             advice='Rename the file, for instance my_recipes.py',
         )
     sys.path.append(str(path.resolve().parent))
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    full = str(path.resolve())
+    spec = importlib.util.spec_from_file_location(name, full, loader=_UncachedLoader(name, full))
     sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(sys.modules[name])

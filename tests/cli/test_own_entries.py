@@ -1,6 +1,7 @@
 """`--with FILE.py`: what a user registers in a file of theirs is known to the command."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ def leukocls(*words, cwd):
         text=True,
         cwd=cwd,
         encoding='utf8',
+        # as for most users; some machines set it, and then no module leaves a `__pycache__`
+        env={**os.environ, 'PYTHONDONTWRITEBYTECODE': ''},
     )
 
 
