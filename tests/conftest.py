@@ -14,6 +14,7 @@ if (
 
 import matplotlib
 import pytest
+from selection import is_quick, needs_fastai
 
 matplotlib.use('Agg')
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,9 +29,6 @@ def own_cache(tmp_path_factory):
     del os.environ['LEUKOCLS_CACHE']
 
 
-TRAINS = re.compile(
-    r'fastai|fastcore|learner|DataLoaders|\btrain(_all)?\('
-)  # words of a test file whose answers may depend on fastai's version
 COSTS = re.compile(
     r'\b(train(_all)?|fitted|export_bundle|leukocls)\(|subprocess\.'
 )  # what takes a file its time
@@ -47,13 +45,10 @@ def pytest_collection_modifyitems(items):
         key=lambda item: -cost[item.path]
     )  # the longest files first, so that at the end no worker waits for another's
     for item in items:
-        if not TRAINS.search(text[item.path]) and not {
-            'run',
-            'quick',
-            'learn',
-            'small_bundle',
-        } & set(item.fixturenames):
+        if not needs_fastai(item):
             item.add_marker(pytest.mark.once)
+        if is_quick(item):
+            item.add_marker(pytest.mark.quick)
     why = {
         'data': (
             None
