@@ -12,38 +12,13 @@ import shutil
 import subprocess
 import sys
 import time
-import warnings
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-
-
-def leukocls(*words, cwd=None, env=None):
-    return subprocess.run(
-        [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd or Path(__file__).parents[2],
-        env=env,
-    )
-
-
-def here(*words):
-    "The same in this process, where PyTorch and fastai are imported already."
-    from leukocls.cli.commands import main
-
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # as -W ignore
-        try:
-            main([*map(str, words)])
-        except SystemExit as e:
-            code = e.code or 0
-    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+from shell import here, leukocls
 
 
 def failed(done, said):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from shell import here, leukocls
 
 from leukocls.core.errors import LeukoError, RunError
 from leukocls.data.films import FILM_PATIENT, draw_films
@@ -794,12 +795,7 @@ def test_ctrl_c_ends_reproducing(films, tmp_path, monkeypatch, capsys):
 
 
 def test_the_shell_compares_and_reproduces(films, tmp_path):
-    def say(*words):
-        return subprocess.run(
-            [sys.executable, '-m', 'leukocls', *words], capture_output=True, text=True, cwd=tmp_path
-        )
-
-    got = say(
+    got = leukocls(
         'train',
         str(films),
         '--recipe',
@@ -814,6 +810,7 @@ def test_the_shell_compares_and_reproduces(films, tmp_path):
         '0,1',
         '--out',
         'r',
+        cwd=tmp_path,
     )
     assert got.returncode == 0, got.stderr
     assert (
@@ -822,7 +819,7 @@ def test_the_shell_compares_and_reproduces(films, tmp_path):
         and 'Not a medical device' in got.stdout
         and len(pd.read_csv(tmp_path / 'r/leaderboard.csv')) == 3
     )
-    got = say(
+    got = here(
         'reproduce',
         'p3',
         str(films),
@@ -831,9 +828,9 @@ def test_the_shell_compares_and_reproduces(films, tmp_path):
         '--patient',
         FILM_PATIENT,
         '--csv',
-        't.csv',
+        tmp_path / 't.csv',
         '--out',
-        'r2',
+        tmp_path / 'r2',
     )
     assert got.returncode == 0, got.stderr
     assert (
@@ -842,13 +839,13 @@ def test_the_shell_compares_and_reproduces(films, tmp_path):
         and list(pd.read_csv(tmp_path / 't.csv').columns)
         == ['recipe', 'measure', 'published', 'repeated', 'honest']
     )
-    got = say('train', str(films), '--seeds', 'x')
+    got = here('train', str(films), '--seeds', 'x')
     assert (
         got.returncode == 2
         and 'Write them as 0,1,2' in got.stderr
         and 'Traceback' not in got.stderr
     )
-    got = say('reproduce', 'p3', str(films), '--recipe', 'effb3')
+    got = here('reproduce', 'p3', str(films), '--recipe', 'effb3')
     assert got.returncode == 2 and 'is not of paper p3' in got.stderr
 
 
