@@ -177,6 +177,10 @@ def wrong_sources(pages):
         if not found:
             continue
         path, line = ROOT / found[1], int(found[2] or 0)
+        own = ROOT / 'leukocls' / (re.sub(r'\b\d+_', '', name.removesuffix('.ipynb')) + '.py')
+        if own.is_file() and path != own:
+            yield name, i, f'{heading}: {found[1]} is not the module of this page'
+            continue
         lines = path.read_text(encoding='utf8').splitlines() if path.is_file() else []
         there = '\n'.join(lines[max(line - 1, 0) : line + 6])
         if not line or heading.split('.')[-1].split('(')[0].strip() not in there:

@@ -178,7 +178,10 @@ def random_weights(
 
 # %% ../../nbs/cli/01_bench.ipynb #18335ecb
 @patch
-def fastai(self: Sides, workers=0):
+def fastai(
+    self: Sides,
+    workers=0,  # Processes that load images; 0 loads them in this one
+):
     "As fastai's documentation does it."
     from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
 
@@ -215,7 +218,11 @@ def ours(self: Sides):
 
 # %% ../../nbs/cli/01_bench.ipynb #e06426fc
 @patch
-def best_workers(self: Sides, learn, few=64):
+def best_workers(
+    self: Sides,
+    learn,  # fastai's Learner
+    few=64,  # Images that are timed
+):
     "fastai's loader at its best: none or one process per core, whichever is faster here."
     seconds = {}
     for workers in (0, os.cpu_count() or 1):

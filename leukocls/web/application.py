@@ -405,7 +405,12 @@ def _refuse_above(n, limits):
 class Desk:
     "What the routes share: models, limits, the thread, the texts."
 
-    def __init__(self, classifiers, limits, lang):
+    def __init__(
+        self,
+        classifiers,  # `Classifier`s; the page lets people choose
+        limits,  # `Limits`
+        lang,  # Language of the page, such as 'en'
+    ):
         from leukocls import __version__
 
         if not classifiers:

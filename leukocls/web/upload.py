@@ -42,7 +42,12 @@ USUAL = Limits()  # what every server takes unless it is told otherwise
 class Refused(LeukoError):
     "A request that is not served, with the HTTP status that says so."
 
-    def __init__(self, status: int, message: str, **headers):
+    def __init__(
+        self,
+        status: int,  # HTTP status, such as 413
+        message: str,  # What is wrong and what helps, for the person at the page
+        **headers,  # HTTP headers of the answer, such as `retry_after=1`
+    ):
         super().__init__(message)
         self.status = status
         self.headers = {k.replace('_', '-'): str(v) for k, v in headers.items()}
