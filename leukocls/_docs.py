@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import inspect
 import re
+import warnings
 from functools import reduce
 from typing import Annotated, get_args, get_origin
 
@@ -193,6 +194,8 @@ class ReadableSignatures:
     def __init__(self, nb):
         named = [cell.directives_.get('default_exp') for cell in nb.cells if cell.directives_]
         self.module = next((f'leukocls.{words[0]}' for words in named if words), None)
+        # what torch says to its own developers when a page imports it would stand in that page
+        warnings.filterwarnings('ignore', category=FutureWarning, module='torch')
 
     def __call__(self, cell):
         readable_signatures(cell, self.module)

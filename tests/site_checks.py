@@ -102,11 +102,24 @@ def private_names(pages):
             yield name, i, ', '.join(sorted(set(found)))
 
 
-def cells_cut(pages):
-    "Shown cells whose code or text output is wider than the column."
+def wraps_outputs(root=ROOT):
+    "Whether the site's style lets a long line of an output go on in the next one."
+    style = (root / 'nbs/styles.css').read_text(encoding='utf8')
+    return bool(re.search(r'^\.cell-output pre\b[^}]*pre-wrap', style, re.M))
+
+
+def can_wrap(line):
+    "A sentence can go on in the next line; a row of a table, or a word without an end, cannot."
+    return '   ' not in line.strip() and max(map(len, line.split()), default=0) <= COLUMN
+
+
+def cells_cut(pages, root=ROOT):
+    "Shown cells whose code is wider than the column, or an output of theirs that cannot wrap."
+    wraps = wraps_outputs(root)
     for name, i, cell in code_cells(pages):
-        lines = [line for text in (code_of(cell), *texts_of(cell)) for line in text.splitlines()]
-        widest = max(map(len, lines), default=0)
+        texts = [line for text in texts_of(cell) for line in text.splitlines()]
+        kept = [line for line in texts if not (wraps and can_wrap(line))]
+        widest = max(map(len, [*code_of(cell).splitlines(), *kept]), default=0)
         if widest > COLUMN:
             yield name, i, f'{widest} characters'
 
@@ -245,6 +258,7 @@ def site_facts(root=ROOT):
     docs, folder = docs_module(root), root / '_proc'
     pages = docs.read_pages(folder)
     found = {name: list(check(pages)) for name, check in CHECKS.items()}
+    found['cells_cut'] = list(cells_cut(pages, root))
     links = links_of(docs, folder, pages)
     found['links_between_pages'] = [(a, 0, b) for a in links for b in sorted(links[a])]
     found['pages_over_two_clicks'] = [(name, 0, '') for name in far_pages(links)]

@@ -284,6 +284,15 @@ def test_the_site_checks_find_what_they_count():
     )
 
 
+def test_a_long_sentence_wraps_and_a_long_row_of_a_table_is_cut():
+    import site_checks
+
+    assert site_checks.wraps_outputs()
+    assert site_checks.can_wrap('a sentence ' * 20)
+    assert not site_checks.can_wrap('decode     12 images/s     ' + 'x ' * 50)
+    assert not site_checks.can_wrap('x' * 101)
+
+
 def test_links_of_the_home_page_start_at_the_root_in_readme():
     spec = importlib.util.spec_from_file_location('readme', ROOT / '.ci/readme.py')
     readme = importlib.util.module_from_spec(spec)
