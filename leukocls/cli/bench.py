@@ -637,6 +637,8 @@ def bench_chart(
     table: pd.DataFrame,  # From `bench`
 ):  # Matplotlib Figure
     "How many times faster than plain fastai, line by line."
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
     from leukocls.core.figures import COLOURS, new_figure
 
     fig, axes = new_figure(width=6.5, height=0.34 * len(table) + 1.1, stamp='leukocls bench')
@@ -648,6 +650,11 @@ def bench_chart(
         xlabel='times faster than plain fastai',
         xlim=(min(0.5, table.ratio.min() * 0.8), table.ratio.max() * 3),
     )
+    low, high = ax.get_xlim()
+    ticks = [n * 10**power for power in range(-2, 4) for n in (1, 2, 5)]
+    ax.set_xticks([tick for tick in ticks if low <= tick <= high])
+    ax.xaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.invert_yaxis()
     for i, ratio in enumerate(table.ratio):
         ax.text(ratio, i, f' {ratio:g}', va='center', fontsize=8)
