@@ -97,7 +97,7 @@ def tests_shown(pages):
 def private_names(pages):
     "Shown cells that call what is not public."
     for name, i, cell in code_cells(pages):
-        found = re.findall(r'(?<![\w.\'"])_[a-z]\w*|\._[a-z]\w*', code_of(cell))
+        found = re.findall(r'(?<![\w.\'"])_[A-Za-z]\w*|\._[a-z]\w*', code_of(cell))
         if found:
             yield name, i, ', '.join(sorted(set(found)))
 
@@ -113,9 +113,21 @@ def can_wrap(line):
     return '   ' not in line.strip() and max(map(len, line.split()), default=0) <= COLUMN
 
 
+def fenced_lines(cell):
+    "Lines of code in a cell of text."
+    text = source_of(cell) if cell['cell_type'] == 'markdown' else ''
+    for block in re.findall(r'^```[^\n]*\n(.*?)^```', text, re.M | re.S):
+        yield from block.splitlines()
+
+
 def cells_cut(pages, root=ROOT):
     "Shown cells whose code is wider than the column, or an output of theirs that cannot wrap."
     wraps = wraps_outputs(root)
+    for name, cells in pages.items():
+        for i, cell in enumerate(cells):
+            widest = max(map(len, fenced_lines(cell)), default=0)
+            if widest > COLUMN:
+                yield name, i, f'{widest} characters in the text'
     for name, i, cell in code_cells(pages):
         texts = [line for text in texts_of(cell) for line in text.splitlines()]
         kept = [line for line in texts if not (wraps and can_wrap(line))]
