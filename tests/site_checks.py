@@ -110,7 +110,9 @@ def wraps_outputs(root=ROOT):
 
 def can_wrap(line):
     "A sentence can go on in the next line; a row of a table, or a word without an end, cannot."
-    return '   ' not in line.strip() and max(map(len, line.split()), default=0) <= COLUMN
+    gaps = re.findall(r'\S {3,}', line.strip())
+    # one gap: a sentence with its level before it
+    return len(gaps) < 2 and max(map(len, line.split()), default=0) <= COLUMN
 
 
 def fenced_lines(cell):

@@ -288,8 +288,8 @@ def test_a_long_sentence_wraps_and_a_long_row_of_a_table_is_cut():
     import site_checks
 
     assert site_checks.wraps_outputs()
-    assert site_checks.can_wrap('a sentence ' * 20)
-    assert not site_checks.can_wrap('decode     12 images/s     ' + 'x ' * 50)
+    assert site_checks.can_wrap('NOTE     a sentence ' + 'more ' * 20)
+    assert not site_checks.can_wrap('decode     12 images/s     2 times     ' + 'x ' * 50)
     assert not site_checks.can_wrap('x' * 101)
 
 

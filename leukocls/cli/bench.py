@@ -600,7 +600,7 @@ def _limits_of(sides):
 
 def _line_words(line):
     return (
-        f"{line['name']:28} ours {line['ours']:>8g}  fastai {line['fastai']:>8g} {line['unit']:9}"
+        f"{line['name']:26} ours {line['ours']:>8g}  fastai {line['fastai']:>8g} {line['unit']:9}"
         f" {line['ratio']:>6.1f} times   {line['bound_by']}"
     )
 

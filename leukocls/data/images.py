@@ -105,7 +105,9 @@ def _pictures_in(im):
     return 1
 
 
-def has_16_bits(im):
+def has_16_bits(
+    im: Image.Image,  # From `Image.open`, before `load`
+) -> bool:  # False for a TIFF that states its camera's range: it is read by that
     "Whether a file that was opened, and not yet read, has 16 bits or more for each value."
     if _largest_of_camera(im):
         return False
