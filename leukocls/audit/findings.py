@@ -612,9 +612,9 @@ def _about_shortcuts(facts):
 
 
 def _from_to(each):
-    "'4', or '2 to 9'"
+    "A number where all have as many, otherwise '2 to 9'."
     least, most = each['least'], each['most']
-    return f'{least:,}' if least == most else f'{least:,} to {most:,}'
+    return least if least == most else f'{least:,} to {most:,}'
 
 
 def _about_people(facts):

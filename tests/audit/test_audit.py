@@ -119,7 +119,7 @@ def test_every_patient_with_as_many_images_is_one_number():
     "It said “4 to 4 images each”."
     from leukocls.audit.findings import _from_to
 
-    assert _from_to(dict(least=4, most=4)) == '4'
+    assert _from_to(dict(least=4, most=4)) == 4
     assert _from_to(dict(least=1, most=1200)) == '1 to 1,200'
 
 
