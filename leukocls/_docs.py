@@ -13,7 +13,8 @@ from fastcore.docments import docments
 
 _SIGNATURE = re.compile(r'```python\n(def .*?|class .*?)\n```', re.S)
 _LINK = re.compile(r'\[(`[^`]+`)\]\(https?://[^)]+\)')
-_PARAMETER = re.compile(r'    (?P<code>\*{0,2}\w+.*?|/|\*),(?: # ?(?P<help>.*))?$')
+# the last one has no comma where it is `**kwargs`
+_PARAMETER = re.compile(r'    (?P<code>\*{0,2}\w+.*?|/|\*),?(?: # ?(?P<help>.*))?$')
 _LAST = re.compile(r'\)(?P<returns>->.*?)?:(?: # ?(?P<help>.*))?$')
 _SOURCE = re.compile(r'(?<=\[source\]\()([^)\s]+?/blob/\w+/)(leukocls/[\w/]+)\.py(?:#L\d+)?')
 _HEADING = re.compile(r'^#{2,} (.+)$', re.M)
@@ -65,7 +66,7 @@ def table_of_parameters(
     if end['help']:
         rows.append(('*returns*', end['help']))
     if not rows:
-        return code, ''
+        return _without_links(signature), ''
     lines = [f'| {name} | {_in_a_cell(text)} |' for name, text in rows]
     return code, '\n'.join(['| Parameter | What it is |', '|:---|:---|', *lines])
 

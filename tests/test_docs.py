@@ -251,6 +251,15 @@ def test_a_default_with_fields_of_its_own_is_short():
     assert table.endswith('| `limits` | How much |')
 
 
+def test_a_signature_that_ends_in_keywords_is_taken_apart_too():
+    from leukocls._docs import table_of_parameters
+
+    signature = 'def f(\n    what:str, # Folder\n    **kwargs\n)->bytes: # The page'
+    code, table = table_of_parameters(signature)
+    assert code == 'def f(\n    what:str,\n    **kwargs,\n)->bytes'
+    assert table.splitlines()[2:] == ['| `what` | Folder |', '| *returns* | The page |']
+
+
 def test_the_site_checks_find_what_they_count():
     import site_checks
 
