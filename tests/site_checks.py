@@ -97,16 +97,43 @@ def tests_shown(pages):
 def private_names(pages):
     "Shown cells that call what is not public."
     for name, i, cell in code_cells(pages):
-        found = re.findall(r'(?<![\w.\'"])_[a-z]\w*|\._[a-z]\w*', code_of(cell))
+        found = re.findall(r'(?<![\w.\'"])_[A-Za-z]\w*|\._[a-z]\w*', code_of(cell))
         if found:
             yield name, i, ', '.join(sorted(set(found)))
 
 
-def cells_cut(pages):
-    "Shown cells whose code or text output is wider than the column."
+def wraps_outputs(root=ROOT):
+    "Whether the site's style lets a long line of an output go on in the next one."
+    style = (root / 'nbs/styles.css').read_text(encoding='utf8')
+    return bool(re.search(r'^\.cell-output pre\b[^}]*pre-wrap', style, re.M))
+
+
+def can_wrap(line):
+    "A sentence can go on in the next line; a row of a table, or a word without an end, cannot."
+    gaps = re.findall(r'\S {3,}', line.strip())
+    # one gap: a sentence with its level before it
+    return len(gaps) < 2 and max(map(len, line.split()), default=0) <= COLUMN
+
+
+def fenced_lines(cell):
+    "Lines of code in a cell of text."
+    text = source_of(cell) if cell['cell_type'] == 'markdown' else ''
+    for block in re.findall(r'^```[^\n]*\n(.*?)^```', text, re.M | re.S):
+        yield from block.splitlines()
+
+
+def cells_cut(pages, root=ROOT):
+    "Shown cells whose code is wider than the column, or an output of theirs that cannot wrap."
+    wraps = wraps_outputs(root)
+    for name, cells in pages.items():
+        for i, cell in enumerate(cells):
+            widest = max(map(len, fenced_lines(cell)), default=0)
+            if widest > COLUMN:
+                yield name, i, f'{widest} characters in the text'
     for name, i, cell in code_cells(pages):
-        lines = [line for text in (code_of(cell), *texts_of(cell)) for line in text.splitlines()]
-        widest = max(map(len, lines), default=0)
+        texts = [line for text in texts_of(cell) for line in text.splitlines()]
+        kept = [line for line in texts if not (wraps and can_wrap(line))]
+        widest = max(map(len, [*code_of(cell).splitlines(), *kept]), default=0)
         if widest > COLUMN:
             yield name, i, f'{widest} characters'
 
@@ -177,6 +204,10 @@ def wrong_sources(pages):
         if not found:
             continue
         path, line = ROOT / found[1], int(found[2] or 0)
+        own = ROOT / 'leukocls' / (re.sub(r'\b\d+_', '', name.removesuffix('.ipynb')) + '.py')
+        if own.is_file() and path != own:
+            yield name, i, f'{heading}: {found[1]} is not the module of this page'
+            continue
         lines = path.read_text(encoding='utf8').splitlines() if path.is_file() else []
         there = '\n'.join(lines[max(line - 1, 0) : line + 6])
         if not line or heading.split('.')[-1].split('(')[0].strip() not in there:
@@ -241,6 +272,7 @@ def site_facts(root=ROOT):
     docs, folder = docs_module(root), root / '_proc'
     pages = docs.read_pages(folder)
     found = {name: list(check(pages)) for name, check in CHECKS.items()}
+    found['cells_cut'] = list(cells_cut(pages, root))
     links = links_of(docs, folder, pages)
     found['links_between_pages'] = [(a, 0, b) for a in links for b in sorted(links[a])]
     found['pages_over_two_clicks'] = [(name, 0, '') for name in far_pages(links)]

@@ -205,6 +205,61 @@ def test_signatures_without_comments_and_other_outputs_stay():
     assert cell['outputs'][1] == dict(text=['[source](x)'])
 
 
+def shown(name, code, module='core/errors'):
+    "What a cell of the documentation holds after the processor; `code` is the signature."
+    from leukocls._docs import readable_signatures
+
+    source = f'[source](https://x/blob/main/leukocls/{module}.py#L1)'
+    text = f'{source}\n\n### {name}\n\n```python\n{code}\n```\n\n*What it is.*'
+    cell = dict(outputs=[dict(data={'text/markdown': [text]})])
+    readable_signatures(cell, 'leukocls.' + module.replace('/', '.'))
+    return ''.join(cell['outputs'][0]['data']['text/markdown'])
+
+
+def test_fields_of_a_class_are_a_table():
+    "Those of a parent too."
+    for name in ('Option', 'Given'):
+        text = shown(name, f'def {name}(\n    name:str, value:object=Ellipsis\n)->None:')
+        assert "| `name` | As in Python, such as 'on_error' |" in text
+        assert "    name:str,\n    value:object=Ellipsis,\n    how:str='pass {}',\n" in text
+
+
+def test_options_of_a_command_are_a_table_with_the_link_to_the_command():
+    "`audit` is a function of another page as well."
+    from leukocls._docs import _documented, _with_source
+
+    code = 'def audit(\n    data:Annotated, json_out:Annotated=None\n):'
+    text = shown('audit', code, 'cli/commands')
+    assert '    data:str,\n' in text and '    json_out:Optional[Path]=None,\n' in text
+    assert '| `json_out` | `--json`: Write everything that was found to this file. |' in text
+    strange = text.replace('cli/commands.py', 'audit/findings.py')
+    found = _with_source(strange, _documented(strange, 'leukocls.cli.commands'))
+    assert '/blob/main/leukocls/cli/commands.py#L' in found
+
+
+def test_what_a_class_takes_over_from_a_package_is_one_line():
+    text = shown('Board', 'def Board(\n    data, index:Axes | None=None\n):', 'runs/leaderboard')
+    assert "| `**others` | What pandas's `DataFrame` takes |" in text
+
+
+def test_a_default_with_fields_of_its_own_is_short():
+    from leukocls._docs import table_of_parameters
+
+    signature = 'def f(\n    limits:leukocls.web.upload.Limits=Limits(body=64, seconds=10.0), # How much\n):'
+    code, table = table_of_parameters(signature)
+    assert code == 'def f(\n    limits:Limits=Limits(),\n)'
+    assert table.endswith('| `limits` | How much |')
+
+
+def test_a_signature_that_ends_in_keywords_is_taken_apart_too():
+    from leukocls._docs import table_of_parameters
+
+    signature = 'def f(\n    what:str, # Folder\n    **kwargs\n)->bytes: # The page'
+    code, table = table_of_parameters(signature)
+    assert code == 'def f(\n    what:str,\n    **kwargs,\n)->bytes'
+    assert table.splitlines()[2:] == ['| `what` | Folder |', '| *returns* | The page |']
+
+
 def test_the_site_checks_find_what_they_count():
     import site_checks
 
@@ -236,6 +291,15 @@ def test_the_site_checks_find_what_they_count():
         wrong_sources=1,
         pictures_without_alt=1,
     )
+
+
+def test_a_long_sentence_wraps_and_a_long_row_of_a_table_is_cut():
+    import site_checks
+
+    assert site_checks.wraps_outputs()
+    assert site_checks.can_wrap('NOTE     a sentence ' + 'more ' * 20)
+    assert not site_checks.can_wrap('decode     12 images/s     2 times     ' + 'x ' * 50)
+    assert not site_checks.can_wrap('x' * 101)
 
 
 def test_links_of_the_home_page_start_at_the_root_in_readme():

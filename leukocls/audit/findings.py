@@ -611,6 +611,12 @@ def _about_shortcuts(facts):
     return findings
 
 
+def _from_to(each):
+    "A number where all have as many, otherwise '2 to 9'."
+    least, most = each['least'], each['most']
+    return least if least == most else f'{least:,} to {most:,}'
+
+
 def _about_people(facts):
     p = facts['patients']
     if not p['n']:
@@ -623,7 +629,7 @@ def _about_people(facts):
     if not p.get('effective_n'):
         return []
     what = (
-        f"{p['n']:,} patients, {p['images']['least']:,} to {p['images']['most']:,} images each; in"
+        f"{p['n']:,} patients, {_from_to(p['images'])} images each; in"
         f" colour, {facts['n']:,} images say as much as {p['effective_n']:,.0f} independent ones"
         f" (intra-patient correlation {p['icc']:.2f})."
     )
@@ -675,7 +681,7 @@ def _patient_rows(patients):
     rows = [('patients', patients['n']), ('images whose patient is unknown', patients['unknown'])]
     if 'images' in patients:
         each = patients['images']
-        rows.append(('images of each patient', f"{each['least']:,} to {each['most']:,}"))
+        rows.append(('images of each patient', _from_to(each)))
         rows.append(('patients with images of two classes', len(patients['with_two_classes'])))
     if 'effective_n' in patients:
         rows.append(('independent images that they are worth', round(patients['effective_n'])))

@@ -178,7 +178,10 @@ def random_weights(
 
 # %% ../../nbs/cli/01_bench.ipynb #18335ecb
 @patch
-def fastai(self: Sides, workers=0):
+def fastai(
+    self: Sides,
+    workers=0,  # Processes that load images; 0 loads them in this one
+):
     "As fastai's documentation does it."
     from fastai.vision.all import ImageDataLoaders, Resize, vision_learner
 
@@ -215,7 +218,11 @@ def ours(self: Sides):
 
 # %% ../../nbs/cli/01_bench.ipynb #e06426fc
 @patch
-def best_workers(self: Sides, learn, few=64):
+def best_workers(
+    self: Sides,
+    learn,  # fastai's Learner
+    few=64,  # Images that are timed
+):
     "fastai's loader at its best: none or one process per core, whichever is faster here."
     seconds = {}
     for workers in (0, os.cpu_count() or 1):
@@ -593,7 +600,7 @@ def _limits_of(sides):
 
 def _line_words(line):
     return (
-        f"{line['name']:28} ours {line['ours']:>8g}  fastai {line['fastai']:>8g} {line['unit']:9}"
+        f"{line['name']:26} ours {line['ours']:>8g}  fastai {line['fastai']:>8g} {line['unit']:9}"
         f" {line['ratio']:>6.1f} times   {line['bound_by']}"
     )
 
@@ -630,6 +637,8 @@ def bench_chart(
     table: pd.DataFrame,  # From `bench`
 ):  # Matplotlib Figure
     "How many times faster than plain fastai, line by line."
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
     from leukocls.core.figures import COLOURS, new_figure
 
     fig, axes = new_figure(width=6.5, height=0.34 * len(table) + 1.1, stamp='leukocls bench')
@@ -641,6 +650,11 @@ def bench_chart(
         xlabel='times faster than plain fastai',
         xlim=(min(0.5, table.ratio.min() * 0.8), table.ratio.max() * 3),
     )
+    low, high = ax.get_xlim()
+    ticks = [n * 10**power for power in range(-2, 4) for n in (1, 2, 5)]
+    ax.set_xticks([tick for tick in ticks if low <= tick <= high])
+    ax.xaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.invert_yaxis()
     for i, ratio in enumerate(table.ratio):
         ax.text(ratio, i, f' {ratio:g}', va='center', fontsize=8)

@@ -88,6 +88,7 @@ def new_figure(
 def style_of(
     i: int,  # Number of the class
 ) -> dict:  # Line colour and dash
+    "Colour and dash of a class's line: 32 pairs that differ."
     return dict(
         color=COLOURS[i % len(COLOURS)], linestyle=DASHES[(i // len(COLOURS) + i) % len(DASHES)]
     )

@@ -9,9 +9,9 @@ _HOME = {
     ),
     'images': (
         'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MAX_SAMPLE MOST_IMAGE MOST_STREAM to_rgb '
-        'picture_warnings whole_file most_pixels open_cell unusual_pictures scaled_to_8_bit '
-        'ignored_in_words text_path scan_folder image_files image_files_of_all Pixels '
-        'read_batches free_memory room_for ReadyImages expect'
+        'has_16_bits picture_warnings whole_file depth_info most_pixels open_cell '
+        'unusual_pictures scaled_to_8_bit ignored_in_words text_path scan_folder image_files '
+        'image_files_of_all Pixels read_batches free_memory room_for ReadyImages expect'
     ),
     'datasets': 'DatasetCard card cards patients_of names_of_card',
     'registration': (

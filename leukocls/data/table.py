@@ -872,12 +872,13 @@ def _eight_bit_copies(table, bits):
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         list(pool.map(write, paths, copies))
+    table.attrs['bits'] = bits
     table['own_path'] = table.path
     table.loc[rows, 'path'] = copies
     _add_note(
         table,
-        f'{len(rows):,} pictures of 16 bits were scaled by the range of {bits} bits. Pictures to be'
-        ' predicted must be scaled in the same way, with scaled_to_8_bit.',
+        f'{len(rows):,} pictures of 16 bits were scaled by the range of {bits} bits. A bundle'
+        ' reads new ones in the same way; for a learner use scaled_to_8_bit.',
     )
     return table.sort_values('path', ignore_index=True)
 

@@ -9,6 +9,7 @@ __all__ = ['FORMAT', 'DEEPEST', 'sums_of', 'left_by_programs', 'verify', 'inside
 
 # %% ../../nbs/deploy/00_bundle.ipynb #96dd4cbb
 import copy
+import dataclasses
 import datetime
 import functools
 import glob
@@ -408,7 +409,7 @@ class Bundle:
     @property
     def pixels(self) -> Pixels:  # How pictures are prepared
         p = self.config['pixels']
-        return Pixels(p['size'], p['grey'], p['median'])
+        return Pixels(p['size'], p['grey'], p['median'], p.get('bits'))
 
     @property
     def seen(self):  # `Seen`: which pictures it was trained and chosen on; None where nothing tells
@@ -791,6 +792,7 @@ def write_bundle(
             mean=mean,
             std=std,
             layout='uint8 (N, H, W, C)',
+            **({'bits': pixels.bits} if pixels.bits else {}),
         ),
         network=described,
         features=width,
@@ -1023,7 +1025,8 @@ def export_bundle(
             f'{run.name}: its loaders do something to images that a bundle cannot say. Choose a run'
             ' of leukocls.'
         )
-    _, pixels = found
+    # the run learned from copies of 8 bits, which were scaled by the camera's range
+    pixels = dataclasses.replace(found[1], bits=run.info['data'].get('bits'))
     facts = run_facts(run, licence, max_error)
     held = run.table.path[run.table.split != 'train'].tolist()
     files = {'model_card.md': _card(run, facts)} | (

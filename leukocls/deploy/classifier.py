@@ -228,7 +228,7 @@ def _see(source, name, pixels, show=False):
     name = str(name or (source if isinstance(source, (str, os.PathLike)) else ''))
     known_as = name or 'The image'
     try:
-        im = open_cell(source, known_as)
+        im = open_cell(source, known_as, pixels.bits)
         return _Seen(
             name,
             pixels.array(im),

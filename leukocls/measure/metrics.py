@@ -329,7 +329,7 @@ class Measure:
     counted: Callable | None = None
     hit_word: str = 'right'  # What an image is that is a hit, where every image is a trial
     per_class: bool = False  # A value for each class; the overall value is their macro average
-    higher_is_better: bool = True
+    higher_is_better: bool = True  # False for a loss or an error
     low: float = 0.0  # Least value it can have, or -inf
     high: float = 1.0  # Greatest value it can have, or inf
     percent: bool = False  # Shown per cent

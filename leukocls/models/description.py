@@ -300,7 +300,12 @@ def _width(model):
 class TimmAndHead(nn.Module):
     "A timm backbone and a head on its maps or features: normalised (N, C, H, W) → (N, K)."
 
-    def __init__(self, body, head, maps):
+    def __init__(
+        self,
+        body,  # timm model without its head
+        head,  # Module: maps (N, D, h, w), or features (N, D), → (N, K)
+        maps,  # Whether the head takes maps
+    ):
         super().__init__()
         self.body, self.head, self.maps = body, head, maps
 
@@ -479,7 +484,10 @@ class WithFeatures(nn.Module):
     networks side by side.
     """
 
-    def __init__(self, ready: Ready):
+    def __init__(
+        self,
+        ready: Ready,  # Network with its normalisation
+    ):
         super().__init__()
         views, net = views_of(ready.model)
         self.register_buffer('mean', ready.mean)

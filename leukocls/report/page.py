@@ -150,7 +150,7 @@ class Part:
     drawing: str = ''  # From `page_of`, such as an SVG
     tables: list = ()  # `Table`s
     points: list = ()  # Sentences, as points of a list
-    code: str = ''
+    code: str = ''  # A line of Python or of a shell that a reader may copy
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ class Drawn:
     "A figure as a page shows it."
 
     name: str  # Its file in `plots`, without the ending
-    png: bytes
+    png: bytes  # The picture, as a PNG file
 
     @property
     def uri(self):

@@ -88,8 +88,10 @@ def plot_lr_find(
     ax.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
     ax.tick_params(axis='x', which='both', labelsize=8)
     ax.grid(alpha=0.3)
-    top = np.nanpercentile(curve.loss, 90) * 1.5
-    ax.set_ylim(top=max(top, float(curve.loss.iloc[0]) * 1.2))
+    # losses that explode at the end would make the rest of the curve flat
+    top = max(np.nanpercentile(curve.loss, 90) * 1.5, float(curve.loss.iloc[0]) * 1.2)
+    low = float(np.nanmin(curve.loss))
+    ax.set_ylim(low - 0.05 * (top - low), top)
     if lr:
         ax.axvline(lr, color=COLOURS[1], ls='--', label=f'chosen: {lr:.2g}')
         ax.legend(fontsize=8)

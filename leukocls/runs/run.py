@@ -239,8 +239,11 @@ class Runs(list):
     """
 
     def __init__(
-        self, runs=(), failed=(), interrupted=False
-    ):  # `Run`s; dicts with `recipe`, `seed`, `fold`, `error`; whether Ctrl-C ended them
+        self,
+        runs=(),  # `Run`s
+        failed=(),  # Dicts with `recipe`, `seed`, `fold`, `error`
+        interrupted=False,  # Whether Ctrl-C ended them
+    ):
         super().__init__(runs)
         self.failed, self.interrupted = list(failed), interrupted
 

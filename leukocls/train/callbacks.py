@@ -276,7 +276,10 @@ class AverageWeights(Callback):
 
     order = 59
 
-    def __init__(self, decay):
+    def __init__(
+        self,
+        decay,  # Share of the old average that a step keeps, between 0 and 1
+    ):
         self.decay, self.steps = decay, 0
 
     def before_fit(self):

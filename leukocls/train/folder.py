@@ -140,6 +140,8 @@ def start_run(
         fingerprint=fingerprint(table),
         skipped=table.attrs.get('skipped', {}),
     )
+    if bits := table.attrs.get('bits'):
+        data['bits'] = bits
     if has_groups(table):
         copies = table.group.duplicated(keep=False)
         data |= dict(

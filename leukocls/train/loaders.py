@@ -290,13 +290,21 @@ def from_data(
 
 # %% ../../nbs/train/08_loaders.ipynb #ef93ee0b
 @patch(cls_method=True)
-def from_folder(cls: CellDataLoaders, path: str | os.PathLike, **kwargs):
+def from_folder(
+    cls: CellDataLoaders,
+    path: str | os.PathLike,  # Folder with a folder of images for each class
+    **kwargs,
+):
     "DataLoaders from a folder of class folders; arguments as in `from_data` and `from_table`."
     return cls.from_data(path, **kwargs)
 
 # %% ../../nbs/train/08_loaders.ipynb #c547620f
 @patch(cls_method=True)
-def from_csv(cls: CellDataLoaders, path: str | os.PathLike, **kwargs):
+def from_csv(
+    cls: CellDataLoaders,
+    path: str | os.PathLike,  # CSV file, a row per image
+    **kwargs,
+):
     """DataLoaders from a CSV file with the columns `path` and `label`; arguments as in `from_data`
     and `from_table`.
     """

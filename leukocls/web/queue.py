@@ -21,7 +21,13 @@ from .upload import USUAL, Limits, Refused
 class Job:
     "Something to do, for whom, until when; `alive()` says whether anybody still waits for it."
 
-    def __init__(self, work, client, seconds, urgent):
+    def __init__(
+        self,
+        work,  # Function of `alive` that makes the answer, in the model's thread
+        client,  # Address that asks
+        seconds,  # How long the answer is waited for
+        urgent,  # Goes before jobs that are not
+    ):
         self.work, self.client, self.urgent = work, client, urgent
         self.until = time.monotonic() + seconds
         self.loop, self.given_up = asyncio.get_running_loop(), False

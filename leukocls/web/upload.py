@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..core.errors import DataError, LeukoError
 from ..core.packages import need
-from ..data.images import to_rgb
+from ..data.images import depth_info, has_16_bits, picture_warnings, to_rgb
 
 # %% ../../nbs/web/00_upload.ipynb #dfa75fa9
 @dataclass(frozen=True)
@@ -42,7 +42,12 @@ USUAL = Limits()  # what every server takes unless it is told otherwise
 class Refused(LeukoError):
     "A request that is not served, with the HTTP status that says so."
 
-    def __init__(self, status: int, message: str, **headers):
+    def __init__(
+        self,
+        status: int,  # HTTP status, such as 413
+        message: str,  # What is wrong and what helps, for the person at the page
+        **headers,  # HTTP headers of the answer, such as `retry_after=1`
+    ):
         super().__init__(message)
         self.status = status
         self.headers = {k.replace('_', '-'): str(v) for k, v in headers.items()}
@@ -129,6 +134,7 @@ def _check_passes(data, w, h, limits):
 def open_upload(
     data: bytes,  # A file of any kind
     limits: Limits = Limits(),  # What is too large
+    bits: int | None = None,  # Bits of the camera, as in `Pixels`
 ) -> tuple:  # (image in mode RGB without metadata, list of warnings)
     "Open bytes from outside as an image; what is wrong with them is a `DataError` that says so."
     if not data:
@@ -143,23 +149,25 @@ def open_upload(
             several = kind != 'JPEG' and getattr(im, 'is_animated', False)
             if kind == 'JPEG':
                 _check_passes(data, *im.size, limits)
+            is_deep = has_16_bits(im)
             im.load()
             if len(im.info.get('exif', b'')) > 65_535:
                 del im.info[
                     'exif'
                     # more than a camera writes: only its way up is wanted, and reading it costs memory
                 ]
-            rgb = to_rgb(im)
+            rgb = to_rgb(im, bits if is_deep else None)
+            rgb.info = depth_info(im, bits) if is_deep else {}
     except DataError:
         raise
     except Exception as e:
         raise DataError(_why(e)) from None
     im = None
+    notes = ['This file holds several pictures. Only the first was looked at.'] * bool(several)
+    notes += [f'{words[0].upper()}{words[1:]}.' for words in picture_warnings(rgb)]
     plain = Image.new('RGB', rgb.size)
     plain.paste(rgb)  # a fresh image has pixels only
-    return plain, ['This file holds several pictures. Only the first was looked at.'] * bool(
-        several
-    )
+    return plain, notes
 
 # %% ../../nbs/web/00_upload.ipynb #9856f2a9
 def clean_name(

@@ -115,6 +115,14 @@ def test_a_clean_set_has_no_leaks(own_films):
     ] == []
 
 
+def test_every_patient_with_as_many_images_is_one_number():
+    "It said “4 to 4 images each”."
+    from leukocls.audit.findings import _from_to
+
+    assert _from_to(dict(least=4, most=4)) == 4
+    assert _from_to(dict(least=1, most=1200)) == '1 to 1,200'
+
+
 def test_the_page_begins_with_its_verdict(own_films, tmp_path):
     """The first sentence says what the findings mean, and every section that the contents name is
     there.

@@ -1,5 +1,7 @@
 "Files whose picture is not what it seems: stacks, cameras of 12 bits, scans of slides."
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -143,6 +145,49 @@ def test_a_classifier_says_that_a_picture_is_nearly_black(tmp_path, small_bundle
     camera(tmp_path, 12)
     clf = Classifier.load(small_bundle)
     assert any('12 of 16 bits' in w for w in clf(tmp_path / 'a' / '0.tif').warnings)
+
+
+def test_a_depth_is_for_deep_pictures_only(tmp_path):
+    Image.new('RGB', (8, 8), (9, 99, 199)).save(tmp_path / 'a.png')
+    assert open_cell(tmp_path / 'a.png', bits=12).getpixel((0, 0)) == (9, 99, 199)
+
+
+@pytest.mark.parametrize('largest, is_white', [(0, False), (4095, False), (60000, True)])
+def test_values_beyond_the_camera_are_said(tmp_path, largest, is_white):
+    Image.fromarray(np.full((8, 8), largest, 'uint16')).save(tmp_path / 'a.tif')
+    said = picture_warnings(open_cell(tmp_path / 'a.tif', bits=12))
+    assert [('beyond a camera of 12 bits' in words) for words in said] == [True] * is_white
+
+
+def test_a_bundle_reads_new_deep_pictures_as_training_did(tmp_path, run):
+    "The run knows the depth, the bundle keeps it, the page's uploads are read by it."
+    import json
+    import shutil
+
+    from leukocls import Run
+    from leukocls.data.splits import split_table
+    from leukocls.deploy.bundle import export_bundle
+    from leukocls.deploy.classifier import Classifier
+    from leukocls.train.folder import start_run
+    from leukocls.train.recipes import get_recipe
+    from leukocls.web.application import bits_of
+    from leukocls.web.upload import open_upload
+
+    table = read_table(camera(tmp_path / 'deep', 12, n=12), bits=12)
+    _, info = start_run(get_recipe('small-cnn'), split_table(table, 'random'), tmp_path / 'runs')
+    assert info['data']['bits'] == 12
+    folder = shutil.copytree(run.folder, tmp_path / 'run')
+    facts = json.loads((folder / 'recipe.json').read_text(encoding='utf8'))
+    facts['data']['bits'] = 12
+    (folder / 'recipe.json').write_text(json.dumps(facts), encoding='utf8')
+    clf = Classifier.load(export_bundle(Run(folder), tmp_path / 'bundle').folder)
+    deep, copy = table.own_path[0], table.path[0]
+    of_deep, of_copy = clf(deep), clf(copy)
+    assert of_deep.probabilities == of_copy.probabilities
+    assert of_deep.warnings == of_copy.warnings
+    uploaded, notes = open_upload(Path(deep).read_bytes(), bits=bits_of(clf))
+    assert np.array_equal(np.asarray(uploaded), np.asarray(open_cell(copy))) and notes == []
+    assert open_upload(Path(deep).read_bytes())[1][0].endswith('the picture is nearly black.')
 
 
 def test_bits_everywhere(tmp_path, capsys):

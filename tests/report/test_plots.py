@@ -67,6 +67,13 @@ def test_rates_are_written_in_plain_text(ends, math_text):
     assert f'1e−{-int(ends[1]):02d}' in labels or '1' in labels
 
 
+def test_a_loss_that_explodes_leaves_room_for_the_rest_of_the_curve():
+    "The axis went down to -60 where the last loss was 1,000."
+    curve = pd.DataFrame(dict(lr=np.logspace(-7, 1, 50), loss=[2.0] * 30 + [1.0] * 18 + [9, 1000]))
+    low, high = plot_lr_find(curve, 1e-3).axes[0].get_ylim()
+    assert 0.8 < low < 1 and 2 < high < 4
+
+
 def test_no_axis_of_a_report_holds_math_text(run):
     from leukocls.report.page import RunFiles, _plots
 
