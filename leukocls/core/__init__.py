@@ -12,7 +12,7 @@ _HOME = {
     'files': (
         'MOST_BYTES MOST_JSON given_path OddFileError odd_file size_in_words too_large odd_kind '
         'open_regular read_up_to read_regular write_whole new_folder check_target check_folder '
-        'from_here loose_place cache_folder'
+        'from_here packaged_text read_toml loose_place cache_folder'
     ),
     'machine': (
         'set_seed pick_device usable_cores decoding_threads one_thread narrow untried pages_kept '
