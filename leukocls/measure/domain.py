@@ -22,6 +22,7 @@ from ..core.errors import DataError
 from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.machine import narrow
 from ..core.text import listed
+from ..data.splits import recorded_split, rule_of
 from ..data.survey import Looks, Survey, looks_of
 from .appearance import GROUPS, NUMBER_NAMES, PLACES, gate_numbers
 
@@ -373,11 +374,22 @@ def gate_run(
     out = dict(
         refused=dict(value=refused / n, low=float(low), high=float(high), n=n),
         promise=gate_promise(gate),
-        note=f'{note} Refused are counted on {n:,} {scored} images.',
+        note=f'{note} Refused are counted on {n:,} {scored} images.{_where(folder, scored)}',
         gate=gate.to_dict(),
     )
     write_whole(folder / 'gate.json', json.dumps(out, ensure_ascii=False, allow_nan=False))
     return out
+
+
+def _where(folder, scored):
+    "Whether the promise is about the scored images at all."
+    rule = rule_of(recorded_split(folder))
+    if not rule.elsewhere:
+        return ''
+    return (
+        f' The {scored} images come from elsewhere ({rule.short}), so the promise is not about them:'
+        ' more of them may be refused.'
+    )
 
 # %% ../../nbs/measure/03_domain.ipynb #d7df3b35
 def _gate_and_count(train, held, genuine, alpha):
