@@ -6,7 +6,7 @@ _HOME = {
     'text': 'listed printable spreadsheet_safe safe_table without_apostrophe',
     'errors': (
         'RESEARCH_ONLY SHELL_NAMES ANOTHER_FOLDER Option Given LeukoError DataError ModelError '
-        'RunError trusted'
+        'RunError called_as check_name trusted'
     ),
     'packages': 'need PackageError missing late Later',
     'files': (

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.cache import content_hashes
-from ..core.errors import DataError, Given, Option
+from ..core.errors import DataError, Given, Option, called_as, check_name
 from ..core.files import MOST_JSON, read_regular
 from ..core.text import listed
 from .duplicates import groups_in, joined, near_duplicates
@@ -133,6 +133,7 @@ class SplitRule:
 SPLIT_RULES = {}  # Name → `SplitRule`; 'auto' chooses one of them, 'given' keeps the table's sides
 
 
+@called_as("register_split('hospital', lambda table: table.source, 'No hospital is on two sides.')")
 def register_split(
     name: str,  # What `split=` will say
     groups,  # Table → (N,) values; rows of one value stand on the same side, copies of a file too
@@ -147,6 +148,14 @@ def register_split(
     """Make a rule of yours known to `split_table`, `fold_tables` and `train_all`. Registered again,
     it replaces itself; the library's own rules stay.
     """
+    check_name('A split rule', name)
+    if not callable(groups):
+        raise DataError(
+            f'Split rule `{name}`: groups={groups!r} is no function of the table. Pass one, such as'
+            ' lambda table: table.source.'
+        )
+    if not callable(note) and not isinstance(note, str):
+        raise DataError(f'Split rule `{name}`: note={note!r} must be a sentence.')
     if name in ('auto', 'given', *_OF_THE_LIBRARY):
         raise DataError(f'A split named `{name}` is there already. Choose another name.')
     words = note if callable(note) else lambda unknown, n: note

@@ -23,7 +23,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imsave
 
-from ..core.errors import DataError, RunError
+from ..core.errors import DataError, RunError, called_as
 from ..core.figures import COLOURS
 from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.html import data_uri, page_of, thumbnail_uri
@@ -165,11 +165,14 @@ class Section:
 SECTIONS = []  # `Section`s, in the order of the page; `section` adds one
 
 
+@called_as("@section('My part') above a function")
 def section(
     title: str,  # The heading
     folded: bool = True,  # Closed until a reader opens it
 ) -> Callable:  # Decorator for a function `RunFiles` → `Part` or None
     "Make a function a section of every report, after those that are there."
+    if callable(title):
+        raise RunError('A section needs a heading.', advice="Write @section('My part')")
 
     def add(function):
         SECTIONS.append(Section(title, function, folded))
