@@ -13,7 +13,7 @@ _HOME = {
         'ignored_in_words text_path scan_folder image_files image_files_of_all Pixels '
         'read_batches free_memory room_for ReadyImages expect'
     ),
-    'datasets': 'DatasetCard card cards patients_of names_of_card',
+    'datasets': 'DatasetCard read_cards card cards patients_of names_of_card',
     'registration': (
         'SIDE HALF Prepared same_picture something black_ground grey_of standard bilinear warp '
         'maps polar_grid spectrum turn_of find_position correlation refine_position'
