@@ -221,7 +221,7 @@ def _level(gate):
 # %% ../../nbs/measure/03_domain.ipynb #9eb11044
 UNREADABLE, BLANK = 'cannot be read', 'blank: hardly any contrast'
 NOT_MEASURED = 'cannot be measured'
-# The first ten numbers of the structure are rings of frequencies; the last four are fine detail
+# The first ten numbers of the structure are rings of frequencies, of which the last four are fine
 _RINGS, _FINE_RINGS = 10, slice(6, 10)
 # Standard deviations below the training images: in every ring, and on average in the fine ones
 _BLANK_BELOW, _NO_DETAIL_BELOW = -3, -2
