@@ -16,7 +16,6 @@ import sys
 import tempfile
 import warnings
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 
 from .errors import ANOTHER_FOLDER, DataError, RunError
@@ -289,6 +288,9 @@ def packaged_text(
     name: str,  # File in it, such as 'papers.toml'
 ) -> str:  # Its text
     "A text file that was installed with the package."
+    # most commands read none
+    from importlib import resources
+
     return resources.files('leukocls').joinpath(wing, name).read_text(encoding='utf8')
 
 

@@ -22,7 +22,6 @@ from ..core.errors import DataError
 from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.machine import narrow
 from ..core.text import listed
-from ..data.splits import recorded_split, rule_of
 from ..data.survey import Looks, Survey, looks_of
 from .appearance import GROUPS, NUMBER_NAMES, PLACES, gate_numbers
 
@@ -383,6 +382,9 @@ def gate_run(
 
 def _where(folder, scored):
     "Whether the promise is about the scored images at all."
+    # a deployed classifier has a gate and splits nothing
+    from leukocls.data.splits import recorded_split, rule_of
+
     rule = rule_of(recorded_split(folder))
     if not rule.elsewhere:
         return ''
