@@ -6,13 +6,13 @@ _HOME = {
     'text': 'listed printable spreadsheet_safe safe_table without_apostrophe',
     'errors': (
         'RESEARCH_ONLY SHELL_NAMES ANOTHER_FOLDER Option Given LeukoError DataError ModelError '
-        'RunError trusted'
+        'RunError called_as check_name trusted'
     ),
     'packages': 'need PackageError missing late Later',
     'files': (
         'MOST_BYTES MOST_JSON given_path OddFileError odd_file size_in_words too_large odd_kind '
         'open_regular read_up_to read_regular write_whole new_folder check_target check_folder '
-        'from_here loose_place cache_folder'
+        'from_here packaged_text read_toml loose_place cache_folder'
     ),
     'machine': (
         'set_seed pick_device usable_cores decoding_threads one_thread narrow untried pages_kept '

@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['RESEARCH_ONLY', 'SHELL_NAMES', 'ANOTHER_FOLDER', 'Option', 'Given', 'LeukoError', 'DataError', 'ModelError',
-           'RunError', 'trusted']
+           'RunError', 'called_as', 'check_name', 'trusted']
 
 # %% ../../nbs/core/01_errors.ipynb #78b724f8
+import functools
+import inspect
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +142,38 @@ class RunError(LeukoError):
 # %% ../../nbs/core/01_errors.ipynb #3f0a9c1b
 # What many errors advise
 ANOTHER_FOLDER = Option('out', 'FOLDER', 'choose another folder with {}')
+
+# %% ../../nbs/core/01_errors.ipynb #310f709b
+def called_as(
+    example: str,  # A right call, such as 'register_recipe(recipe)'
+):  # Decorator
+    "Answer a call whose arguments do not fit with a `LeukoError` that shows a right one."
+
+    def wrap(function):
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args, **kwargs):
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as e:
+                raise LeukoError(
+                    f'{function.__name__}: {e}.', advice=f'Call it like {example}'
+                ) from None
+            return function(*args, **kwargs)
+
+        return checked
+
+    return wrap
+
+
+def check_name(
+    of: str,  # What has the name, such as 'A split rule'
+    name,  # What was given as its name
+) -> None:
+    "Refuse what cannot be typed as a name: a `LeukoError`."
+    if not isinstance(name, str) or not name.strip():
+        raise LeukoError(f'{of} needs a name, such as "mine", not {name!r}.')
 
 # %% ../../nbs/core/01_errors.ipynb #da8c59c3
 def trusted(

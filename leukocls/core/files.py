@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['MOST_BYTES', 'MOST_JSON', 'given_path', 'OddFileError', 'odd_file', 'size_in_words', 'too_large', 'odd_kind',
            'open_regular', 'read_up_to', 'read_regular', 'write_whole', 'new_folder', 'check_target', 'check_folder',
-           'from_here', 'loose_place', 'cache_folder']
+           'from_here', 'packaged_text', 'read_toml', 'loose_place', 'cache_folder']
 
 # %% ../../nbs/core/03_files.ipynb #4257726b
 import errno
+import importlib
 import os
 import stat
+import sys
 import tempfile
 import warnings
 from functools import lru_cache
@@ -279,6 +281,26 @@ def from_here(
         )
     except (ValueError, OSError):
         return path  # another drive, or a folder that is gone
+
+# %% ../../nbs/core/03_files.ipynb #cccb82a0
+def packaged_text(
+    wing: str,  # Folder of the package, such as 'train'
+    name: str,  # File in it, such as 'papers.toml'
+) -> str:  # Its text
+    "A text file that was installed with the package."
+    # most commands read none
+    from importlib import resources
+
+    return resources.files('leukocls').joinpath(wing, name).read_text(encoding='utf8')
+
+
+def read_toml(
+    text: str,  # In TOML
+) -> dict:  # Its tables, in the order of the text
+    "Read TOML, also where Python has no reader of its own."
+    # Python 3.10 has no tomllib; tomli is the same by another name
+    toml = importlib.import_module('tomllib' if sys.version_info >= (3, 11) else 'tomli')
+    return toml.loads(text)
 
 # %% ../../nbs/core/03_files.ipynb #2b481ab2
 def loose_place(

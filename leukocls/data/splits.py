@@ -5,22 +5,25 @@
 # %% auto #0
 __all__ = ['SPLIT_RULES', 'split_table', 'SplitRule', 'register_split', 'fold_tables', 'source_tables', 'identical_files',
            'groups_of', 'near_groups', 'same_people', 'merge_patients', 'grouped_folds', 'shared_patients',
-           'shared_files', 'shared_groups', 'split_note', 'with_note', 'sides_of']
+           'shared_files', 'shared_groups', 'split_note', 'with_note', 'sides_of', 'rule_of', 'recorded_split']
 
 # %% ../../nbs/data/07_splits.ipynb #91f34cd9
 import hashlib
+import json
 import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..core.cache import content_hashes
-from ..core.errors import DataError, Given, Option
+from ..core.errors import DataError, Given, Option, called_as, check_name
+from ..core.files import MOST_JSON, read_regular
 from ..core.text import listed
 from .duplicates import groups_in, joined, near_duplicates
 from .survey import Survey, looks_of, survey_images
@@ -112,24 +115,31 @@ class SplitRule:
     "A rule of splitting: what stays together, and what is said of every figure made with it."
 
     name: str  # What `split=` says
-    # Table → (N,) group of each row; rows of one group stand on the same side
-    groups: Callable
+    # Table → (N,) group of each row; rows of one group stand on the same side. None: the rule draws
+    # nothing, the sides come with the data
+    groups: Callable | None
     # (images whose patient is unknown, images) → a sentence that stands beside every figure
     note: Callable
     keeps: frozenset = frozenset()  # 'patients', 'copies': proved to stand on one side only
     units: str = 'images'  # What there may be too few of
+    # Table → (N,) unit of each row, such as its hospital; the note then counts them on each side
+    unit_of: Callable | None = None
     short: str = ''  # A few words for plots and tables, such as 'split by hospital'
+    clause: str = ''  # The end of the report's headline; empty: `short`
+    divided: str = ''  # What was divided, for the model card; empty: `short`
     elsewhere: bool = False  # The judged images come from another place than the training images
 
 
 SPLIT_RULES = {}  # Name → `SplitRule`; 'auto' chooses one of them, 'given' keeps the table's sides
 
 
+@called_as("register_split('hospital', lambda table: table.source, 'No hospital is on two sides.')")
 def register_split(
     name: str,  # What `split=` will say
     groups,  # Table → (N,) values; rows of one value stand on the same side, copies of a file too
     note,  # A sentence that stands beside every figure, or a function as in `SplitRule`
-    units: str = 'groups',  # What there may be too few of, in an error
+    # What the values are, such as 'hospitals': for the note, and for errors where there are too few
+    units: str = 'groups',
     short: str = '',  # A few words for plots and tables; by default 'split by NAME'
     # The judged images come from another place than the training images, such as another hospital:
     # the model card says so instead of warning of it
@@ -138,6 +148,14 @@ def register_split(
     """Make a rule of yours known to `split_table`, `fold_tables` and `train_all`. Registered again,
     it replaces itself; the library's own rules stay.
     """
+    check_name('A split rule', name)
+    if not callable(groups):
+        raise DataError(
+            f'Split rule `{name}`: groups={groups!r} is no function of the table. Pass one, such as'
+            ' lambda table: table.source.'
+        )
+    if not callable(note) and not isinstance(note, str):
+        raise DataError(f'Split rule `{name}`: note={note!r} must be a sentence.')
     if name in ('auto', 'given', *_OF_THE_LIBRARY):
         raise DataError(f'A split named `{name}` is there already. Choose another name.')
     words = note if callable(note) else lambda unknown, n: note
@@ -146,6 +164,7 @@ def register_split(
         partial(_with_copies, groups),
         words,
         units=units,
+        unit_of=partial(_values, groups),
         short=short or f'split by {name}',
         elsewhere=elsewhere,
     )
@@ -156,14 +175,21 @@ def register_split(
 def _with_copies(groups, table):
     "A user's groups, joined where copies of a file connect them."
     table = table.reset_index(drop=True)
+    values = _values(groups, table)
+    sets = [*identical_files(table).values(), *values.groupby(values).indices.values()]
+    return joined(len(table), sets)
+
+
+def _values(groups, table):
+    "What a user's rule says of each row, as text."
+    table = table.reset_index(drop=True)
     values = pd.Series(np.asarray(groups(table), dtype=object)).astype('string')
     if len(values) != len(table) or values.isna().any():
         raise DataError(
             f'The split rule gives {values.notna().sum():,} groups for {len(table):,} images; every'
             ' image needs one.'
         )
-    sets = [*identical_files(table).values(), *values.groupby(values).indices.values()]
-    return joined(len(table), sets)
+    return values
 
 # %% ../../nbs/data/07_splits.ipynb #c34ea8a7
 def fold_tables(
@@ -357,13 +383,63 @@ def _by_file(table):
     return groups_of(table, by_patient=False, by_group=False)
 
 
+def _given_note(unknown, n):
+    inside = _who(unknown, n)
+    return f'Split as given; {inside[0].lower()}{inside[1:]}.' if unknown else 'Split as given.'
+
+
 for _rule in (
-    SplitRule('patient', groups_of, _patient_note, frozenset({'patients', 'copies'}), 'patients'),
-    SplitRule('group', _by_copies, _group_note, frozenset({'copies'})),
-    SplitRule('random', _by_file, _random_note),
+    SplitRule(
+        'patient',
+        groups_of,
+        _patient_note,
+        keeps=frozenset({'patients', 'copies'}),
+        units='patients',
+        short='split by patient',
+        clause='nobody is on two sides of the split',
+        divided='patients',
+    ),
+    SplitRule(
+        'group',
+        _by_copies,
+        _group_note,
+        keeps=frozenset({'copies'}),
+        short='near-duplicates kept together, patients unknown',
+        clause='copies are on one side of the split, but patients are unknown',
+        divided='groups of near-duplicates',
+    ),
+    SplitRule(
+        'random',
+        _by_file,
+        _random_note,
+        short='random split of images',
+        clause='the images were split at random, so images of one patient may be on both sides',
+        divided='images',
+    ),
 ):
     SPLIT_RULES[_rule.name] = _rule
 _OF_THE_LIBRARY = frozenset(SPLIT_RULES)
+# Splits that no rule draws: `source_tables` holds one source out, and a table brings its own sides
+_NOT_DRAWN = dict(
+    source=SplitRule(
+        'source',
+        None,
+        lambda unknown, n: 'Trained without one source, tested on it.',
+        units='sources',
+        short='one source held out',
+        clause='one source was held out',
+        divided='sources',
+        elsewhere=True,
+    ),
+    given=SplitRule(
+        'given',
+        None,
+        _given_note,
+        short='split as given with the data',
+        clause='the split came with the data',
+        divided='as given with the data',
+    ),
+)
 
 # %% ../../nbs/data/07_splits.ipynb #67872a86
 def near_groups(
@@ -623,9 +699,12 @@ def _prove(table, method):
         keeps = SPLIT_RULES[method].keeps
         assert not ('patients' in keeps and patients), patients
         assert not ('copies' in keeps and copies), copies
-    note = _note(method, int(table.patient.isna().sum()), len(table))
+    rule = SPLIT_RULES.get(method) or _NOT_DRAWN[method]
+    note = rule.note(int(table.patient.isna().sum()), len(table))
     if method == 'random' and copies:
         note += f' {len(copies):,} groups of near-duplicates do.'
+    if rule.unit_of:
+        note += _count_units(rule, table)
     table.attrs['split'] = dict(
         method=method,
         note=note,
@@ -633,10 +712,10 @@ def _prove(table, method):
         shared_files=len(files),
         shared_groups=len(copies),
     )
-    rule = SPLIT_RULES.get(method)
-    if rule and rule.short:
+    if method in SPLIT_RULES and method not in _OF_THE_LIBRARY:
         # a report that is made later may not know the rule any more
-        table.attrs['split'] |= dict(short=rule.short, elsewhere=rule.elsewhere)
+        of_the_rule = dict(short=rule.short, units=rule.units, elsewhere=rule.elsewhere)
+        table.attrs['split'] |= of_the_rule
     table.attrs['sides'] = sides_of(table)
     return table
 
@@ -669,12 +748,12 @@ def _check_sides(table, method):
         )
 
 
-def _note(method, unknown, n):
-    "One sentence for every figure made on this split; patients of `unknown` of `n` images unknown."
-    if method == 'given':
-        inside = _who(unknown, n)
-        return f'Split as given; {inside[0].lower()}{inside[1:]}.' if unknown else 'Split as given.'
-    return SPLIT_RULES[method].note(unknown, n)
+def _count_units(rule, table):
+    "How many hospitals, or what else a user's rule keeps together, are judged and trained on."
+    units = rule.unit_of(table).to_numpy()
+    on = {side: len(set(units[table.split == side])) for side in ('train', 'valid', 'test')}
+    judged = on['test'] or on['valid']
+    return f' Judged {rule.units}: {judged:,}; training {rule.units}: {on["train"]:,}.'
 
 # %% ../../nbs/data/07_splits.ipynb #9db02713
 def _keep_given(table, valid_pct, seed):
@@ -710,3 +789,29 @@ def _leak_sentence(facts):
         f' It leaks: {patients:,} patients, {files:,} identical files and {groups:,} groups of'
         ' near-duplicates stand on two sides.'
     )
+
+# %% ../../nbs/data/07_splits.ipynb #d1336e7e
+def rule_of(
+    split: dict,  # From `split_note`, or `split` of a run's recipe.json
+) -> SplitRule:  # With its words; a rule of another session draws nothing
+    "The rule that a split was made by, as far as its note says."
+    method = str(split.get('method'))
+    if split.get('short'):
+        return SplitRule(
+            method,
+            None,
+            lambda unknown, n: split.get('note', ''),
+            units=split.get('units', 'groups'),
+            short=split['short'],
+            elsewhere=bool(split.get('elsewhere')),
+        )
+    return SPLIT_RULES.get(method) or _NOT_DRAWN.get(method, _NOT_DRAWN['given'])
+
+
+def recorded_split(
+    folder,  # A run folder
+) -> dict:  # `split` of its recipe.json; empty where there is none
+    "What a run noted of its split."
+    path = Path(folder) / 'recipe.json'
+    info = json.loads(read_regular(path, MOST_JSON)) if path.is_file() else {}
+    return info.get('split', {})

@@ -16,9 +16,10 @@ _HOME = {
         'operating_points calibrate calibration_page plot_reliability calibration_plots '
         'calibrate_run'
     ),
+    'appearance': 'NUMBER_NAMES PLACES gate_numbers',
     'domain': (
-        'UNREADABLE BLANK NOT_MEASURED MOST_CENTRES MOST_HELD gate_numbers Gate fit_gate '
-        'conformal_p gate_promise gate_run gate_page'
+        'UNREADABLE BLANK NOT_MEASURED MOST_CENTRES MOST_HELD Gate fit_gate conformal_p '
+        'gate_promise gate_run gate_page'
     ),
     'paired': 'mcnemar sign_flip Comparison compare holm compare_all plot_compare',
     'explanation': 'log_odds covered occlusion_map grad_cam heat_of nearest_known',

@@ -24,6 +24,7 @@ from ..core.errors import DataError, RunError
 from ..core.figures import new_figure
 from ..core.files import MOST_JSON, read_regular, write_whole
 from ..core.text import listed
+from ..data.splits import recorded_split, rule_of
 from .abstention import LEAST, in_sets, tempered
 from leukocls.measure.metrics import (
     Units,
@@ -733,6 +734,12 @@ def calibrate_run(
     metrics = json.loads(read_regular(folder / 'metrics.json', MOST_JSON))
     if metrics['split'] == 'test' and len(valid):
         calibration = _remembered(valid, test)
+        rule = rule_of(recorded_split(folder))
+        if rule.elsewhere:
+            calibration['notes'].append(
+                f'The test images come from elsewhere ({rule.short}), so no promise is about them:'
+                ' the figures say what became of the promises there.'
+            )
     else:
         calibration = dict(
             note=(

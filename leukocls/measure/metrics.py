@@ -12,7 +12,7 @@ __all__ = ['METRICS', 'SHARES', 'PER_CLASS', 'wilson', 'design_interval', 'clust
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, gammaln, logit, ndtr, stdtrit
 
-from ..core.errors import DataError
+from ..core.errors import DataError, called_as, check_name
 from ..core.files import open_regular, write_whole
 from ..core.text import listed
 
@@ -875,6 +875,7 @@ _OTHER_KEYS = frozenset(  # of metrics.json, of a leaderboard's rows
 _PAPERS = frozenset(METRICS)
 
 
+@called_as("register_metric(function, name='mine')")
 def register_metric(
     fn: Callable | None = None,  # As in `Measure`; may be left out if `batch` is given
     **facts,  # Other fields of `Measure`: title, low, high, higher_is_better, per_class, …
@@ -882,12 +883,30 @@ def register_metric(
     """Add a measure to `METRICS`, under the name of the function or `name`. Registered again, it
     replaces itself; `METRICS.pop(name)` takes it away.
     """
+    _check_facts(fn, facts)
     if fn is None and 'batch' not in facts:
         return partial(register_metric, **facts)
     measure = Measure(**dict(name=getattr(fn, '__name__', ''), fn=fn) | facts)
     _check_measure(measure)
     METRICS[measure.name] = measure
     return fn
+
+
+def _check_facts(fn, facts):
+    "Refuse what cannot become a `Measure`, in words."
+    if fn is not None and not callable(fn):
+        raise DataError(
+            f'{fn!r} is no function. Pass one of (labels, predicted, probabilities, weights).'
+        )
+    known = [field.name for field in fields(Measure)]
+    unknown = [name for name in facts if name not in known]
+    if unknown:
+        raise DataError(f'A measure has no {listed(unknown)}. Use: {", ".join(known)}.')
+    if 'name' in facts:
+        check_name('A measure', facts['name'])
+    for end in ('low', 'high'):
+        if not isinstance(facts.get(end, 0.0), (int, float, np.number)):
+            raise DataError(f'{end}={facts[end]!r} of a measure must be a number.')
 
 
 def _check_measure(measure):

@@ -17,13 +17,13 @@ _HOME = {
         'machine_key Cascade pick_engine open_engine builders_for engine_for'
     ),
     'networks': (
-        'VIEWS normalised Ready network_of check_network NearestHead probe_head stage_body '
-        'with_views views_of mean_of with_members members_of evaluating on_device TorchEngine '
-        'weights_key openvino_engine onnx_bytes ReadyNetwork'
+        'VIEWS network_of normalised Ready with_views views_of mean_of with_members members_of '
+        'NearestHead probe_head stage_body ReadyNetwork evaluating on_device TorchEngine '
+        'weights_key openvino_engine onnx_bytes check_network'
     ),
     'backbones': (
-        'count_parameters no_weights weights_source normalise Beside top_layers network_size '
-        'cell_learner'
+        'cell_learner count_parameters network_size weights_source no_weights Beside normalise '
+        'top_layers'
     ),
     'description': (
         'ConcatPool describe_layers check_layers build_layers describe_network TimmAndHead '

@@ -27,7 +27,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..core.cache import content_hashes, keep, kept, only_ours, read_kept, used
-from ..core.errors import Given, LeukoError, ModelError, Option
+from ..core.errors import Given, LeukoError, ModelError, Option, called_as, check_name
 from ..core.files import cache_folder
 from ..core.machine import usable_cores, versions
 from ..core.packages import need
@@ -405,6 +405,7 @@ class EngineKind:
 ENGINES = {}  # Name → `EngineKind`; the first that takes part is what others are compared with
 
 
+@called_as("register_engine(EngineKind('mine', 'My engine', build))")
 def register_engine(
     kind: EngineKind,  # A kind with a name of its own
 ) -> EngineKind:  # The same
@@ -413,8 +414,10 @@ def register_engine(
     """
     if not isinstance(kind, EngineKind) or not callable(kind.build):
         raise ModelError(
-            f'{kind!r} is no EngineKind with a function `build`. See leukocls.models.engines.'
+            f'{kind!r} is no EngineKind with a function `build`.',
+            advice="Pass EngineKind('mine', 'My engine', build)",
         )
+    check_name('An engine', kind.name)
     if kind.name in ('auto', *_OF_THE_LIBRARY):
         raise ModelError(f'An engine named `{kind.name}` is there already. Choose another name.')
     ENGINES[kind.name] = kind

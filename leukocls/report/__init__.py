@@ -10,9 +10,9 @@ _HOME = {
     ),
     'checklists': 'GUIDELINES CHECKLIST checklist',
     'sentences': (
-        'SHORT_SPLIT one_line short_split is_elsewhere leaks_of stamp_of headline split_note '
-        'hardest_class beside verdict confidence_sentence referral_sentence threshold_sentence '
-        'gate_sentence changed_text weights_text used_fields repeat'
+        'one_line short_split is_elsewhere leaks_of stamp_of headline split_note hardest_class '
+        'beside verdict confidence_sentence referral_sentence threshold_sentence gate_sentence '
+        'changed_text weights_text used_fields repeat'
     ),
     'page': 'SECTIONS RunFiles Table Picture Part Section section by_patient Drawn map_svg report_run',
     'latex': 'latex_safe latex_table',

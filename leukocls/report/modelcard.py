@@ -18,6 +18,7 @@ from ..core.html import text_of
 from ..core.packages import need
 from ..core.text import listed
 from ..data.datasets import card, cards, names_of_card
+from ..data.splits import rule_of
 from ..measure.calibration import calibration_page
 from ..measure.metrics import measured, metric_named, show_interval
 from .checklists import GUIDELINES, checklist
@@ -330,11 +331,8 @@ def _data_answers(facts):
         preprocessing += ', grey'
     if recipe['median']:
         preprocessing += f", median filter {recipe['median']}"
-    level = dict(
-        patient='Patients.', group='Groups of near-duplicates.', random='Images.', source='Sources.'
-    ).get(split.get('method'), 'As given with the data.')
-    if split.get('short'):
-        level = one_line(split['short']).capitalize() + '.'
+    rule = rule_of(split)
+    level = one_line(rule.divided or rule.short).capitalize() + '.'
     unknown = [] if facts.metrics['interval'].get('patients') else ['Patients are unknown.']
     return dict(
         source=source,

@@ -10,7 +10,7 @@ __all__ = ['P2_OPERATIONS', 'P2_CACHED', 'P2_BANK', 'P2_FILLED', 'STAIN', 'AUGME
 import functools
 import math
 
-from ..core.errors import RunError
+from ..core.errors import RunError, called_as, check_name
 
 # %% ../../nbs/train/01_augment.ipynb #a87d5204
 # In P2's order; `p` is the share of images that an operation changes, 1 where it is not named
@@ -98,17 +98,23 @@ _MAKERS = {'p2': _p2_transforms, 'stain': _stain_transforms}
 _OF_THE_LIBRARY = frozenset(AUGMENTATIONS)
 
 
+@called_as("register_augmentation('mine', make)")
 def register_augmentation(
     name: str,  # What a recipe's field `augment` says
     make,  # Function without arguments that gives fastai batch transforms
     about: dict | None = None,  # What it does, in words or numbers, for recipe.json and readers
 ) -> None:
     "Make an augmentation of yours known: recipes may name it. Registered again, it replaces itself."
+    check_name('An augmentation', name)
     if name in _OF_THE_LIBRARY:
         raise RunError(f'An augmentation named `{name}` is there already. Choose another name.')
     if not callable(make):
         raise RunError(
             f'Augmentation `{name}` needs a function that gives fastai batch transforms.'
+        )
+    if about is not None and not isinstance(about, dict):
+        raise RunError(
+            f'Augmentation `{name}`: about={about!r} must be a dict, such as dict(sigma=2).'
         )
     AUGMENTATIONS[name] = about or {}
     _MAKERS[name] = make

@@ -9,7 +9,7 @@ __all__ = ['KINDS', 'Kind', 'register_kind', 'kind_named']
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..core.errors import RunError
+from ..core.errors import RunError, called_as, check_name
 
 # %% ../../nbs/train/00_kinds.ipynb #24770984
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ KINDS = {}  # Name → `Kind`
 _OF_THE_LIBRARY = 'network', 'probe', 'classical'
 
 
+@called_as("register_kind(Kind('mine', 'My kind', fit))")
 def register_kind(
     kind: Kind,  # A kind with a name of its own
 ) -> Kind:  # The same
@@ -47,7 +48,11 @@ def register_kind(
     name is one of the library's. Registered again, an own kind replaces itself.
     """
     if not isinstance(kind, Kind) or not callable(kind.fit):
-        raise RunError(f'{kind!r} is no Kind with a function `fit`. See leukocls.train.kinds.')
+        raise RunError(
+            f'{kind!r} is no Kind with a function `fit`.',
+            advice="Pass Kind('mine', 'My kind', fit)",
+        )
+    check_name('A kind of system', kind.name)
     if kind.name in KINDS and kind.name in _OF_THE_LIBRARY:
         raise RunError(f'A kind named `{kind.name}` is there already. Choose another name.')
     KINDS[kind.name] = kind

@@ -6,10 +6,9 @@
 __all__ = ['PAPERS', 'PAPER_SYSTEMS', 'ALIASES', 'PARAMETERS', 'P2_EPOCHS', 'P2_TESTED', 'P2_RIGHT', 'PaperSystem', 'read_papers']
 
 # %% ../../nbs/train/02_papers.ipynb #5f1b20aa
-import importlib
-import sys
 from dataclasses import dataclass
-from importlib import resources
+
+from ..core.files import packaged_text, read_toml
 
 # %% ../../nbs/train/02_papers.ipynb #da977b0c
 @dataclass(frozen=True)
@@ -43,12 +42,7 @@ def read_papers(
     text: str | None = None,  # Text of a file like `papers.toml`; None reads the one of the package
 ) -> tuple:  # Studies (key → facts), and a list of `PaperSystem`
     "Read studies and their systems."
-    if text is None:
-        file = resources.files('leukocls').joinpath('train', 'papers.toml')
-        text = file.read_text(encoding='utf8')
-    # Python 3.10 has no tomllib; tomli is the same by another name
-    toml = importlib.import_module('tomllib' if sys.version_info >= (3, 11) else 'tomli')
-    facts = toml.loads(text)
+    facts = read_toml(packaged_text('train', 'papers.toml') if text is None else text)
     studies = {name: _with_tuples(paper) for name, paper in facts['paper'].items()}
     systems = []
     for entry in facts['system']:

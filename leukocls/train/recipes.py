@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.errors import Given, ModelError, RunError
+from ..core.errors import Given, ModelError, RunError, called_as, check_name
 from ..models.weights import MOST_MEMBERS, split_weights, weights_folder
 from .augment import AUGMENTATIONS, P2_FILLED
 from .kinds import KINDS
@@ -587,6 +587,7 @@ def _look_up(recipe):
     )
 
 
+@called_as("register_recipe(change(get_recipe('effb3'), name='mine'))")
 def register_recipe(
     recipe: Recipe,  # A recipe with a name of its own
 ) -> Recipe:  # The same
@@ -594,6 +595,11 @@ def register_recipe(
     line (by `--with FILE`). Registered again, it replaces itself. Raises `RunError` where the name is
     one of the library's, is not in small letters, or a field is wrong.
     """
+    if not isinstance(recipe, Recipe):
+        raise RunError(
+            f'{recipe!r} is no Recipe.', advice="Pass change(get_recipe('effb3'), name='mine')"
+        )
+    check_name('A recipe', recipe.name)
     change(recipe)
     name = recipe.name.lower()
     if name != recipe.name:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,11 @@ def test_a_recipe_a_split_and_a_measure_of_ones_own(films, tmp_path):
     metrics = json.loads((folder / 'metrics.json').read_text(encoding='utf8'))
     assert 'Split by half.' in done.stdout and 'my hits' in done.stdout
     assert 'my_hits' in metrics and len(pd.read_csv(folder / 'table.csv')) == 120
+    counted = r'Split by half. Judged groups: \d+; training groups: \d+\.'
+    for name in ('report.html', 'model_card.md'):
+        page = (folder / name).read_text(encoding='utf8')
+        assert re.search(counted, page), f'{name} does not say how many groups were judged'
+        assert 'drawn by split=' in page, f'{name} loses the rule where the run is repeated'
 
 
 def test_without_the_file_it_is_not_known(films, tmp_path):

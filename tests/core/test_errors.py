@@ -2,6 +2,7 @@
 facts.
 """
 
+import importlib
 import re
 from pathlib import Path
 
@@ -71,3 +72,32 @@ def test_no_error_holds_advice_in_its_words():
         for raised in re.findall(r'raise \w*Error\((?:.|\n)*?\n    \S', path.read_text('utf8')):
             assert not written.search(raised), f'{path}: {raised}'
     assert issubclass(DataError, LeukoError)
+
+
+def _nothing(*args):
+    return 0
+
+
+WRONG_CALLS = [
+    ('leukocls.models.engines', 'register_engine', ('mine', object), 'EngineKind('),
+    ('leukocls.models.engines', 'register_engine', (object,), 'EngineKind('),
+    ('leukocls.train.kinds', 'register_kind', ('mine', _nothing), 'Kind('),
+    ('leukocls.train.recipes', 'register_recipe', ('mine',), "name='mine'"),
+    ('leukocls.train.recipes', 'register_recipe', (), "name='mine'"),
+    ('leukocls.train.augment', 'register_augmentation', ('mine',), "'mine', make"),
+    ('leukocls.train.augment', 'register_augmentation', (['mine'], _nothing), 'needs a name'),
+    ('leukocls.data.splits', 'register_split', ('mine', _nothing), 'lambda table'),
+    ('leukocls.data.splits', 'register_split', ('mine', 'source', 'A note.'), 'no function'),
+    ('leukocls.measure.metrics', 'register_metric', ('mine', _nothing), "name='mine'"),
+    ('leukocls.measure.metrics', 'register_metric', ('mine',), 'no function'),
+    ('leukocls.report.page', 'section', (_nothing,), "@section('My part')"),
+]
+
+
+@pytest.mark.parametrize('module,function,args,advice', WRONG_CALLS)
+def test_a_part_that_cannot_be_registered_is_a_sentence(module, function, args, advice):
+    "Whoever registers a part of their own wrongly is shown a right call, not a TypeError."
+    register = getattr(importlib.import_module(module), function)
+    with pytest.raises(LeukoError) as e:
+        register(*args)
+    assert advice in str(e.value)

@@ -748,6 +748,16 @@ def test_calibrate_run(tmp_path):
     assert calibrate_run(tmp_path) == c and (tmp_path / 'calibration.json').read_bytes() == first
 
 
+def test_no_promise_about_images_from_elsewhere(tmp_path):
+    "Where a hospital was held out, its images are not like those that were calibrated on."
+    run = a_run(tmp_path)
+    assert not any('elsewhere' in note for note in calibrate_run(run)['notes'])
+    split = dict(method='hospital', short='split by hospital', elsewhere=True)
+    (run / 'recipe.json').write_text(json.dumps(dict(split=split)))
+    note = calibrate_run(run)['notes'][-1]
+    assert 'come from elsewhere (split by hospital), so no promise is about them' in note
+
+
 def test_only_the_sides_that_may_be_used(tmp_path):
     "Fitted on valid, counted on test; training rows, should there be any, count for nothing."
     for n in ('a', 'b'):

@@ -450,6 +450,16 @@ def test_run_of_few_people(folder, people):
         assert len(out['gate']['held']) == pytest.approx((t.split == 'train').sum() / people, abs=2)
 
 
+def test_no_promise_about_images_from_elsewhere(folder):
+    "Where a hospital was held out, its images are not like those that the threshold came from."
+    run, _ = folder(['train', 'train', 'valid', 'valid', 'test'])
+    assert 'elsewhere' not in gate_run(run)['note']
+    split = dict(method='hospital', short='split by hospital', elsewhere=True)
+    (run / 'recipe.json').write_text(json.dumps(dict(split=split)))
+    note = gate_run(run)['note']
+    assert 'come from elsewhere (split by hospital), so the promise is not about them' in note
+
+
 def test_run_whose_images_are_gone(folder, tmp_path):
     run, t = folder(['train', 'train', 'valid', 'valid', 'test'])
     t.assign(path='gone/' + t.path.str[-12:]).to_csv(run / 'table.csv', index=False)
