@@ -96,7 +96,7 @@ def test_a_run_its_bundle_and_its_report_know_patients(run, small_bundle, films)
     assert set(answers.patient) == set(run.predictions.patient)
     report = (run.folder / 'report.html').read_text(encoding='utf8')
     card = (run.folder / 'model_card.md').read_text(encoding='utf8')
-    assert 'From cells to the patient' in report and 'can be told from chance only' in report
+    assert 'From cells to the patient' in report and 'told from chance' in report
     assert 'Whole patients' in card
     board = leaderboard([run], judged_on='patients')
     assert board.judged_on.tolist() == [f"{people['n']:,} test patients"]
