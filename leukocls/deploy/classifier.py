@@ -412,7 +412,7 @@ def _person_in_words(answer):
     if not answer.label:
         return f'{name}cannot say: {answer.reason} ({used})'
     percent = f'{100 * answer.probability:.1f} %'
-    if answer.low is not None:
+    if answer.certain and answer.low is not None:
         percent += f' ({100 * answer.low:.1f}–{100 * answer.high:.1f})'
     if not answer.certain:
         return f'{name}cannot say: {answer.reason}; most probable {answer.label} {percent}; {used}'

@@ -602,7 +602,8 @@ def cells_curve(
     rule: str | PatientRule = 'mean',  # Of `PATIENT_RULES`
     classes: list | None = None,  # Order of the classes; default that of the columns
     calibration: dict | None = None,  # From `calibrate_patients`
-    sizes: tuple = CURVE_CELLS,  # Numbers of cells; more than any patient has are passed over
+    # Numbers of cells; more than any patient has are passed over, and the most that one has is added
+    sizes: tuple = CURVE_CELLS,
     draws: int = 20,  # How often cells are drawn
     seed: int = 0,  # Same seed, same curve
     # A row per number of cells: cells, patients (with at least so many), accuracy, sensitivity,
@@ -625,7 +626,7 @@ def cells_curve(
     truth = [label for _, label in patients]
     everything = [pool_cells(cells, rule, benign) for cells, _ in patients]
     rows = []
-    for size in (s for s in sizes if s <= most):
+    for size in [*(s for s in sizes if s < most), most] if patients else []:
         rng = np.random.default_rng([seed, size])
         drawn = [_draw_cells(cells, size, draws, rng) for cells, _ in patients]
         pooled = np.stack([pool_cells(cells, rule, benign) for cells in drawn], 1)

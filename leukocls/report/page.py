@@ -253,7 +253,7 @@ def _plots(run):
     if len(patients) > 1:
         figures['patients'] = plot_patients(patients, stamp=stamp)
     people = run.metrics.get('patients') or {}
-    if people.get('curve'):
+    if len(people.get('curve') or ()) > 1:
         figures['cells_curve'] = plot_cells_curve(pd.DataFrame(people['curve']), stamp)
     if run.calibration and 'note' not in run.calibration:
         figures |= calibration_plots(run.folder, run.calibration, stamp)
@@ -391,7 +391,7 @@ _CANNOT_SAY = (
 def _patient_measures(people):
     "Measures of all patients, and of those who got an answer."
     everybody, certain = show_scores(people), show_scores(people['certain'])
-    rows = [[name, value, certain.get(name, '–')] for name, value in everybody.items()]
+    rows = [[_titled(name), value, certain.get(name, '–')] for name, value in everybody.items()]
     rows.append(['cannot say', show_interval(people['cannot_say']), '–'])
     head = (
         'measure',
@@ -399,6 +399,10 @@ def _patient_measures(people):
         f"{people['certain']['n']:,} with an answer",
     )
     return Table(rows, head)
+
+
+def _titled(name):
+    return 'AUROC' if name == 'auroc' else name
 
 
 def _each_rule(people):
@@ -413,7 +417,7 @@ def _each_rule(people):
         + list(show_scores(scores).values())
         for rule, scores in rules.items()
     ]
-    return Table(rows, ('rule', *names))
+    return Table(rows, ('rule', *map(_titled, names)))
 
 
 def _curve_table(people):

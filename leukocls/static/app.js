@@ -601,7 +601,7 @@ async function askPerson(files, asked) {
 }
 
 function setPerson(kind, ...children) {
-  byId('patient').className = `patient card ${kind}`;
+  byId('patient').className = `patient ${kind}`;
   const title = element('h3', {textContent: T.person_title});
   byId('patient').replaceChildren(title, ...children.filter(Boolean));
 }
@@ -613,7 +613,7 @@ function showPersonAnswer(answer) {
   const lines = [];
   if (!certain) lines.push(sentence(answer.reason));
   if (!certain && label) lines.push(fill(T.person_best, best));
-  if (low !== null) lines.push(fill(T.person_interval, {low: percent(low), high: percent(high)}));
+  if (certain && low !== null) lines.push(fill(T.person_interval, {low: percent(low), high: percent(high)}));
   lines.push(fill(T.person_used, {cells: answer.cells, refused: answer.refused.length}));
   const names = decisive.slice(0, 3).map(cell => cell.name).filter(Boolean).join(', ');
   setPerson(
