@@ -210,10 +210,6 @@ def differential_rows():
                     'Wilson of cells': np.ravel(wilson(one['count'], cells)),
                     'ours: Wilson of effective cells': (one['low'], one['high']),
                 }
-                if settled == 'on these':
-                    methods['beta-binomial of runs'] = clustered_share(
-                        *runs_of(called, c), (61, 12)
-                    )
                 for method, interval in methods.items():
                     found.setdefault((method, c), []).append(interval)
         for (method, c), intervals in found.items():
