@@ -407,7 +407,7 @@ def choose_rule(
     predictions: pd.DataFrame,  # Of the cells of validation patients
     classes: list | None = None,  # Order of the classes; default that of the columns
 ) -> dict:  # rule, why (a sentence), calibration (from `calibrate_patients`)
-    "The rule of `PATIENT_RULES` with the least log loss on validation patients, and its calibration."
+    "The rule with the least log loss on validation patients, and its calibration."
     fitted, losses = {}, {}
     for name in PATIENT_RULES:
         answers = patient_answers(predictions, name, classes, resamples=0)
@@ -435,19 +435,22 @@ def _log_loss(answers, calibration, classes):
 
 # %% ../../nbs/measure/07_patients.ipynb #9cd342c2
 def auroc_interval(
-    auroc: float,  # Between 0 and 1
+    auroc,  # Between 0 and 1, a number or an array
     positive: int,  # Patients who have it
     negative: int,  # Patients who do not
     z: float = 1.959964,  # Normal quantile; 1.96 for 95 %
-) -> tuple:  # (low, high)
+) -> tuple:  # (low, high), as `auroc`
     """95 % interval of an area under the curve among independent patients (Newcombe 2006, method
     5): all areas whose own standard error reaches as far as the one that was found.
     """
 
-    def beyond(area):
-        return abs(area - auroc) - z * _auroc_error(area, positive, negative)
+    found = np.asarray(auroc, float)
 
-    return _end(beyond, 0.0, auroc), _end(beyond, 1.0, auroc)
+    def beyond(area):
+        return abs(area - found) > z * _auroc_error(area, positive, negative)
+
+    low, high = (_end(beyond, np.full_like(found, end), found) for end in (0.0, 1.0))
+    return (float(low), float(high)) if found.ndim == 0 else (low, high)
 
 
 def _auroc_error(area, positive, negative):
@@ -458,13 +461,13 @@ def _auroc_error(area, positive, negative):
 
 
 def _end(beyond, far, near):
-    "Where `beyond` changes its sign between a far value and the one that was found, by halving."
-    if beyond(far) <= 0:
-        return float(far)
+    "The place between a far value and the one that was found where `beyond` ends, by halving."
+    inside, first = ~beyond(far), far
     for _ in range(60):
         middle = (far + near) / 2
-        far, near = (middle, near) if beyond(middle) > 0 else (far, middle)
-    return float(near)
+        is_beyond = beyond(middle)
+        far, near = np.where(is_beyond, middle, far), np.where(is_beyond, near, middle)
+    return np.where(inside, first, near)
 
 # %% ../../nbs/measure/07_patients.ipynb #30c0e251
 def patient_scores(
@@ -472,7 +475,7 @@ def patient_scores(
     classes: list | None = None,  # Order of the classes; default that of the columns
     positive: list | None = None,  # Classes that are the finding; default as the text above says
     # n, split, classes, positive; accuracy, sensitivity, specificity, auroc, cannot_say as
-    # value/low/high; certain (the same of patients who got an answer), confusion, cells, interval
+    # value/low/high; certain (the same of those who got an answer), confusion, cells, interval
 ) -> dict:
     "What stands in metrics.json under `patients`."
     classes, p = _probabilities(answers, classes)
@@ -602,7 +605,7 @@ def cells_curve(
     rule: str | PatientRule = 'mean',  # Of `PATIENT_RULES`
     classes: list | None = None,  # Order of the classes; default that of the columns
     calibration: dict | None = None,  # From `calibrate_patients`
-    # Numbers of cells; more than any patient has are passed over, and the most that one has is added
+    # Numbers of cells; more than any patient has are passed over, and all cells are added
     sizes: tuple = CURVE_CELLS,
     draws: int = 20,  # How often cells are drawn
     seed: int = 0,  # Same seed, same curve
@@ -673,7 +676,8 @@ EVERYBODY = 'all patients'  # the name of the pooled count
 
 
 def differential_count(
-    predictions: pd.DataFrame,  # `patient`, `pred`, `p_<class>`…; neighbours in the order of the film
+    # `patient`, `pred`, `p_<class>`…; neighbours in the order of the film
+    predictions: pd.DataFrame,
     classes: list | None = None,  # Order of the classes; default that of the columns
     # A row per patient and class, those of `all patients` last: patient, class, cells, count,
     # share, low, high (95 %), worth (how many independent cells the patient's are worth)

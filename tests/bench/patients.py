@@ -107,7 +107,7 @@ def auroc_rows():
         x, y = scores(rng, law, area, positive, negative)
         of_x, of_y = placements(x, y)
         found, error = of_x.mean(1), delong(of_x, of_y)
-        ours = [auroc_interval(v, positive, negative) for v in found]
+        ours = np.stack(auroc_interval(found, positive, negative), 1)
         methods = {
             'DeLong': plain(found, error),
             'DeLong on the logit': on_logit(found, error),
