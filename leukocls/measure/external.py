@@ -177,6 +177,9 @@ def _of_patients(predictions, classes, pooling):
         return {}
     if callable(pooling):
         answers = pooling(predictions)
+        if not len(answers):
+            # no cell of anybody could be used
+            return {}
         scores = patient_scores(answers, classes) | dict(rule=str(answers.rule.iloc[0]))
         return dict(patients=scores)
     how = {k: (pooling or {}).get(k) for k in ('rule', 'calibration')}
