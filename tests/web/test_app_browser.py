@@ -176,6 +176,26 @@ def test_what_mattered_and_similar_cells(page, pictures):
     assert page.js('document.querySelector(".card .more").hidden')
 
 
+def test_one_answer_for_one_person(page, pictures):
+    "Above the single answers, anew when pictures change, and gone when nobody wants it."
+    give(page, pictures / 'pro.png', pictures / 'scan.tif', pictures / 'foreign.png')
+    assert page.js('document.querySelector("#patient").hidden')
+    page.click('#person')
+    page.until('document.querySelector("#patient .count")')
+    words = page.js('document.querySelector("#patient").innerText')
+    assert 'Cannot say' in words and 'Too few cells: 2' in words
+    assert 'Most likely Pro, 97.2' in words and '2 pictures were used, 1 were not' in words
+    for _ in range(4):
+        give(page, pictures / 'pro.png', pictures / 'scan.tif')
+    page.until('document.querySelector("#patient.sure .count")')
+    words = page.js('document.querySelector("#patient").innerText')
+    assert '10 pictures were used' in words and '95 % interval' in words
+    rows = page.js('[...document.querySelectorAll("#patient td")].map(cell => cell.innerText)')
+    assert rows[-3:-1] == ['Pro', '10']
+    page.click('#person')
+    assert page.js('document.querySelector("#patient").hidden')
+
+
 def test_csv_says_what_the_page_says(page, pictures):
     give(
         page,
