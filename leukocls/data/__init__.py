@@ -5,7 +5,7 @@ from leukocls._lazy import lazy
 _HOME = {
     'films': (
         'MORPHOLOGY CLASSES DRAWN FILM_PATIENT Morphology Patient draw_patient draw_film is_drawn '
-        'draw_films'
+        'draw_films draw_cohort'
     ),
     'images': (
         'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MAX_SAMPLE MOST_IMAGE MOST_STREAM to_rgb '

@@ -475,6 +475,85 @@ def _each_patient(run):
     patients = run.predictions.patient.nunique()
     return Part(figures=['patients']) if patients > 1 else None
 
+# %% ../../nbs/report/03_page.ipynb #9a6e1502
+_PATIENTS_SHOWN, _CELLS_SHOWN = 8, 6
+
+
+@section('The most decisive cells of each patient')
+def _decisive_cells(run):
+    cells, path = run.predictions, run.folder / 'patients.csv'
+    if 'attention' not in cells or not path.exists():
+        return None
+    answers = run._csv('patients', dtype=dict.fromkeys(('patient', 'label', 'split', 'pred'), str))
+    answers = answers[answers.split == run.metrics['split']]
+    known_type = _cell_types(run.table)
+    cells = cells.assign(type=cells.path.map(known_type))
+    own = answers.apply(lambda row: row[f'p_{row.label}'], axis=1)
+    shown = answers.iloc[np.argsort(own, kind='stable')[:_PATIENTS_SHOWN]]
+    few = [_decisive_of(row, cells[cells.patient == row.patient]) for _, row in shown.iterrows()]
+    text = (
+        'How much each cell counts in the answer for its patient was learned from the labels of'
+        f' patients alone. Of {len(answers):,} patients, {len(few):,} are shown, the least right'
+        f' answers first, each with up to {_CELLS_SHOWN} cells that count most.'
+    )
+    half = int(cells.groupby('patient').attention.apply(_cells_of_half).median())
+    median = f'Half of the answer for a patient rests on {half:,} cells or fewer in half of them.'
+    drawing = page_of('report/decisive.html', patients=few)
+    return Part(text=[text, median], drawing=drawing, tables=_types_that_count(cells))
+
+
+def _cell_types(table):
+    "Path → type of the cell, where the table has one."
+    for column in ('cell', 'cell_type'):
+        if column in table:
+            types = table.set_index('path')[column]
+            return types[types.fillna('') != ''].to_dict()
+    return {}
+
+
+def _decisive_of(answer, cells):
+    "What is shown of one patient."
+    percent = f"{100 * answer[f'p_{answer.pred}']:.0f} %"
+    wrong = answer.label != answer.pred
+    words = f'→ {answer.pred} {percent}' if wrong else f'right, {percent}'
+    most = cells.nlargest(_CELLS_SHOWN, 'attention')
+    return dict(
+        title=f'{answer.patient}: {answer.label} {words}, {len(cells):,} cells',
+        wrong=wrong,
+        cells=[
+            Picture(
+                _small_picture(cell.path),
+                (
+                    f'{100 * cell.attention:.2g} % of the answer',
+                    *([cell.type] if _is_text(cell.type) else ()),
+                ),
+            )
+            for cell in most.itertuples()
+        ],
+    )
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _cells_of_half(attention):
+    "How many cells, the heaviest first, hold half of a patient's answer."
+    return int(np.searchsorted(np.sort(attention)[::-1].cumsum(), 0.5 * attention.sum())) + 1
+
+
+def _types_that_count(cells):
+    "A row for each type of cell: how often it is there, and how much it counts."
+    if cells.type.isna().all():
+        return []
+    patients = cells.patient.nunique()
+    by_type = cells.groupby('type').attention.agg(['size', 'sum'])
+    rows = [
+        [name, f'{100 * n / len(cells):.1f} %', f'{100 * share / patients:.1f} %']
+        for name, (n, share) in by_type.sort_values('sum', ascending=False).iterrows()
+    ]
+    return [Table(rows, ('type of cell', 'of all cells', 'of the answers'))]
+
 # %% ../../nbs/report/03_page.ipynb #bee9ea3b
 def map_svg(
     predictions: pd.DataFrame,  # One side's predictions

@@ -37,7 +37,7 @@ class Kind:
 KINDS = {}  # Name → `Kind`
 
 
-_OF_THE_LIBRARY = 'network', 'probe', 'classical'
+_OF_THE_LIBRARY = 'network', 'probe', 'mil', 'classical'
 
 
 def register_kind(
@@ -81,13 +81,19 @@ def _probe_folds(*args):
     return probe_folds(*args)
 
 
+def _fit_mil(*args, **kwargs):
+    from leukocls.train.mil import fit_mil
+
+    return fit_mil(*args, **kwargs)
+
+
 def _fit_classical(*args):
     from leukocls.train.classical import fit_classical
 
     return fit_classical(*args)
 
 
-# Fields that only a network uses; `head` is used by a probe alone
+# Fields that only a network uses; `head` is used by a probe and a mil, `reference` by a mil
 _OF_NETWORKS = frozenset(
     'members top epochs head_epochs lr opt wd schedule patience keep precision mixup ema loss'
     ' freeze augment'.split()
@@ -98,7 +104,7 @@ register_kind(
         'network',
         'a network',
         _fit_network,
-        frozenset({'head'}),
+        frozenset({'head', 'reference'}),
         takes_callbacks=True,
         tunes=True,
     )
@@ -108,7 +114,7 @@ register_kind(
         'probe',
         'a probe: a head on frozen features',
         _fit_probe,
-        _OF_NETWORKS,
+        _OF_NETWORKS | {'reference'},
         takes_ahead=True,
         frozen=True,
         folds=_probe_folds,
@@ -117,10 +123,21 @@ register_kind(
 )
 register_kind(
     Kind(
+        'mil',
+        'attention over the cells of a patient, on frozen features',
+        _fit_mil,
+        (_OF_NETWORKS | {'balance'}) - {'members'},
+        takes_ahead=True,
+        frozen=True,
+        chosen='Frozen features, attention by cross-validation of the training patients.',
+    )
+)
+register_kind(
+    Kind(
         'classical',
         'a classical system',
         _fit_classical,
-        _OF_NETWORKS | {'arch', 'bs', 'weights', 'head', 'views', 'balance'},
+        _OF_NETWORKS | {'arch', 'bs', 'weights', 'head', 'views', 'balance', 'reference'},
         bundled=False,
         chosen='Nothing: one fit to all training images.',
     )

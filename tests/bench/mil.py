@@ -1,0 +1,292 @@
+"""Patients from cells of which few carry the diagnosis: attention, its ablations, and the mean and
+the maximum over a probe's cells, on drawn cohorts whose truth is known.
+
+    python tests/bench/mil.py --out results/mil.csv
+    python tests/bench/mil.py --part films --weights WEIGHTS --out films.csv
+
+Parts (`--part`), each appended to the table:
+
+sweep    100 patients of 150 cells to learn from, 100 others to judge; 3, 10, 30 % of an ill
+         patient's cells carry the class; answers from the first 10, 50, 200 cells.
+shift    82 patients of one laboratory to learn from, 100 of another one to judge, 5 %: what
+         helps from one laboratory to the next. The defaults of `BagSettings` were chosen here.
+films    drawn pictures, from the files to the patients, another laboratory's too (needs pretrained
+         weights).
+
+Cells are drawn as features: six kinds of bystanders in a mixture of each patient's own, carriers
+near one of them. A patient and a laboratory move all their cells; a laboratory also stretches each
+feature. `presence`: healthy patients have no carriers. `kind`: all patients have some, of another
+kind in each class, as blasts of two leukaemias.
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from leukocls.models.bags import POOLS, for_cohort
+from leukocls.train.mil import BagSettings, fit_bags
+from leukocls.train.probe import Head
+
+COMMAND = 'python tests/bench/mil.py --out results/mil.csv'
+FEATURES, LATENT, TYPES = 200, 12, 6
+
+
+def draw_world(seed, scenario):
+    "What cells look like: the same for all patients and laboratories of a world."
+    rng = np.random.default_rng([seed, 1])
+    world = dict(
+        seed=seed,
+        types=rng.normal(0, 2, (TYPES, LATENT)),
+        seen=rng.normal(0, LATENT**-0.5, (LATENT, FEATURES)),
+        looks=rng.normal(0, 6**-0.5, (6, FEATURES)),
+    )
+    away, apart = (v / np.linalg.norm(v) for v in rng.normal(size=(2, LATENT)))
+    carrier = world['types'][0] + 3.5 * away
+    if scenario == 'presence':
+        world['carriers'] = {1: carrier}
+    else:
+        world['carriers'] = {0: carrier - 1.5 * apart, 1: carrier + 1.5 * apart}
+    return world
+
+
+def draw_study(world, study, patients, cells, share, lab=0):
+    "Features (N, D), (N,) patients, (P,) classes, (N,) whether each cell carries the class."
+    rng = np.random.default_rng([world['seed'], 2, study])
+    y = (rng.permutation(patients) < 0.4 * patients).astype(int)
+    X, carries = [], []
+    for label in y:
+        kinds = rng.choice(TYPES, cells, p=rng.dirichlet(np.full(TYPES, 2.0)))
+        latent = world['types'][kinds]
+        own = np.zeros(cells, bool)
+        if label in world['carriers']:
+            own = rng.random(cells) < min(0.9, share * rng.lognormal(0, 0.4))
+            own[rng.integers(cells)] |= not own.any()
+            latent[own] = world['carriers'][label]
+        latent = latent + rng.normal(size=latent.shape)
+        look = rng.normal(0, 0.5, 6) @ world['looks']
+        X.append(latent @ world['seen'] + look + rng.normal(0, 0.5, (cells, FEATURES)))
+        carries.append(own)
+    X = np.concatenate(X)
+    if lab:
+        rng = np.random.default_rng([world['seed'], 3, lab])
+        shift = 1.5 * rng.normal(0, 8**-0.5, 8) @ rng.normal(0, 1, (8, FEATURES))
+        shift += rng.normal(0, 0.5, 6) @ world['looks']
+        X = X * rng.lognormal(0, 0.2, FEATURES) + shift
+    owner = np.repeat(np.arange(patients), cells)
+    return X.astype('float32'), owner, y, np.concatenate(carries)
+
+
+def auroc_rows(per_world, **facts):
+    "One row: the mean AUROC over worlds, its interval over patients."
+    rng = np.random.default_rng(0)
+    draws = []
+    for _ in range(400):
+        values = []
+        for y, score in per_world:
+            rows = rng.integers(0, len(y), len(y))
+            if 0 < y[rows].sum() < len(rows):
+                values.append(roc_auc_score(y[rows], score[rows]))
+        draws.append(np.mean(values))
+    value = np.mean([roc_auc_score(y, score) for y, score in per_world])
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return facts | dict(auroc=round(value, 3), low=round(low, 3), high=round(high, 3))
+
+
+def first_cells(owner, n):
+    "Whether each cell is among the first n of its patient."
+    place = pd.Series(owner).groupby(owner).cumcount().to_numpy()
+    return place < n
+
+
+def score_of(bags, X, owner):
+    "(P,) probability of the second class of each patient, (N,) share of each cell."
+    answers, share = bags.answer(X, [f'{i:05}' for i in owner])
+    return answers['p_1'].to_numpy(), share
+
+
+def by_cells(p, owner):
+    "Scores of patients by simple rules on the probabilities of a probe's cells."
+    groups = pd.Series(p).groupby(owner)
+    return {
+        'probe, mean of cells': groups.mean().to_numpy(),
+        'probe, median of cells': groups.median().to_numpy(),
+        'probe, most suspicious cell': groups.max().to_numpy(),
+        'probe, top tenth of cells': groups.apply(
+            lambda own: own.nlargest(max(1, len(own) // 10)).mean()
+        ).to_numpy(),
+    }
+
+
+def fit(X, owner, y, pool='attention', reference='train', settings=None, **how):
+    return fit_bags(
+        X[None],
+        y[owner].astype(str),
+        [f'{i:05}' for i in owner],
+        pool,
+        reference,
+        settings=settings,
+        **how,
+    ).bags
+
+
+def sweep(worlds):
+    "AUROC by share of carriers, cells of a patient and method; AUROC of attention for carriers."
+    rows = []
+    for scenario in ('presence', 'kind'):
+        for share in (0.03, 0.1, 0.3):
+            found = [sweep_one(draw_world(seed, scenario), share) for seed in range(worlds)]
+            for cells, method in found[0][0]:
+                per_world = [scores[cells, method] for scores, *_ in found]
+                facts = dict(part='sweep', scenario=scenario, share=share, cells=cells)
+                row = auroc_rows(per_world, **facts, method=method)
+                if method == 'mil, attention':
+                    finds, seconds = (np.mean([one[i] for one in found]) for i in (1, 2))
+                    row |= dict(attention_finds=round(finds, 3), seconds=round(seconds, 1))
+                rows.append(row)
+            print(pd.DataFrame(rows).tail(24).to_string(), flush=True)
+    return rows
+
+
+def sweep_one(world, share):
+    """{(cells, method): (classes, scores)} of patients of one world, the AUROC of attention for
+    carriers, and the seconds of one fit.
+    """
+    X, owner, y, _ = draw_study(world, 0, 100, 150, share)
+    new, of, y_new, carries = draw_study(world, 1, 100, 200, share)
+    head = Head('linear', 1e-2).fit(X, y[owner].astype(str))
+    began = time.perf_counter()
+    fitted = {'attention': fit(X, owner, y)}
+    seconds = time.perf_counter() - began
+    fitted |= {pool: fit(X, owner, y, pool) for pool in POOLS if pool != 'attention'}
+    scores = {}
+    for n in (10, 50, 200):
+        some = first_cells(of, n)
+        ways = by_cells(head.probabilities(new[some])[:, 1], of[some])
+        ways |= {
+            f'mil, {pool}': score_of(bags, new[some], of[some])[0] for pool, bags in fitted.items()
+        }
+        scores |= {(n, name): (y_new, score) for name, score in ways.items()}
+    weight = score_of(fitted['attention'], new, of)[1]
+    ill = np.isin(y_new[of], list(world['carriers']))
+    return scores, roc_auc_score(carries[ill], weight[ill]), seconds
+
+
+# What is changed from the defaults, one at a time
+ABLATION = {
+    'as it is': {},
+    'mean instead of attention': dict(pool='mean'),
+    'max instead of attention': dict(pool='max'),
+    'top tenth instead of attention': dict(pool='top'),
+    'one fit': dict(members=1),
+    'five fits': dict(members=5),
+    'cells compared with their cohort': dict(reference='cohort'),
+    "cells compared with the patient's mean": dict(reference='patient'),
+    '16 directions': dict(rank=16),
+    '24 directions': dict(rank=24),
+    '96 directions': dict(rank=96),
+    'hidden 4': dict(hidden=4),
+    'hidden 64': dict(hidden=64),
+    'all cells in each step': dict(cells=10**6),
+    '32 cells in each step': dict(cells=32),
+    'no dropout': dict(dropout=0.0),
+    'dropout 0.3': dict(dropout=0.3),
+    '60 steps': dict(steps=60),
+    '600 steps': dict(steps=600),
+    'strength 0.1': dict(strengths=(0.1,)),
+    'strength 1': dict(strengths=(1.0,)),
+    'strength 10': dict(strengths=(10.0,)),
+}
+
+
+def shift(worlds, names=None):
+    "What helps from one laboratory to another one."
+    rows = []
+    for scenario in ('presence', 'kind'):
+        studies = []
+        for seed in range(worlds):
+            world = draw_world(seed, scenario)
+            learn = draw_study(world, 0, 82, 150, 0.05)
+            studies.append((learn, [draw_study(world, 1, 100, 150, 0.05, lab) for lab in (0, 1)]))
+        for name in names or ABLATION:
+            change = dict(ABLATION[name])
+            decides = {k: change.pop(k) for k in list(change) if hasattr(BagSettings, k)}
+            settings = replace(BagSettings(), **decides)
+            scores, began = {}, time.perf_counter()
+            for (X, owner, y, _), tests in studies:
+                bags = fit(X, owner, y, settings=settings, **change)
+                for lab, (new, of, y_new, _) in enumerate(tests):
+                    moved = for_cohort(bags, new, of)
+                    scores.setdefault(lab, []).append((y_new, score_of(moved, new, of)[0]))
+            seconds = round((time.perf_counter() - began) / worlds, 1)
+            for lab, per_world in scores.items():
+                where = 'another laboratory' if lab else 'the same laboratory'
+                facts = dict(part='shift', scenario=scenario, share=0.05, cells=150, method=name)
+                rows.append(auroc_rows(per_world, **facts, where=where) | dict(seconds=seconds))
+                print(rows[-1], flush=True)
+        # what a probe would say
+        scores = {}
+        for (X, owner, y, _), tests in studies:
+            head = Head('linear', 1e-2).fit(X, y[owner].astype(str))
+            for lab, (new, of, y_new, _) in enumerate(tests):
+                for name, score in by_cells(head.probabilities(new)[:, 1], of).items():
+                    scores.setdefault((lab, name), []).append((y_new, score))
+        for (lab, name), per_world in scores.items():
+            where = 'another laboratory' if lab else 'the same laboratory'
+            facts = dict(part='shift', scenario=scenario, share=0.05, cells=150, method=name)
+            rows.append(auroc_rows(per_world, **facts, where=where))
+    return rows
+
+
+def films(weights):
+    "Drawn pictures of two laboratories, from the table to the patients."
+    from leukocls.data.films import draw_cohort
+    from leukocls.models.predictor import evaluate
+    from leukocls.runs.experiment import train_all
+
+    rows, of = [], dict(patient='patient', label='diagnosis')
+    with tempfile.TemporaryDirectory() as folder:
+        here = draw_cohort(f'{folder}/here', patients=80, cells=40, share=0.1)
+        other = draw_cohort(f'{folder}/other', patients=40, cells=40, share=0.1, lab=1)
+        for recipe in ('mil', 'probe'):
+            began = time.perf_counter()
+            (run,) = train_all(
+                here, recipe, out=folder, weights=weights, size=96, progress=False, **of
+            )
+            seconds = round(time.perf_counter() - began, 1)
+            judged = dict(here=run.metrics, other=evaluate(run, other, **of))
+            for where, metrics in judged.items():
+                told = metrics['patients']
+                auroc = {k: round(v, 3) for k, v in told['auroc'].items()}
+                facts = dict(part='films', share=0.1, cells=40, method=f"{recipe}, {told['rule']}")
+                where = f"{where}: {told['n']} patients"
+                values = dict(auroc=auroc['value'], low=auroc['low'], high=auroc['high'])
+                rows.append(facts | dict(where=where) | values | dict(seconds=seconds))
+                print(rows[-1], flush=True)
+    return rows
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument('--out', required=True)
+    ap.add_argument('--part', nargs='*', default=['sweep', 'shift'])
+    ap.add_argument('--worlds', type=int, default=4, help='drawn worlds of each setting')
+    ap.add_argument('--only', nargs='*', help='of the part shift: these lines only')
+    ap.add_argument('--weights', help='of the part films: folder of pretrained weights')
+    a = ap.parse_args()
+    rows = []
+    if 'sweep' in a.part:
+        rows += sweep(a.worlds)
+    if 'shift' in a.part:
+        rows += shift(a.worlds, a.only)
+    if 'films' in a.part:
+        rows += films(a.weights)
+    pd.DataFrame(rows).assign(command=COMMAND).to_csv(a.out, index=False)
+
+
+if __name__ == '__main__':
+    main()
