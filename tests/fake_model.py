@@ -45,6 +45,7 @@ class Fake:
             examples,
             0,
         )
+        self.warnings = []
         self.config = dict(
             name=name,
             created='2026-02-01T10:00:00',
@@ -104,6 +105,14 @@ class Fake:
             error='',
         )
         return SimpleNamespace(**said, to_dict=lambda: dict(said, path='/not/for/others'))
+
+    def patient(self, predictions):
+        "As the real one pools them."
+        from leukocls.deploy.classifier import Prediction, answer_person
+
+        fields = 'name label probabilities classes refer why in_domain warnings error'.split()
+        plain_ones = [Prediction(**{k: getattr(p, k) for k in fields}) for p in predictions]
+        return answer_person(self, plain_ones)
 
     def heat(self, image, label=None):
         time.sleep(10 * self.seconds)

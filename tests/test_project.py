@@ -55,6 +55,8 @@ UPWARD = {
         'measure.metrics',  # an example shows an interval
         'train.loaders',  # an example needs a learner
     },
+    'measure.paired': {'measure.patients'},  # a run's answers for whole patients
+    'measure.external': {'measure.patients'},  # whole patients, where their labels are known
     'train.kinds': {'train.network', 'train.probe', 'train.classical'},  # what trains each kind
     'train.probe': {  # writes its learner.pkl, compared with fastai; the lesson trains one
         'train.network',

@@ -29,9 +29,11 @@ from fastcore.docments import docments
 
 from leukocls.cli.options import (
     Bits,
+    CellOption,
     Device,
     Epochs,
     Images,
+    LabelOf,
     LabelOption,
     OnError,
     Out,
@@ -306,6 +308,8 @@ def train(
     patient: PatientOption = None,
     images: Images = None,
     label: LabelOption = None,
+    cell: CellOption = None,
+    label_of: LabelOf = None,
     bits: Bits = None,
     valid_pct: _TrainValidPct = 0.16,
     test_pct: _TrainTestPct = 0.2,
@@ -338,6 +342,8 @@ def train(
         patient=patient,
         root=images,
         label=label,
+        cell=cell,
+        label_of=label_of,
         bits=bits,
         valid_pct=valid_pct,
         test_pct=test_pct,
@@ -564,6 +570,77 @@ def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
     say(RESEARCH_ONLY, err=True)
 
 # %% ../../nbs/cli/02_commands.ipynb #cf614c66
+def _classify_patients(bundle, images, pattern, csv, engine, overwrite):
+    "`predict --by-patient` with a bundle."
+    from leukocls.core.files import write_whole
+    from leukocls.deploy.classifier import Classifier
+
+    if csv and csv.suffix.lower() != '.csv':
+        raise RunError(f'{csv}: answers for patients are written as CSV. Choose a name with .csv.')
+    people = _images_of_people(images, pattern)
+    clf = Classifier.load(bundle, engine)
+    rows = []
+    for patient, files in people.items():
+        answer = clf.patient(files, patient=patient)
+        if not csv:
+            say(str(answer))
+        rows.append(_patient_row(answer, clf.classes))
+    if csv:
+        import pandas as pd
+
+        table = safe_table(pd.DataFrame(rows))
+        write_whole(csv, table.to_csv(index=False, lineterminator='\n'))
+        unsure = sum(not row['certain'] for row in rows)
+        say(f'{len(rows):,} patients in {csv}; for {unsure:,} nothing can be said', err=True)
+    say(RESEARCH_ONLY, err=True)
+
+
+def _images_of_people(images, pattern):
+    "Patient → image files: by a pattern, or by the folders below those that were named."
+    import pandas as pd
+
+    from leukocls.core.text import listed
+    from leukocls.data.datasets import patients_of
+
+    files = images_of(images)
+    names = [_own_folder(file, images) for file in files]
+    if pattern is not None:
+        names = patients_of(files, pattern)
+        unknown = [os.path.basename(f) for f, name in zip(files, names) if pd.isna(name)]
+        if unknown:
+            raise DataError(
+                f'No patient in {len(unknown):,} of {len(files):,} names: {listed(unknown, 3)}.',
+                where=unknown,
+                option=Given('patient', pattern, 'correct {}'),
+            )
+    people = {}
+    for name, file in zip(names, files):
+        people.setdefault(str(name), []).append(file)
+    return dict(sorted(people.items()))
+
+
+def _own_folder(file, roots):
+    "The folder of one person: below a folder that was named the first one, else that one itself."
+    path = Path(os.path.abspath(file))
+    for root in map(Path, map(os.path.abspath, roots)):
+        if root.is_dir() and path.is_relative_to(root):
+            inside = path.relative_to(root).parts
+            return inside[0] if len(inside) > 1 else root.name
+    return path.parent.name
+
+
+def _patient_row(answer, classes):
+    "One person's answer as a row of a table."
+    row = dict(patient=answer.patient, pred=answer.label)
+    row |= {f'p_{c}': answer.probabilities.get(c) for c in classes}
+    row |= dict(low=answer.low, high=answer.high, certain=answer.certain, reason=answer.reason)
+    row |= dict(cells=answer.cells, refused=len(answer.refused), rule=answer.rule)
+    for one in answer.differential:
+        c = one['class']
+        row |= {f'share_{c}': one['share'], f'low_{c}': one['low'], f'high_{c}': one['high']}
+    return row
+
+
 # What `leukocls predict` asks for
 _PredictModel = Annotated[
     str,
@@ -600,6 +677,23 @@ _PredictOnError = Annotated[
         help='keep: an image that cannot be read is a row with its error; raise: stop.',
     ),
 ]
+_PredictByPatient = Annotated[
+    bool,
+    typer.Option(
+        '--by-patient',
+        help='One answer for each patient, of a bundle: a folder for each, or --patient.',
+    ),
+]
+_PredictPatient = Annotated[
+    Optional[str],
+    typer.Option(
+        '--patient',
+        help=(
+            'Regular expression with one group that tells the patient from the name of a file;'
+            ' means --by-patient.'
+        ),
+    ),
+]
 _PredictOverwrite = Annotated[
     bool, typer.Option('--overwrite', help='Replace the file if it exists.')
 ]
@@ -614,14 +708,25 @@ def predict(
     tta: _PredictTta = False,
     on_error: _PredictOnError = 'keep',
     overwrite: _PredictOverwrite = False,
+    by_patient: _PredictByPatient = False,
+    patient: _PredictPatient = None,
     trust: Trust = False,
     device: Device = 'auto',
     own: With = None,
 ):
-    "Predict the class of images, with a probability for each class."
+    "Predict the class of images, or one answer for each patient."
     check_target(csv, overwrite)
     if on_error not in ('keep', 'raise'):
         raise RunError([Given('on_error', on_error), ' is not known. Use keep or raise.'])
+    if by_patient or patient is not None:
+        if not is_bundle(model):
+            raise RunError(
+                f'{model} is no bundle, and answers for patients are made with one. Write it with:'
+                f' leukocls export {model}'
+            )
+        _on_cpu(device)
+        _classify_patients(model, images, patient, csv, engine, overwrite)
+        return
     if is_bundle(model):
         _classify(model, images, csv, engine, tta, on_error, overwrite, device)
         return
@@ -698,6 +803,10 @@ def evaluate(
         metrics = predictor.evaluate(opened, data, trained_on=seen, device=device, **how)
     say(f"{metrics['n']:,} images. {metrics['interval']['note']}")
     say_metrics(metrics, metrics['notes'])
+    if 'patients' in metrics:
+        from leukocls.report.sentences import patient_sentence
+
+        say(f"  {patient_sentence(metrics['patients'])}")
     if 'refer' in metrics:
         say(
             f"  {'to an expert':18} {100 * metrics['refer']:.1f} %; wrong without being referred:"

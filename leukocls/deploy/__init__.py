@@ -9,7 +9,8 @@ _HOME = {
         'StoredNetwork timm_loads anonymous_onnx write_bundle run_facts export_bundle bundle_html'
     ),
     'classifier': (
-        'NO_NUMBER Prediction Classifier stream_of Heat write_table classify_folder evaluate_bundle'
+        'NO_NUMBER Prediction Classifier stream_of PatientAnswer answer_person Heat write_table '
+        'classify_folder evaluate_bundle'
     ),
     'torchfile': 'Name StandIn read_records Storage view_storage read_pickle',
     'conversion': 'read_learner write_converted convert_pickle StandIn read_pickle',

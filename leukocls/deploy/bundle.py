@@ -976,6 +976,7 @@ def run_facts(
                 c: dict(recall=v['recall'], support=v['support']) for c, v in m['per_class'].items()
             },
         ),
+        patients=_patients(m),
         data=data,
         split=i['split'],
         audit=dict(
@@ -987,6 +988,17 @@ def run_facts(
         recipe={k: v if k != 'weights' else Path(str(v)).name for k, v in r.items()},
         seed=i['seed'],
     )
+
+
+def _patients(metrics):
+    "How a bundle pools the cells of a person, and how good that was; None where it was not judged."
+    known = metrics.get('patients')
+    if not known:
+        return None
+    calibration = known.get('calibration') or {}
+    wanted = ('n', 'split', 'positive', 'rule', 'sensitivity', 'specificity', 'auroc', 'accuracy')
+    told = {k: known[k] for k in wanted if k in known}
+    return told | dict(calibration=calibration if 'scale' in calibration else None)
 
 
 def _calibration(run, calibration, max_error):

@@ -153,15 +153,34 @@ def judge(
     # What it has seen, to say so if that is among the data: a `Seen`, or paths it was trained on;
     # None where nothing tells
     trained_on=(),
-) -> dict:  # As in metrics.json, plus `notes`
+    # How the cells of a patient become one answer: `rule` and `calibration` as in metrics.json, or
+    # a function of predictions with `path`, `label`, `patient` to a table as from
+    # `patient_answers`; None: their mean
+    pooling=None,
+) -> dict:  # As in metrics.json, plus `notes`; `patients` where each patient has one label
     "Judge a model on labelled images it has not seen."
     known = [str(c) for c in classes]
     _refuse_unknown(table, known)
-    truth = table[['label', 'patient']].reset_index(drop=True)
+    truth = table[['path', 'label', 'patient']].reset_index(drop=True)
     predictions = pd.concat([truth, predict(table.path.tolist())], axis=1)
     notes = [*table.attrs.get('notes', [])]
     notes += _seen_among(table, trained_on)
-    return score(predictions) | dict(notes=notes)
+    return score(predictions) | _of_patients(predictions, known, pooling) | dict(notes=notes)
+
+
+def _of_patients(predictions, classes, pooling):
+    "What is known of whole patients, where each has one label."
+    # inside: that page comes after this one
+    from leukocls.measure.patients import has_patient_labels, judge_patients, patient_scores
+
+    if not has_patient_labels(predictions):
+        return {}
+    if callable(pooling):
+        answers = pooling(predictions)
+        scores = patient_scores(answers, classes) | dict(rule=str(answers.rule.iloc[0]))
+        return dict(patients=scores)
+    how = {k: (pooling or {}).get(k) for k in ('rule', 'calibration')}
+    return dict(patients=judge_patients(predictions, classes=classes, **how)[1])
 
 
 def _refuse_unknown(table, known):

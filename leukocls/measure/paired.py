@@ -506,10 +506,19 @@ def compare(
     resamples: int = 2000,  # Bootstrap resamples
     flips: int = 10_000,  # Permutations; a fifth of them for measures that are slow
     seed: int = 0,  # Same seed, same interval and p
+    # 'images', or 'patients': one answer for each patient, as in `patients.csv`
+    judged_on: str = 'images',
 ) -> Comparison:  # Shows itself as a sentence
     """Compare two runs on the same images: b − a with its 95 % interval and p, by whole patients
     where they are known.
     """
+    if judged_on not in ('images', 'patients'):
+        raise RunError(f'judged_on={judged_on!r} is not known. Use "images" or "patients".')
+    if judged_on == 'patients':
+        # inside: that page comes after this one
+        from leukocls.measure.patients import answers_of
+
+        run_a, run_b = answers_of(run_a, 'a'), answers_of(run_b, 'b')
     if metric not in METRICS:
         raise RunError(f'metric={metric!r} is not known. Use one of: {", ".join(METRICS)}.')
     measure = METRICS[metric]

@@ -757,6 +757,12 @@ def evaluate(
     learner = getattr(learn, 'learner', learn)
     classes = learner.dls.vocab
     table = read_labelled(data, classes, patient, on_error, rename, root, label, bits)
+    # whole patients are judged by the rule that the run's validation patients chose
+    pooling = learn.metrics.get('patients') if hasattr(learn, 'folder') else None
     return judge(
-        table, classes, lambda paths: predict_images(learner, paths, device=device), trained_on
+        table,
+        classes,
+        lambda paths: predict_images(learner, paths, device=device),
+        trained_on,
+        pooling,
     )

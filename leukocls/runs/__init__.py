@@ -6,7 +6,10 @@ _HOME = {
     'run': 'Run link_to run_in_words run_in_html Runs finished_run',
     'pipeline': 'usual_steps finish_run',
     'experiment': 'train usual_recipe train_all',
-    'leaderboard': 'RANKED_BY images_told by_system systems pooled metrics_of standings Board plot_standings',
+    'leaderboard': (
+        'RANKED_BY images_told by_system systems pooled metrics_of standings Board pooled_answers '
+        'plot_standings'
+    ),
     'reproduction': 'Reproduction reproduce',
     'leakage': 'cross_validate Gap leakage_gap',
 }

@@ -282,6 +282,8 @@ def train_all(
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
     bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
+    cell=None,  # Column of the cells' types beside another label, as in `read_table`
+    label_of=None,  # 'patient' where the label is the patient's, as in `read_table`
     **changes,  # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
 ) -> Runs:  # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
@@ -290,7 +292,9 @@ def train_all(
     chosen = recipes_named(recipes, **changes)
     callbacks = _checked_callbacks(cbs)
     _check_place(out, device)
-    table = read_table(data, patient, root, on_error, label, bits)
+    table = read_table(
+        data, patient, root, on_error, label, bits=bits, cell=cell, label_of=label_of
+    )
     frozen = [recipe for recipe in chosen if kind_named(recipe.kind).frozen]
     ahead = begin_all(frozen, table.path, device)
     try:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RANKED_BY', 'images_told', 'by_system', 'systems', 'pooled', 'metrics_of', 'standings', 'leaderboard', 'Board',
-           'plot_standings']
+           'pooled_answers', 'plot_standings']
 
 # %% ../../nbs/runs/03_leaderboard.ipynb #924db06d
 import hashlib
@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..core.errors import RESEARCH_ONLY, LeukoError, RunError
+from ..core.errors import RESEARCH_ONLY, DataError, LeukoError, RunError
 from ..core.figures import COLOURS, new_figure
 from ..core.text import listed
 from ..measure.metrics import METRICS, fill_metrics, score, show_interval, with_groups
 from ..measure.paired import compare, holm
+from ..measure.patients import answers_of, patient_scores, show_scores
 from .run import Runs, link_to
 from ..train.recipes import changes_of, deciding, from_dict, system_name
 
@@ -273,11 +274,16 @@ def _add_differences(rows, by_name):
 # %% ../../nbs/runs/03_leaderboard.ipynb #713de291
 def leaderboard(
     runs,  # `Runs`, or a list of `Run`
+    judged_on: str = 'images',  # Or 'patients': one answer for each, where they have one label each
 ) -> 'Board':  # A DataFrame, one row per system, best first
     """The standings to read: the main measures with 95 % intervals, and `from_best`, the difference
     from the first row in percentage points, starred where it is more than chance; `changed`
     where a recipe is not as it stands in `recipes()`.
     """
+    if judged_on not in ('images', 'patients'):
+        raise RunError(f'judged_on={judged_on!r} is not known. Use "images" or "patients".')
+    if judged_on == 'patients':
+        return _board_of_patients(runs)
     rows = _rows(runs)
     some_changed = any(row.get('changed') for row in rows)
     shown = [row if _failed(row) else _in_words(row, some_changed) for row in rows]
@@ -374,6 +380,85 @@ def _reports(runs):
     "Name of a row → the report of its best run, where there is one."
     first = {name: members[0].folder / 'report.html' for name, members in systems(runs).items()}
     return {name: str(path) for name, path in first.items() if path.is_file()}
+
+# %% ../../nbs/runs/03_leaderboard.ipynb #d00ea13c
+def pooled_answers(
+    runs,  # Runs of one system
+) -> pd.DataFrame:  # As from `patient_answers`, with `path`; a row for each patient
+    "What the runs of a system answered for each patient they were judged on; means over seeds."
+    parts = []
+    for run in runs:
+        answers = answers_of(run)
+        parts.append(answers[answers.split == run.metrics['split']])
+    together = pd.concat(parts, ignore_index=True)
+    if not together.patient.duplicated().any():
+        return together
+    columns = [c for c in together if c.startswith('p_')]
+    first = together.drop_duplicates('patient').set_index('patient')
+    by = together.groupby('patient')
+    first[columns] = by[columns].mean()
+    first['pred'] = first[columns].idxmax(axis=1).str.removeprefix('p_')
+    first['certain'] = by.certain.all()
+    return first.reset_index()
+
+
+def _board_of_patients(runs):
+    "The leaderboard of whole patients."
+    rows, tables, lacking = [], {}, []
+    for name, members in systems(runs).items():
+        try:
+            answers = pooled_answers(members)
+        except DataError:
+            lacking.append(name)
+            continue
+        answers.attrs['name'] = name
+        tables[name] = answers
+        rows.append((name, members, patient_scores(answers)))
+    if not rows:
+        raise RunError(
+            'No run has answers for patients: each patient must have one label, and several images.'
+        )
+    by = 'auroc' if all(scores['auroc']['value'] is not None for *_, scores in rows) else 'accuracy'
+    rows.sort(key=lambda row: -row[2][by]['value'])
+    best = rows[0][0]
+    table = pd.DataFrame(
+        [_patient_row(*row, _behind(tables[best], tables[row[0]], by)) for row in rows]
+    )
+    board = Board(table.set_index('run'))
+    notes = [f'{listed(lacking)}: no answers for patients.'] if lacking else []
+    board.attrs['notes'] = [rows[0][2]['interval']['note'], *notes, *_notes(runs)]
+    board.attrs['reports'] = _reports(runs)
+    return board
+
+
+def _patient_row(name, members, scores, behind):
+    "A row of the board, to read."
+    side = 'validation' if scores['split'] == 'valid' else 'test'
+    rules = sorted({r.metrics.get('patients', {}).get('rule', '–') for r in members})
+    return dict(
+        run=name,
+        recipe=members[0].info['recipe']['name'],
+        judged_on=f"{scores['n']:,} {side} patients",
+        runs=len(members),
+        rule=', '.join(rules),
+        **show_scores(scores),
+        cannot_say=show_interval(scores['cannot_say']),
+        from_best=behind,
+        split=members[0].info['split'].get('method', 'given'),
+        status=', '.join(sorted({r.info['status'] for r in members})),
+    )
+
+
+def _behind(best, other, by):
+    "The difference from the first row, as the other board words it."
+    if best is other:
+        return ''
+    try:
+        c = compare(best, other, metric=by, flips=2000)
+    except LeukoError:
+        return 'other patients'
+    row = dict(difference=c.difference, difference_low=c.low, difference_high=c.high)
+    return _difference(row | dict(differs=c.shown))
 
 # %% ../../nbs/runs/03_leaderboard.ipynb #33c614cf
 def plot_standings(

@@ -15,6 +15,12 @@ from ..core.errors import RESEARCH_ONLY, DataError, Option
 from ..data.splits import fold_tables, near_groups
 from ..measure.metrics import score, show_interval
 from ..measure.paired import Comparison, compare
+from leukocls.measure.patients import (
+    has_patient_labels,
+    patient_answers,
+    patient_scores,
+    show_scores,
+)
 from .experiment import train
 from ..train.kinds import kind_named
 from ..train.recipes import Recipe, get_recipe
@@ -56,6 +62,9 @@ class Gap:
     random: dict  # As in metrics.json
     difference: Comparison  # Random less honest
     honest_split: str  # 'patient' or 'group'
+    # `honest` and `random`, each as under `patients` in metrics.json, where each patient has one
+    # label; otherwise None
+    patients: dict | None = None
 
     @property
     def note(self):
@@ -76,6 +85,9 @@ class Gap:
             f'  gap: {100 * d.difference:+.1f} points ({100 * d.low:+.1f} to {100 * d.high:+.1f}).'
             f' {self.note}',
         ]
+        if self.patients:
+            random, fair = (show_scores(self.patients[k]) for k in ('random', 'honest'))
+            lines += [f'  patients, {k}: {fair[k]}; random split: {random[k]}' for k in fair]
         return '\n'.join(lines)
 
     def __repr__(self):
@@ -117,4 +129,13 @@ def leakage_gap(
         judged[method] = p
     honest, random = judged[honest_split], judged['random']
     difference = compare(honest, random)
-    return Gap(recipe.name, score(honest), score(random), difference, honest_split)
+    figures = score(honest), score(random)
+    return Gap(recipe.name, *figures, difference, honest_split, _of_patients(honest, random))
+
+
+def _of_patients(honest, random):
+    "Both splits judged by whole patients; None where not every patient has one label."
+    if not has_patient_labels(honest):
+        return None
+    both = dict(honest=honest, random=random)
+    return {name: patient_scores(patient_answers(p, resamples=0)) for name, p in both.items()}

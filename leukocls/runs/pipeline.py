@@ -33,11 +33,13 @@ def usual_steps(
     from leukocls.measure.calibration import calibrate_run
     from leukocls.measure.domain import gate_run
     from leukocls.measure.metrics import score_run
+    from leukocls.measure.patients import patients_run
     from leukocls.report.modelcard import card_run
     from leukocls.report.page import report_run
 
     return [
         (score_run,),
+        (patients_run,),
         (
             calibrate_run,
             partial(shortcut_run, survey=survey),

@@ -26,6 +26,9 @@ let queue = [];
 let running = 0;
 let lastAnnounced = 0;
 
+// which pictures the answer for one person was last asked of; '' if there is none
+let personAsked = '';
+
 // --- small tools
 
 function byId(id) {
@@ -555,6 +558,85 @@ function nearestItem(card, known) {
   return element('li', {}, element('img', {src: url, alt: ''}), words);
 }
 
+// --- one answer for one person
+
+// asks once all pictures are done, and again when they change
+function showPerson() {
+  const box = byId('patient');
+  const isWanted = byId('person').checked && cards.length > 1;
+  box.hidden = !isWanted;
+  if (!isWanted) {
+    personAsked = '';
+    return;
+  }
+  if (!cards.every(isSettled)) {
+    personAsked = '';
+    setPerson('wait', paragraph('small', T.person_waiting));
+    return;
+  }
+  const files = cards.map(card => card.file).filter(file => file.size <= limits.bytes - FORM_BYTES);
+  const bytes = files.reduce((sum, file) => sum + file.size, FORM_BYTES);
+  if (files.length > limits.person_files || bytes > limits.bytes) {
+    const words = {files: limits.person_files, megabytes: Math.floor(limits.bytes / 1e6)};
+    setPerson('failed', verdict(T.failed), paragraph('why', fill(T.person_too_many, words)));
+    return;
+  }
+  const asked = `${turn} ${cards.map(card => card.url).join(' ')}`;
+  if (asked !== personAsked) askPerson(files, asked);
+}
+
+async function askPerson(files, asked) {
+  personAsked = asked;
+  const tell = text => {
+    if (asked === personAsked) setPerson('wait', verdict(text));
+  };
+  tell(T.working);
+  try {
+    const request = () => ask('api/patient', files, {model: model.id});
+    const answer = await askPatiently(request, tell, () => asked === personAsked);
+    if (asked === personAsked) showPersonAnswer(answer.patient);
+  } catch (error) {
+    if (asked === personAsked) setPerson('failed', verdict(T.failed), paragraph('why', error.message));
+  }
+}
+
+function setPerson(kind, ...children) {
+  byId('patient').className = `patient card ${kind}`;
+  const title = element('h3', {textContent: T.person_title});
+  byId('patient').replaceChildren(title, ...children.filter(Boolean));
+}
+
+function showPersonAnswer(answer) {
+  const {label, probability, low, high, certain, differential, decisive} = answer;
+  const best = label && {label, percent: percent(probability)};
+  const words = certain ? fill(T.person_sure, best) : T.person_unsure;
+  const lines = [];
+  if (!certain) lines.push(sentence(answer.reason));
+  if (!certain && label) lines.push(fill(T.person_best, best));
+  if (low !== null) lines.push(fill(T.person_interval, {low: percent(low), high: percent(high)}));
+  lines.push(fill(T.person_used, {cells: answer.cells, refused: answer.refused.length}));
+  const names = decisive.slice(0, 3).map(cell => cell.name).filter(Boolean).join(', ');
+  setPerson(
+    certain ? 'sure' : 'unsure',
+    verdict(words),
+    ...lines.map(line => paragraph('why', line)),
+    differential.length ? countTable(differential) : null,
+    names ? paragraph('small', fill(T.person_decisive, {names})) : null,
+  );
+  say(fill(T.announce, {name: T.person_title, verdict: words}));
+}
+
+function countTable(differential) {
+  const head = [T.person_class, T.person_cells, T.person_share];
+  const row = (tag, cells) => element('tr', {}, ...cells.map(text => element(tag, {textContent: text})));
+  const rows = differential.map(one => {
+    const shares = {share: percent(one.share), low: percent(one.low), high: percent(one.high)};
+    return row('td', [one.class, one.count, fill(T.person_share_of, shares)]);
+  });
+  const caption = element('caption', {textContent: T.person_count});
+  return element('table', {className: 'count'}, caption, row('th', head), ...rows);
+}
+
 // --- the page as a whole
 
 // to those who listen to the page
@@ -605,6 +687,7 @@ function showProgress() {
   const hasResult = cards.some(card => card.result);
   byId('csv').disabled = !hasResult;
   byId('print').disabled = !hasResult;
+  showPerson();
 }
 
 // --- the table to save
@@ -667,6 +750,7 @@ function listen() {
       event.target.value = '';
     });
   }
+  byId('person').addEventListener('change', showPerson);
   byId('csv').addEventListener('click', saveCsv);
   byId('print').addEventListener('click', () => window.print());
   byId('clear').addEventListener('click', removeAll);

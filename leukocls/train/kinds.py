@@ -32,6 +32,10 @@ class Kind:
     folds: Callable | None = None
     # How the model was chosen, for the model card; '' where the recipe's field `keep` decides
     chosen: str = ''
+    # (classifier, predictions of one person's cells) → dict, where its bundle answers for a person
+    # itself: `p` (C,), `weights` (n,) of the cells, and, where it knows them, `low`, `high` of the
+    # named class and `stable`, as in `leukocls.measure.patients.patient_answers`
+    patient: Callable | None = None
 
 
 KINDS = {}  # Name → `Kind`

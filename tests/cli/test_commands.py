@@ -253,6 +253,25 @@ def test_the_usual_recipe_with_a_gpu(monkeypatch, capsys):
     assert usual_recipe() == 'probe'
 
 
+def test_predict_gives_one_answer_for_each_patient(run, small_bundle, films, tmp_path):
+    from leukocls.data.films import FILM_PATIENT
+
+    table = tmp_path / 'patients.csv'
+    done = here('predict', small_bundle, films, '--patient', FILM_PATIENT, '--csv', table)
+    assert done.returncode == 0, done.stderr
+    answers = pd.read_csv(table)
+    assert answers.patient.nunique() == len(answers) == run.table.patient.nunique()
+    assert (answers.cells + answers.refused).sum() == len(run.table)
+    assert not answers.certain.any()
+    # a folder for each: here those of the classes
+    by_folder = here('predict', small_bundle, films, '--by-patient')
+    assert [line.split(':')[0] for line in by_folder.stdout.splitlines()] == sorted(
+        p.name for p in films.iterdir() if p.is_dir()
+    )
+    failed(here('predict', run.folder, films, '--by-patient'), 'leukocls export')
+    failed(here('predict', small_bundle, films, '--patient', '(X)_'), 'No patient in')
+
+
 def test_predict_says_where_it_can_run(run, small_bundle, films, tmp_path):
     "A device that is not here, a table of another kind: said in a line, nothing written."
     import torch

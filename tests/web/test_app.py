@@ -130,6 +130,23 @@ def test_models(client):
     assert m['limits']['pixels'] == 50_000_000 and 'Not a medical device' in m['research_only']
 
 
+def test_one_answer_for_one_person(client):
+    "All pictures in one request; what cannot be used is named, and too few cells give no answer."
+    foreign, broken = blob(plain(230, 40, 40)), b'no picture'
+    r = client.post('/api/patient', files=images(*[CELL] * 70, foreign, broken))
+    assert r.status_code == 200
+    said = r.json()
+    person = said['patient']
+    assert person['label'] == 'Pro' and person['certain'] and person['reason'] == ''
+    assert person['cells'] == 70 and [x['name'] for x in person['refused']][1:] == ['71.png']
+    assert sum(row['count'] for row in person['differential']) == 70
+    assert len(said['results']) == 72 and said['results'][71]['error']
+    few = client.post('/api/patient', files=images(CELL)).json()['patient']
+    assert not few['certain'] and 'too few cells' in few['reason']
+    none = client.post('/api/patient', files=images(broken)).json()['patient']
+    assert (none['label'], none['probability'], none['differential']) == ('', None, [])
+
+
 def test_predict_keeps_order_and_fields(client):
     blobs = [
         CELL,
