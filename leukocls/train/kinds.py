@@ -36,6 +36,9 @@ class Kind:
     # itself: `p` (C,), `weights` (n,) of the cells, and, where it knows them, `low`, `high` of the
     # named class and `stable`, as in `leukocls.measure.patients.patient_answers`
     patient: Callable | None = None
+    # (run, predictions with `path`, `label`, `patient`) → a table as from `patient_answers`, where a
+    # run answers for patients itself
+    answers: Callable | None = None
 
 
 KINDS = {}  # Name → `Kind`
@@ -91,6 +94,18 @@ def _fit_mil(*args, **kwargs):
     return fit_mil(*args, **kwargs)
 
 
+def _mil_patient(*args):
+    from leukocls.models.bags import answer_of_bundle
+
+    return answer_of_bundle(*args)
+
+
+def _mil_answers(*args):
+    from leukocls.train.mil import answer_run
+
+    return answer_run(*args)
+
+
 def _fit_classical(*args):
     from leukocls.train.classical import fit_classical
 
@@ -134,6 +149,8 @@ register_kind(
         takes_ahead=True,
         frozen=True,
         chosen='Frozen features, attention by cross-validation of the training patients.',
+        patient=_mil_patient,
+        answers=_mil_answers,
     )
 )
 register_kind(

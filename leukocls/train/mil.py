@@ -78,7 +78,7 @@ def _check_enough(label):
             ' patients, or hold fewer out (valid_pct, test_pct).'
         )
 
-# %% ../../nbs/train/12_mil.ipynb #88717d8d
+# %% ../../nbs/train/12_mil.ipynb #2b7a8a15
 @dataclass(frozen=True)
 class BagSettings:
     "What decides a fit of bags; the defaults were chosen on drawn cohorts (results/mil.csv)."
@@ -89,6 +89,7 @@ class BagSettings:
     steps: int = 200
     lr: float = 2e-2  # Highest learning rate of a one-cycle schedule
     cells: int = 64  # Drawn of each patient in each step, so that no cell is always there
+    decay: float = 1.0  # Weight decay of the attention; held back more, it weighs all cells alike
     dropout: float = 0.1  # Share of the reduced features that is left out in a step
     # How far all cells of a patient are moved towards the mean of another patient in a step, at
     # most; 0 moves none. What differs between patients as a whole (stain, light) tells less then
@@ -182,7 +183,7 @@ def _pooled(z, s, pool):
     most = 1 if pool == 'max' else max(1, int(z.shape[-2] * TOP_SHARE))
     return z.topk(most, -2).values.mean(-2)
 
-# %% ../../nbs/train/12_mil.ipynb #94593cd4
+# %% ../../nbs/train/12_mil.ipynb #1aad5195
 def _fit(U, at, y, left_out, pool, strength, settings, seed):
     "Learn all fits on reduced features (V, N, R); name → array."
     random = torch.Generator().manual_seed(seed)
@@ -221,13 +222,15 @@ def _fit(U, at, y, left_out, pool, strength, settings, seed):
         optimiser.step()
         with torch.no_grad():
             # weight decay apart from the steps, as in AdamW; biases have none
-            for name in ('gate_v', 'gate_u', 'attend', 'score'):
-                p[name].mul_(1 - schedule.get_last_lr()[0] * strength)
+            rate = schedule.get_last_lr()[0]
+            p['score'].mul_(1 - rate * strength)
+            for name in ('gate_v', 'gate_u', 'attend'):
+                p[name].mul_(1 - rate * settings.decay)
         schedule.step()
     return {name: values.detach().numpy() for name, values in p.items()}
 
-# %% ../../nbs/train/12_mil.ipynb #36998657
-STRENGTHS = (2.0, 5.0, 10.0)  # of weight decay, tried in this order
+# %% ../../nbs/train/12_mil.ipynb #2c330ab7
+STRENGTHS = (1.0, 3.0, 10.0)  # weight decay of the scores, tried in this order
 
 
 def _log_loss(scores, y):
