@@ -162,7 +162,8 @@ def judge(
     known = [str(c) for c in classes]
     _refuse_unknown(table, known)
     truth = table[['path', 'label', 'patient']].reset_index(drop=True)
-    predictions = pd.concat([truth, predict(table.path.tolist())], axis=1)
+    answers = predict(table.path.tolist()).drop(columns='path', errors='ignore')
+    predictions = pd.concat([truth, answers], axis=1)
     notes = [*table.attrs.get('notes', [])]
     notes += _seen_among(table, trained_on)
     people, more = _of_patients(predictions, known, pooling)

@@ -169,7 +169,9 @@ def _forward(p, u):
         out = u @ _wide(p[weights]) + p[bias].reshape(-1)
         return out.unflatten(-1, (members, -1)).movedim(-2, 0)
 
-    gate = torch.tanh(layer('gate_v', 'gate_v_bias')) * torch.sigmoid(layer('gate_u', 'gate_u_bias'))
+    gate = torch.tanh(layer('gate_v', 'gate_v_bias')) * torch.sigmoid(
+        layer('gate_u', 'gate_u_bias')
+    )
     matters = torch.einsum('m...h,mh->m...', gate, p['attend'])
     return layer('score', 'score_bias'), matters
 
@@ -229,7 +231,7 @@ def _fit(U, at, y, left_out, pool, strength, settings, seed):
         schedule.step()
     return {name: values.detach().numpy() for name, values in p.items()}
 
-# %% ../../nbs/train/12_mil.ipynb #2c330ab7
+# %% ../../nbs/train/12_mil.ipynb #a3b6c0cf
 STRENGTHS = (1.0, 3.0, 10.0)  # weight decay of the scores, tried in this order
 
 
@@ -250,7 +252,7 @@ def _as_bags(p, classes, given, pool, reference, half, temperature=1.0):
     arrays = {k: v.astype('float32') for k, v in (given | p).items()}
     for name in ('score', 'score_bias'):
         arrays[name] = arrays[name] / np.float32(temperature)
-    return Bags(list(classes), arrays, pool, reference, half)
+    return Bags([str(c) for c in classes], arrays, pool, reference, half)
 
 
 def _of_left_out(bags, X, at, left_out):
@@ -279,7 +281,7 @@ def fit_bags(
     patients,  # (N,) whose each cell is
     pool: str = 'attention',  # A name in `leukocls.models.bags.POOLS`
     reference: str = 'train',  # A name in `leukocls.models.bags.REFERENCES`
-    members: int = 10,  # Fits whose answers are averaged
+    members: int = 5,  # Fits whose answers are averaged
     seed: int = 42,  # Same seed, same fits on the same CPU
     strengths: tuple = STRENGTHS,  # Weight decays to choose from
     settings: BagSettings | None = None,  # What else decides a fit; None takes the defaults

@@ -221,7 +221,7 @@ _OURS = [
         kind='mil',
         size=224,
         head='attention',
-        members=10,
+        members=5,
     ),
     Recipe(
         'small-cnn',

@@ -8,8 +8,9 @@ Parts (`--part`), each appended to the table:
 
 sweep    100 patients of 150 cells to learn from, 100 others to judge; 3, 10, 30 % of an ill
          patient's cells carry the class; answers from the first 10, 50, 200 cells.
-shift    82 patients of one laboratory to learn from, 100 of another one to judge, 5 %: what
-         helps from one laboratory to the next. The defaults of `BagSettings` were chosen here.
+shift    82 patients of one laboratory to learn from, 100 others to judge, 5 %: in the same
+         laboratory, in one with another stain, among other people. The defaults of `BagSettings`
+         and of the recipe were chosen here.
 films    drawn pictures, from the files to the patients, another laboratory's too (needs pretrained
          weights).
 
@@ -36,6 +37,15 @@ COMMAND = 'python tests/bench/mil.py --out results/mil.csv'
 FEATURES, LATENT, TYPES = 200, 12, 6
 
 
+# Where the patients are who are judged
+PLACES = (
+    'the same laboratory',
+    'another stain',
+    'other people (75 % ill, other bystanders)',
+    'another stain and other people',
+)
+
+
 def draw_world(seed, scenario):
     "What cells look like: the same for all patients and laboratories of a world."
     rng = np.random.default_rng([seed, 1])
@@ -57,10 +67,13 @@ def draw_world(seed, scenario):
 def draw_study(world, study, patients, cells, share, lab=0):
     "Features (N, D), (N,) patients, (P,) classes, (N,) whether each cell carries the class."
     rng = np.random.default_rng([world['seed'], 2, study])
-    y = (rng.permutation(patients) < 0.4 * patients).astype(int)
+    other_people = lab in (2, 3)
+    ill = 0.75 if other_people else 0.4
+    mixture = 2 * rng.lognormal(0, 1, TYPES) if other_people else np.full(TYPES, 2.0)
+    y = (rng.permutation(patients) < ill * patients).astype(int)
     X, carries = [], []
     for label in y:
-        kinds = rng.choice(TYPES, cells, p=rng.dirichlet(np.full(TYPES, 2.0)))
+        kinds = rng.choice(TYPES, cells, p=rng.dirichlet(mixture))
         latent = world['types'][kinds]
         own = np.zeros(cells, bool)
         if label in world['carriers']:
@@ -72,8 +85,8 @@ def draw_study(world, study, patients, cells, share, lab=0):
         X.append(latent @ world['seen'] + look + rng.normal(0, 0.5, (cells, FEATURES)))
         carries.append(own)
     X = np.concatenate(X)
-    if lab:
-        rng = np.random.default_rng([world['seed'], 3, lab])
+    if lab in (1, 3):
+        rng = np.random.default_rng([world['seed'], 3])
         shift = 1.5 * rng.normal(0, 8**-0.5, 8) @ rng.normal(0, 1, (8, FEATURES))
         shift += rng.normal(0, 0.5, 6) @ world['looks']
         X = X * rng.lognormal(0, 0.2, FEATURES) + shift
@@ -183,22 +196,19 @@ ABLATION = {
     'max instead of attention': dict(pool='max'),
     'top tenth instead of attention': dict(pool='top'),
     'one fit': dict(members=1),
-    'five fits': dict(members=5),
-    'cells compared with their cohort': dict(reference='cohort'),
-    "cells compared with the patient's mean": dict(reference='patient'),
-    '16 directions': dict(rank=16),
+    'ten fits': dict(members=10),
+    'compared with the training cells': dict(reference='train'),
+    'compared with the cohort': dict(reference='cohort'),
+    "compared with the patient's mean": dict(reference='patient'),
+    'patients not moved': dict(moved=0.0),
+    'attention held back as the scores': dict(decay=10.0),
     '24 directions': dict(rank=24),
-    '96 directions': dict(rank=96),
-    'hidden 4': dict(hidden=4),
-    'hidden 64': dict(hidden=64),
-    'all cells in each step': dict(cells=10**6),
-    '32 cells in each step': dict(cells=32),
+    'hidden 16': dict(hidden=16),
+    '16 cells in each step': dict(cells=16),
+    '150 cells in each step': dict(cells=150),
     'no dropout': dict(dropout=0.0),
-    'dropout 0.3': dict(dropout=0.3),
-    '60 steps': dict(steps=60),
-    '600 steps': dict(steps=600),
-    'strength 0.1': dict(strengths=(0.1,)),
     'strength 1': dict(strengths=(1.0,)),
+    'strength 3': dict(strengths=(3.0,)),
     'strength 10': dict(strengths=(10.0,)),
 }
 
@@ -211,35 +221,45 @@ def shift(worlds, names=None):
         for seed in range(worlds):
             world = draw_world(seed, scenario)
             learn = draw_study(world, 0, 82, 150, 0.05)
-            studies.append((learn, [draw_study(world, 1, 100, 150, 0.05, lab) for lab in (0, 1)]))
+            tests = [draw_study(world, 1, 100, 150, 0.05, lab) for lab in range(len(PLACES))]
+            studies.append((learn, tests))
+        facts = dict(part='shift', scenario=scenario, share=0.05, cells=150)
         for name in names or ABLATION:
-            change = dict(ABLATION[name])
-            decides = {k: change.pop(k) for k in list(change) if hasattr(BagSettings, k)}
-            settings = replace(BagSettings(), **decides)
-            scores, began = {}, time.perf_counter()
-            for (X, owner, y, _), tests in studies:
-                bags = fit(X, owner, y, settings=settings, **change)
-                for lab, (new, of, y_new, _) in enumerate(tests):
-                    moved = for_cohort(bags, new, of)
-                    scores.setdefault(lab, []).append((y_new, score_of(moved, new, of)[0]))
+            began = time.perf_counter()
+            scores = [scores_of_change(*study, **ABLATION[name]) for study in studies]
             seconds = round((time.perf_counter() - began) / worlds, 1)
-            for lab, per_world in scores.items():
-                where = 'another laboratory' if lab else 'the same laboratory'
-                facts = dict(part='shift', scenario=scenario, share=0.05, cells=150, method=name)
-                rows.append(auroc_rows(per_world, **facts, where=where) | dict(seconds=seconds))
-                print(rows[-1], flush=True)
-        # what a probe would say
-        scores = {}
-        for (X, owner, y, _), tests in studies:
-            head = Head('linear', 1e-2).fit(X, y[owner].astype(str))
-            for lab, (new, of, y_new, _) in enumerate(tests):
-                for name, score in by_cells(head.probabilities(new)[:, 1], of).items():
-                    scores.setdefault((lab, name), []).append((y_new, score))
-        for (lab, name), per_world in scores.items():
-            where = 'another laboratory' if lab else 'the same laboratory'
-            facts = dict(part='shift', scenario=scenario, share=0.05, cells=150, method=name)
-            rows.append(auroc_rows(per_world, **facts, where=where))
+            rows += rows_of_places(scores, **facts, method=name, seconds=seconds)
+            print(pd.DataFrame(rows).tail(len(PLACES)).to_string(header=False), flush=True)
+        of_probe = [scores_of_probe(*study) for study in studies]
+        for name in of_probe[0]:
+            rows += rows_of_places([one[name] for one in of_probe], **facts, method=name)
     return rows
+
+
+def scores_of_change(learn, tests, **change):
+    "(classes, scores) of each test, with one thing changed from the defaults."
+    decides = {k: change.pop(k) for k in list(change) if hasattr(BagSettings, k)}
+    X, owner, y, _ = learn
+    bags = fit(X, owner, y, settings=replace(BagSettings(), **decides), **change)
+    return [(y_new, score_of(for_cohort(bags, new, of), new, of)[0]) for new, of, y_new, _ in tests]
+
+
+def scores_of_probe(learn, tests):
+    "The same of simple rules on a probe's cells: name → list."
+    X, owner, y, _ = learn
+    head = Head('linear', 1e-2).fit(X, y[owner].astype(str))
+    found = {}
+    for new, of, y_new, _ in tests:
+        for name, score in by_cells(head.probabilities(new)[:, 1], of).items():
+            found.setdefault(name, []).append((y_new, score))
+    return found
+
+
+def rows_of_places(per_study, **facts):
+    return [
+        auroc_rows([scores[i] for scores in per_study], **facts, where=place)
+        for i, place in enumerate(PLACES)
+    ]
 
 
 def films(weights):

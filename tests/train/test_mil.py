@@ -98,7 +98,7 @@ def test_bags_of_any_size(learned):
 
 def test_more_classes_one_of_them_with_a_single_patient():
     X, patients, labels, _ = draw_bags([40] * 25, classes=3, seed=4)
-    labels[patients == 'P024'] = 'rare'
+    labels = np.where(patients == 'P024', 'rare', labels)
     fitted = fit_bags(X[None], labels, patients, members=4, settings=QUICK)
     assert fitted.bags.classes == ['c0', 'c1', 'c2', 'rare']
     assert 'P024' not in set(fitted.left_out.patient) and len(fitted.left_out) == 24
