@@ -734,14 +734,19 @@ def _pooling(clf, answers):
         return clf.config.get('patients')
 
     def pooled(predictions):
+        clf_here, notes = clf, []
+        if kind.cohort is not None:
+            clf_here, notes = kind.cohort(clf, answers, predictions.patient)
         rows = []
         for patient, index in predictions.groupby('patient').indices.items():
-            one = clf.patient([answers[i] for i in index], patient=str(patient))
+            one = clf_here.patient([answers[i] for i in index], patient=str(patient))
             facts = dict(patient=one.patient, label=predictions.label.iloc[index[0]], split='test')
             facts |= dict(cells=one.cells, pred=one.label, low=one.low, high=one.high)
             facts |= {f'p_{c}': one.probabilities.get(c, np.nan) for c in clf.classes}
             rows.append(facts | dict(certain=one.certain, reason=one.reason, rule=one.rule))
-        return pd.DataFrame([row for row in rows if row['cells']])
+        table = pd.DataFrame([row for row in rows if row['cells']])
+        table.attrs['notes'] = notes
+        return table
 
     return pooled
 

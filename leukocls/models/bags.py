@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['POOLS', 'REFERENCES', 'TOP_SHARE', 'BAG_ARRAYS', 'pool_bag', 'Bags', 'own_share', 'check_bags', 'bags_to_bytes',
-           'bags_from_bytes', 'weighted_moments', 'for_cohort', 'check_width', 'answer_of_bundle']
+           'bags_from_bytes', 'weighted_moments', 'for_cohort', 'check_width', 'answer_of_bundle',
+           'classifier_for_cohort']
 
-# %% ../../nbs/models/09_bags.ipynb #5863f6a7
+# %% ../../nbs/models/09_bags.ipynb #8b6e8282
+import copy
 import json
 from dataclasses import dataclass, field, replace
 
@@ -182,6 +184,7 @@ class Bags:
             rows.append(facts | columns | self.spread(X[own], p, resamples))
         return pd.DataFrame(rows), shares
 
+
     def spread(
         self,
         X: np.ndarray,  # As for `bag`
@@ -329,9 +332,7 @@ def check_width(
 def answer_of_bundle(
     classifier,  # `Classifier` of a bundle that holds bags
     predictions,  # Its `Prediction`s of one person's cells, all of which could be read
-) -> (
-    dict
-):  # p (C,), weights (n,) of the cells (sum 1), low, high, stable: as `Bags.spread` gives them
+) -> dict:  # p (C,), weights (n,) of the cells (sum 1), low, high, stable: as `Bags.spread` gives them
     "What `Classifier.patient` asks a bundle that answers for a person itself."
     features = [prediction.features for prediction in predictions]
     if any(f is None for f in features):
@@ -343,3 +344,25 @@ def answer_of_bundle(
     check_width(bags, X)
     p, weights = bags.bag(X)
     return dict(p=p, weights=weights) | bags.spread(X, p)
+
+# %% ../../nbs/models/09_bags.ipynb #3f4ca8c3
+def classifier_for_cohort(
+    classifier,  # `Classifier` of a bundle that holds bags
+    predictions,  # Its `Prediction`s of all cells of a cohort
+    patients,  # Whose they are, in the same order
+) -> tuple:  # (the classifier, or a copy that compares cells with this cohort; sentences about it)
+    "`for_cohort` for a bundle."
+    patients = list(patients)
+    known = [
+        i
+        for i, (p, patient) in enumerate(zip(predictions, patients))
+        if p.features is not None and pd.notna(patient)
+    ]
+    if classifier.bundle.bags.reference != 'cohort' or not known:
+        return classifier, []
+    X = np.stack([predictions[i].features for i in known])
+    moved = for_cohort(classifier.bundle.bags, X, [patients[i] for i in known])
+    here = copy.copy(classifier)
+    here.bundle = copy.copy(classifier.bundle)
+    here.bundle.bags = moved
+    return here, moved.notes

@@ -602,11 +602,10 @@ _PATIENTS_SHOWN, _CELLS_SHOWN = 8, 6
 
 @section('The most decisive cells of each patient')
 def _decisive_cells(run):
-    cells, path = run.predictions, run.folder / 'patients.csv'
-    if 'attention' not in cells or not path.exists():
+    cells = run.predictions
+    if 'attention' not in cells or run.answers is None:
         return None
-    answers = run._csv('patients', dtype=dict.fromkeys(('patient', 'label', 'split', 'pred'), str))
-    answers = answers[answers.split == run.metrics['split']]
+    answers = run.answers
     known_type = _cell_types(run.table)
     cells = cells.assign(type=cells.path.map(known_type))
     own = answers.apply(lambda row: row[f'p_{row.label}'], axis=1)
@@ -636,10 +635,10 @@ def _decisive_of(answer, cells):
     "What is shown of one patient."
     percent = f"{100 * answer[f'p_{answer.pred}']:.0f} %"
     wrong = answer.label != answer.pred
-    words = f'→ {answer.pred} {percent}' if wrong else f'right, {percent}'
+    words = f'answered {answer.pred}' if wrong else 'right'
     most = cells.nlargest(_CELLS_SHOWN, 'attention')
     return dict(
-        title=f'{answer.patient}: {answer.label} {words}, {len(cells):,} cells',
+        title=f'{answer.patient}: {answer.label}, {words} ({percent}), {len(cells):,} cells',
         wrong=wrong,
         cells=[
             Picture(

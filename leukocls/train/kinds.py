@@ -36,6 +36,9 @@ class Kind:
     # itself: `p` (C,), `weights` (n,) of the cells, and, where it knows them, `low`, `high` of the
     # named class and `stable`, as in `leukocls.measure.patients.patient_answers`
     patient: Callable | None = None
+    # (classifier, predictions, their patients) → (classifier for this cohort, sentences), where
+    # the cells of a whole cohort change what its bundle says of a person
+    cohort: Callable | None = None
     # (run, predictions with `path`, `label`, `patient`) → a table as from `patient_answers`, where a
     # run answers for patients itself
     answers: Callable | None = None
@@ -100,6 +103,12 @@ def _mil_patient(*args):
     return answer_of_bundle(*args)
 
 
+def _mil_cohort(*args):
+    from leukocls.models.bags import classifier_for_cohort
+
+    return classifier_for_cohort(*args)
+
+
 def _mil_answers(*args):
     from leukocls.train.mil import answer_run
 
@@ -150,6 +159,7 @@ register_kind(
         frozen=True,
         chosen='Frozen features, attention by cross-validation of the training patients.',
         patient=_mil_patient,
+        cohort=_mil_cohort,
         answers=_mil_answers,
     )
 )

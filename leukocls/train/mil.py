@@ -78,7 +78,7 @@ def _check_enough(label):
             ' patients, or hold fewer out (valid_pct, test_pct).'
         )
 
-# %% ../../nbs/train/12_mil.ipynb #2b7a8a15
+# %% ../../nbs/train/12_mil.ipynb #aba854c8
 @dataclass(frozen=True)
 class BagSettings:
     "What decides a fit of bags; the defaults were chosen on drawn cohorts (results/mil.csv)."
@@ -88,7 +88,7 @@ class BagSettings:
     folds: int = 5  # Each fit leaves out the patients of one fold
     steps: int = 200
     lr: float = 2e-2  # Highest learning rate of a one-cycle schedule
-    cells: int = 64  # Drawn of each patient in each step, so that no cell is always there
+    cells: int = 48  # Drawn of each patient in each step, so that no cell is always there
     decay: float = 1.0  # Weight decay of the attention; held back more, it weighs all cells alike
     dropout: float = 0.1  # Share of the reduced features that is left out in a step
     # How far all cells of a patient are moved towards the mean of another patient in a step, at
@@ -231,7 +231,7 @@ def _fit(U, at, y, left_out, pool, strength, settings, seed):
         schedule.step()
     return {name: values.detach().numpy() for name, values in p.items()}
 
-# %% ../../nbs/train/12_mil.ipynb #a3b6c0cf
+# %% ../../nbs/train/12_mil.ipynb #71c461b9
 STRENGTHS = (1.0, 3.0, 10.0)  # weight decay of the scores, tried in this order
 
 
@@ -242,8 +242,8 @@ def _log_loss(scores, y):
 
 
 def _temperature(scores, y):
-    "What scores are divided by so that their log loss is lowest, 0.5 to 8."
-    tried = np.geomspace(0.5, 8, 49)
+    "What scores are divided by so that their log loss is lowest, 1 to 8: few patients make no answer surer."
+    tried = np.geomspace(1, 8, 49)
     return float(tried[np.argmin([_log_loss(scores / t, y) for t in tried])])
 
 

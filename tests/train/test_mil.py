@@ -1,6 +1,5 @@
 "One answer for a patient by attention: what is learned, what a run of it holds, and what it refuses."
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,8 @@ from leukocls.core.errors import DataError, ModelError, RunError
 from leukocls.data.films import draw_cohort
 from leukocls.data.splits import split_table
 from leukocls.data.table import read_table
+from leukocls.deploy.classifier import Classifier
+from leukocls.measure.patients import read_patients
 from leukocls.models.bags import (
     POOLS,
     REFERENCES,
@@ -21,8 +22,7 @@ from leukocls.models.bags import (
     bags_to_bytes,
     for_cohort,
 )
-from leukocls.models.frozen import FrozenBody
-from leukocls.models.predictor import by_fastai
+from leukocls.models.predictor import by_fastai, evaluate
 from leukocls.runs.experiment import train
 from leukocls.runs.run import Run
 from leukocls.train import mil
@@ -179,3 +179,80 @@ def test_bytes_that_are_no_bags(learned):
     for bad in (b'', data[:-3], data.replace(b'"attention"', b'"attentiom"')):
         with pytest.raises(ModelError):
             bags_from_bytes(bad)
+
+
+OF = dict(patient='patient', label='diagnosis')
+
+
+@pytest.fixture(scope='module')
+def study(local_weights, tmp_path_factory):
+    "A run of drawn patients, its table, and another laboratory's table."
+    home = tmp_path_factory.mktemp('mil')
+    here = draw_cohort(home / 'here', patients=30, cells=10, share=0.5, size=48)
+    other = draw_cohort(home / 'other', patients=10, cells=6, share=0.5, size=48, lab=1)
+    recipe = get_recipe(
+        'mil', arch=f'local-dir:{local_weights}', size=48, members=3, reference='cohort'
+    )
+    table = split_table(read_table(here, **OF))
+    run = train(recipe, table, out=home / 'runs', progress=False, device='cpu')
+    return run, table, other
+
+
+def test_a_run_answers_for_each_patient_who_was_held_out(study):
+    run, table, _ = study
+    answers = read_patients(run.folder / 'patients.csv')
+    held = table[table.split != 'train']
+    assert set(answers.patient) == set(held.patient) and set(answers.rule) == {'mil'}
+    assert (answers.cells == 10).all() and (answers.low <= answers.high).all()
+    people = run.metrics['patients']
+    assert people['rule'] == 'mil' and people['n'] == held[held.split == 'test'].patient.nunique()
+    by_patient = run.predictions.groupby(['split', 'patient']).attention.sum()
+    assert np.allclose(by_patient, 1, atol=1e-4)
+    left_out = pd.read_csv(run.folder / 'patients_left_out.csv')
+    assert set(left_out.patient) == set(table.patient[table.split == 'train'])
+    assert len(run.info['head_tried']) == len(mil.STRENGTHS)
+
+
+def test_the_learner_answers_for_one_cell(study):
+    run, *_ = study
+    few = run.predictions.head(6)
+    want = few.filter(like='p_').to_numpy()
+    for learn in (run.learner, Run(run.folder).learner):
+        assert np.allclose(by_fastai(learn, list(few.path)), want, atol=2e-3)
+
+
+def test_the_report_shows_what_answers_rest_on(study):
+    run, *_ = study
+    page = (run.folder / 'report.html').read_text()
+    part = page[page.index('The most decisive cells of each patient</h2>') :]
+    part = part[: part.index('</details>')]
+    assert '% of the answer' in part and 'data:image' in part
+    assert 'type of cell' in part and '<br>Pro' in part
+
+
+def test_another_cohort_is_judged_by_run_and_bundle_alike(study, tmp_path):
+    run, _, other = study
+    by_run = evaluate(run, other, **OF)
+    assert by_run['patients']['rule'] == 'mil' and by_run['patients']['n'] == 10
+    assert any('compared with the cells of these 10 patients' in note for note in by_run['notes'])
+    clf = Classifier.load(run.export_bundle(tmp_path / 'bundle'))
+    by_bundle = clf.evaluate(other, **OF)
+    assert by_bundle['notes'] == by_run['notes']
+    assert by_bundle['patients']['rule'] == 'mil'
+    answers = read_patients(run.folder / 'patients.csv')
+    one = answers.iloc[0]
+    cells = run.predictions[run.predictions.patient == one.patient]
+    said = clf.patient(list(cells.path))
+    assert said.label == one.pred and said.rule == 'mil'
+    assert abs(said.probabilities['leukaemia'] - one.p_leukaemia) < 1e-3
+    assert said.decisive[0]['name'] == cells.path[cells.attention.idxmax()]
+    assert abs(said.decisive[0]['weight'] - cells.attention.max()) < 1e-3
+
+
+def test_a_table_without_patients_or_with_labels_of_cells(study):
+    run, table, _ = study
+    with pytest.raises(DataError, match='is not known'):
+        train(run.recipe, table.assign(patient=pd.NA), out=run.folder.parent, progress=False)
+    of_cells = table.assign(label=np.where(np.arange(len(table)) % 2, 'a', 'b'))
+    with pytest.raises(DataError, match='more than one label'):
+        train(run.recipe, of_cells, out=run.folder.parent, progress=False)
