@@ -184,7 +184,6 @@ class Bags:
             rows.append(facts | columns | self.spread(X[own], p, resamples))
         return pd.DataFrame(rows), shares
 
-
     def spread(
         self,
         X: np.ndarray,  # As for `bag`
@@ -332,7 +331,9 @@ def check_width(
 def answer_of_bundle(
     classifier,  # `Classifier` of a bundle that holds bags
     predictions,  # Its `Prediction`s of one person's cells, all of which could be read
-) -> dict:  # p (C,), weights (n,) of the cells (sum 1), low, high, stable: as `Bags.spread` gives them
+) -> (
+    dict
+):  # p (C,), weights (n,) of the cells (sum 1), low, high, stable: as `Bags.spread` gives them
     "What `Classifier.patient` asks a bundle that answers for a person itself."
     features = [prediction.features for prediction in predictions]
     if any(f is None for f in features):

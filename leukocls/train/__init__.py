@@ -45,7 +45,7 @@ _HOME = {
         'ADAMS precision_of loss_of find_lr probe_learner ensemble rebuild write_pickle '
         'write_learner faster member_seed fit_network'
     ),
-    'mil': 'STRENGTHS label_of_patients BagSettings FittedBags fit_bags fit_mil',
+    'mil': 'STRENGTHS label_of_patients BagSettings FittedBags fit_bags fit_mil answer_run',
     'leukocls.runs.experiment': 'train',  # it writes the report too, so it lives further down
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)
