@@ -78,12 +78,12 @@ def _check_enough(label):
             ' patients, or hold fewer out (valid_pct, test_pct).'
         )
 
-# %% ../../nbs/train/12_mil.ipynb #aba854c8
+# %% ../../nbs/train/12_mil.ipynb #14495f0d
 @dataclass(frozen=True)
 class BagSettings:
-    "What decides a fit of bags; the defaults were chosen on drawn cohorts (results/mil.csv)."
+    "What decides a fit of bags; the defaults were chosen on drawn shifts (results/mil.csv)."
 
-    rank: int = 48  # Directions of the features that are kept
+    rank: int = 192  # Directions of the features that are kept
     hidden: int = 8  # Width of the attention
     folds: int = 5  # Each fit leaves out the patients of one fold
     steps: int = 200
@@ -322,7 +322,7 @@ def fit_bags(
     columns = pd.DataFrame(p_of, columns=[f'p_{c}' for c in bags.classes])
     return FittedBags(bags, tried, strength, pd.concat([answers, columns], axis=1))
 
-# %% ../../nbs/train/12_mil.ipynb #22899a36
+# %% ../../nbs/train/12_mil.ipynb #fe042ca9
 @dataclass
 class _CellHead:
     "What answers for a cell alone, as `write_probe` takes it."
@@ -367,6 +367,24 @@ def _complete(answers, labels, patients, side):
     answers.insert(2, 'split', side)
     reason = [why_cannot_say(n, s) for n, s in zip(answers.cells, answers.stable)]
     return answers.assign(certain=[not r for r in reason], reason=reason, rule='mil')
+
+
+def _curve(bags, X, table):
+    "`patients_curve.csv`: the answers for the judged patients with fewer cells than there are."
+    # inside: that page comes after this one
+    from leukocls.measure.patients import PatientRule, cells_curve
+
+    side = 'test' if (table.split == 'test').any() else 'valid'
+    rows = np.flatnonzero((table.split == side).to_numpy())
+    # A rule gets a row of numbers for each cell it pools. Here the first number says which cell
+    # it is, and the bag is answered from the cells' features
+    which = {f'p_{c}': rows.astype(float) for c in bags.classes}
+    cells = table.iloc[rows][['patient', 'label', 'split']].assign(**which)
+
+    def pooled(numbers, benign):
+        return bags.bag(X[numbers[:, 0].astype(int)])[0]
+
+    return cells_curve(cells, PatientRule('mil', 'attention', pooled), bags.classes)
 
 
 def _notes_on(label, fitted):
@@ -435,6 +453,7 @@ def fit_mil(
     answers, shares = _answers_by_side(bags, X[0], table)
     write_whole(folder / 'bags.safetensors', bags_to_bytes(bags))
     write_csv(folder / 'patients.csv', answers)
+    write_csv(folder / 'patients_curve.csv', _curve(bags, X[0], table))
     write_csv(folder / 'patients_left_out.csv', fitted.left_out)
     write_probe(folder, info, table, frozen, _CellHead(bags, fitted.strength))
     row_of = {path: row for row, path in enumerate(table.path)}

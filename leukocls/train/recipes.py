@@ -221,6 +221,7 @@ _OURS = [
         kind='mil',
         size=224,
         head='attention',
+        reference='cohort',
         members=5,
     ),
     Recipe(

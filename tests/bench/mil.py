@@ -1,7 +1,8 @@
 """Patients from cells of which few carry the diagnosis: attention, its ablations, and the mean and
 the maximum over a probe's cells, on drawn cohorts whose truth is known.
 
-    python tests/bench/mil.py --out results/mil.csv
+    python tests/bench/mil.py --part sweep shift cells --data PBC8 --weights WEIGHTS \\
+        --out results/mil.csv
     python tests/bench/mil.py --part films --weights WEIGHTS --out films.csv
 
 Parts (`--part`), each appended to the table:
@@ -38,7 +39,10 @@ from leukocls.models.bags import POOLS, for_cohort
 from leukocls.train.mil import BagSettings, fit_bags
 from leukocls.train.probe import Head
 
-COMMAND = 'python tests/bench/mil.py --out results/mil.csv'
+COMMAND = (
+    'python tests/bench/mil.py --part sweep shift cells --data PBC8 --weights WEIGHTS'
+    ' --out results/mil.csv'
+)
 FEATURES, LATENT, TYPES = 200, 12, 6
 
 
@@ -140,7 +144,7 @@ def by_cells(p, owner):
     }
 
 
-def fit(X, owner, y, pool='attention', reference='train', settings=None, **how):
+def fit(X, owner, y, pool='attention', reference='cohort', settings=None, **how):
     return fit_bags(
         X[None],
         y[owner].astype(str),
@@ -152,11 +156,11 @@ def fit(X, owner, y, pool='attention', reference='train', settings=None, **how):
     ).bags
 
 
-def sweep(worlds):
+def sweep(worlds, scenarios, shares):
     "AUROC by share of carriers, cells of a patient and method; AUROC of attention for carriers."
     rows = []
-    for scenario in ('presence', 'kind'):
-        for share in (0.03, 0.1, 0.3):
+    for scenario in scenarios:
+        for share in shares:
             found = [sweep_one(draw_world(seed, scenario), share) for seed in range(worlds)]
             for cells, method in found[0][0]:
                 per_world = [scores[cells, method] for scores, *_ in found]
@@ -203,11 +207,11 @@ ABLATION = {
     'one fit': dict(members=1),
     'ten fits': dict(members=10),
     'compared with the training cells': dict(reference='train'),
-    'compared with the cohort': dict(reference='cohort'),
     "compared with the patient's mean": dict(reference='patient'),
     'patients not moved': dict(moved=0.0),
     'attention held back as the scores': dict(decay=10.0),
     '24 directions': dict(rank=24),
+    '48 directions': dict(rank=48),
     '96 directions': dict(rank=96),
     'hidden 16': dict(hidden=16),
     '16 cells in each step': dict(cells=16),
@@ -220,10 +224,10 @@ ABLATION = {
 }
 
 
-def shift(worlds, names=None):
+def shift(worlds, scenarios, names=None):
     "What helps from one laboratory to another one."
     rows = []
-    for scenario in ('presence', 'kind'):
+    for scenario in scenarios:
         studies = []
         for seed in range(worlds):
             world = draw_world(seed, scenario)
@@ -333,11 +337,11 @@ def draw_real(features, types, scenario, seed, study, patients, cells, share, la
     return np.concatenate(X), owner, y, np.concatenate(carries)
 
 
-def of_real_cells(data, weights, worlds, names=None):
+def of_real_cells(data, weights, worlds, scenarios, names=None):
     "What helps from one laboratory to another one, with real cells."
     features, types = real_cells(data, weights)
     rows = []
-    for scenario in ('presence', 'kind'):
+    for scenario in scenarios:
         studies = [
             (
                 draw_real(features, types, scenario, seed, 0, 82, 100, 0.05, 0),
@@ -385,18 +389,20 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('--out', required=True)
     ap.add_argument('--part', nargs='*', default=['sweep', 'shift'])
-    ap.add_argument('--worlds', type=int, default=4, help='drawn worlds of each setting')
+    ap.add_argument('--worlds', type=int, default=1, help='drawn worlds of each setting')
+    ap.add_argument('--scenario', nargs='*', default=['presence', 'kind'])
+    ap.add_argument('--share', nargs='*', type=float, default=[0.03, 0.1, 0.3])
     ap.add_argument('--only', nargs='*', help='of shift and cells: these lines only')
     ap.add_argument('--weights', help='of cells and films: folder of pretrained weights')
     ap.add_argument('--data', help='of the part cells: folder of pbc8_sample')
     a = ap.parse_args()
     rows = []
     if 'sweep' in a.part:
-        rows += sweep(a.worlds)
+        rows += sweep(a.worlds, a.scenario, a.share)
     if 'shift' in a.part:
-        rows += shift(a.worlds, a.only)
+        rows += shift(a.worlds, a.scenario, a.only)
     if 'cells' in a.part:
-        rows += of_real_cells(a.data, a.weights, a.worlds, a.only)
+        rows += of_real_cells(a.data, a.weights, a.worlds, a.scenario, a.only)
     if 'films' in a.part:
         rows += films(a.weights)
     pd.DataFrame(rows).assign(command=COMMAND).to_csv(a.out, index=False)

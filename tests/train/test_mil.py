@@ -208,6 +208,10 @@ def test_a_run_answers_for_each_patient_who_was_held_out(study):
     assert people['rule'] == 'mil' and people['n'] == held[held.split == 'test'].patient.nunique()
     by_patient = run.predictions.groupby(['split', 'patient']).attention.sum()
     assert np.allclose(by_patient, 1, atol=1e-4)
+    assert [row['cells'] for row in people['curve']] == [10]
+    assert people['curve'][0]['changed'] == 0 and people['curve'][0]['auroc'] == pytest.approx(
+        people['auroc']['value'], abs=1e-6
+    )
     left_out = pd.read_csv(run.folder / 'patients_left_out.csv')
     assert set(left_out.patient) == set(table.patient[table.split == 'train'])
     assert len(run.info['head_tried']) == len(mil.STRENGTHS)
