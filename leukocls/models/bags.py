@@ -7,13 +7,14 @@ __all__ = ['POOLS', 'REFERENCES', 'TOP_SHARE', 'BAG_ARRAYS', 'pool_bag', 'Bags',
            'bags_from_bytes', 'weighted_moments', 'for_cohort', 'check_width', 'answer_of_bundle',
            'classifier_for_cohort']
 
-# %% ../../nbs/models/09_bags.ipynb #8b6e8282
+# %% ../../nbs/models/09_bags.ipynb #1f504c5f
 import copy
 import json
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from ..core.errors import DataError, ModelError
 from .engines import softmax
@@ -54,7 +55,7 @@ def pool_bag(
     np.put_along_axis(share, order[:, :, named], 1 / most, 1)
     return scores, share
 
-# %% ../../nbs/models/09_bags.ipynb #cad3a577
+# %% ../../nbs/models/09_bags.ipynb #fe2f556e
 _SHAPES = dict(
     mean='D',
     scale='D',
@@ -131,73 +132,6 @@ class Bags:
         "One patient, by each of the M fits."
         return pool_bag(*self.each_cell(X), self.pool)
 
-    def each_cell(
-        self,
-        X: np.ndarray,  # As for `bag`
-    ) -> tuple:  # (M, N, C) scores of the cells, (M, N) how much each matters, before softmax
-        "What a bag is pooled from."
-        a = self.arrays
-        cells = (np.asarray(X, 'float32') - a['mean']) / a['scale']
-        if self.reference == 'patient':
-            cells -= own_share(len(cells), self.half) * cells.mean(0)
-        u = (cells @ a['basis'])[None]
-        gate = np.tanh(u @ a['gate_v'] + a['gate_v_bias'][:, None])
-        gate *= 1 / (1 + np.exp(-np.clip(u @ a['gate_u'] + a['gate_u_bias'][:, None], -60, 60)))
-        matters = np.einsum('mnh,mh->mn', gate, a['attend'])
-        return u @ a['score'] + a['score_bias'][:, None], matters
-
-    def resampled(
-        self,
-        X: np.ndarray,  # As for `bag`; in the order of the film, since neighbours may be alike
-        resamples: int = 200,  # How often the cells are drawn anew
-        seed: int = 0,  # Same seed, same draws
-    ) -> np.ndarray:  # (resamples, C) probabilities
-        "What would be said, had other cells of the patient been seen."
-        z, s = self.each_cell(X)
-        rng, n = np.random.default_rng([seed, len(X)]), len(X)
-        # runs of neighbours, as in `leukocls.measure.patients`
-        length = int(np.ceil(n ** (1 / 3)))
-        out = np.empty((resamples, len(self.classes)), 'float32')
-        for i in range(resamples):
-            first = rng.integers(0, n, (-(-n // length), 1))
-            rows = ((first + np.arange(length)) % n).ravel()[:n]
-            out[i] = pool_bag(z[:, rows], s[:, rows], self.pool)[0].mean(0)
-        return softmax(out)
-
-    def answer(
-        self,
-        X: np.ndarray,  # (N, D) features of cells
-        patients,  # (N,) whose they are
-        resamples: int = 0,  # As for `resampled`; 0 draws none
-        # (DataFrame: patient, cells, pred, p_<class>…, and with `resamples` low and high, the 95 %
-        # interval of the named class's probability, and stable, the share of resamples that name
-        # the same class; (N,) share of each cell)
-    ) -> tuple:
-        "One row for each patient, in the order of their names; and how much each cell counted."
-        names, at = np.unique(np.asarray(patients, str), return_inverse=True)
-        X, rows, shares = np.asarray(X, 'float32'), [], np.zeros(len(at), 'float32')
-        for i, name in enumerate(names):
-            own = np.flatnonzero(at == i)
-            p, shares[own] = self.bag(X[own])
-            columns = {f'p_{c}': float(v) for c, v in zip(self.classes, p)}
-            facts = dict(patient=name, cells=len(own), pred=self.classes[p.argmax()])
-            rows.append(facts | columns | self.spread(X[own], p, resamples))
-        return pd.DataFrame(rows), shares
-
-    def spread(
-        self,
-        X: np.ndarray,  # As for `bag`
-        p: np.ndarray,  # (C,) what `bag` gives for it
-        resamples: int = 200,  # As for `resampled`; with 0 there is nothing
-    ) -> dict:  # low, high, stable
-        "How far the answer would change, had other cells of the patient been seen."
-        if not resamples:
-            return {}
-        drawn, best = self.resampled(X, resamples), int(p.argmax())
-        low, high = np.quantile(drawn[:, best], [0.025, 0.975])
-        stable = float((drawn.argmax(1) == best).mean())
-        return dict(low=float(min(low, p[best])), high=float(max(high, p[best])), stable=stable)
-
 
 BAG_ARRAYS = tuple(_SHAPES)
 
@@ -242,6 +176,81 @@ def check_bags(
             f'What was learned of bags of cells cannot be used: {", ".join(map(str, wrong[:8]))}'
             ' does not fit the rest. The file was changed, or a newer leukocls wrote it.'
         )
+
+# %% ../../nbs/models/09_bags.ipynb #be32d00e
+@patch
+def each_cell(
+    self: Bags,
+    X: np.ndarray,  # As for `bag`
+) -> tuple:  # (M, N, C) scores of the cells, (M, N) how much each matters, before softmax
+    "What a bag is pooled from."
+    a = self.arrays
+    cells = (np.asarray(X, 'float32') - a['mean']) / a['scale']
+    if self.reference == 'patient':
+        cells -= own_share(len(cells), self.half) * cells.mean(0)
+    u = (cells @ a['basis'])[None]
+    gate = np.tanh(u @ a['gate_v'] + a['gate_v_bias'][:, None])
+    gate *= 1 / (1 + np.exp(-np.clip(u @ a['gate_u'] + a['gate_u_bias'][:, None], -60, 60)))
+    matters = np.einsum('mnh,mh->mn', gate, a['attend'])
+    return u @ a['score'] + a['score_bias'][:, None], matters
+
+# %% ../../nbs/models/09_bags.ipynb #a46c4ce7
+@patch
+def resampled(
+    self: Bags,
+    X: np.ndarray,  # As for `bag`; in the order of the film, since neighbours may be alike
+    resamples: int = 200,  # How often the cells are drawn anew
+    seed: int = 0,  # Same seed, same draws
+) -> np.ndarray:  # (resamples, C) probabilities
+    "What would be said, had other cells of the patient been seen."
+    z, s = self.each_cell(X)
+    rng, n = np.random.default_rng([seed, len(X)]), len(X)
+    # runs of neighbours, as in `leukocls.measure.patients`
+    length = int(np.ceil(n ** (1 / 3)))
+    out = np.empty((resamples, len(self.classes)), 'float32')
+    for i in range(resamples):
+        first = rng.integers(0, n, (-(-n // length), 1))
+        rows = ((first + np.arange(length)) % n).ravel()[:n]
+        out[i] = pool_bag(z[:, rows], s[:, rows], self.pool)[0].mean(0)
+    return softmax(out)
+
+
+@patch
+def spread(
+    self: Bags,
+    X: np.ndarray,  # As for `bag`
+    p: np.ndarray,  # (C,) what `bag` gives for it
+    resamples: int = 200,  # As for `resampled`; with 0 there is nothing
+) -> dict:  # low, high, stable
+    "How far the answer would change, had other cells of the patient been seen."
+    if not resamples:
+        return {}
+    drawn, best = self.resampled(X, resamples), int(p.argmax())
+    low, high = np.quantile(drawn[:, best], [0.025, 0.975])
+    stable = float((drawn.argmax(1) == best).mean())
+    return dict(low=float(min(low, p[best])), high=float(max(high, p[best])), stable=stable)
+
+# %% ../../nbs/models/09_bags.ipynb #67dfd2bc
+@patch
+def answer(
+    self: Bags,
+    X: np.ndarray,  # (N, D) features of cells
+    patients,  # (N,) whose they are
+    resamples: int = 0,  # As for `resampled`; 0 draws none
+    # (DataFrame: patient, cells, pred, p_<class>…, and with `resamples` low and high, the 95 %
+    # interval of the named class's probability, and stable, the share of resamples that name
+    # the same class; (N,) share of each cell)
+) -> tuple:
+    "One row for each patient, in the order of their names; and how much each cell counted."
+    names, at = np.unique(np.asarray(patients, str), return_inverse=True)
+    X, rows, shares = np.asarray(X, 'float32'), [], np.zeros(len(at), 'float32')
+    for i, name in enumerate(names):
+        own = np.flatnonzero(at == i)
+        p, shares[own] = self.bag(X[own])
+        columns = {f'p_{c}': float(v) for c, v in zip(self.classes, p)}
+        facts = dict(patient=name, cells=len(own), pred=self.classes[p.argmax()])
+        rows.append(facts | columns | self.spread(X[own], p, resamples))
+    return pd.DataFrame(rows), shares
 
 # %% ../../nbs/models/09_bags.ipynb #d290af74
 def bags_to_bytes(

@@ -322,7 +322,7 @@ def fit_bags(
     columns = pd.DataFrame(p_of, columns=[f'p_{c}' for c in bags.classes])
     return FittedBags(bags, tried, strength, pd.concat([answers, columns], axis=1))
 
-# %% ../../nbs/train/12_mil.ipynb #fe042ca9
+# %% ../../nbs/train/12_mil.ipynb #c0d58397
 @dataclass
 class _CellHead:
     "What answers for a cell alone, as `write_probe` takes it."
@@ -368,7 +368,7 @@ def _complete(answers, labels, patients, side):
     reason = [why_cannot_say(n, s) for n, s in zip(answers.cells, answers.stable)]
     return answers.assign(certain=[not r for r in reason], reason=reason, rule='mil')
 
-
+# %% ../../nbs/train/12_mil.ipynb #f87d60fc
 def _curve(bags, X, table):
     "`patients_curve.csv`: the answers for the judged patients with fewer cells than there are."
     # inside: that page comes after this one
@@ -413,7 +413,7 @@ def _without_training(table, classes):
             ' Fill `split` with split_table(table).'
         )
 
-
+# %% ../../nbs/train/12_mil.ipynb #5012acf6
 def fit_mil(
     recipe: Recipe,  # Of kind 'mil'; `head` is a name in `POOLS`
     table: pd.DataFrame,  # With `split` filled; the label is that of the patient
