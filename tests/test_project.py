@@ -54,16 +54,23 @@ UPWARD = {
         'measure.external',  # `evaluate`
         'measure.metrics',  # an example shows an interval
         'train.loaders',  # an example needs a learner
+        'train.kinds',  # how a run answers for patients
     },
     'measure.paired': {'measure.patients'},  # a run's answers for whole patients
     'measure.external': {'measure.patients'},  # whole patients, where their labels are known
-    'train.kinds': {'train.network', 'train.probe', 'train.classical'},  # what trains each kind
+    'train.kinds': {
+        'train.network',
+        'train.probe',
+        'train.mil',
+        'train.classical',
+    },  # what trains each kind
     'train.probe': {  # writes its learner.pkl, compared with fastai; the lesson trains one
         'train.network',
         'runs.run',
         'runs.experiment',
         'models.predictor',
     },
+    'train.mil': {'measure.patients', 'runs.experiment'},  # when to say nothing; the lesson
     'train.classical': {'train.network', 'runs.run', 'runs.experiment'},  # the same
     'runs.run': {'runs.leaderboard', 'deploy.bundle'},  # methods of a run
     'runs.experiment': {'runs.leaderboard'},  # the table of several runs

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MORPHOLOGY', 'CLASSES', 'DRAWN', 'FILM_PATIENT', 'Morphology', 'Patient', 'draw_patient', 'draw_film', 'is_drawn',
-           'draw_films']
+           'draw_films', 'draw_cohort']
 
 # %% ../../nbs/data/00_films.ipynb #4d11a7c7
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -246,3 +246,46 @@ def _mark():
 
 
 FILM_PATIENT = r'(P\d+)_'
+
+# %% ../../nbs/data/00_films.ipynb #c04a1b02
+def draw_cohort(
+    path: str | Path,  # Folder to write to
+    patients: int = 20,  # Patients; every second one is ill
+    cells: int = 20,  # Pictures of each patient
+    share: float = 0.1,  # Expected share of an ill patient's cells that carry the class, above 0 to 1
+    size: int = 96,  # Side in pixels
+    seed: int = 42,  # Same seed, same cohort
+    lab: int = 0,  # Laboratory: 0, 1, 2, …; each has its own stain and light
+    carrier: str = 'Pro',  # Class of the cells that carry the diagnosis, of `CLASSES`
+) -> Path:  # cells.csv: path, patient, diagnosis, cell_type
+    """Write films of patients of whom few cells tell the diagnosis. At least one cell of each ill
+    patient carries it. The table is ready for `train_all(table, 'mil', label='diagnosis',
+    patient='patient')`.
+    """
+    path = Path(path)
+    if patients < 2 or cells < 1 or not 0 < share <= 1:
+        raise LeukoError(
+            f'patients={patients}, cells={cells}, share={share}: a cohort has 2 patients or more, of'
+            ' 1 cell or more, and a share above 0 and up to 1.'
+        )
+    of_lab = np.random.default_rng([seed, lab, 11])
+    stain, light = of_lab.lognormal(0, 0.3, 3), 1 - of_lab.uniform(0, 0.15, 3)
+    (path / 'cells').mkdir(parents=True, exist_ok=True)
+    lines = ['path,patient,diagnosis,cell_type']
+    for number in range(patients):
+        # numbers of another laboratory are other patients
+        patient = draw_patient('Benign', 1000 * lab + number, seed)
+        if lab:
+            patient = replace(patient, stain=patient.stain * stain, light=patient.light * light)
+        ill = number % 2 == 1
+        rng = np.random.default_rng([seed, lab, number, 13])
+        carries = ill & (rng.random(cells) < share)
+        carries[rng.integers(cells)] |= ill
+        for i, of_class in enumerate(np.where(carries, carrier, 'Benign')):
+            name = f'cells/{patient.name}_{i:04}.png'
+            film = draw_film(replace(patient, label=str(of_class)), i, size, seed)
+            film.save(path / name, compress_level=1, pnginfo=_mark())
+            lines.append(f'{name},{patient.name},{"leukaemia" if ill else "healthy"},{of_class}')
+    table = path / 'cells.csv'
+    table.write_text('\n'.join(lines) + '\n', encoding='utf8')
+    return table

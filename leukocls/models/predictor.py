@@ -757,8 +757,7 @@ def evaluate(
     learner = getattr(learn, 'learner', learn)
     classes = learner.dls.vocab
     table = read_labelled(data, classes, patient, on_error, rename, root, label, bits)
-    # whole patients are judged by the rule that the run's validation patients chose
-    pooling = learn.metrics.get('patients') if hasattr(learn, 'folder') else None
+    pooling = _pooling(learn) if hasattr(learn, 'folder') else None
     return judge(
         table,
         classes,
@@ -766,3 +765,11 @@ def evaluate(
         trained_on,
         pooling,
     )
+
+
+def _pooling(run):
+    "How a run answers for patients: by itself, or by the rule that its validation patients chose."
+    from leukocls.train.kinds import kind_named
+
+    kind = kind_named(run.info['recipe'].get('kind', 'network'))
+    return run.metrics.get('patients') if kind.answers is None else partial(kind.answers, run)

@@ -33,7 +33,10 @@ _HOME = {
         'CompileIfItPays'
     ),
     'loaders': 'ByName LoadCell home_for disk_for RememberDL LabelOf CellDataLoaders',
-    'probe': 'GRIDS Head fit_head probe_folds known_head fit_probe',
+    'probe': (
+        'GRIDS Head fit_head probe_folds known_head write_probe write_probe_learner probe_again '
+        'fit_probe'
+    ),
     'classical': (
         'SYSTEMS Spectrum spectra system Arrays from_spec Scaled Mean Bayes Dense Nearest Trees '
         'Machine layer_of classical_learner fit_classical'
@@ -42,6 +45,7 @@ _HOME = {
         'ADAMS precision_of loss_of find_lr probe_learner ensemble rebuild write_pickle '
         'write_learner faster member_seed fit_network'
     ),
+    'mil': 'STRENGTHS label_of_patients BagSettings FittedBags fit_bags fit_mil answer_run',
     'leukocls.runs.experiment': 'train',  # it writes the report too, so it lives further down
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)
