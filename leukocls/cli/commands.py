@@ -29,8 +29,10 @@ from fastcore.docments import docments
 
 from leukocls.cli.options import (
     Bits,
+    CheckpointMinutes,
     Device,
     Epochs,
+    Hours,
     Images,
     LabelOption,
     OnError,
@@ -290,8 +292,9 @@ _TrainRepeat = Annotated[
     typer.Option(
         '--repeat/--no-repeat',
         help=(
-            'Train again what lies finished in OUT, or read it; by default a single run is'
-            ' trained again, a comparison goes on.'
+            '--repeat trains again what is finished in OUT, and begins anew what was broken off;'
+            ' --no-repeat reads the one and goes on with the other. By default a comparison does'
+            ' the latter; a single run goes on, but is trained again where it is finished.'
         ),
     ),
 ]
@@ -324,9 +327,11 @@ def train(
     members: _TrainMembers = None,
     views: _TrainViews = None,
     repeat: _TrainRepeat = None,
+    hours: Hours = None,
+    checkpoint_minutes: CheckpointMinutes = 10,
     own: With = None,
 ):
-    "Train one recipe or several on your images, on one split, and report."
+    "Train one recipe or several on your images, on one split, and report; again, it goes on."
     from leukocls.runs.experiment import train_all
 
     check_folder(out)
@@ -347,6 +352,8 @@ def train(
         device=device,
         on_error=on_error,
         repeat=repeat,
+        hours=hours,
+        checkpoint_minutes=checkpoint_minutes,
         weights=weights,
         arch=arch,
         epochs=epochs,
@@ -397,6 +404,7 @@ def reproduce(
     size: Size = None,
     csv: _ReproduceCsv = None,
     overwrite: _ReproduceOverwrite = False,
+    hours: Hours = None,
     own: With = None,
 ):
     """Repeat a paper by its own protocol, then on an honest split: published, repeated and honest
@@ -421,6 +429,7 @@ def reproduce(
         root=images,
         label=label,
         bits=bits,
+        hours=hours,
         weights=weights,
         epochs=epochs,
         size=size,

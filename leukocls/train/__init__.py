@@ -25,7 +25,7 @@ _HOME = {
     ),
     'leaving': 'Leaves',
     'callbacks': (
-        'History KeepWeights history_table SaveEpochs ends_like_ctrl_c StopOnNaN GiveBack '
+        'History KeepWeights history_table SaveEpochs Ending ends_like_ctrl_c StopOnNaN GiveBack '
         'Progress AverageWeights DepthwiseConv Bf16OnCpu'
     ),
     'speed': (
@@ -37,6 +37,10 @@ _HOME = {
     'classical': (
         'SYSTEMS Spectrum spectra system Arrays from_spec Scaled Mean Bayes Dense Nearest Trees '
         'Machine layer_of classical_learner fit_classical'
+    ),
+    'checkpoints': (
+        'pack_state unpack_state random_states set_random_states FolderLock Checkpoints '
+        'callback_states load_callback_states SaveCheckpoints'
     ),
     'network': (
         'ADAMS precision_of loss_of find_lr probe_learner ensemble rebuild write_pickle '

@@ -23,6 +23,8 @@ class Kind:
     fit: Callable
     unused: frozenset = frozenset()  # Fields of a recipe that mean nothing to it
     takes_callbacks: bool = False  # `fit` takes fastai callbacks as `cbs`
+    # `fit` writes checkpoints, and goes on from one, as `checkpoints`; other kinds begin again
+    takes_checkpoints: bool = False
     bundled: bool = True  # A bundle can hold it, since its learner is a network
     takes_ahead: bool = False  # `fit` takes what `begin_all` got ready, as `ahead`
     tunes: bool = False  # It trains the network itself
@@ -100,6 +102,7 @@ register_kind(
         _fit_network,
         frozenset({'head'}),
         takes_callbacks=True,
+        takes_checkpoints=True,
         tunes=True,
     )
 )

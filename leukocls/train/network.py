@@ -50,6 +50,7 @@ from leukocls.train.callbacks import (
     ends_like_ctrl_c,
     history_table,
 )
+from .checkpoints import Checkpoints, SaveCheckpoints
 from .classical import classical_learner
 from .folder import Fitted, check_space, write_csv, write_info
 from .kinds import kind_named
@@ -116,10 +117,15 @@ def loss_of(
 
 # %% ../../nbs/train/11_network.ipynb #c1dd8103
 def _fit(learn, recipe, pretrained, cbs):
-    "All phases of a recipe."
-    for epochs, lr, frozen in _phases(recipe, pretrained):
+    "All phases of a recipe; those that are done, where a checkpoint is gone on from, are passed over."
+    saver = next((c for c in cbs if isinstance(c, SaveCheckpoints)), None)
+    for number, (epochs, lr, frozen) in enumerate(_phases(recipe, pretrained)):
         if pretrained:
             learn.freeze() if frozen else learn.unfreeze()
+        if saver is not None:
+            if number < saver.first_phase:
+                continue
+            saver.go_on(learn, number)
         extra = [EarlyStoppingCallback(patience=recipe.patience)] if recipe.patience else []
         with learn.no_bar(), learn.no_logging():
             if recipe.schedule == 'flat':
@@ -409,6 +415,8 @@ class _Work:
     progress: bool | str  # Whether to show a bar; or what to write before it
     cbs: tuple = ()  # The user's own fastai callbacks
     saves: bool = True  # Write weights and history after each epoch
+    checkpoints: Checkpoints | None = None  # None writes none
+    member: int = 0  # Number of the network in an ensemble
 
 
 def _companions(learn, recipe, pretrained, history, work):
@@ -474,6 +482,8 @@ def _learn(learn, recipe, pretrained, table, work):
         prefix = '1.' if recipe.views > 1 else ''
         ours.append(SaveEpochs(work.folder, history, keep, prefix))
     ours += _companions(learn, recipe, pretrained, history, work)
+    if work.checkpoints is not None:
+        ours.append(_saver(recipe, pretrained, keep, table, work, ours))
 
     info['status'], error = _fit_through(learn, recipe, pretrained, ours, work)
 
@@ -484,21 +494,31 @@ def _learn(learn, recipe, pretrained, table, work):
         broken = (
             f'Training stopped in epoch {epochs + 1}: {type(error).__name__}: {str(error)[:300]}.'
         )
-        if not keep.kept:
+        if not keep.kept_epoch:
             raise RunError(f'{broken} Nothing was learned yet.{_remedy(broken)}') from error
     elif stop.stopped:
         info['status'], broken = 'diverged', stop.said
-    if keep.kept or broken:
+    if keep.kept_epoch or broken:
         keep.restore(learn)
     learn.to_fp32()
     if broken:
         info['notes'].append(broken)
     remarks = [c.said for c in ours if isinstance(c, (Replay, CompileIfItPays)) and c.said]
     info['steps'] = '; '.join(remarks) or 'as they are'
-    info['kept_epoch'] = keep.kept
+    info['kept_epoch'] = keep.kept_epoch
     info['model'].update(count_parameters(learn.model))
     write_csv(work.folder / 'history.csv', history_table(history))
     return broken
+
+
+def _saver(recipe, pretrained, keep, table, work, ours):
+    "What writes checkpoints of this network. A fit that was over already gets its results back."
+    predicted = int((table.split != 'train').sum()) * recipe.views * recipe.members
+    saver = SaveCheckpoints(work.checkpoints, keep, work.member, predicted)
+    saver.phases = len(_phases(recipe, pretrained))
+    if saver.first_phase >= saver.phases:
+        saver.load_callbacks([*ours, saver])
+    return saver
 
 
 def _remedy(broken):
@@ -514,6 +534,11 @@ def _train_one(learn, recipe, pretrained, table, work):
     """Learning rate and fit of one network. Returns the recipe with its rate, and what went wrong
     or None.
     """
+    facts = {} if work.checkpoints is None else work.checkpoints.facts
+    if recipe.lr is None and 'lr' in facts:
+        # found before a stop
+        work.info['lr_found'] = facts['lr']
+        recipe = get_recipe(recipe, lr=facts['lr'])
     if recipe.lr is None:
         if pretrained and not recipe.freeze:
             learn.unfreeze()
@@ -523,7 +548,7 @@ def _train_one(learn, recipe, pretrained, table, work):
                 file=sys.stderr,
             )
         lr, curve = find_lr(learn)
-        work.info['lr_found'] = lr
+        work.info['lr_found'] = facts['lr'] = lr
         write_csv(work.folder / 'lr_find.csv', curve)
         recipe = get_recipe(recipe, lr=lr)
     return recipe, _learn(learn, recipe, pretrained, table, work)
@@ -560,18 +585,21 @@ def member_seed(
     return seed if i == 0 else int(np.random.SeedSequence([seed, i]).generate_state(1)[0])
 
 # %% ../../nbs/train/11_network.ipynb #39b9f3f4
-def _committee(recipe, table, device, work):
+def _committee(recipe, table, device, work, template):
     """Train an ensemble's networks one after the other. Returns those that finished, or what the
-    first one left, and what went wrong or None.
+    first one left, and what went wrong or None. `template` is a learner of one such network.
     """
-    info, nets, rows, members, broken = work.info, [], [], [], None
+    info, broken = work.info, None
+    nets, rows, members = _members_before(work)
+    _note_common_rate(recipe, info)
     for i, part in enumerate(_parts(table, recipe.members, info['seed'])):
+        if i < len(nets):
+            continue
         # the lone first network is what a process that is killed leaves
-        one = replace(work, progress=_member_title(work, i, recipe.members), saves=i == 0)
+        title = _member_title(work, i, recipe.members)
+        one = replace(work, progress=title, saves=i == 0, member=i)
         try:
-            set_seed(member_seed(info['seed'], i))
-            learn, pretrained, _ = _prepare(recipe, part, device)
-            recipe, broken = _train_one(learn, recipe, pretrained, part, one)
+            learn, recipe, broken = _train_member(recipe, part, device, one)
         except KeyboardInterrupt:
             if not nets:
                 raise
@@ -589,9 +617,30 @@ def _committee(recipe, table, device, work):
         if not finished:
             info['notes'].append(_note_of_lost_members(i, len(nets), recipe.members))
             break
+        _keep_member(work, i, nets[-1], rows[-1], members[-1])
     info.update(members=members, kept_epoch=0)
     _write_histories(work.folder, pd.concat(rows))
+    nets = [_read_member(net, template, work) if isinstance(net, str) else net for net in nets]
     return nets, broken
+
+
+def _train_member(recipe, part, device, work):
+    "One network: its learner, the recipe with its learning rate, and what went wrong or None."
+    if work.checkpoints is not None and work.checkpoints.ending.asked:
+        # after the last step of the network before
+        raise KeyboardInterrupt
+    set_seed(member_seed(work.info['seed'], work.member))
+    learn, pretrained, _ = _prepare(recipe, part, device)
+    recipe, broken = _train_one(learn, recipe, pretrained, part, work)
+    return learn, recipe, broken
+
+
+def _note_common_rate(recipe, info):
+    if recipe.lr is None:
+        info['notes'].append(
+            'The learning rate was looked for with the first network, and all'
+            f' {recipe.members} networks were trained with it.'
+        )
 
 
 def _member_title(work, i, members):
@@ -612,6 +661,43 @@ def _write_histories(folder, rows):
         history = history.groupby('epoch').mean().reset_index()
     write_csv(folder / 'history.csv', history)
 
+# %% ../../nbs/train/11_network.ipynb #7d10e5aa
+def _members_before(work):
+    "Files, histories and facts of the networks that were finished before a stop."
+    facts = {} if work.checkpoints is None else work.checkpoints.facts
+    known = facts.get('members', [])
+    if known:
+        work.info['status'] = 'finished'
+    return (
+        [member['file'] for member in known],
+        [pd.DataFrame(member['rows']) for member in known],
+        [member['about'] for member in known],
+    )
+
+
+def _keep_member(work, i, net, rows, about):
+    "A network that is finished goes into every checkpoint from now on."
+    checkpoints = work.checkpoints
+    if checkpoints is None:
+        return
+    facts = checkpoints.facts
+    try:
+        file = checkpoints.write_weights(f'weights-{i}-finished', net.state_dict())
+        member = dict(file=file, rows=rows.to_dict('records'), about=about)
+        facts['members'] = [*facts.get('members', ()), member]
+        facts['files'] = [*facts.get('files', ()), file]
+        place = dict(member=i + 1, phase=0, epoch=0, batch=0)
+        checkpoints.write(dict(facts, place=place, seconds=checkpoints.seconds()))
+    except RunError as error:
+        print(f'{error} Training goes on without a checkpoint.', file=sys.stderr)
+
+
+def _read_member(file, template, work):
+    "A network that was finished before a stop."
+    net = copy.deepcopy(template.model).to(template.dls.device)
+    net.load_state_dict(work.checkpoints.read_weights(file))
+    return net.eval()
+
 # %% ../../nbs/train/11_network.ipynb #397db14f
 def fit_network(
     recipe: Recipe,  # Of kind 'network'
@@ -621,6 +707,8 @@ def fit_network(
     device: str = 'auto',  # As in `pick_device`
     progress: bool = True,  # Show a bar
     cbs=(),  # The user's own fastai callbacks, for the fit of each network; the pickle has none
+    # Where checkpoints are written, and perhaps one to go on from; None writes none
+    checkpoints: Checkpoints | None = None,
 ) -> Fitted:  # The trained network; its learner is already saved
     """Train a network by fastai, and save it before anything else can go wrong.
 
@@ -646,14 +734,19 @@ def fit_network(
     )
     write_info(folder, info)
     write_csv(folder / 'table.csv', table)
-    work = _Work(folder, info, progress, cbs)
-    with pages_kept(), untried(), ends_like_ctrl_c():
+    work = _Work(folder, info, progress, cbs, checkpoints=checkpoints)
+    _take_up(work)
+    ending = None if checkpoints is None else checkpoints.ending
+    with pages_kept(), untried(), ends_like_ctrl_c(ending):
         if recipe.members > 1:
-            nets, broken = _committee(recipe, table, device, work)
+            _set_frozen(learn, recipe, pretrained)
+            nets, broken = _committee(recipe, table, device, work, learn)
             learn = ensemble(learn, nets)
             info['model'].update(count_parameters(learn.model), members=len(nets))
         else:
             _, broken = _train_one(learn, recipe, pretrained, table, work)
+    # now, so that a process that is killed while it writes the report leaves the right word
+    write_info(folder, info)
     learn.model = with_views(learn.model, recipe.views).eval()
     write_learner(learn, folder)
 
@@ -661,6 +754,26 @@ def fit_network(
         return predict_images(learn, paths, progress=progress and len(paths) > 500)
 
     return Fitted(predict, learn, broken and _what_is_left(broken, folder, info, recipe.members))
+
+
+def _take_up(work):
+    "What a checkpoint says of the run as a whole, where there is one to go on from."
+    if work.checkpoints is None or work.checkpoints.state is None:
+        return
+    state, facts = work.checkpoints.state, work.checkpoints.facts
+    facts |= {name: state[name] for name in ('lr', 'members') if name in state}
+    facts['files'] = [member['file'] for member in facts.get('members', ())]
+    place = state['place']
+    stop = {k: place[k] + 1 for k in ('phase', 'epoch')} | dict(batches=place['batch'])
+    facts['resumed'] = [*state.get('resumed', ()), stop]
+    work.info['resumed'] = facts['resumed']
+
+
+def _set_frozen(learn, recipe, pretrained):
+    "What learns, as after the fit."
+    if pretrained:
+        learn.freeze() if recipe.freeze else learn.unfreeze()
+        learn.opt = None
 
 
 def _warn_if_slow(pretrained, device, progress, images):
