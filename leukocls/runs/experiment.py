@@ -27,7 +27,13 @@ from ..data.survey import MOST_HELD, survey_images
 from ..data.table import check_images, read_table
 from ..models.frozen import begin_all, end_all
 from .pipeline import finish_run
-from .resume import mark_interrupted, say_finished, say_going_on, unfinished_run
+from leukocls.runs.resume import (
+    mark_interrupted,
+    say_finished,
+    say_going_on,
+    trained_elsewhere,
+    unfinished_run,
+)
 from .run import Run, Runs, finished_run
 from ..train.checkpoints import Checkpoints
 from ..train.folder import start_run, write_csv, write_info
@@ -123,7 +129,9 @@ def _begin(asked, callbacks, repeat, minutes, hours):
     ends_at = None if hours is None else time.monotonic() + 3600 * hours
     checkpoints = Checkpoints(folder, minutes, ends_at)
     if old is None:
-        checkpoints.lock.acquire()
+        if not checkpoints.lock.acquire():
+            # another process has taken the folder in the moment since it was made
+            raise trained_elsewhere(checkpoints)
     else:
         checkpoints.lock, checkpoints.state = old.lock, old.state
         checkpoints.spent = old.state['seconds'] if old.state else 0.0

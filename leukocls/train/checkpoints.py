@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import shutil
 import socket
 import sys
 import time
@@ -246,15 +247,17 @@ class Checkpoints:
     def remove(self):
         "Nothing of this run needs to be gone on with any more."
         if os.name == 'nt':
-            # an open file cannot be removed there
+            # what is open cannot be moved there
             self.lock.close()
-        for path in self.folder.glob('*'):
-            path.unlink(missing_ok=True)
-        self.lock.close()
+        # moved first: a process that is killed now leaves all of them or none
+        done = self.folder.with_name('.checkpoints')
+        shutil.rmtree(done, ignore_errors=True)
         try:
-            self.folder.rmdir()
+            self.folder.rename(done)
         except OSError:
-            pass
+            done = self.folder
+        shutil.rmtree(done, ignore_errors=True)
+        self.lock.close()
 
 # %% ../../nbs/train/11_checkpoints.ipynb #48d4d1a6
 @patch
