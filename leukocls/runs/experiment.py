@@ -260,21 +260,16 @@ def _train_planned(plan, repeat, anew, hours, **how):
     """The runs of a plan, and the errors of those that failed; `how` is what `train` takes. `repeat`
     trains what is finished, `anew` what was broken off.
     """
-    ends_at = time.monotonic() + 3600 * (hours or 0)
+    time_left, begin = _hours_left(hours), partial(train, repeat=anew)
     runs, errors = Runs(), []
     several = len(plan) > 1
     steps = bar(len(plan), 'runs', how['progress'] and several, unit=' runs', leave=True)
     for recipe, seed, fold, table in plan:
         where = f'{recipe.name}, seed {seed}' + ('' if fold is None else f', fold {fold}')
         steps.set_postfix_str(where)
-        hours_left = None if hours is None else (ends_at - time.monotonic()) / 3600
         try:
             finished = None if repeat else finished_run(how['out'], recipe, seed, table, fold)
-            if not finished and hours is not None and hours_left < hours / 50:
-                raise KeyboardInterrupt
-            run = finished or train(
-                recipe, table, seed=seed, fold=fold, repeat=anew, hours=hours_left, **how
-            )
+            run = finished or begin(recipe, table, seed=seed, fold=fold, hours=time_left(), **how)
             runs.append(run)
         except KeyboardInterrupt:
             runs.interrupted = True
@@ -304,6 +299,24 @@ def _failure(recipe, seed, fold, error):
     kind = '' if isinstance(error, LeukoError) else f'{type(error).__name__}: '
     run = error.run.name if hasattr(error, 'run') else None
     return dict(recipe=recipe.name, seed=seed, fold=fold, error=f'{kind}{error}', run=run)
+
+
+def _hours_left(hours):
+    """A function that says how many of the hours are left, None where there is no limit. The first time
+    there are some, so that each call gets on; later it raises KeyboardInterrupt when they are over.
+    """
+    ends_at, asked = time.monotonic() + 3600 * (hours or 0), []
+
+    def left():
+        if hours is None:
+            return None
+        hours_left = (ends_at - time.monotonic()) / 3600
+        if asked and hours_left < hours / 50:
+            raise KeyboardInterrupt
+        asked.append(hours_left)
+        return max(hours_left, hours / 50)
+
+    return left
 
 # %% ../../nbs/runs/02_experiment.ipynb #ab8ba1d3
 def _write_standings(runs, out):

@@ -42,10 +42,8 @@ _HOME = {
         'pack_state unpack_state random_states set_random_states FolderLock Checkpoints '
         'callback_states load_callback_states SaveCheckpoints'
     ),
-    'network': (
-        'ADAMS precision_of loss_of find_lr probe_learner ensemble rebuild write_pickle '
-        'write_learner faster member_seed fit_network'
-    ),
+    'learners': 'model_facts probe_learner ensemble rebuild write_pickle write_learner',
+    'network': 'ADAM_SETTINGS precision_of loss_of find_lr faster member_seed fit_network',
     'leukocls.runs.experiment': 'train',  # it writes the report too, so it lives further down
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -168,7 +168,8 @@ def main():
             shutil.rmtree(out, ignore_errors=True)
             mine = []
             while not is_finished(out):
-                stage, took, ended = start(table, case, out, rng.uniform(0, seconds[case]))
+                wait = seconds[case] * rng.random() ** 3
+                stage, took, ended = start(table, case, out, wait)
                 if ended:
                     break
                 mine.append(

@@ -142,7 +142,9 @@ def test_short_epochs_share_a_checkpoint(quick, parts, tmp_path):
     assert len(written) < 3
 
 
-@pytest.mark.parametrize('what', ['truncated', 'other bytes', 'no marker', 'half a marker', 'weights'])
+@pytest.mark.parametrize(
+    'what', ['truncated', 'other bytes', 'no marker', 'half a marker', 'weights']
+)
 def test_a_broken_last_checkpoint_falls_back(what, quick, parts, tmp_path, capsys):
     fit(quick, parts, tmp_path / 'run', kill_after=4)
     folder = tmp_path / 'run/checkpoints'
@@ -167,7 +169,9 @@ def test_a_broken_last_checkpoint_falls_back(what, quick, parts, tmp_path, capsy
     assert ('is broken' in capsys.readouterr().err) == (what != 'no marker')
 
 
-@pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), OSError(30, 'Read-only')])
+@pytest.mark.parametrize(
+    'error', [OSError(28, 'No space left on device'), OSError(30, 'Read-only')]
+)
 def test_a_disk_that_is_full_or_read_only_leaves_the_last_checkpoint_whole(
     error, quick, parts, tmp_path, monkeypatch, capsys
 ):
