@@ -197,7 +197,7 @@ def _was_another(folder, info, changes):
     more = ''
     if len(changes) == 1 and changes[0].startswith('epochs: '):
         more = (
-            ' The learning rate is planned for the number of epochs, so more of them are another'
+            ' The learning rate is planned for the number of epochs, so another number is another'
             ' training: finish this one first, then train its learner on'
             ' (run.learner.fit_one_cycle(…)), or begin anew.'
         )
