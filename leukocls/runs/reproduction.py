@@ -6,6 +6,7 @@
 __all__ = ['Reproduction', 'reproduce']
 
 # %% ../../nbs/runs/04_reproduction.ipynb #f47d54c7
+import time
 from dataclasses import dataclass
 from html import escape
 
@@ -178,6 +179,8 @@ def reproduce(
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
     bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
+    # Hours until everything must be written, as in `train_all`; the same call goes on
+    hours: float | None = None,
     # Fields of every recipe to change, such as `weights='folder'`, `epochs=2`: then it is no longer
     # the paper's system
     **changes,
@@ -187,7 +190,9 @@ def reproduce(
     """
     paper = str(paper).lower()
     chosen = _recipes_of(paper, recipes, changes)
+    began = time.monotonic()
     common = dict(
+        hours=hours,
         patient=patient,
         seeds=seeds,
         seed=seed,
@@ -203,6 +208,9 @@ def reproduce(
     repeated = _runs_of(data, chosen, f'{out}/{paper}-repeated', common | protocol)
     honest = Runs(interrupted=True)
     if not repeated.interrupted:
+        if hours is not None:
+            # a limit of a second ends after the first step, and what is left can go on
+            common['hours'] = max(hours - (time.monotonic() - began) / 3600, 1 / 3600)
         split = _honest_split(data, patient, on_error, root, label)
         ours = dict(split=split, valid_pct=0.16, test_pct=0.2)
         honest = _runs_of(data, chosen, f'{out}/{paper}-honest', common | ours)

@@ -232,14 +232,14 @@ def test_keras_adam_is_keras_adam():
     """
     from functools import partial
 
-    from leukocls.train.network import ADAMS
+    from leukocls.train.network import ADAM_SETTINGS
     from leukocls.train.speed import list_adam
 
     torch.manual_seed(0)
     start, grads, ends = torch.randn(7), torch.randn(5, 7) * 1e-4, {}
     for name, make in dict(
         torch=lambda p: torch.optim.Adam(p, 1e-3, (0.9, 0.999), 1e-7),
-        **{k: partial(list_adam, lr=1e-3, wd=0.0, **v) for k, v in ADAMS.items()},
+        **{k: partial(list_adam, lr=1e-3, wd=0.0, **v) for k, v in ADAM_SETTINGS.items()},
     ).items():
         p = torch.nn.Parameter(start.clone())
         opt = make([p])
