@@ -12,6 +12,7 @@ _HOME = {
         'LINES in_turns row matrix_rate operations bound Sides random_weights nn_features '
         'bench_chart bench_markdown'
     ),
+    'cells': 'cells_command',
     'doctor': 'EXTRAS Checkup',
     'pack': 'pack_command',
     'commands': 'app main',

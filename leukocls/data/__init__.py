@@ -44,8 +44,10 @@ _HOME = {
         'CUT_OUT resized optical_density Stains stains_of two_classes outside_of_cells '
         'nuclear_threshold red_cell_diameter'
     ),
-    'outlines': 'find_nuclei fill_holes trace_cells outline_points',
-    'cells': 'RED_CELL CELL_KINDS CELL_COLUMNS find_cells Cells outline_cells show_cells',
+    'outlines': 'find_nuclei fill_holes find_outlines trace_cells outline_points',
+    'cells': (
+        'RED_CELL CELL_KINDS CELL_COLUMNS find_cells Cells outline_cells show_cells describe_cells'
+    ),
     'crops': 'CELLS_FILE FIELDS_FILE BOX_COLUMNS crop_cells crop_cell read_boxes match_boxes',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -306,13 +307,15 @@ def read_boxes(
     boxes = pd.DataFrame(rows, columns=list(BOX_COLUMNS))
     sides = list(BOX_COLUMNS[2:])
     boxes[sides] = boxes[sides].astype(float)
-    wrong = boxes.index[~((boxes.right > boxes.left) & (boxes.bottom > boxes.top))]
-    if len(wrong):
-        row = boxes.loc[wrong[0]]
-        raise DataError(
-            f'{path}: {len(wrong):,} boxes have no area, first one of {row.image}:'
-            f' {row[sides].tolist()}. Correct or remove them.'
+    right = (boxes.right > boxes.left) & (boxes.bottom > boxes.top)
+    if not right.all():
+        first = boxes[~right].image.iloc[0]
+        print(
+            f'{path}: {(~right).sum():,} of {len(boxes):,} boxes have no area and are left out, the'
+            f' first of {first}.',
+            file=sys.stderr,
         )
+    boxes = boxes[right].reset_index(drop=True)
     return boxes
 
 # %% ../../nbs/data/12_crops.ipynb #415ca1b7
