@@ -27,6 +27,7 @@ from ..core.errors import RESEARCH_ONLY, DataError
 from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.html import page_of, thumbnail_uri
 from ..core.text import listed, safe_table
+from ..data.cells import describe_cells
 from ..data.datasets import names_of_card, patients_of
 from ..data.duplicates import groups_in, joined, near_duplicates
 from ..data.readers import kind_of_file, read_text_table
@@ -110,6 +111,7 @@ def audit(
         leaks=leaks_between(merged, dict(exact=exact, near=near)),
         shortcuts=_shortcuts_in(merged.assign(group=group), looks, seed),
         files={} if looks is None else _kinds_of_files(table, looks),
+        cells={} if looks is None else describe_cells(table.path),
         patients=_patients_in(merged, looks, people, card),
     )
     facts['findings'] = _findings(facts)
@@ -485,6 +487,7 @@ def _findings(facts):
         *_about_copies(facts),
         *_about_shortcuts(facts),
         *_about_people(facts),
+        *_about_cells(facts),
     ]
     return sorted(findings, key=lambda f: _LEVELS.index(f['level']))
 
@@ -634,6 +637,23 @@ def _about_people(facts):
         f" (intra-patient correlation {p['icc']:.2f})."
     )
     return [_finding('note', 'patients', what)]
+
+
+def _about_cells(facts):
+    "Whether the pictures are fields or show one cell each, and how large a cell is in them."
+    c = facts.get('cells') or dict(fields=0, single=0, looked_at=0)
+    found = c['fields'] + c['single']
+    if not c['looked_at'] or 2 * found < c['looked_at']:
+        # perhaps no blood cells, or no colour: nothing to say
+        return []
+    size = f"A leukocyte is about {c['diameter']} of {c['side']} pixels wide."
+    seen = f"of {c['looked_at']} looked at"
+    if c['fields'] > c['single']:
+        what = f"Pictures are fields: {c['fields']} {seen} show several leukocytes. {size}"
+        remedy = 'leukocls cells cuts one picture per cell, if the labels are those of cells.'
+        return [_finding('note', 'fields', what, remedy)]
+    what = f"Pictures show single cells: {c['single']} {seen} show one leukocyte. {size}"
+    return [_finding('note', 'single cells', what)]
 
 # %% ../../nbs/audit/00_findings.ipynb #0a5f4e6c
 def _verdict(findings):

@@ -30,8 +30,10 @@ from fastcore.docments import docments
 from leukocls.cli.options import (
     Bits,
     CellOption,
+    CheckpointMinutes,
     Device,
     Epochs,
+    Hours,
     Images,
     LabelOf,
     LabelOption,
@@ -292,8 +294,9 @@ _TrainRepeat = Annotated[
     typer.Option(
         '--repeat/--no-repeat',
         help=(
-            'Train again what lies finished in OUT, or read it; by default a single run is'
-            ' trained again, a comparison goes on.'
+            '--repeat trains again what is finished in OUT, and begins anew what was broken off;'
+            ' --no-repeat reads the one and goes on with the other. By default a comparison does'
+            ' the latter; a single run goes on, but is trained again where it is finished.'
         ),
     ),
 ]
@@ -328,9 +331,11 @@ def train(
     members: _TrainMembers = None,
     views: _TrainViews = None,
     repeat: _TrainRepeat = None,
+    hours: Hours = None,
+    checkpoint_minutes: CheckpointMinutes = 10,
     own: With = None,
 ):
-    "Train one recipe or several on your images, on one split, and report."
+    "Train one recipe or several on your images, on one split, and report; again, it goes on."
     from leukocls.runs.experiment import train_all
 
     check_folder(out)
@@ -353,6 +358,8 @@ def train(
         device=device,
         on_error=on_error,
         repeat=repeat,
+        hours=hours,
+        checkpoint_minutes=checkpoint_minutes,
         weights=weights,
         arch=arch,
         epochs=epochs,
@@ -403,6 +410,7 @@ def reproduce(
     size: Size = None,
     csv: _ReproduceCsv = None,
     overwrite: _ReproduceOverwrite = False,
+    hours: Hours = None,
     own: With = None,
 ):
     """Repeat a paper by its own protocol, then on an honest split: published, repeated and honest
@@ -427,6 +435,7 @@ def reproduce(
         root=images,
         label=label,
         bits=bits,
+        hours=hours,
         weights=weights,
         epochs=epochs,
         size=size,
@@ -1086,10 +1095,12 @@ def serve(
     )
 
 # %% ../../nbs/cli/02_commands.ipynb #88cade46
+from .cells import cells_command
 from .pack import pack_command
 
 # %% ../../nbs/cli/02_commands.ipynb #b900266a
 app.command('pack')(pack_command)
+app.command('cells')(cells_command)
 
 # %% ../../nbs/cli/02_commands.ipynb #9e733405
 @app.command()

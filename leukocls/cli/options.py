@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['With', 'Out', 'Seed', 'Seeds', 'Device', 'Trust', 'PatientOption', 'Images', 'LabelOption', 'CellOption', 'LabelOf',
-           'Bits', 'OnError', 'Weights', 'Epochs', 'Size', 'say', 'print_whatever_comes', 'load_own', 'numbers_of',
-           'say_metrics', 'say_run', 'say_runs', 'say_board', 'say_strangers', 'is_bundle', 'open_model', 'images_of']
+           'Bits', 'OnError', 'Weights', 'Hours', 'CheckpointMinutes', 'Epochs', 'Size', 'say', 'print_whatever_comes',
+           'load_own', 'numbers_of', 'say_metrics', 'say_run', 'say_runs', 'say_board', 'say_strangers', 'is_bundle',
+           'open_model', 'images_of']
 
 # %% ../../nbs/cli/00_options.ipynb #717a439c
 import codecs
@@ -236,6 +237,21 @@ Weights = Annotated[
         )
     ),
 ]
+Hours = Annotated[
+    Optional[float],
+    typer.Option(
+        help=(
+            'Stop by itself after so many hours, such as 11.5, early enough to write everything; the'
+            ' same command goes on. A run that is finished is then read, not trained again.'
+        )
+    ),
+]
+CheckpointMinutes = Annotated[
+    Optional[float],
+    typer.Option(
+        help='Write a checkpoint every so many minutes within an epoch, too; 0 after each step.'
+    ),
+]
 Epochs = Annotated[Optional[int], typer.Option(help='Another number of epochs.')]
 Size = Annotated[Optional[int], typer.Option(help='Another input size in pixels.')]
 
@@ -299,7 +315,9 @@ def say_runs(
         if len(runs) > 3:
             say(RESEARCH_ONLY)
     if runs.interrupted:
-        say('Interrupted. What was finished or learned until then is kept.', err=True)
+        say(
+            'Interrupted. What was finished or learned is kept; the same command goes on.', err=True
+        )
         raise typer.Exit(130)
 
 

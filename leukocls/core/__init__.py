@@ -15,8 +15,8 @@ _HOME = {
         'from_here packaged_text read_toml loose_place cache_folder'
     ),
     'machine': (
-        'set_seed pick_device usable_cores decoding_threads one_thread narrow untried pages_kept '
-        'resident give_back cpu_has_bf16 versions'
+        'untried pages_kept set_seed pick_device usable_cores decoding_threads one_thread narrow '
+        'without_cudnn_trials keep_freed_memory resident give_back cpu_has_bf16 versions'
     ),
     'progress': 'bar',
     'cache': 'MOST_HASHED content_hashes only_ours read_kept used prune keep Remembered kept',

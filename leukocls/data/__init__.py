@@ -5,7 +5,7 @@ from leukocls._lazy import lazy
 _HOME = {
     'films': (
         'MORPHOLOGY CLASSES DRAWN FILM_PATIENT Morphology Patient draw_patient draw_film is_drawn '
-        'draw_films'
+        'draw_films draw_cohort'
     ),
     'images': (
         'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MAX_SAMPLE MOST_IMAGE MOST_STREAM to_rgb '
@@ -13,7 +13,7 @@ _HOME = {
         'unusual_pictures scaled_to_8_bit ignored_in_words text_path scan_folder image_files '
         'image_files_of_all Pixels read_batches free_memory room_for ReadyImages expect'
     ),
-    'datasets': 'DatasetCard card cards patients_of names_of_card',
+    'datasets': 'DatasetCard read_cards card cards patients_of names_of_card',
     'registration': (
         'SIDE HALF Prepared same_picture something black_ground grey_of standard bilinear warp '
         'maps polar_grid spectrum turn_of find_position correlation refine_position'
@@ -37,8 +37,18 @@ _HOME = {
     'splits': (
         'SPLIT_RULES split_table SplitRule register_split fold_tables source_tables '
         'identical_files groups_of near_groups same_people merge_patients grouped_folds '
-        'shared_patients shared_files shared_groups split_note with_note sides_of'
+        'shared_patients shared_files shared_groups split_note with_note sides_of rule_of '
+        'recorded_split'
     ),
     'seen': 'SAME_LOOK SEEN_FILE Seen look_names seen_run seen_by',
+    'density': (
+        'CUT_OUT resized optical_density Stains stains_of two_classes outside_of_cells '
+        'nuclear_threshold red_cell_diameter'
+    ),
+    'outlines': 'find_nuclei fill_holes find_outlines trace_cells outline_points',
+    'cells': (
+        'RED_CELL CELL_KINDS CELL_COLUMNS find_cells Cells outline_cells show_cells describe_cells'
+    ),
+    'crops': 'CELLS_FILE FIELDS_FILE BOX_COLUMNS crop_cells crop_cell read_boxes match_boxes',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

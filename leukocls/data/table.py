@@ -66,6 +66,11 @@ def read_table(
     # Bits of the camera, 9 to 15, where files of 16 bits hold fewer: copies of 8 bits are written
     # into the cache folder, and the table names these
     bits: int | None = None,
+    # Column of a table that holds the type of each cell, where the label is another, such as the
+    # patient's diagnosis; it is kept as `cell`
+    cell: str | None = None,
+    # 'patient' where the label is the patient's: each must have one, and cells without it get it
+    label_of: str | None = None,
     # One row per image: `path` (absolute), `label`, `patient`, `source`, `split`, then any others
 ) -> pd.DataFrame:
     """Read a data set into the one table that everything else starts from; pixels are not opened
@@ -76,6 +81,7 @@ def read_table(
         raise DataError([Given('on_error', on_error), ' is not known. Use "raise" or "skip".'])
     data = _usable(data)
     rows, where, patient = _load_rows(data, patient, root, label, to_judge)
+    rows = _keep_cell_types(rows, where, cell, label)
     is_listed_now = not isinstance(data, pd.DataFrame) and os.path.isdir(data)
     table = _arrange_columns(_rename_columns(rows, where, label))
     if table.path.isna().any():
@@ -91,6 +97,8 @@ def read_table(
     table['split'] = _usual_split_names(table.split)
     own_name = 'patient' if 'patient' in rows else _column_for(rows, 'patient', where)
     table = _fill_patients(table, patient, on_error, own_name)
+    if label_of is not None:
+        table = _labels_of_patients(table, label_of)
     if to_judge:
         table.attrs['to_judge'] = True
     problems = _find_problems(table) + [(w, r) for w, r in missing if len(r)]
@@ -712,6 +720,51 @@ def _why_no_patients(paths, ids):
 def _is_own_name(patient, path):
     name = os.path.basename(str(path)).casefold()
     return patient.casefold() in (name, os.path.splitext(name)[0])
+
+# %% ../../nbs/data/05_table.ipynb #2f06c1fd
+def _keep_cell_types(rows, where, cell, label):
+    "The column of the cells' types under the name `cell`."
+    if cell is None:
+        return rows
+    if cell not in rows:
+        raise DataError(
+            [f'{where} has no column `{cell}`, only: {listed(rows.columns, 12)}. Correct ']
+            + [Given('cell', cell), '.']
+        )
+    if cell == label:
+        raise DataError(
+            [Given('cell', cell), ' and ', Given('label', label), ' name the same column. Leave']
+            + [' `cell` out, or name another one.']
+        )
+    # not renamed: a column `class` that holds the types is no candidate for the label any more
+    types = _as_text(rows[cell].tolist())
+    return rows.drop(columns=[cell, *({'cell'} & set(rows))]).assign(cell=types)
+
+
+def _labels_of_patients(table, label_of):
+    "Labels of patients: one for each, also for their cells without a label."
+    if label_of != 'patient':
+        raise DataError(
+            [Given('label_of', label_of), ' is not known. Use "patient", or leave it out.']
+        )
+    unknown = int(table.patient.isna().sum())
+    if unknown:
+        raise DataError(
+            f'label_of="patient": of {unknown:,} of {len(table):,} images the patient is unknown.',
+            option=Option('patient', how='name the column or the pattern with {}'),
+        )
+    labels = table.groupby('patient').label
+    several = labels.nunique()
+    wrong = several.index[several > 1]
+    if len(wrong):
+        raise DataError(
+            f'label_of="patient": {len(wrong):,} of {len(several):,} patients have several labels:'
+            f' {listed(wrong, 3)}.',
+            where=list(wrong),
+            advice='Correct their labels; if the labels are those of cells, leave label_of out',
+        )
+    table['label'] = table.label.fillna(table.patient.map(labels.first())).astype('string')
+    return table
 
 # %% ../../nbs/data/05_table.ipynb #3b70f505
 def _find_problems(table):

@@ -34,6 +34,7 @@ from ..core.packages import need
 from ..core.text import listed
 from ..data.images import Pixels
 from ..data.seen import SEEN_FILE, Seen
+from ..models.bags import bags_from_bytes
 from leukocls.models.engines import (
     SAME,
     Runnable,
@@ -63,6 +64,7 @@ _MOST = {
     'config.json': 5_000_000,
     'gate.json': 20_000_000,
     'examples.safetensors': 200_000_000,
+    'bags.safetensors': 500_000_000,
     'model.onnx': 1 << 31,
     'model.safetensors': 1 << 34,
     'head.safetensors': 1 << 34,
@@ -168,7 +170,14 @@ def _verified(folder, keep):
     return promised, {n: data for n, (data, _) in checked.items() if n in keep}
 
 
-_KEPT = ('config.json', 'model.onnx', 'gate.json', 'examples.safetensors', SEEN_FILE)
+_KEPT = (
+    'config.json',
+    'model.onnx',
+    'gate.json',
+    'examples.safetensors',
+    'bags.safetensors',
+    SEEN_FILE,
+)
 
 
 def verify(
@@ -415,6 +424,11 @@ class Bundle:
     def seen(self):  # `Seen`: which pictures it was trained and chosen on; None where nothing tells
         return Seen.from_bytes(self.files[SEEN_FILE]) if SEEN_FILE in self.files else None
 
+    @functools.cached_property
+    def bags(self):  # `Bags`: what answers for all cells of a patient; None where there is none
+        data = self.files.get('bags.safetensors')
+        return None if data is None else bags_from_bytes(data)
+
     @property
     def notes(self) -> list:  # What everyone who uses the model should know, in sentences
         refer = refer_note(self.config)
@@ -435,6 +449,15 @@ class Bundle:
         return bundle_html(self)
 
 # %% ../../nbs/deploy/00_bundle.ipynb #b47a1d76
+def _check_bags(bags, classes, width):
+    "Refuse bags that are of another network."
+    if bags.classes != classes or bags.width != width:
+        raise ModelError(
+            f'bags.safetensors is of {bags.width} features and {len(bags.classes)} classes, and the'
+            f' network gives {width} and {len(classes)}. Fetch the bundle again.'
+        )
+
+
 def _check_files(bundle):
     "Whether what the files hold is what the configuration says; sets `files['model.onnx']`."
     c, files = bundle.config, bundle.files
@@ -443,6 +466,8 @@ def _check_files(bundle):
             check_gate(files['gate.json'])
         if 'examples.safetensors' in files:
             check_examples(files['examples.safetensors'], len(c['classes']), c['features'])
+        if 'bags.safetensors' in files:
+            _check_bags(bundle.bags, c['classes'], c['features'])
         if SEEN_FILE in files:
             Seen.from_bytes(files[SEEN_FILE])
         files['model.onnx'] = checked_onnx(files['model.onnx'])
@@ -953,6 +978,7 @@ def run_facts(
                 c: dict(recall=v['recall'], support=v['support']) for c, v in m['per_class'].items()
             },
         ),
+        patients=_patients(m),
         data=data,
         split=i['split'],
         audit=dict(
@@ -964,6 +990,17 @@ def run_facts(
         recipe={k: v if k != 'weights' else Path(str(v)).name for k, v in r.items()},
         seed=i['seed'],
     )
+
+
+def _patients(metrics):
+    "How a bundle pools the cells of a person, and how good that was; None where it was not judged."
+    known = metrics.get('patients')
+    if not known:
+        return None
+    calibration = known.get('calibration') or {}
+    wanted = ('n', 'split', 'positive', 'rule', 'sensitivity', 'specificity', 'auroc', 'accuracy')
+    told = {k: known[k] for k in wanted if k in known}
+    return told | dict(calibration=calibration if 'scale' in calibration else None)
 
 
 def _calibration(run, calibration, max_error):
@@ -1034,6 +1071,8 @@ def export_bundle(
         if (run.folder / 'gate.json').exists() and (run.folder / 'gate.json').stat().st_size > 2
         else {}
     )
+    if (run.folder / 'bags.safetensors').exists():
+        files['bags.safetensors'] = read_regular(run.folder / 'bags.safetensors')
     if run.seen is not None and len(run.seen):
         files[SEEN_FILE] = run.seen.to_bytes()
     from leukocls.models.predictor import by_fastai

@@ -24,5 +24,14 @@ _HOME = {
     'paired': 'mcnemar sign_flip Comparison compare holm compare_all plot_compare',
     'explanation': 'log_odds covered occlusion_map grad_cam heat_of nearest_known',
     'external': 'read_labelled match_classes judge',
+    'patients': (
+        'PATIENT_RULES TOP_SHARE LEAST_CELLS STABLE SHOWN_AS CURVE_CELLS EVERYBODY draw_patients '
+        'PatientRule register_patient_rule patient_rule_named pool_cells patient_answers '
+        'is_benign answer_patient why_cannot_say calibrate_patients choose_rule auroc_interval '
+        'patient_scores finding_classes share_of_patients show_scores suspicion cells_curve '
+        'differential_count count_classes has_patient_labels judge_patients patients_run '
+        'answers_of read_patients'
+    ),
+    'planning': 'StudyPlan plan_study chance_limit chance_sentence plan_share_width cells_to_find',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -162,28 +162,30 @@ def judge(
     known = [str(c) for c in classes]
     _refuse_unknown(table, known)
     truth = table[['path', 'label', 'patient']].reset_index(drop=True)
-    predictions = pd.concat([truth, predict(table.path.tolist())], axis=1)
+    answers = predict(table.path.tolist()).drop(columns='path', errors='ignore')
+    predictions = pd.concat([truth, answers], axis=1)
     notes = [*table.attrs.get('notes', [])]
     notes += _seen_among(table, trained_on)
-    return score(predictions) | _of_patients(predictions, known, pooling) | dict(notes=notes)
+    people, more = _of_patients(predictions, known, pooling)
+    return score(predictions) | people | dict(notes=notes + more)
 
 
 def _of_patients(predictions, classes, pooling):
-    "What is known of whole patients, where each has one label."
+    "What is known of whole patients, where each has one label; and sentences about it."
     # inside: that page comes after this one
     from leukocls.measure.patients import has_patient_labels, judge_patients, patient_scores
 
     if not has_patient_labels(predictions):
-        return {}
+        return {}, []
     if callable(pooling):
         answers = pooling(predictions)
         if not len(answers):
             # no cell of anybody could be used
             return {}
         scores = patient_scores(answers, classes) | dict(rule=str(answers.rule.iloc[0]))
-        return dict(patients=scores)
+        return dict(patients=scores), answers.attrs.get('notes', [])
     how = {k: (pooling or {}).get(k) for k in ('rule', 'calibration')}
-    return dict(patients=judge_patients(predictions, classes=classes, **how)[1])
+    return dict(patients=judge_patients(predictions, classes=classes, **how)[1]), []
 
 
 def _refuse_unknown(table, known):

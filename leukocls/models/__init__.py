@@ -37,5 +37,10 @@ _HOME = {
         'eight_views weights_stamp Safeguards safeguards_of Predictor by_fastai predict_images '
         'predict_to portable_pickle open_pickle evaluate'
     ),
+    'bags': (
+        'POOLS REFERENCES TOP_SHARE BAG_ARRAYS pool_bag Bags own_share check_bags bags_to_bytes '
+        'bags_from_bytes weighted_moments for_cohort check_width answer_of_bundle '
+        'classifier_for_cohort'
+    ),
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -21,6 +21,7 @@ from ..data.datasets import card, cards, names_of_card
 from ..data.splits import rule_of
 from ..measure.calibration import calibration_page
 from ..measure.metrics import measured, metric_named, show_interval
+from ..measure.patients import show_scores
 from .checklists import GUIDELINES, checklist
 from .latex import latex_table
 from .page import RunFiles
@@ -29,6 +30,7 @@ from leukocls.report.sentences import (
     is_elsewhere,
     leaks_of,
     one_line,
+    patient_sentence,
     repeat,
     used_fields,
     verdict,
@@ -554,7 +556,20 @@ def _evaluation(facts):
         single=(['class', *map(_title, each), 'images'], single),
         confusion=(['truth \\ prediction', *classes], confusion),
         published=_published(facts.info),
+        patients=_patient_facts(metrics.get('patients')),
     )
+
+
+def _patient_facts(patients):
+    "What the card says of whole patients: sentences, then rows of measures; None: not judged."
+    if not patients:
+        return None
+    everybody, certain = show_scores(patients), show_scores(patients['certain'])
+    rows = [[name, value, certain.get(name, '–')] for name, value in everybody.items()]
+    head = ['measure', 'all patients', f"the {patients['certain']['n']:,} with an answer"]
+    rule = f"Rule that pools the cells: {patients['rule']}. {patients.get('why', '')}".strip()
+    words = [patient_sentence(patients), rule, patients['interval']['note']]
+    return dict(sentences=words, table=(head, rows))
 
 
 def _published(info):

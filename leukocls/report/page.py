@@ -39,9 +39,18 @@ from leukocls.measure.metrics import (
     show_interval,
     wilson,
 )
+from leukocls.measure.patients import (
+    LEAST_CELLS,
+    PATIENT_RULES,
+    STABLE,
+    read_patients,
+    show_scores,
+)
+from ..measure.planning import chance_sentence
 from leukocls.report.plots import (
     plot_accuracy,
     plot_augmented,
+    plot_cells_curve,
     plot_classes,
     plot_confusion,
     plot_images,
@@ -61,6 +70,7 @@ from leukocls.report.sentences import (
     hardest_class,
     headline,
     leaks_of,
+    patient_sentence,
     referral_sentence,
     repeat,
     split_note,
@@ -175,6 +185,14 @@ class RunFiles:
     @cached_property
     def lr_find(self) -> pd.DataFrame | None:  # The learning-rate finder's curve, if there is one
         return self._csv('lr_find') if (self.folder / 'lr_find.csv').exists() else None
+
+    @cached_property
+    def answers(self) -> pd.DataFrame | None:  # A row for each judged patient, if there are any
+        path = self.folder / 'patients.csv'
+        if 'patients' not in self.metrics or not path.exists():
+            return None
+        answers = read_patients(path)
+        return answers[answers.split == self.metrics['split']].reset_index(drop=True)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:  # Of the images that `metrics` were measured on
@@ -298,6 +316,9 @@ def _plots(run):
     patients = by_patient(run.predictions)
     if len(patients) > 1:
         figures['patients'] = plot_patients(patients, stamp=stamp)
+    people = run.metrics.get('patients') or {}
+    if len(people.get('curve') or ()) > 1:
+        figures['cells_curve'] = plot_cells_curve(pd.DataFrame(people['curve']), stamp)
     if run.calibration and 'note' not in run.calibration:
         figures |= calibration_plots(run.folder, run.calibration, stamp)
     return figures
@@ -348,6 +369,7 @@ _CAPTIONS = dict(
     loss='Loss over the epochs.',
     accuracy='Accuracy over the epochs.',
     lr_find='Loss while the learning rate rises, and the rate that was chosen.',
+    cells_curve='Answers for patients with so many cells of each; bands are 95 % of 20 draws.',
     patients="Share of each patient's images that is right, with 95 % intervals.",
     augmented='Training images as they are, and as augmentation changed them.',
     classes='Images of each class on each side of the split.',
@@ -406,6 +428,81 @@ def _written(folder, figures):
     with ThreadPoolExecutor(1) as pool:
         jobs = {name: pool.submit(write, name, _drawn(figures[name])) for name in order}
     return {name: jobs[name].result() for name in figures}
+
+# %% ../../nbs/report/03_page.ipynb #089c8001
+@section('From cells to the patient', folded=False)
+def _of_patients(run):
+    people = run.metrics.get('patients')
+    if not people:
+        return None
+    confusion = np.array(people['confusion'])
+    found = np.array([c in people['positive'] for c in people['classes']])
+    chance = ''
+    if found.any():
+        chance = chance_sentence(int(confusion[found].sum()), int(confusion[~found].sum()))
+    texts = [patient_sentence(people), chance]
+    tables = [_patient_measures(people), _each_rule(people), _curve_table(people)]
+    points = [people.get('why'), (people.get('calibration') or {}).get('note')]
+    points += [people['interval']['note'], _CANNOT_SAY]
+    return Part(
+        text=[text for text in texts if text],
+        figures=['cells_curve'],
+        tables=[table for table in tables if table],
+        points=[point for point in points if point],
+    )
+
+
+_CANNOT_SAY = (
+    f'“Cannot say” is the answer with fewer than {LEAST_CELLS} cells, and where more than'
+    f' {100 * (1 - STABLE):.0f} % of resamples of the cells name another class.'
+)
+
+
+def _patient_measures(people):
+    "Measures of all patients, and of those who got an answer."
+    everybody, certain = show_scores(people), show_scores(people['certain'])
+    rows = [[_titled(name), value, certain.get(name, '–')] for name, value in everybody.items()]
+    rows.append(['cannot say', show_interval(people['cannot_say']), '–'])
+    head = (
+        'measure',
+        f"all {people['n']:,} patients",
+        f"{people['certain']['n']:,} with an answer",
+    )
+    return Table(rows, head)
+
+
+def _titled(name):
+    return 'AUROC' if name == 'auroc' else name
+
+
+def _each_rule(people):
+    "The other rules, each with its own calibration."
+    rules = people.get('rules')
+    if not rules:
+        return None
+    titles = {name: rule.title for name, rule in PATIENT_RULES.items()}
+    names = list(show_scores(next(iter(rules.values()))))
+    rows = [
+        [titles.get(rule, rule) + (' (taken)' if rule == people['rule'] else '')]
+        + list(show_scores(scores).values())
+        for rule, scores in rules.items()
+    ]
+    return Table(rows, ('rule', *map(_titled, names)))
+
+
+def _curve_table(people):
+    "Measures over the number of cells."
+    curve = people.get('curve')
+    if not curve:
+        return None
+    names = [name for name in ('accuracy', 'sensitivity', 'specificity') if name in curve[0]]
+    rows = []
+    for step in curve:
+        percents = [f'{100 * step[name]:.0f} %' for name in names]
+        auroc = [f"{step['auroc']:.2f}"] if 'auroc' in step else []
+        rows.append([step['cells'], *percents, *auroc, f"{100 * step['changed']:.0f} %"])
+    head = ('cells', *names, *(['AUROC'] if 'auroc' in curve[0] else []), 'other answer')
+    return Table(rows, head)
 
 # %% ../../nbs/report/03_page.ipynb #719ff51e
 @section('How sure it is', folded=False)
@@ -548,7 +645,113 @@ def _judged(row):
 @section('Each patient')
 def _each_patient(run):
     patients = run.predictions.patient.nunique()
-    return Part(figures=['patients']) if patients > 1 else None
+    if patients < 2:
+        return None
+    return Part(figures=['patients'], tables=_answers_table(run.answers))
+
+
+_MOST_PATIENTS = 40  # rows of the table
+
+
+def _answers_table(answers):
+    "What was answered for each patient: the wrong ones first, then those without an answer."
+    if answers is None or not len(answers):
+        return []
+    wrong = (answers.label != answers.pred).fillna(False).astype(bool)
+    order = wrong.map({True: 0, False: 2}) + answers.certain.astype(int)
+    rows = []
+    for i in order.sort_values(kind='stable').index[:_MOST_PATIENTS]:
+        row = answers.loc[i]
+        stated = f"{row.pred} {100 * row[f'p_{row.pred}']:.0f} %"
+        if pd.notna(row.low):
+            stated += f' ({100 * row.low:.0f}–{100 * row.high:.0f})'
+        truth = row.label if pd.notna(row.label) else '?'
+        rows.append([row.patient, truth, stated, int(row.cells), _remark(row)])
+    return [Table(rows, ('patient', 'truth', 'answer', 'cells', ''))]
+
+
+def _remark(row):
+    "What stands beside an answer."
+    wrong = 'wrong' if pd.notna(row.label) and row.label != row.pred else ''
+    return ', '.join(part for part in (wrong, '' if row.certain else 'cannot say') if part)
+
+# %% ../../nbs/report/03_page.ipynb #9a6e1502
+_PATIENTS_SHOWN, _CELLS_SHOWN = 8, 6
+
+
+@section('The most decisive cells of each patient')
+def _decisive_cells(run):
+    cells = run.predictions
+    if 'attention' not in cells or run.answers is None:
+        return None
+    answers = run.answers
+    known_type = _cell_types(run.table)
+    cells = cells.assign(type=cells.path.map(known_type))
+    own = answers.apply(lambda row: row[f'p_{row.label}'], axis=1)
+    shown = answers.iloc[np.argsort(own, kind='stable')[:_PATIENTS_SHOWN]]
+    few = [_decisive_of(row, cells[cells.patient == row.patient]) for _, row in shown.iterrows()]
+    text = (
+        'How much each cell counts in the answer for its patient was learned from the labels of'
+        f' patients alone. Of {len(answers):,} patients, {len(few):,} are shown, the least right'
+        f' answers first, each with up to {_CELLS_SHOWN} cells that count most.'
+    )
+    half = int(cells.groupby('patient').attention.apply(_cells_of_half).median())
+    median = f'Half of the answer for a patient rests on {half:,} cells or fewer in half of them.'
+    drawing = page_of('report/decisive.html', patients=few)
+    return Part(text=[text, median], drawing=drawing, tables=_types_that_count(cells))
+
+
+def _cell_types(table):
+    "Path → type of the cell, where the table has one."
+    for column in ('cell', 'cell_type'):
+        if column in table:
+            types = table.set_index('path')[column]
+            return types[types.fillna('') != ''].to_dict()
+    return {}
+
+
+def _decisive_of(answer, cells):
+    "What is shown of one patient."
+    percent = f"{100 * answer[f'p_{answer.pred}']:.0f} %"
+    wrong = answer.label != answer.pred
+    words = f'answered {answer.pred}' if wrong else 'right'
+    most = cells.nlargest(_CELLS_SHOWN, 'attention')
+    return dict(
+        title=f'{answer.patient}: {answer.label}, {words} ({percent}), {len(cells):,} cells',
+        wrong=wrong,
+        cells=[
+            Picture(
+                _small_picture(cell.path),
+                (
+                    f'{100 * cell.attention:.2g} % of the answer',
+                    *([cell.type] if _is_text(cell.type) else ()),
+                ),
+            )
+            for cell in most.itertuples()
+        ],
+    )
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _cells_of_half(attention):
+    "How many cells, the heaviest first, hold half of a patient's answer."
+    return int(np.searchsorted(np.sort(attention)[::-1].cumsum(), 0.5 * attention.sum())) + 1
+
+
+def _types_that_count(cells):
+    "A row for each type of cell: how often it is there, and how much it counts."
+    if cells.type.isna().all():
+        return []
+    patients = cells.patient.nunique()
+    by_type = cells.groupby('type').attention.agg(['size', 'sum'])
+    rows = [
+        [name, f'{100 * n / len(cells):.1f} %', f'{100 * share / patients:.1f} %']
+        for name, (n, share) in by_type.sort_values('sum', ascending=False).iterrows()
+    ]
+    return [Table(rows, ('type of cell', 'of all cells', 'of the answers'))]
 
 # %% ../../nbs/report/03_page.ipynb #bee9ea3b
 # Pixels of the map, and around it

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['plot_lines', 'plot_loss', 'plot_accuracy', 'plot_lr_find', 'plot_confusion', 'roc_points', 'precision_recall_points',
            'plot_roc', 'plot_precision_recall', 'plot_classes', 'plot_images', 'plot_augmented', 'plot_seen',
-           'plot_predictions', 'plot_patients']
+           'plot_predictions', 'plot_patients', 'plot_cells_curve']
 
 # %% ../../nbs/report/00_plots.ipynb #438659f2
 import random
@@ -472,4 +472,28 @@ def plot_patients(
         if len(t) < len(patients)
         else 'Patients',
     )
+    return fig
+
+# %% ../../nbs/report/00_plots.ipynb #c87fcfa0
+def plot_cells_curve(
+    curve: pd.DataFrame,  # From `leukocls.measure.patients.cells_curve`
+    stamp: str = '',  # Small text below
+) -> Figure:  # A line per measure over the number of cells
+    "Measures of patients over the number of cells of each; the bands are 95 % of the draws."
+    fig, axes = new_figure(width=4.6, height=3.2, stamp=stamp)
+    ax = axes[0, 0]
+    shown = dict(sensitivity='sensitivity', specificity='specificity', auroc='AUROC')
+    if 'auroc' not in curve:
+        shown = dict(accuracy='accuracy')
+    for i, (name, title) in enumerate(shown.items()):
+        ax.fill_between(
+            curve.cells, curve[f'{name}_low'], curve[f'{name}_high'], color=COLOURS[i], alpha=0.15
+        )
+        ax.plot(curve.cells, curve[name], marker='o', ms=4, label=title, **style_of(i))
+    ax.set_xscale('log')
+    ax.set_xticks(curve.cells, [f'{cells:,}' for cells in curve.cells])
+    ax.minorticks_off()
+    ax.set(ylim=(-0.02, 1.02), xlabel='cells of each patient', title='Patients by number of cells')
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=8, loc='lower right')
     return fig

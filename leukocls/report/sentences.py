@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['one_line', 'short_split', 'is_elsewhere', 'leaks_of', 'stamp_of', 'headline', 'split_note', 'hardest_class', 'beside',
-           'verdict', 'confidence_sentence', 'referral_sentence', 'threshold_sentence', 'gate_sentence', 'changed_text',
-           'weights_text', 'used_fields', 'repeat']
+           'verdict', 'patient_sentence', 'confidence_sentence', 'referral_sentence', 'threshold_sentence',
+           'gate_sentence', 'changed_text', 'weights_text', 'used_fields', 'repeat']
 
 # %% ../../nbs/report/02_sentences.ipynb #5e17a004
 from pathlib import Path
@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..data.splits import rule_of
 from ..measure.metrics import show_interval
+from ..measure.patients import show_scores
 from ..train.kinds import KINDS
 from ..train.recipes import changes_of, from_dict
 
@@ -151,6 +152,27 @@ def verdict(
         beside(metrics, shortcuts or {}),
     ]
     return ' '.join(sentence for sentence in sentences if sentence)
+
+# %% ../../nbs/report/02_sentences.ipynb #184ea9ee
+def patient_sentence(
+    patients: dict,  # From metrics.json, under `patients`
+) -> str:  # A few sentences
+    "How good the answers for whole patients are."
+    shown = show_scores(patients)
+    n = f"{patients['n']:,} {'validation' if patients['split'] == 'valid' else 'test'} patients"
+    if patients['positive']:
+        figures = (
+            f"sensitivity {shown['sensitivity']}, specificity {shown['specificity']}, AUROC"
+            f" {shown['auroc']}"
+        )
+        figures += f"; the finding is {', '.join(patients['positive'])}"
+    else:
+        figures = f"{shown['accuracy']} are answered rightly"
+    withheld = patients['n'] - patients['certain']['n']
+    few = 'For each of them something can be said.'
+    if withheld:
+        few = f'For {withheld:,} of them the answer is “cannot say”: too few cells.'
+    return f'One answer for each of {n}: {figures}. {few}'
 
 # %% ../../nbs/report/02_sentences.ipynb #5e17a01c
 def confidence_sentence(

@@ -27,8 +27,16 @@ from ..data.survey import MOST_HELD, survey_images
 from ..data.table import check_images, read_table
 from ..models.frozen import begin_all, end_all
 from .pipeline import finish_run
+from leukocls.runs.resume import (
+    mark_interrupted,
+    say_finished,
+    say_going_on,
+    trained_elsewhere,
+    unfinished_run,
+)
 from .run import Run, Runs, finished_run
-from ..train.folder import start_run, write_csv
+from ..train.checkpoints import Checkpoints
+from ..train.folder import start_run, write_csv, write_info
 from ..train.kinds import kind_named
 from ..train.recipes import Recipe, get_recipe, recipes_named
 
@@ -79,9 +87,11 @@ def _checked_callbacks(cbs):
     return callbacks
 
 
-def _fit_of(kind, callbacks, ahead, notes):
-    "The function that fits, with what this kind of system takes of callbacks and `ahead`."
+def _fit_of(kind, callbacks, ahead, checkpoints, notes):
+    "The function that fits, with what this kind of system takes besides."
     fit = kind.fit
+    if kind.takes_checkpoints:
+        fit = partial(fit, checkpoints=checkpoints)
     if ahead is not None and kind.takes_ahead:
         fit = partial(fit, ahead=ahead)
     if callbacks and kind.takes_callbacks:
@@ -91,6 +101,67 @@ def _fit_of(kind, callbacks, ahead, notes):
             f'The callbacks (cbs) were not used: a recipe of kind {kind.name} has no epochs.'
         )
     return fit
+
+# %% ../../nbs/runs/02_experiment.ipynb #b41c6d20
+def _check_hours(hours, checkpoint_minutes):
+    "Say before any image is read that a time is none."
+    for name, value, least in (('hours', hours, 0), ('checkpoint_minutes', checkpoint_minutes, -1)):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and value > least):
+            raise RunError(
+                [
+                    Given(name, value),
+                    f': give a number {"above 0" if least == 0 else "of minutes"}.',
+                ]
+            )
+
+
+def _begin(asked, callbacks, repeat, minutes, hours):
+    """(folder, what is known about the run, its checkpoints): of a run that was broken off, or new.
+    Nobody else can take the folder until `_leave` or `_end`.
+    """
+    recipe, table, out, seed, device, fold = asked
+    mark_interrupted(out)
+    old = unfinished_run(*asked, callbacks, repeat)
+    if old is None and not repeat:
+        say_finished(out, recipe, table, seed, fold)
+    folder, info = start_run(*asked, *([old.run_folder] if old else []))
+    ends_at = None if hours is None else time.monotonic() + 3600 * hours
+    checkpoints = Checkpoints(folder, minutes, ends_at)
+    if old is None:
+        if not checkpoints.lock.acquire():
+            # another process has taken the folder in the moment since it was made
+            raise trained_elsewhere(checkpoints)
+    else:
+        checkpoints.lock, checkpoints.state = old.lock, old.state
+        checkpoints.spent = old.state['seconds'] if old.state else 0.0
+        say_going_on(old)
+    write_info(folder, info)
+    return folder, info, checkpoints
+
+
+def _leave(checkpoints):
+    "After an error: others may take the folder; one without anything learned is of no use to anybody."
+    folder = checkpoints.run_folder
+    checkpoints.lock.close()
+    if not (folder / 'history.csv').exists() and not checkpoints.numbers():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(run, checkpoints, hours):
+    "A run that can go on keeps its checkpoints, and says how; any other needs none."
+    run.asked_to_end = bool(checkpoints.ending.asked)
+    can_go_on = run.info['status'] in ('interrupted', 'failed') and bool(checkpoints.numbers())
+    if not can_go_on:
+        checkpoints.remove()
+        return
+    checkpoints.lock.close()
+    why = f'The {hours:g} hours are over' if checkpoints.ending.asked == 'hours' else 'Stopped'
+    print(
+        f'{why} after {len(run.history)} whole epochs. The same call, or command, goes on with'
+        f' {run.folder}.',
+        file=sys.stderr,
+    )
 
 # %% ../../nbs/runs/02_experiment.ipynb #269c2a6d
 def train(
@@ -107,13 +178,22 @@ def train(
     cbs=None,
     survey=None,  # From `survey_images`; by default the images are looked at here
     ahead=None,  # From `begin_all`: what was got ready for probes
+    # Minutes between two checkpoints within an epoch; None writes them after epochs only
+    checkpoint_minutes: float | None = 10,
+    # Hours until everything must be written, such as 11.5; the same call goes on. None: no limit
+    hours: float | None = None,
+    # Begin anew where the same training was broken off and could go on
+    repeat: bool = False,
     **changes,  # Fields of the recipe to change, such as `epochs=3`
 ) -> Run:  # The finished run
-    "Train one recipe on one table; everything is written to a new run folder."
+    """Train one recipe on one table; everything is written to a new run folder. A run of just this
+    that was broken off is gone on with instead, from its last checkpoint.
+    """
     recipe = get_recipe(recipe, **changes)
     (seed,) = _checked_seeds(seed)
     callbacks = _checked_callbacks(cbs)
     _check_place(out, device)
+    _check_hours(hours, checkpoint_minutes)
     survey = survey_images(table) if survey is None else survey
     if table.split.isna().any():
         table = split_table(table, seed=seed, survey=survey)
@@ -125,16 +205,16 @@ def train(
         _import_fastai()
     # importing is no training: otherwise the first of several runs would pay for all
     began = time.perf_counter()
-    folder, info = start_run(recipe, table, out, seed, device, fold)
-    fit = _fit_of(kind, callbacks, ahead, info['notes'])
+    asked = recipe, table, out, seed, device, fold
+    folder, info, checkpoints = _begin(asked, callbacks, repeat, checkpoint_minutes, hours)
     try:
+        fit = _fit_of(kind, callbacks, ahead, checkpoints, info['notes'])
         fitted = fit(recipe, table, folder, info, device, progress)
+        run = finish_run(folder, info, table, fitted, began - checkpoints.spent, survey=survey)
     except BaseException:
-        # a folder without one epoch is of no use to anybody
-        if not (folder / 'history.csv').exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        _leave(checkpoints)
         raise
-    run = finish_run(folder, info, table, fitted, began, survey=survey)
+    _end(run, checkpoints, hours)
     give_back()
     if fitted.said:
         error = RunError(fitted.said)
@@ -176,8 +256,11 @@ def _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds, survey=
 _STOPS_ONE_RUN = (ValueError, RuntimeError, OSError, MemoryError)
 
 
-def _train_planned(plan, repeat, **how):
-    "The runs of a plan, and the errors of those that failed; `how` is what `train` takes."
+def _train_planned(plan, repeat, anew, hours, **how):
+    """The runs of a plan, and the errors of those that failed; `how` is what `train` takes. `repeat`
+    trains what is finished, `anew` what was broken off.
+    """
+    time_left, begin = _hours_left(hours), partial(train, repeat=anew)
     runs, errors = Runs(), []
     several = len(plan) > 1
     steps = bar(len(plan), 'runs', how['progress'] and several, unit=' runs', leave=True)
@@ -186,7 +269,8 @@ def _train_planned(plan, repeat, **how):
         steps.set_postfix_str(where)
         try:
             finished = None if repeat else finished_run(how['out'], recipe, seed, table, fold)
-            runs.append(finished or train(recipe, table, seed=seed, fold=fold, **how))
+            run = finished or begin(recipe, table, seed=seed, fold=fold, hours=time_left(), **how)
+            runs.append(run)
         except KeyboardInterrupt:
             runs.interrupted = True
             break
@@ -198,7 +282,9 @@ def _train_planned(plan, repeat, **how):
             runs.failed.append(_failure(recipe, seed, fold, error))
             errors.append(error)
         steps.update()
-        if runs and runs[-1].info['status'] == 'interrupted':
+        if runs and (
+            runs[-1].info['status'] == 'interrupted' or getattr(runs[-1], 'asked_to_end', False)
+        ):
             runs.interrupted = True
             break
     steps.close()
@@ -213,6 +299,24 @@ def _failure(recipe, seed, fold, error):
     kind = '' if isinstance(error, LeukoError) else f'{type(error).__name__}: '
     run = error.run.name if hasattr(error, 'run') else None
     return dict(recipe=recipe.name, seed=seed, fold=fold, error=f'{kind}{error}', run=run)
+
+
+def _hours_left(hours):
+    """A function that says how many of the hours are left, None where there is no limit. The first time
+    there are some, so that each call gets on; later it raises KeyboardInterrupt when they are over.
+    """
+    ends_at, asked = time.monotonic() + 3600 * (hours or 0), []
+
+    def left():
+        if hours is None:
+            return None
+        hours_left = (ends_at - time.monotonic()) / 3600
+        if asked and hours_left < hours / 50:
+            raise KeyboardInterrupt
+        asked.append(hours_left)
+        return max(hours_left, hours / 50)
+
+    return left
 
 # %% ../../nbs/runs/02_experiment.ipynb #ab8ba1d3
 def _write_standings(runs, out):
@@ -276,7 +380,9 @@ def train_all(
     device: str = 'auto',  # As in `pick_device`
     on_error: str = 'raise',  # 'raise' or 'skip' unreadable images and unlabelled rows
     progress: bool = True,  # Show bars
-    # Train again what lies finished in `out`; default: only where a single run is asked for
+    # True trains again what is finished in `out`, and begins anew what was broken off; False reads
+    # the one and goes on with the other; None goes on too, and trains a finished run again only
+    # where a single one is asked for, without `hours`
     repeat: bool | None = None,
     cbs=None,  # fastai callbacks, as in `train`; a run that is only read calls none
     root=None,  # Folder of the images that a table names, as in `read_table`
@@ -284,6 +390,10 @@ def train_all(
     bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
     cell=None,  # Column of the cells' types beside another label, as in `read_table`
     label_of=None,  # 'patient' where the label is the patient's, as in `read_table`
+    # Hours until everything must be written, such as 11.5; then the same call goes on. None: no limit
+    hours: float | None = None,
+    # Minutes between two checkpoints within an epoch; None writes them after epochs only
+    checkpoint_minutes: float | None = 10,
     **changes,  # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
 ) -> Runs:  # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
@@ -292,6 +402,7 @@ def train_all(
     chosen = recipes_named(recipes, **changes)
     callbacks = _checked_callbacks(cbs)
     _check_place(out, device)
+    _check_hours(hours, checkpoint_minutes)
     table = read_table(
         data, patient, root, on_error, label, bits=bits, cell=cell, label_of=label_of
     )
@@ -306,9 +417,11 @@ def train_all(
         table = check_images(table, on_error, survey=survey)
         plan = _plan(chosen, table, split, valid_pct, test_pct, seed, seeds, folds, survey)
         survey = _to_hold(survey)
-        repeat = len(plan) == 1 if repeat is None else repeat
+        anew = repeat is True
+        repeat = len(plan) == 1 and hours is None if repeat is None else repeat
         how = dict(out=out, device=device, progress=progress, cbs=callbacks)
-        runs, errors = _train_planned(plan, repeat, **how, survey=survey, ahead=ahead)
+        how |= dict(survey=survey, ahead=ahead, checkpoint_minutes=checkpoint_minutes)
+        runs, errors = _train_planned(plan, repeat, anew, hours, **how)
     finally:
         end_all(ahead)
     if errors and not runs:

@@ -49,10 +49,10 @@ class Run:
         path = self.folder / name
         if path.is_file():
             return path
-        if self.info.get('status') == 'training':
+        if self.info.get('status') in ('training', 'interrupted'):
             raise RunError(
                 f'{self.folder}: this run was not finished (it is still training, or was broken'
-                f' off), and has no {name}. Wait for it, train it again, or name another run.'
+                f' off), and has no {name}. Wait for it, call its training again, or name another run.'
             )
         raise RunError(
             f'{self.folder} has no {name}: the folder was changed. Use an untouched copy, or train'
@@ -414,8 +414,13 @@ def finished_run(
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        if same and all(
-            (f.parent / n).is_file()
-            for n in ('predictions.csv', 'metrics.json', 'report.html', 'learner.pkl')
+        # a run that still has checkpoints was broken off while its report was written
+        if (
+            same
+            and not (f.parent / 'checkpoints').exists()
+            and all(
+                (f.parent / n).is_file()
+                for n in ('predictions.csv', 'metrics.json', 'report.html', 'learner.pkl')
+            )
         ):
             return _follow(Run(f.parent), table)

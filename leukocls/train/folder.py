@@ -125,13 +125,15 @@ def start_run(
     seed: int = 42,  # Written down
     device='cpu',  # Written down
     fold: int | None = None,  # Number of the fold in cross-validation, from 0; written down
-) -> tuple:  # (a new folder, what is known about the run so far)
+    folder=None,  # One that was broken off, to go on in; None makes a new one
+) -> tuple:  # (the folder, what is known about the run so far)
     "Make a run's folder; recipe.json is written by the fit, as soon as the network is built."
     from leukocls.data.films import is_drawn
     from leukocls.train.recipes import as_dict, system_name
 
     of_fold = '' if fold is None else f'-fold{fold}'
-    folder = new_folder(out, f'{system_name(recipe)}-seed{seed}{of_fold}')
+    name = f'{system_name(recipe)}-seed{seed}{of_fold}'
+    folder = new_folder(out, name) if folder is None else Path(folder)
     data = dict(
         n=len(table),
         classes=table.label.value_counts().sort_index().to_dict(),

@@ -23,6 +23,8 @@ class Kind:
     fit: Callable
     unused: frozenset = frozenset()  # Fields of a recipe that mean nothing to it
     takes_callbacks: bool = False  # `fit` takes fastai callbacks as `cbs`
+    # `fit` writes checkpoints, and goes on from one, as `checkpoints`; other kinds begin again
+    takes_checkpoints: bool = False
     bundled: bool = True  # A bundle can hold it, since its learner is a network
     takes_ahead: bool = False  # `fit` takes what `begin_all` got ready, as `ahead`
     tunes: bool = False  # It trains the network itself
@@ -32,12 +34,22 @@ class Kind:
     folds: Callable | None = None
     # How the model was chosen, for the model card; '' where the recipe's field `keep` decides
     chosen: str = ''
+    # (classifier, predictions of one person's cells) → dict, where its bundle answers for a person
+    # itself: `p` (C,), `weights` (n,) of the cells, and, where it knows them, `low`, `high` of the
+    # named class and `stable`, as in `leukocls.measure.patients.patient_answers`
+    patient: Callable | None = None
+    # (classifier, predictions, their patients) → (classifier for this cohort, sentences), where
+    # the cells of a whole cohort change what its bundle says of a person
+    cohort: Callable | None = None
+    # (run, predictions with `path`, `label`, `patient`) → a table as from `patient_answers`, where a
+    # run answers for patients itself
+    answers: Callable | None = None
 
 
 KINDS = {}  # Name → `Kind`
 
 
-_OF_THE_LIBRARY = 'network', 'probe', 'classical'
+_OF_THE_LIBRARY = 'network', 'probe', 'mil', 'classical'
 
 
 @called_as("register_kind(Kind('mine', 'My kind', fit))")
@@ -86,13 +98,37 @@ def _probe_folds(*args):
     return probe_folds(*args)
 
 
+def _fit_mil(*args, **kwargs):
+    from leukocls.train.mil import fit_mil
+
+    return fit_mil(*args, **kwargs)
+
+
+def _mil_patient(*args):
+    from leukocls.models.bags import answer_of_bundle
+
+    return answer_of_bundle(*args)
+
+
+def _mil_cohort(*args):
+    from leukocls.models.bags import classifier_for_cohort
+
+    return classifier_for_cohort(*args)
+
+
+def _mil_answers(*args):
+    from leukocls.train.mil import answer_run
+
+    return answer_run(*args)
+
+
 def _fit_classical(*args):
     from leukocls.train.classical import fit_classical
 
     return fit_classical(*args)
 
 
-# Fields that only a network uses; `head` is used by a probe alone
+# Fields that only a network uses; `head` is used by a probe and a mil, `reference` by a mil
 _OF_NETWORKS = frozenset(
     'members top epochs head_epochs lr opt wd schedule patience keep precision mixup ema loss'
     ' freeze augment'.split()
@@ -103,8 +139,9 @@ register_kind(
         'network',
         'a network',
         _fit_network,
-        frozenset({'head'}),
+        frozenset({'head', 'reference'}),
         takes_callbacks=True,
+        takes_checkpoints=True,
         tunes=True,
     )
 )
@@ -113,7 +150,7 @@ register_kind(
         'probe',
         'a probe: a head on frozen features',
         _fit_probe,
-        _OF_NETWORKS,
+        _OF_NETWORKS | {'reference'},
         takes_ahead=True,
         frozen=True,
         folds=_probe_folds,
@@ -122,10 +159,24 @@ register_kind(
 )
 register_kind(
     Kind(
+        'mil',
+        'attention over the cells of a patient, on frozen features',
+        _fit_mil,
+        (_OF_NETWORKS | {'balance'}) - {'members'},
+        takes_ahead=True,
+        frozen=True,
+        chosen='Frozen features, attention by cross-validation of the training patients.',
+        patient=_mil_patient,
+        cohort=_mil_cohort,
+        answers=_mil_answers,
+    )
+)
+register_kind(
+    Kind(
         'classical',
         'a classical system',
         _fit_classical,
-        _OF_NETWORKS | {'arch', 'bs', 'weights', 'head', 'views', 'balance'},
+        _OF_NETWORKS | {'arch', 'bs', 'weights', 'head', 'views', 'balance', 'reference'},
         bundled=False,
         chosen='Nothing: one fit to all training images.',
     )

@@ -20,6 +20,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.errors import Given, ModelError, RunError, called_as, check_name
+from ..models.bags import POOLS, REFERENCES
 from ..models.weights import MOST_MEMBERS, split_weights, weights_folder
 from .augment import AUGMENTATIONS, P2_FILLED
 from .kinds import KINDS
@@ -46,8 +47,9 @@ class Recipe:
     paper : str, default ''
         Where it comes from.
     kind : str, default 'network'
-        'network' (trained by fastai), 'probe' (a small head on frozen features), 'classical'
-        (scikit-learn on two features), or a kind of yours.
+        'network' (trained by fastai), 'probe' (a small head on frozen features), 'mil' (attention
+        over the cells of a patient), 'classical' (scikit-learn on two features), or a kind of
+        yours.
     weights : str, default 'imagenet'
         Where training starts: 'imagenet', 'none' (random numbers), a folder or a file.
     size : int, default 224
@@ -86,12 +88,17 @@ class Recipe:
     top : str, default 'fastai'
         Layers that follow a timm body: a key of `leukocls.train.recipes.TOPS`.
     head : str, default 'linear'
-        Of a probe: 'linear', 'knn', 'mlp', or 'auto', the best of them by cross-validation.
+        Of a probe: 'linear', 'knn', 'mlp', or 'auto', the best of them by cross-validation. Of a
+        mil, how cells become one answer: 'attention', 'mean', 'max' or 'top' (the mean of the tenth
+        that speaks for a class most).
+    reference : str, default 'train'
+        What a mil compares cells with: 'train' (the training cells), 'cohort' (all cells of their
+        own cohort, without labels) or 'patient' (the patient's own mean).
     views : int, default 1
         How many of the eight flips and quarter turns, 1 to 8, a probe learns from, and a network
         averages over when it predicts.
     members : int, default 1
-        Networks, 1 to 20. Each is trained without another part of the training images, on which
+        Networks, or fits of a mil, 1 to 20. Each is trained without another part of the training images, on which
         its epoch is chosen; the mean of their probabilities counts (cross-validated committee,
         Parmanto et al. 1996).
     loss : str, default 'cross-entropy'
@@ -140,6 +147,7 @@ class Recipe:
     keep: str = 'best'
     top: str = 'fastai'
     head: str = 'linear'
+    reference: str = 'train'
     views: int = 1
     members: int = 1
     loss: str = 'cross-entropy'
@@ -204,6 +212,17 @@ _OURS = [
         'none; the fast path',
         kind='probe',
         size=224,
+    ),
+    Recipe(
+        'mil',
+        'mobilenetv2_100',
+        "Frozen MobileNetV2, attention over a patient's cells",
+        'none; gated attention by Ilse et al. (2018)',
+        kind='mil',
+        size=224,
+        head='attention',
+        reference='cohort',
+        members=5,
     ),
     Recipe(
         'small-cnn',
@@ -455,7 +474,8 @@ _CHECKS = dict(
     patience=_whole(0),
     keep=_one_of('best', 'last'),
     top=_one_of(*TOPS),
-    head=_one_of('linear', 'knn', 'mlp', 'auto'),
+    head=_one_of('linear', 'knn', 'mlp', 'auto', *POOLS),
+    reference=_one_of(*REFERENCES),
     views=_whole(1, 8),
     members=_whole(1, MOST_MEMBERS),
     loss=_one_of('cross-entropy', 'focal'),

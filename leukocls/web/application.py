@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIELDS', 'show', 'page_files', 'fill_page', 'describe', 'name_models', 'describe_interface', 'docs_page', 'bits_of',
-           'predict_work', 'heat_rows', 'Room', 'read_form', 'Desk', 'make_app']
+           'predict_work', 'patient_work', 'heat_rows', 'Room', 'read_form', 'Desk', 'make_app']
 
 # %% ../../nbs/web/02_application.ipynb #f299655a
 import asyncio
@@ -12,6 +12,7 @@ import base64
 import json
 import math
 import re
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from urllib.parse import parse_qs
@@ -22,6 +23,7 @@ from PIL import Image
 from ..core.errors import RESEARCH_ONLY, DataError, LeukoError
 from ..core.html import page_of
 from ..core.packages import need
+from ..deploy.classifier import Prediction
 from .guard import Guard, Token
 from .pages import error_answer, plain_page, wants_html
 from .queue import Worker
@@ -304,6 +306,46 @@ def _answers_of(clf, images):
 def _all_finite(facts):
     return all(map(math.isfinite, facts['probabilities'].values()))
 
+# %% ../../nbs/web/02_application.ipynb #8e7a850e
+def patient_work(
+    clf,  # Classifier
+    files: list,  # (field, name, bytes) of a form: all images of one person
+    limits: Limits,  # How large an image may be
+):  # Function of `alive` that gives a dict: `patient` (one answer), `results` (as `predict_work`)
+    "The work of an answer for one person, for the thread."
+    return partial(_answer_person, clf, files, limits)
+
+
+def _answer_person(clf, files, limits, alive):
+    predictions, results, opened = [None] * len(files), {}, []
+    for row, (_, name, data) in enumerate(files):
+        if not alive():
+            raise Refused(503, 'Nobody waits for this any more.')
+        try:
+            image, notes = open_upload(data, limits)
+        except DataError as e:
+            predictions[row] = Prediction(name, error=str(e))
+            results[row] = dict(_UNREADABLE, name=name, error=str(e))
+            continue
+        opened.append((row, name, image, notes))
+        if _is_full(opened):
+            _predict_into(clf, opened, predictions, results)
+    _predict_into(clf, opened, predictions, results)
+    answer = clf.patient(predictions)
+    return dict(patient=answer.to_dict(), results=[results[row] for row in range(len(files))])
+
+
+def _predict_into(clf, opened, predictions, results):
+    "Predict opened images and forget them; what the model says goes into both lists."
+    if not opened:
+        return
+    answers = clf.many([image for _, _, image, _ in opened], [name for _, name, _, _ in opened])
+    for (row, name, _, notes), prediction in zip(opened, answers):
+        predictions[row], facts = prediction, prediction.to_dict()
+        known = {field: facts[field] for field in FIELDS} if _all_finite(facts) else _NO_NUMBER
+        results[row] = known | dict(name=name, warnings=[*notes, *known['warnings']])
+    opened.clear()
+
 # %% ../../nbs/web/02_application.ipynb #3eea3afc
 def _work_on_one(
     file,  # (field, name, bytes) of a form
@@ -433,17 +475,24 @@ class Desk:
         self.about = dict(
             models=[about for _, about in self.models.values()],
             limits=dict(
-                bytes=limits.body, files=limits.files, pixels=limits.pixels, side=limits.side
+                bytes=limits.body,
+                files=limits.files,
+                person_files=limits.person_files,
+                pixels=limits.pixels,
+                side=limits.side,
             ),
             research_only=RESEARCH_ONLY,
             version=version,
         )
 
-    async def ask(self, request, make, urgent=True, single=False):
-        "Read the form, let the thread work, and answer; `make(clf, form)` gives the work."
+    async def ask(self, request, make, urgent=True, single=False, most=None):
+        """Read the form, let the thread work, and answer; `make(clf, form)` gives the work. `most`
+        images may come where the usual limit does not hold.
+        """
         keep = []
         try:
-            form = await read_form(request, self.limits, self.room, keep)
+            limits = replace(self.limits, files=most) if most else self.limits
+            form = await read_form(request, limits, self.room, keep)
             clf, about = self.choose_model(form, single)
             client = request.client.host if request.client else ''
             answer = await _unless_gone(request, self.worker.do(make(clf, form), client, urgent))
@@ -546,6 +595,25 @@ async def _post_predict(request):
     return _json(await desk.ask(request, make))
 
 
+async def _post_patient(request):
+    desk = request.app.state.desk
+
+    def make(clf, form):
+        work = patient_work(clf, form.files, desk.limits)
+
+        def answer(alive):
+            try:
+                return work(alive)
+            except Refused:
+                raise
+            except LeukoError as e:
+                raise Refused(422, f'The model cannot answer: {e}') from None
+
+        return answer
+
+    return _json(await desk.ask(request, make, most=desk.limits.person_files))
+
+
 async def _post_heat(request):
     desk = request.app.state.desk
 
@@ -618,6 +686,7 @@ _ROUTES = {
     '/api/docs': (_get_docs, ['GET']),
     '/healthz': (_get_health, ['GET']),
     '/api/predict': (_post_predict, ['POST']),
+    '/api/patient': (_post_patient, ['POST']),
     '/api/heat': (_post_heat, ['POST']),
     '/api/nearest': (_post_nearest, ['POST']),
 }

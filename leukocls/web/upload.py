@@ -24,6 +24,7 @@ class Limits:
     body: int = 64_000_000  # Bytes of one request
     memory: int = 192_000_000  # Bytes of all requests that are in memory together
     files: int = 64  # Images in one request
+    person_files: int = 512  # Images of one person, who is answered as a whole
     # Pixels of one image; a quarter of it for deep ones (16, 32 bit), which need more memory each
     pixels: int = 50_000_000
     side: int = 20_000  # Pixels of an image's longer side
