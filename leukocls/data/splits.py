@@ -69,7 +69,7 @@ def split_table(
         side[_hold_out(labels, groups, test_pct, seed)] = 'test'
     if valid_pct:
         _carve_validation(side, labels, groups, valid_pct / (1 - test_pct), seed + 1)
-    _refuse_empty_sides(side, method, dict(test=test_pct, valid=valid_pct))
+    _refuse_empty_sides(side, method, dict(test=test_pct, valid=valid_pct), labels, groups)
     out['split'] = pd.array(side, dtype='string')
     return _prove(out, method)
 
@@ -101,13 +101,18 @@ def _carve_validation(side, labels, groups, share, seed):
     side[train[_hold_out(labels[train], groups[train], share, seed)]] = 'valid'
 
 
-def _refuse_empty_sides(side, method, shares):
+def _refuse_empty_sides(side, method, shares, labels, groups):
     empty = [name for name, share in shares.items() if share and not (side == name).any()]
-    if empty:
-        raise DataError(
-            f'Too few {SPLIT_RULES[method].units}: nothing can be held out'
-            f' for {" and ".join(empty)}. Add data, or set {empty[0]}_pct=0.'
-        )
+    if not empty:
+        return
+    units, classes = SPLIT_RULES[method].units, pd.Series(labels).groupby(groups).nunique()
+    known = f'There are {len(classes):,}'
+    if classes.max() == 1 < len(classes):
+        known += ', and each holds images of one class only'
+    raise DataError(
+        f'Too few {units}: nothing can be held out for {" and ".join(empty)}. {known}. Add data, or'
+        f' set {empty[0]}_pct=0.'
+    )
 
 # %% ../../nbs/data/07_splits.ipynb #48ec4af0
 @dataclass(frozen=True)

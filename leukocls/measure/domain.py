@@ -149,7 +149,9 @@ def _held_needed(alpha):
 
 
 def _parts(gate, off):
-    "(N, G): what each group of numbers adds to the squared distance."
+    """(N, G): what each group of numbers adds to the squared distance. Their sum is the distance;
+    one may be negative, where a group makes up for what another has too much of.
+    """
     starts = [place.start for place in PLACES.values()]
     return np.add.reduceat(off * ((off @ gate.whiten) @ gate.whiten.T), starts, axis=1)
 

@@ -522,12 +522,12 @@ def _how_sure_in_detail(run):
     calibration = {} if 'note' in run.calibration else run.calibration
     points, tables = gate_page(run.gate), []
     if calibration:
-        # stated confidence, then what is referred (said above), then the sets of classes
-        differ, _, sets, *_ = calibration_page(calibration)
+        # what is referred is said above, and the limits stand in the table
+        confidence, _referred, sets, *_limits = calibration_page(calibration)
         limits = calibration['operating_points']
         tables = _limits_to_malignant(limits)
         notes = [point['note'] for point in limits if point['note']]
-        points = [differ, sets, *notes, *calibration['notes'], *points]
+        points = [confidence, sets, *notes, *calibration['notes'], *points]
     return Part(tables=tables, points=points)
 
 

@@ -244,6 +244,10 @@ class Runs(list):
         failed=(),  # Dicts with `recipe`, `seed`, `fold`, `error`
         interrupted=False,  # Whether Ctrl-C ended them
     ):
+        if isinstance(runs, (str, Path)):
+            raise RunError(
+                f'{runs}: Runs takes a list of runs, such as Runs([Run({str(runs)!r})]).'
+            )
         super().__init__(runs)
         self.failed, self.interrupted = list(failed), interrupted
 

@@ -76,13 +76,24 @@ def augmentation(
             f'Augmentation `{name}` is not known. Use one of: {", ".join(AUGMENTATIONS)}.'
         )
     if name in _MAKERS:
-        return list(_MAKERS[name]())
+        return [_after_floats(t) for t in _MAKERS[name]()]
     if AUGMENTATIONS[name] is None:
         return []
     # here, so that listing recipes does not wait for fastai
     from fastai.vision.augment import aug_transforms
 
     return aug_transforms(**AUGMENTATIONS[name])
+
+
+# fastai makes floats between 0 and 1 of whole numbers at this order; its own changes begin at 30
+_FLOATS_AT, _AFTER_FLOATS = 10, 30
+
+
+def _after_floats(transform):
+    "The same transform; one that says no order of its own comes after the batch was made floats."
+    if getattr(transform, 'order', None) == 0:
+        transform.order = _AFTER_FLOATS
+    return transform
 
 
 def _p2_transforms():

@@ -16,6 +16,7 @@ import pytest
 
 from leukocls import Run, Runs
 from leukocls.cli.options import say_board, say_run
+from leukocls.core.errors import RunError
 from leukocls.runs.leakage import cross_validate
 from leukocls.train.kinds import KINDS, Kind, kind_named, register_kind
 from leukocls.train.recipes import get_recipe
@@ -200,3 +201,8 @@ def test_nothing_is_said_of_deprecation(name, tmp_path):
     )
     assert done.returncode == 0 and 'mine' in done.stderr
     assert 'deprecated' not in done.stderr
+
+
+def test_a_folder_is_no_list_of_runs(tmp_path):
+    with pytest.raises(RunError, match=r'such as Runs\(\[Run\('):
+        Runs(tmp_path)

@@ -420,3 +420,31 @@ def test_stain_is_for_training_images_only(table):
         [dl.one_batch()[0] for _ in range(2)] for dl in (dls.valid, dls.train.new(shuffle=False))
     ]
     assert torch.equal(*seen[0]) and not torch.equal(*seen[1])
+
+
+def test_an_own_augmentation_gets_floats(films):
+    "fastai makes floats of whole numbers at order 10: what says no order comes after it."
+    from fastai.vision.augment import RandTransform
+    from fastai.vision.core import TensorImage
+
+    from leukocls.train.augment import register_augmentation
+    from leukocls.train.loaders import CellDataLoaders
+
+    seen = []
+
+    class Looks(RandTransform):
+        def encodes(self, x: TensorImage):
+            seen.append((x.dtype, float(x.max())))
+            return x
+
+    class Early(Looks):
+        order = 5
+
+    register_augmentation('looks', lambda: [Looks(p=1.0)])
+    register_augmentation('early', lambda: [Early(p=1.0)])
+    for name in ('looks', 'early'):
+        CellDataLoaders.from_folder(
+            films, size=32, bs=8, device='cpu', batch_tfms=augmentation(name)
+        ).one_batch()
+    (late, most), (early, _) = seen
+    assert late == torch.float32 and most <= 1 and early == torch.uint8
