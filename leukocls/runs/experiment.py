@@ -125,19 +125,28 @@ def _begin(asked, callbacks, repeat, minutes, hours):
     old = unfinished_run(*asked, callbacks, repeat)
     if old is None and not repeat:
         say_finished(out, recipe, table, seed, fold)
-    folder, info = start_run(*asked, *([old.run_folder] if old else []))
     ends_at = None if hours is None else time.monotonic() + 3600 * hours
-    checkpoints = Checkpoints(folder, minutes, ends_at)
-    if old is None:
-        if not checkpoints.lock.acquire():
-            # another process has taken the folder in the moment since it was made
-            raise trained_elsewhere(checkpoints)
-    else:
+    try:
+        folder, info = start_run(*asked, *([old.run_folder] if old else []))
+        checkpoints = Checkpoints(folder, minutes, ends_at)
+        _take_folder(checkpoints, old)
+        write_info(folder, info)
+    except BaseException:
+        if old is not None:
+            old.lock.close()
+        raise
+    return folder, info, checkpoints
+
+
+def _take_folder(checkpoints, old):
+    "Hold the folder's lock: that of the run that was broken off, or a new one."
+    if old is not None:
         checkpoints.lock, checkpoints.state = old.lock, old.state
         checkpoints.spent = old.state['seconds'] if old.state else 0.0
         say_going_on(old)
-    write_info(folder, info)
-    return folder, info, checkpoints
+    elif not checkpoints.lock.acquire():
+        # another process has taken the folder in the moment since it was made
+        raise trained_elsewhere(checkpoints)
 
 
 def _leave(checkpoints):
