@@ -127,6 +127,10 @@ def stains_of(
     if not len(some):
         some = np.zeros(1)
     ground = two_classes(np.minimum(some, 1.5 * np.percentile(some, 80) + 0.1))
+    # where one dark cell fills the picture, it was divided from all the rest
+    pale = some[some < ground]
+    if len(pale) and np.percentile(pale, 80) > 0.4 * ground:
+        ground = two_classes(pale)
     ground = max(0.06, min(ground, 0.5 * np.percentile(some, 97)))
     stained = (total > ground) & valid
     colour = density[stained]
@@ -227,7 +231,10 @@ def red_cell_diameter(
     """How large red cells are in a picture, from the circles in it. Where there are none, nuclei
     tell it, less surely.
     """
-    return float(_red_cell_diameter(open_cell(image), side))
+    im = open_cell(image)
+    diameter = float(_red_cell_diameter(im, side))
+    # grain, not red cells: one large cell that fills the picture, some three red cells wide
+    return diameter if diameter >= 9 else max(im.size) / 3
 
 # %% ../../nbs/data/09_density.ipynb #36fe9ff2
 def _red_cell_diameter(im, side=256, tries=3):
@@ -259,7 +266,9 @@ _RADII = np.geomspace(3.5, 64, 26)  # pixels, of circles that are looked for
 
 def _best_radius(score, deep):
     "The radius of red cells, given the scores of circles and how deep nuclei are (0: none)."
-    if score.max() < 0.02 * _RADII[score.argmax()] ** 1.75:
+    # specks and grain make small circles; no nucleus is three times as deep as a red cell
+    score = np.where(_RADII < deep / 3, 0, score)
+    if score.max() <= 0.02 * _RADII[score.argmax()] ** 1.75:
         return 0.9 * deep if deep else None
     if deep:
         # a nucleus is hardly three times as large as a red cell, or a third of it
