@@ -1,5 +1,5 @@
 """What a checkpoint at the end of an epoch costs, beside the steps of that epoch: `mobilenetv2` on 1,000
-images of 224 pixels, as 31 batches of 32; validation, which makes an epoch longer, is left out.
+images of 224 pixels in batches of `--bs`; validation, which makes an epoch longer, is left out.
 
 Steps and writing are measured in turns, as seconds of the processor (so that other work on the machine
 does not count) and as seconds of the clock (which has the disk's waiting in it). Medians.
@@ -26,6 +26,7 @@ from leukocls.train.checkpoints import Checkpoints, SaveCheckpoints
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--steps', type=int, default=6)
+ap.add_argument('--bs', type=int, default=32)
 ap.add_argument('--out', required=True)
 a = ap.parse_args()
 warnings.simplefilter('ignore')
@@ -58,8 +59,8 @@ class Timed(SaveCheckpoints):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    films = draw_films(f'{folder}/films', patients=20, images=4, size=224)
-    recipe = get_recipe('mobilenetv2', weights='none', bs=32)
+    films = draw_films(f'{folder}/films', patients=10, images=a.bs // 4 + 1, size=224)
+    recipe = get_recipe('mobilenetv2', weights='none', bs=a.bs)
     table = split_table(read_table(films, patient=FILM_PATIENT), valid_pct=0.1, test_pct=0.1)
     learn, _, _ = network._prepare(recipe, table, 'cpu')
     history, times = History(), Times()
@@ -76,9 +77,9 @@ rows = [
     dict(
         clock=clock,
         step_s=round(step[i], 3),
-        epoch_s=round(31 * step[i], 2),
+        epoch_s=round(1000 / a.bs * step[i], 2),
         checkpoint_s=round(write[i], 4),
-        share_percent=round(100 * write[i] / (31 * step[i]), 2),
+        share_percent=round(100 * write[i] / (1000 / a.bs * step[i]), 2),
         checkpoint_mb=round(size / 1e6, 1),
         times_the_weights=round(size / weights, 2),
         load_average=round(os.getloadavg()[0], 1),
