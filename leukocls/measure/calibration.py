@@ -553,9 +553,13 @@ def _calibration_sentence(calibration):
         verdict = 'too sure of itself'
     if T < 0.9:
         verdict = 'less sure than it should be'
+    verdict_on_test = ''
+    if ece['after']['value'] > ece['before']['value']:
+        verdict_on_test = ', which is more: the temperature did not help on the test images'
     return (
         f"{differ} A temperature of {T:.2f}, from {n['calibration']:,} validation images, says that"
-        f" the model is {verdict}; with it they differ by {_points(ece['after'])}."
+        f" the model is {verdict}; with it they differ by {_points(ece['after'])}"
+        f'{verdict_on_test}.'
     )
 
 

@@ -131,7 +131,9 @@ def beside(
     comparison = 'not clearly more'
     if model['low'] > reached:
         comparison = 'clearly more'
-    elif model['value'] <= reached:
+    elif model['value'] < reached:
+        comparison = f'less than {word[0].lower()}{word[1:]} alone'
+    elif model['value'] == reached:
         comparison = 'not more'
     return (
         f'{word} alone reaches {100 * reached:.1f} %; this system reaches'
