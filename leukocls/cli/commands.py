@@ -186,7 +186,7 @@ def demo(
     patients: Annotated[int, typer.Option(help='Fictional patients per class.', min=4)] = 32,
     images: Annotated[int, typer.Option(help='Pictures per patient.', min=2)] = 4,
 ):
-    "Draw synthetic blood films, train on them, report: no data, no network, under a minute."
+    "Draw synthetic blood films, train on them, report: no data, no network, under two minutes."
     check_folder(out)
     from leukocls.data.films import FILM_PATIENT, draw_films
 

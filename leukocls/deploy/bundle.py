@@ -34,6 +34,7 @@ from ..core.packages import need
 from ..core.text import listed
 from ..data.images import Pixels
 from ..data.seen import SEEN_FILE, Seen
+from ..measure.abstention import never_alone
 from ..models.bags import bags_from_bytes
 from leukocls.models.engines import (
     SAME,
@@ -568,19 +569,43 @@ def refer_note(
     config: dict,  # config.json
 ) -> str:  # A sentence; '' where the model answers some images alone
     "Why a model sends every image to an expert, and what can be done."
-    refer = (config['calibration'] or dict(refer=dict(threshold=0)))['refer']
-    if refer['threshold'] is not None:
+    calibration = config['calibration']
+    if not calibration:
         return ''
-    allowed = refer.get('max_error')
+    refer, always = calibration['refer'], never_alone(calibration['conformal']['thresholds'])
+    if refer['threshold'] is not None and not always:
+        return ''
+    sentences = ['This model sends every image to an expert.', str(refer.get('note', ''))[:500]]
+    if always:
+        sentences.append(_few_note(always, calibration['conformal']))
+    sentences.append(_advice(refer, always))
+    return ' '.join(sentence for sentence in sentences if sentence)
+
+
+def _few_note(always, conformal):
+    "Why no set names one class."
+    alpha = conformal.get('alpha')
+    few = 'too few'
+    if isinstance(alpha, float) and 0.001 <= alpha < 1:
+        few = f'fewer than {math.ceil(1 / alpha - 1 - 1e-9)}'
+    return (
+        f'{listed(always)}: {few} validation images each, so these classes are in every set, and'
+        ' no image has one possible class.'
+    )
+
+
+def _advice(refer, always):
+    "What can be done about a model that refers everything."
     more = 'max_error=0.05 (--max-error 0.05), which allows 5 % errors'
+    allowed = refer.get('max_error')
     if isinstance(allowed, (int, float)) and allowed >= 0.05:
         more = 'a larger max_error'
-    sentences = [
-        'This model sends every image to an expert.',
-        str(refer.get('note', ''))[:500],
-        f'Train with more validation images, or export it with {more}.',
-    ]
-    return ' '.join(sentence for sentence in sentences if sentence)
+    if not always:
+        return f'Train with more validation images, or export it with {more}.'
+    train = 'Train with more validation images of each class (valid_pct, --valid-pct)'
+    if refer['threshold'] is not None:
+        return f'{train}.'
+    return f'{train}. Only then does it help to export it with {more}.'
 
 # %% ../../nbs/deploy/00_bundle.ipynb #18bd79db
 def parity(

@@ -341,10 +341,16 @@ def refer_below(
 def referral(
     predictions: pd.DataFrame,  # Scored images
     threshold: float | None,  # From `refer_below`; None refers all
+    # From `fit_conformal`: then an image is answered only if its set holds the predicted class
+    # alone, as `predict` does; None looks at the confidence only
+    conformal: dict | None = None,
 ) -> dict:  # `n`, `answered`, `wrong`; `coverage` and `error` with intervals
     "What becomes of a threshold on images that had no part in choosing it."
     _, y, pred, p = unpacked(predictions)
     answered = p.max(1) >= (np.inf if threshold is None else threshold)
+    if conformal is not None:
+        inside = conformal_sets(predictions, conformal).to_numpy()
+        answered &= (inside.sum(1) == 1) & inside[np.arange(len(p)), p.argmax(1)]
     wrong = pred != y
     shares = _Shares(predictions)
     return dict(
@@ -483,7 +489,7 @@ def calibrate(
         temperature=T,
         **{k: dict(before=before[k], after=after[k]) for k in before},
         conformal=_conformal_part(conformal, scored, alpha),
-        refer=_refer_part(refer, scored),
+        refer=_refer_part(refer, scored, conformal),
         risk_coverage=_curve(scored),
         operating_points=operating_points(calibration, scored, malignant) if benign else [],
         notes=_notes(fits, calibration, scored, conformal, refer, benign),
@@ -499,11 +505,16 @@ def _conformal_part(conformal, scored, alpha):
     return fitted | every_image | dict(coverage=rows)
 
 
-def _refer_part(refer, scored):
-    "The line below which images are referred, what it rests on, and what it did."
+def _refer_part(refer, scored, conformal):
+    """The line below which images are referred, what it rests on, and what it did: by itself, and
+    (`alone`) together with the sets.
+    """
     line = {k: refer[k] for k in ('max_error', 'level', 'threshold', 'note')}
     rests_on = {k: refer[k] for k in ('n', 'answered', 'wrong', 'bound')}
-    return line | dict(calibration=rests_on) | referral(scored, refer['threshold'])
+    alone = referral(scored, refer['threshold'], conformal)
+    del alone['n']
+    by_confidence = referral(scored, refer['threshold'])
+    return line | dict(calibration=rests_on) | by_confidence | dict(alone=alone)
 
 # %% ../../nbs/measure/02_calibration.ipynb #dbc2095d
 def _share(v):
@@ -542,9 +553,13 @@ def _calibration_sentence(calibration):
         verdict = 'too sure of itself'
     if T < 0.9:
         verdict = 'less sure than it should be'
+    verdict_on_test = ''
+    if ece['after']['value'] > ece['before']['value']:
+        verdict_on_test = ', which is more: the temperature did not help on the test images'
     return (
         f"{differ} A temperature of {T:.2f}, from {n['calibration']:,} validation images, says that"
-        f" the model is {verdict}; with it they differ by {_points(ece['after'])}."
+        f" the model is {verdict}; with it they differ by {_points(ece['after'])}"
+        f'{verdict_on_test}.'
     )
 
 
@@ -561,9 +576,16 @@ def _refer_sentence(refer):
     )
     if not refer['answered']:
         return f'{answered}.'
-    return (
+    text = (
         f"{answered}; among those answered {_share(refer['error'])} are wrong (at most {asked} was"
         ' asked for).'
+    )
+    alone = refer.get('alone', refer)
+    if alone['answered'] == refer['answered']:
+        return text
+    return (
+        f"{text} The sets refer some of these as well: the model answers"
+        f" {_share(alone['coverage'])} alone."
     )
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..core.text import listed
 from ..data.splits import rule_of
+from ..measure.abstention import never_alone
 from ..measure.metrics import show_interval
 from ..measure.patients import show_scores
 from ..train.kinds import KINDS
@@ -129,7 +131,9 @@ def beside(
     comparison = 'not clearly more'
     if model['low'] > reached:
         comparison = 'clearly more'
-    elif model['value'] <= reached:
+    elif model['value'] < reached:
+        comparison = f'less than {word[0].lower()}{word[1:]} alone'
+    elif model['value'] == reached:
         comparison = 'not more'
     return (
         f'{word} alone reaches {100 * reached:.1f} %; this system reaches'
@@ -210,11 +214,20 @@ def referral_sentence(
         return (
             f'No confidence is high enough for {asked} errors at most: an expert sees every image.'
         )
-    wrong = f"; {_share(refer['error'])} of these are wrong" if refer['answered'] else ''
+    always = never_alone((calibration.get('conformal') or {}).get('thresholds', {}))
+    if always:
+        return (
+            f'{listed(always)}: these classes have too few validation images to be excluded, so'
+            ' more than one class is always possible: an expert sees every image.'
+        )
+    # a run of an older version has no `alone`
+    alone = refer.get('alone')
+    counted, also = (alone, ' and one class is possible') if alone else (refer, '')
+    wrong = f"; {_share(counted['error'])} of these are wrong" if counted['answered'] else ''
     return (
         f"For at most {asked} errors, the system answers where it is at least"
-        f" {100 * refer['threshold']:.4g} % sure, and an expert sees the rest: it answers"
-        f" {_share(refer['coverage'])} of {refer['n']:,} test images{wrong}."
+        f" {100 * refer['threshold']:.4g} % sure{also}, and an expert sees the rest: it answers"
+        f" {_share(counted['coverage'])} of {refer['n']:,} test images{wrong}."
     )
 
 
@@ -255,9 +268,9 @@ def changed_text(
     changes = changes_of(from_dict(recipe))
     if not changes:
         return ''
-    listed = ', '.join(f'{field}={value}' for field, value in changes.items())
+    changed = ', '.join(f'{field}={value}' for field, value in changes.items())
     paper = ' It is no longer the system of its paper.' if recipe.get('published') else ''
-    return f"Changed from the recipe {recipe['name']}: {listed}.{paper}"
+    return f"Changed from the recipe {recipe['name']}: {changed}.{paper}"
 
 # %% ../../nbs/report/02_sentences.ipynb #5e17a034
 # Shown in their own places

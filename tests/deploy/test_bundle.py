@@ -563,9 +563,16 @@ def test_a_bundle_that_refers_everything_says_why(run, tmp_path):
     assert not clf.warnings and 'seldom enough' in clf(run.table.path[0]).why
     loose = export_bundle(run, tmp_path / 'loose', max_error=0.95)
     refer = loose.config['calibration']['refer']
-    assert refer['max_error'] == 0.95 and refer['threshold'] is not None and not loose.notes
+    assert refer['max_error'] == 0.95 and refer['threshold'] is not None
+    # six validation images of each class: the sets still hold every class
+    (note,) = loose.notes
+    assert 'sends every image to an expert' in note and 'fewer than 19 validation images' in note
+    assert '--valid-pct' in note and 'max_error' not in note
+    assert refer['answered'] > 0 and refer['alone']['answered'] == 0
     answers = Classifier.load(loose).many(list(run.predictions.path))
     assert not any('seldom enough' in answer.why for answer in answers)
+    assert all(answer.refer for answer in answers)
+    assert 'more than one class is possible' in [answer.why for answer in answers]
     # nothing of the run itself is changed
     assert (
         export_bundle(run, tmp_path / 'again').config['calibration']['refer']['threshold'] is None

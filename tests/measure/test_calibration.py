@@ -13,6 +13,7 @@ from scipy import stats
 from sklearn.metrics import brier_score_loss, log_loss
 
 from leukocls.core.errors import DataError, RunError
+from leukocls.measure.abstention import decide
 from leukocls.measure.calibration import (
     T_RANGE,
     apply_temperature,
@@ -512,6 +513,19 @@ def test_how_often_the_promise_fails(error, most):
 def test_bad_max_error(kw):
     with pytest.raises(DataError, match='must lie between 0 and 1'):
         refer_below(cells(9), **kw)
+
+
+@pytest.mark.parametrize('few', [12, 100])
+def test_what_is_answered_alone_is_what_decide_answers(few):
+    "With few images of two classes, the confidence is high enough and no set names one class."
+    by_class = cells(1000, 4, strength=8).groupby('label')
+    v = pd.concat([t[: few if name in ('Pre', 'Pro') else 100] for name, t in by_class])
+    t = cells(300, 5, strength=8)
+    c = calibrate(v, t, max_error=0.3)
+    refer, why = c['refer'], decide(numbers(t), CLASSES, c)[2]
+    assert refer['answered'] > refer['alone']['answered'] == why.count('')
+    assert (why.count('') == 0) == (few == 12)
+    assert 'The sets refer some of these as well' in calibration_page(c)[1]
 
 
 def test_refer_everything():
