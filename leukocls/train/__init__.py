@@ -25,7 +25,7 @@ _HOME = {
     ),
     'leaving': 'Leaves',
     'callbacks': (
-        'History KeepWeights history_table SaveEpochs Ending ends_like_ctrl_c StopOnNaN GiveBack '
+        'History KeepWeights history_table SaveEpochs ends_like_ctrl_c StopOnNaN GiveBack '
         'Progress AverageWeights DepthwiseConv Bf16OnCpu'
     ),
     'speed': (
@@ -41,10 +41,8 @@ _HOME = {
         'SYSTEMS Spectrum spectra system Arrays from_spec Scaled Mean Bayes Dense Nearest Trees '
         'Machine layer_of classical_learner fit_classical'
     ),
-    'checkpoints': (
-        'pack_state unpack_state random_states set_random_states FolderLock Checkpoints '
-        'callback_states load_callback_states SaveCheckpoints'
-    ),
+    'checkpoints': 'pack_state unpack_state FolderLock Ending Checkpoints',
+    'fit_state': 'random_states set_random_states callback_states load_callback_states SaveCheckpoints',
     'learners': 'model_facts probe_learner ensemble rebuild write_pickle write_learner',
     'network': 'ADAM_SETTINGS precision_of loss_of find_lr faster member_seed fit_network',
     'mil': 'STRENGTHS label_of_patients BagSettings FittedBags fit_bags fit_mil answer_run',

@@ -48,7 +48,8 @@ from leukocls.train.callbacks import (
     ends_like_ctrl_c,
     history_table,
 )
-from .checkpoints import Checkpoints, SaveCheckpoints
+from .checkpoints import Checkpoints
+from .fit_state import SaveCheckpoints
 from .folder import Fitted, check_space, write_csv, write_info
 from leukocls.train.learners import (  # noqa: F401 (the last three are asked for here, too)
     ensemble,

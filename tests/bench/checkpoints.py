@@ -22,7 +22,8 @@ from said import command
 from leukocls import FILM_PATIENT, draw_films, get_recipe, read_table, split_table
 from leukocls.train import network
 from leukocls.train.callbacks import History, KeepWeights
-from leukocls.train.checkpoints import Checkpoints, SaveCheckpoints
+from leukocls.train.checkpoints import Checkpoints
+from leukocls.train.fit_state import SaveCheckpoints
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--steps', type=int, default=6)

@@ -29,12 +29,13 @@ from safetensors.torch import save
 from said import command
 
 import leukocls.report.page as page
-import leukocls.train.checkpoints as checkpoints
+import leukocls.train.fit_state as fit_state
 import leukocls.train.network as network
 from leukocls import FILM_PATIENT, draw_films, get_recipe, read_table, split_table, train
 from leukocls.models.predictor import open_pickle
 from leukocls.runs import pipeline
-from leukocls.train.checkpoints import Checkpoints, SaveCheckpoints
+from leukocls.train.checkpoints import Checkpoints
+from leukocls.train.fit_state import SaveCheckpoints
 
 STAGES = [
     'beginning',
@@ -84,7 +85,7 @@ def prepare():
     noting(page, 'report_run', 'report')
     page._plots = lambda *args: {}
     # every epoch, however short
-    checkpoints._SHARE = 1e9
+    fit_state._SHARE = 1e9
 
 
 def start(table, case, out, wait=None):
