@@ -181,7 +181,7 @@ def _of_patients(predictions, classes, pooling):
         answers = pooling(predictions)
         if not len(answers):
             # no cell of anybody could be used
-            return {}
+            return {}, answers.attrs.get('notes', [])
         scores = patient_scores(answers, classes) | dict(rule=str(answers.rule.iloc[0]))
         return dict(patients=scores), answers.attrs.get('notes', [])
     how = {k: (pooling or {}).get(k) for k in ('rule', 'calibration')}
