@@ -29,7 +29,7 @@ _STEPS_DEPEND_ON = 'leukocls torch torchvision timm fastai numpy pillow'.split()
 def training_identity(
     recipe: Recipe,  # Of the run
     table,  # With `split` filled
-    device: str = 'auto',  # As in `pick_device`
+    device: str | None = 'auto',  # As in `pick_device`; None: any, and PyTorch is not asked
     callbacks=(),  # fastai callbacks of the user's, or classes of them
 ) -> dict:  # As in recipe.json, for `training_differences`
     "What must be the same for a training to go on."
@@ -40,7 +40,7 @@ def training_identity(
         split=dict(method=table.attrs.get('split', {}).get('method')),
         weights_contents=weights_contents(recipe),
         versions=versions(),
-        device=str(pick_device(device)),
+        device='' if device is None else str(pick_device(device)),
         callbacks=[kind.__name__ for kind in kinds],
     )
 
@@ -83,7 +83,7 @@ def _device_differences(info, now):
     found, then = [], str(info['device']).split(':')[0]
     today = now['device'].split(':')[0]
     # a probe may have had its features from the cache
-    if then != today and then in ('cpu', 'cuda', 'mps') and 'precision' in info:
+    if today and then != today and then in ('cpu', 'cuda', 'mps') and 'precision' in info:
         found.append(f'device: {then} then, {today} now')
     if info.get('callbacks', []) != now['callbacks'] and 'precision' in info:
         names = [', '.join(c) or 'none' for c in (info.get('callbacks', []), now['callbacks'])]
@@ -240,10 +240,8 @@ def say_finished(
         info = _info_of(folder)
         if info is None or info['status'] != 'finished' or info.get('seed') != seed:
             continue
-        now = now or training_identity(recipe, table)
-        changes = [
-            c for c in training_differences(info, now) if not c.startswith(('device', 'cbs'))
-        ]
+        now = now or training_identity(recipe, table, device=None)
+        changes = [c for c in training_differences(info, now) if not c.startswith('cbs')]
         if not changes:
             print(
                 f'{folder} is this training, finished. It is trained again, into a folder of its'

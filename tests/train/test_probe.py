@@ -286,7 +286,7 @@ def test_known_features_need_neither_torch_nor_fastai(recipe, table, tmp_path):
             heavy = {'torch', 'fastai', 'timm'} & set(sys.modules)
             print('heavy' if heavy else 'light')
 
-        leukocls.train.probe._learner = print_what_is_loaded
+        leukocls.train.probe.write_probe_learner = print_what_is_loaded
         arch, table, out = sys.argv[1:]
         table = pd.read_csv(table, dtype=str)
         train(get_recipe('probe', arch=arch, size=48), table, out=out, progress=False)
@@ -647,9 +647,9 @@ def test_what_a_look_decoded_is_not_opened_again(table, local_weights, tmp_path,
     opened = []
     open_cell = images.open_cell
 
-    def open_and_note(path, *args):
+    def open_and_note(path, *args, **bits):
         opened.append(str(path))
-        return open_cell(path, *args)
+        return open_cell(path, *args, **bits)
 
     def new_body(ahead=None):
         return FrozenBody('mobilenetv2_035', local_weights, 48, ahead)
