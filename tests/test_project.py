@@ -301,3 +301,21 @@ def test_modules_are_what_the_notebooks_say(tmp_path):
     for path in sorted((ROOT / 'leukocls').rglob('*.py')):
         written = copy / path.relative_to(ROOT)
         assert path.read_text() == written.read_text(), path.relative_to(ROOT)
+
+
+def test_imports_have_cells_of_their_own(root):
+    "The docs run import cells without the others; a cell that mixes both breaks the site."
+    mixed = []
+    for path in sorted((root / 'nbs').rglob('*.ipynb')):
+        for cell in json.loads(path.read_text(encoding='utf8'))['cells']:
+            source = ''.join(cell['source'])
+            if cell['cell_type'] != 'code' or 'nbdev_export()' in source:
+                continue
+            plain = [line for line in source.splitlines() if not line.startswith(('%', '!'))]
+            kinds = {
+                isinstance(n, (ast.Import, ast.ImportFrom))
+                for n in ast.parse('\n'.join(plain)).body
+            }
+            if kinds == {True, False}:
+                mixed.append(f'{path.relative_to(root)} {cell["id"]}')
+    assert not mixed
