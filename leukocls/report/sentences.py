@@ -173,9 +173,12 @@ def patient_sentence(
     else:
         figures = f"{shown['accuracy']} are answered rightly"
     withheld = patients['n'] - patients['certain']['n']
+    why = 'too few cells, or too close a call'
+    if withheld == patients['n']:
+        return f'“Cannot say” is the answer for all {n}: {why}. Had each been answered: {figures}.'
     few = 'For each of them something can be said.'
     if withheld:
-        few = f'For {withheld:,} of them the answer is “cannot say”: too few cells.'
+        few = f'For {withheld:,} of them the answer is “cannot say”: {why}.'
     return f'One answer for each of {n}: {figures}. {few}'
 
 # %% ../../nbs/report/02_sentences.ipynb #5e17a01c
