@@ -9,7 +9,10 @@ _HOME = {
         'resampled_values spread_interval draw_unit Units score measured metrics_table '
         'show_interval register_metric fill_metrics score_run with_groups read_predictions'
     ),
-    'abstention': 'LEAST UNSURE SEVERAL NONE OTHER TOO_FEW tempered in_sets never_alone decide',
+    'abstention': (
+        'LEAST UNSURE SEVERAL NONE OTHER TOO_FEW tempered in_sets never_alone decide '
+        'percent_of_threshold'
+    ),
     'calibration': (
         'T_RANGE apply_temperature fit_temperature reliability calibration_scores fit_conformal '
         'conformal_sets coverage risk_coverage refer_below referral benign_classes '

@@ -25,7 +25,7 @@ from ..core.figures import new_figure
 from ..core.files import MOST_JSON, read_regular, write_whole
 from ..core.text import listed
 from ..data.splits import recorded_split, rule_of
-from .abstention import LEAST, in_sets, tempered
+from .abstention import LEAST, in_sets, percent_of_threshold, tempered
 from leukocls.measure.metrics import (
     Units,
     calibration_error,
@@ -491,9 +491,20 @@ def calibrate(
         conformal=_conformal_part(conformal, scored, alpha),
         refer=_refer_part(refer, scored, conformal),
         risk_coverage=_curve(scored),
-        operating_points=operating_points(calibration, scored, malignant) if benign else [],
+        operating_points=_points_in_both(calibration, scored, malignant, T) if benign else [],
         notes=_notes(fits, calibration, scored, conformal, refer, benign),
     )
+
+
+def _points_in_both(calibration, scored, malignant, T):
+    """Operating points on the probabilities as the model gives them, as they stand in
+    predictions.csv, and (`calibrated`) on those after the temperature, which a bundle shows.
+    """
+    as_given = operating_points(calibration, scored, malignant)
+    tables = (apply_temperature(table, T) for table in (calibration, scored))
+    shown = operating_points(*tables, malignant)
+    keep = ('threshold', 'missed', 'sensitivity', 'specificity')
+    return [a | dict(calibrated={k: b[k] for k in keep}) for a, b in zip(as_given, shown)]
 
 
 def _conformal_part(conformal, scored, alpha):
@@ -609,11 +620,13 @@ def _sets_sentence(conformal):
 def _point_sentence(point):
     if point['threshold'] is None:
         return point['note']
+    # a run of an older version has no `calibrated`
+    shown = point.get('calibrated', point)
     text = (
         f"To miss at most 1 malignant image in {1 / (1 - point['wanted']):,.0f}, call malignant"
-        f" what has {100 * point['threshold']:.2g} % or more: {point['missed']:,} of"
-        f" {point['n']:,} are missed, sensitivity {_share(point['sensitivity'])}, specificity"
-        f" {_share(point['specificity'])}. {point['note']}"
+        f" what has {percent_of_threshold(shown['threshold'])} or more: {shown['missed']:,} of"
+        f" {point['n']:,} are missed, sensitivity {_share(shown['sensitivity'])}, specificity"
+        f" {_share(shown['specificity'])}. {point['note']}"
     )
     return text.strip()
 
@@ -777,8 +790,8 @@ def calibrate_run(
 
 def _remembered(valid, test):
     "`calibrate`, or what it gave for these very tables when it was last asked."
-    # '3' is the edition of the results: raise it when `calibrate` computes something else
-    parts = ['3', np.__version__, *(table.to_csv(index=False) for table in (valid, test))]
+    # '4' is the edition of the results: raise it when `calibrate` computes something else
+    parts = ['4', np.__version__, *(table.to_csv(index=False) for table in (valid, test))]
     name = hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:32]
 
     def text():

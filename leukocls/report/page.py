@@ -29,6 +29,7 @@ from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.html import data_uri, page_of, thumbnail_uri
 from ..core.text import listed
 from ..data.images import Pixels, open_cell
+from ..measure.abstention import percent_of_threshold
 from ..measure.calibration import calibration_page, calibration_plots
 from ..measure.domain import gate_page
 from leukocls.measure.metrics import (
@@ -533,18 +534,30 @@ def _how_sure_in_detail(run):
 
 def _limits_to_malignant(operating_points):
     "A row for each share of malignant images that may be missed."
-    rows = [
-        [
-            f"1 in {1 / (1 - point['wanted']):,.0f}",
-            f"{100 * point['threshold']:.2g} %",
-            f"{point['missed']:,} of {point['n']:,}",
-            show_interval(point['sensitivity'], 'accuracy'),
-            show_interval(point['specificity'], 'accuracy'),
-        ]
-        for point in operating_points
-        if point['threshold'] is not None
-    ]
-    head = ('may miss', 'malignant from', 'missed', 'sensitivity', 'specificity')
+    rows = []
+    for point in operating_points:
+        if point['threshold'] is None:
+            continue
+        # a run of an older version has no `calibrated`
+        shown = point.get('calibrated', point)
+        rows.append(
+            [
+                f"1 in {1 / (1 - point['wanted']):,.0f}",
+                percent_of_threshold(shown['threshold']),
+                percent_of_threshold(point['threshold']),
+                f"{shown['missed']:,} of {point['n']:,}",
+                show_interval(shown['sensitivity'], 'accuracy'),
+                show_interval(shown['specificity'], 'accuracy'),
+            ]
+        )
+    head = (
+        'may miss',
+        'malignant from, as a bundle shows it',
+        'in predictions.csv',
+        'missed',
+        'sensitivity',
+        'specificity',
+    )
     return [Table(rows, head)] if rows else []
 
 

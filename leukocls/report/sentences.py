@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..core.text import listed
 from ..data.splits import rule_of
-from ..measure.abstention import never_alone
+from ..measure.abstention import never_alone, percent_of_threshold
 from ..measure.metrics import show_interval
 from ..measure.patients import show_scores
 from ..train.kinds import KINDS
@@ -242,11 +242,13 @@ def threshold_sentence(
     point = next((p for p in points if p['threshold'] is not None), None)
     if point is None:
         return points[0]['note'] if points else ''
+    # a run of an older version has no `calibrated`
+    shown = point.get('calibrated', point)
     return (
         f"To miss at most 1 malignant image in {1 / (1 - point['wanted']):,.0f}, call malignant"
-        f" what has {100 * point['threshold']:.2g} % or more: of {point['n']:,} malignant test"
-        f" images {point['missed']:,} {'is' if point['missed'] == 1 else 'are'} missed, and"
-        f" {_share(point['specificity'])} of the benign ones are called benign."
+        f" what has {percent_of_threshold(shown['threshold'])} or more: of {point['n']:,} malignant"
+        f" test images {shown['missed']:,} {'is' if shown['missed'] == 1 else 'are'} missed, and"
+        f" {_share(shown['specificity'])} of the benign ones are called benign."
     )
 
 # %% ../../nbs/report/02_sentences.ipynb #5e17a027

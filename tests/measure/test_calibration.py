@@ -593,6 +593,35 @@ def test_operating_points_by_hand():
     )
 
 
+def test_a_threshold_for_what_a_bundle_shows():
+    """The second threshold is for calibrated probabilities: its counts are those of a person who
+    applies it to them. With two classes it calls the same images malignant as the first.
+    """
+    v, t = cells(1500, strength=2), cells(800, 1, strength=2)
+    c = calibrate(v, t)
+    assert c['temperature'] != 1
+    for point in c['operating_points']:
+        shown = apply_temperature(t, c['temperature'])
+        called = (
+            shown[[f'p_{k}' for k in CLASSES[1:]]].sum(axis=1) >= point['calibrated']['threshold']
+        )
+        ill = shown.label != 'Benign'
+        assert point['calibrated']['missed'] == (ill & ~called).sum()
+        assert point['calibrated']['sensitivity']['value'] == pytest.approx(called[ill].mean())
+    two = [
+        table.assign(label=np.where(table.label == 'Benign', 'Benign', 'x'))
+        .assign(p_x=1 - table.p_Benign)
+        .pipe(lambda t: t.assign(pred=np.where(t.p_x > 0.5, 'x', 'Benign')))
+        .drop(columns=[f'p_{k}' for k in CLASSES[1:]])
+        for table in (v, t)
+    ]
+    c = calibrate(*two)
+    assert c['temperature'] != 1
+    for point in c['operating_points']:
+        assert point['calibrated']['missed'] == point['missed']
+        assert point['calibrated']['threshold'] != point['threshold']
+
+
 def test_probabilities_of_malignant_classes_are_summed():
     v, t = cells(1500, strength=2), cells(800, 1, strength=2)
     many = operating_points(v, t, CLASSES[1:])
