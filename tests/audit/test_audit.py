@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageOps
+from shell import leukocls
 
 from leukocls.audit.findings import (
     about_patients,
@@ -37,15 +36,6 @@ from leukocls.data.table import read_table
 @pytest.fixture
 def own_films(tmp_path):
     return draw_films(tmp_path / 'films', 4, 5, size=64, seed=3)
-
-
-def cli(*words, **kwargs):
-    return subprocess.run(
-        [sys.executable, '-m', 'leukocls', *map(str, words)],
-        capture_output=True,
-        text=True,
-        **kwargs,
-    )
 
 
 def strict(path):
@@ -220,7 +210,7 @@ def test_cnmc_manifest(shared, tmp_path):
         and d['patients']['ids'] == 73
     )
     out = tmp_path / 'o.json'
-    r = cli('audit', path, '--json', out)
+    r = leukocls('audit', path, '--json', out)
     assert (
         r.returncode == 0
         and strict(out)['patients']['merged'] == d['patients']['merged']
@@ -257,7 +247,7 @@ def test_names_of_cnmc_give_patients(tmp_path, capsys):
 
 def test_command_line(own_films, tmp_path):
     out = tmp_path / 'o.json'
-    r = cli(
+    r = leukocls(
         'audit',
         own_films,
         '--json',
@@ -273,13 +263,13 @@ def test_command_line(own_films, tmp_path):
         >= {'n', 'exact_duplicates', 'near_duplicates', 'shortcuts', 'patients', 'leaks'}
         and 'Patients are unknown' in r.stdout
     )
-    again = cli('audit', own_films, '--json', out)
+    again = leukocls('audit', own_films, '--json', out)
     assert (
         again.returncode == 2
         and 'exists already' in again.stderr
         and 'Traceback' not in again.stderr
     )
-    gone = cli('audit', tmp_path / 'nowhere')
+    gone = leukocls('audit', tmp_path / 'nowhere')
     assert gone.returncode == 2 and 'does not exist' in gone.stderr
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from shell import leukocls
 
 from leukocls.core.errors import DataError, LeukoError, ModelError, RunError
 from leukocls.data.splits import split_table
@@ -374,27 +375,20 @@ def test_hub(small_bundle, monkeypatch):
 
 
 def test_cli(run, small_bundle, copy, tmp_path):
-    def words(*w):
-        return subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, w)],
-            capture_output=True,
-            text=True,
-        )
-
-    done = words('export', run.folder, '--out', tmp_path / 'b')
+    done = leukocls('export', run.folder, '--out', tmp_path / 'b')
     assert (
         done.returncode == 0 and 'onnxruntime' in done.stdout and 'Research use only' in done.stdout
     )
     Bundle(tmp_path / 'b')
     image = run.table.path[0]
-    done = words('predict', small_bundle, image, '--csv', tmp_path / 'r.csv')
+    done = leukocls('predict', small_bundle, image, '--csv', tmp_path / 'r.csv')
     assert (
         done.returncode == 0
         and (tmp_path / 'r.csv').read_text().count('\n') == 2
         and 'Research use only' in done.stderr
     )
     (copy / 'config.json').write_text('{}')
-    done = words('predict', copy, image)
+    done = leukocls('predict', copy, image)
     assert (
         done.returncode == 2
         and 'config.json is not what it was' in done.stderr

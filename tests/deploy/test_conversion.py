@@ -3,12 +3,12 @@
 import os
 import pickle
 import subprocess
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from shell import leukocls
 
 from leukocls.core.errors import LeukoError, ModelError
 from leukocls.deploy.bundle import Bundle
@@ -230,16 +230,9 @@ def upside_down(im):
 
 
 def test_cli(run, tmp_path):
-    def words(*w):
-        return subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, w)],
-            capture_output=True,
-            text=True,
-        )
-
-    done = words('export', run.folder / 'learner.pkl', '--out', tmp_path / 'b')
+    done = leukocls('export', run.folder / 'learner.pkl', '--out', tmp_path / 'b')
     assert done.returncode == 2 and '--trust' in done.stderr and 'Traceback' not in done.stderr
-    done = words('export', run.folder / 'learner.pkl', '--out', tmp_path / 'b', '--trust')
+    done = leukocls('export', run.folder / 'learner.pkl', '--out', tmp_path / 'b', '--trust')
     assert done.returncode == 0, done.stderr
     Bundle(tmp_path / 'b')
 

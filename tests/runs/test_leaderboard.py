@@ -794,6 +794,7 @@ def test_ctrl_c_ends_reproducing(films, tmp_path, monkeypatch, capsys):
         )
 
 
+@pytest.mark.usefixtures('no_plots')
 def test_the_shell_compares_and_reproduces(films, tmp_path):
     got = leukocls(
         'train',
@@ -811,6 +812,7 @@ def test_the_shell_compares_and_reproduces(films, tmp_path):
         '--out',
         'r',
         cwd=tmp_path,
+        plots=False,
     )
     assert got.returncode == 0, got.stderr
     assert (

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from fake_model import CLASSES, Fake, blob, plain
 from PIL import Image
+from shell import leukocls
 
 from leukocls.core.errors import LeukoError
 from leukocls.web.application import make_app
@@ -844,14 +845,6 @@ def test_command_line_serves_until_interrupted(run, tmp_path):
 
 
 def test_command_line(tmp_path):
-    def leukocls(*words):
-        return subprocess.run(
-            [sys.executable, '-W', 'ignore', '-m', 'leukocls', *map(str, words)],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
-
     for words, said in (
         (('serve', tmp_path / 'nowhere', '--no-open'), 'nowhere'),
         (('serve', tmp_path, '--cert', tmp_path / 'x.pem', '--no-open'), 'no such file'),
