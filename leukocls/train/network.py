@@ -242,28 +242,44 @@ class _Work:
     member: int = 0  # Number of the network in an ensemble
 
 
-def _companions(learn, recipe, pretrained, history, work):
-    "Callbacks that a recipe asks for, and those that make steps cheaper."
-    on_cpu = learn.dls.device.type == 'cpu'
+def _recipe_callbacks(recipe):
+    "Callbacks for what a recipe asks for."
     cbs = []
     if recipe.mixup:
         cbs.append(MixUp(recipe.mixup))
     if recipe.ema:
         cbs.append(AverageWeights(recipe.ema))
-    cbs += faster(learn.dls.device)
-    if on_cpu:
-        cbs.append(GiveBack())
-    if work.progress:
-        epochs = sum(epochs for epochs, *_ in _phases(recipe, pretrained))
-        name = work.progress if isinstance(work.progress, str) else work.folder.name
-        cbs.append(Progress(history, epochs, name))
+    return cbs
+
+
+def _machine_callbacks(device):
+    "Callbacks that make steps cheaper on this machine and change no result."
+    memory = [GiveBack()] if device.type == 'cpu' else []
+    return [*faster(device), *memory]
+
+
+def _progress_bar(recipe, pretrained, history, work):
+    "The bar over all epochs, as a list of callbacks; empty where none is wanted."
+    if not work.progress:
+        return []
+    epochs = sum(epochs for epochs, *_ in _phases(recipe, pretrained))
+    name = work.progress if isinstance(work.progress, str) else work.folder.name
+    return [Progress(history, epochs, name)]
+
+
+def _set_precision(learn, recipe, work):
+    """Make the learner compute in 16 bits where the run does. Returns callbacks that leave it with
+    ours; fastai's own stay with the learner.
+    """
     if work.info['precision'] == 'bf16':
-        cbs.append(Bf16OnCpu()) if on_cpu else learn.to_bf16()
+        if learn.dls.device.type == 'cpu':
+            return [Bf16OnCpu()]
+        learn.to_bf16()
     if work.info['precision'] == 'fp16':
         # the user's own callbacks that see gradients need them unscaled, as fastai leaves them
         plain = recipe.opt not in ADAM_SETTINGS or acts_in_steps(work.cbs)
         learn.to_fp16() if plain else learn.add_cb(ScaledHalf())
-    return cbs
+    return []
 
 # %% ../../nbs/train/11_network.ipynb #5ab8e07d
 def _fit_through(learn, recipe, pretrained, ours, work):
@@ -271,7 +287,7 @@ def _fit_through(learn, recipe, pretrained, ours, work):
     fastai_optimiser = learn.opt_func
     if recipe.opt in ADAM_SETTINGS:
         learn.opt_func = partial(list_adam, **ADAM_SETTINGS[recipe.opt])
-    # the optimiser that freezing made is not used
+    # freezing the body made an optimiser of fastai's kind; without one, the fit makes one of ours
     learn.opt = None
     try:
         with learn.added_cbs(work.cbs):
@@ -283,7 +299,8 @@ def _fit_through(learn, recipe, pretrained, ours, work):
     finally:
         for callback in ours:
             getattr(callback, 'leave', lambda: None)()
-        # fastai's own, so that the pickle needs nothing of leukocls
+        # our optimiser goes and fastai's function comes back, so that the pickle needs nothing of
+        # leukocls
         learn.opt, learn.opt_func = None, fastai_optimiser
     return 'finished', None
 
@@ -301,10 +318,14 @@ def _learn(learn, recipe, pretrained, table, work):
     stop = StopOnNaN(history)
     ours = [history, keep, stop]
     if work.saves:
-        # a network that looks at several views is saved inside of what turns the images
+        # Of a network that looks at several views, the learner trains the inner one. The file has
+        # the names of the whole: what turns the images (0), the network (1), their mean (2).
         prefix = '1.' if recipe.views > 1 else ''
         ours.append(SaveEpochs(work.folder, history, keep, prefix))
-    ours += _companions(learn, recipe, pretrained, history, work)
+    ours += _recipe_callbacks(recipe)
+    ours += _machine_callbacks(learn.dls.device)
+    ours += _progress_bar(recipe, pretrained, history, work)
+    ours += _set_precision(learn, recipe, work)
     if work.checkpoints is not None:
         ours.append(_saver(recipe, pretrained, keep, table, work, ours))
 
@@ -411,6 +432,9 @@ def member_seed(
 def _committee(recipe, table, device, work, template):
     """Train an ensemble's networks one after the other. Returns those that finished, or what the
     first one left, and what went wrong or None. `template` is a learner of one such network.
+
+    A recipe without a learning rate has one after the first network: `_train_member` looks for it
+    and returns the recipe that holds it, with which the others are trained.
     """
     info, broken = work.info, None
     nets, rows, members = _members_before(work)
