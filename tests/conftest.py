@@ -14,7 +14,7 @@ if (
 
 import matplotlib
 import pytest
-from selection import is_quick, needs_fastai
+from selection import is_quick, is_repeated, needs_fastai
 
 matplotlib.use('Agg')
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,10 +45,10 @@ def pytest_collection_modifyitems(items):
         key=lambda item: -cost[item.path]
     )  # the longest files first, so that at the end no worker waits for another's
     for item in items:
-        if not needs_fastai(item):
-            item.add_marker(pytest.mark.once)
         if is_quick(item):
             item.add_marker(pytest.mark.quick)
+        if not needs_fastai(item) or is_repeated(item):
+            item.add_marker(pytest.mark.once)
     why = {
         'data': (
             None

@@ -1,7 +1,9 @@
 """Which tests belong to which selection, judged by the words of the tests themselves.
 
 A test has to do with fastai where its own source, or that of a function of its file that it uses,
-speaks of training or of a learner. A test is quick where neither trains nor starts a process.
+speaks of training or of a learner. A test is quick where neither trains nor starts a process. Of a
+slower test with several sets of parameters, the first stands for all where another version of
+fastai is asked.
 """
 
 import ast
@@ -32,6 +34,14 @@ def is_quick(item) -> bool:
     if TRAINED & set(item.fixturenames) or any(item.get_closest_marker(m) for m in BIG):
         return False
     return not TAKES_TIME.search(words_of(item))
+
+
+def is_repeated(item) -> bool:
+    "Whether a slower test has been asked already, with the parameters that come first."
+    if is_quick(item) or not hasattr(item, 'callspec'):
+        return False
+    # pytest's place of each parameter in its list
+    return any(item.callspec.indices.values())
 
 
 def words_of(item) -> str:
