@@ -409,6 +409,8 @@ def test_the_error_about_an_odd_file_is_one_of_both_families(tmp_path, reader):
         core.open_regular(tmp_path)
     assert e.value.strerror == e.value.reason == 'a folder, not a file'
     assert str(e.value).startswith(f'{tmp_path}: a folder, not a file.')
+    # it may be a run, or all of a user's pictures
+    assert 'Remove' not in str(e.value) and 'Name a file in it' in str(e.value)
 
 
 # What a command is given: a table, weights, a run

@@ -58,9 +58,10 @@ def odd_file(
     reason: str,  # What is wrong with it
 ) -> OddFileError:  # To be raised
     "The error about something that is no plain file."
-    return OddFileError(
-        f'{path}: {reason}.', reason, path, advice='Remove it, or name another file'
-    )
+    # nobody is told to remove a folder: it may be a run, or all of their pictures
+    is_folder = os.path.isdir(given_path(path))
+    advice = 'Name a file in it' if is_folder else 'Remove it, or name another file'
+    return OddFileError(f'{path}: {reason}.', reason, path, advice=advice)
 
 
 def size_in_words(
