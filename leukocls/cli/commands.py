@@ -115,12 +115,14 @@ def main(
     # a large scan; one that is too large is an error
     warnings.filterwarnings('ignore', message='Image size .* exceeds limit')
     try:
-        app(args=words, prog_name='leukocls', standalone_mode=True)
+        app(args=words, prog_name='leukocls', standalone_mode=True, obj=words)
     except (LeukoError, ModuleNotFoundError) as e:
         error = e if isinstance(e, LeukoError) else missing(e)
         if _debug(words) or not isinstance(error, LeukoError):
             raise
         say(f'Error: {error.in_shell(_options_of(words))}', err=True)
+        if getattr(error, 'ends_at_once', False):
+            os._exit(2)
         sys.exit(2)
     except KeyboardInterrupt:
         say('Interrupted.', err=True)
@@ -236,6 +238,16 @@ def _say_next(run, films, out):
         say(f'  {what}\n    {shell_line(["leukocls", *words])}')
 
 # %% ../../nbs/cli/02_commands.ipynb #4ef4c5cf
+_TrainProcesses = Annotated[
+    Optional[int],
+    typer.Option(
+        help=(
+            'Processes that share the steps of each network, such as 2 for two GPUs; each batch is'
+            ' divided among them. torchrun and accelerate launch need no such option.'
+        ),
+        min=1,
+    ),
+]
 # What `leukocls train` asks for
 _TrainData = Annotated[
     str,
@@ -304,6 +316,7 @@ _TrainRepeat = Annotated[
 # %% ../../nbs/cli/02_commands.ipynb #64514fc1
 @app.command()
 def train(
+    ctx: typer.Context,
     data: _TrainData,
     recipe: _TrainRecipe = None,
     out: Out = Path('runs'),
@@ -333,12 +346,15 @@ def train(
     repeat: _TrainRepeat = None,
     hours: Hours = None,
     checkpoint_minutes: CheckpointMinutes = 10,
+    processes: _TrainProcesses = None,
     own: With = None,
 ):
     "Train one recipe or several on your images, on one split, and report; again, it goes on."
     from leukocls.runs.experiment import train_all
 
     check_folder(out)
+    if processes and processes > 1 and 'RANK' not in os.environ:
+        _start_again(processes, ctx.find_root().obj)
     runs = train_all(
         data,
         list(recipe) if recipe else 'usual',
@@ -369,8 +385,18 @@ def train(
         top=top,
         members=members,
         views=views,
+        processes=processes,
     )
-    say_runs(runs, out)
+    if os.environ.get('RANK', '0') == '0':
+        # of several processes the first one says it
+        say_runs(runs, out)
+
+
+def _start_again(processes, words):
+    "The same command in several processes; ends this one as it ends."
+    from leukocls.train.processes import start_processes
+
+    sys.exit(start_processes(processes, ['-m', 'leukocls', *words]))
 
 # %% ../../nbs/cli/02_commands.ipynb #8740efd5
 # What `leukocls reproduce` asks for
