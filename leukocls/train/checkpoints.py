@@ -216,6 +216,10 @@ class LostProcess(LeukoError):
     # libraries would wait at the end of the program for the process that is gone
     ends_at_once = True
 
+    def __str__(self):
+        # fastai puts words before the message of what a callback raises
+        return self._worded(self.option)
+
 # %% ../../nbs/train/11_checkpoints.ipynb #48d4d1a6
 @patch
 def write(self: Checkpoints, state) -> None:  # `state` as in `pack_state`

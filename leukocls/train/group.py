@@ -7,8 +7,9 @@ __all__ = ['LEADER_FILE', 'launched', 'share_of', 'rows_of_process', 'Group', 'j
            'unsync_norms', 'ShareSteps', 'Left', 'share_loader', 'unshare_loader', 'ProgressOfAll', 'LeadSteps',
            'FollowSteps']
 
-# %% ../../nbs/train/11_group.ipynb #38a2573c
+# %% ../../nbs/train/11_group.ipynb #b05732e8
 import os
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -121,7 +122,9 @@ class Group:
         if not self.leads and _leader_has_left():
             # it says itself what happened
             os._exit(0)
-        reason = ' '.join(str(error).split())[-160:]
+        # without the line of PyTorch's source, and what it advises its makers
+        words = re.sub(r'^\[[^\]]*\] *', '', ' '.join(str(error).split()))
+        reason = words.split('. ')[0][:120]
         return LostProcess(
             f'Process {self.rank + 1} of {self.size} cannot go on, since another one has ended or'
             f' was killed ({reason}). What that one said stands above, if it could.',
@@ -411,8 +414,8 @@ class ShareSteps(Leaves, Callback):
         self.held = self.wrapped = None
 
 
-class Left(Exception):
-    "The first process has left the fit; this one waits for other work."
+class Left(BaseException):
+    "The first process has left the fit; this one waits for other work. fastai rewords `Exception`s."
 
 
 @cache
