@@ -355,7 +355,7 @@ def train(
 
     check_folder(out)
     if processes and processes > 1 and 'RANK' not in os.environ:
-        _start_again(processes, ctx.find_root().obj)
+        processes = _start_again(processes, recipe, ctx.find_root().obj)
     runs = train_all(
         data,
         list(recipe) if recipe else 'usual',
@@ -393,10 +393,12 @@ def train(
         say_runs(runs, out)
 
 
-def _start_again(processes, words):
-    "The same command in several processes; ends this one as it ends."
-    from leukocls.train.processes import start_processes
+def _start_again(processes, recipe, words):
+    "The same command in several processes; ends this one as it ends. None where one does the work."
+    from leukocls.train.processes import need_processes, start_processes
 
+    if recipe and not need_processes(list(recipe)):
+        return None
     sys.exit(start_processes(processes, ['-m', 'leukocls', *words]))
 
 # %% ../../nbs/cli/02_commands.ipynb #8740efd5

@@ -59,8 +59,8 @@ def test_what_trains_no_network_needs_one_process(films, tmp_path, monkeypatch, 
     "It is said, and nothing is started."
     monkeypatch.setattr('leukocls.train.processes.start_processes', lambda *a: pytest.fail())
     with pytest.raises(RunError, match='no fold'):
-        train_all(films, 'cml1-svm', out=tmp_path, processes=2, folds='no fold')
-    assert 'cml1-svm: no network is trained, so one process does it.' in capsys.readouterr().err
+        train_all(films, 'p3-svm', out=tmp_path, processes=2, folds='no fold')
+    assert 'p3-svm: no network is trained, so one process does it.' in capsys.readouterr().err
 
 
 @pytest.fixture(scope='module')
