@@ -21,9 +21,11 @@ import threading
 import time
 from pathlib import Path
 
+from fastcore.basics import listify
+
 from ..core.errors import Given, LeukoError, Option, RunError
 from ..core.machine import usable_cores
-from .checkpoints import LostProcess
+from .checkpoints import LEADER_FILE, LostProcess
 
 # %% ../../nbs/train/13_processes.ipynb #5eae9348
 def processes_asked(
@@ -58,7 +60,7 @@ def start_processes(
     with tempfile.TemporaryDirectory(prefix='leukocls-') as folder:
         leader = Path(folder) / 'leader'
         threads = str(max(1, usable_cores() // processes))
-        environment = {'OMP_NUM_THREADS': threads, **os.environ, 'LEUKOCLS_LEADER': str(leader)}
+        environment = {'OMP_NUM_THREADS': threads, **os.environ, LEADER_FILE: str(leader)}
         words = [sys.executable, '-c', _DRIVER, str(processes), *map(str, command)]
         shown = _shown_in_a_notebook()
         pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT) if shown else {}
@@ -135,7 +137,7 @@ def _end_with_parent(parent):
 # %% ../../nbs/train/13_processes.ipynb #609ad2fe
 def follow(
     group,  # `Group` of a process that does not lead
-    cbs=None,  # The user's own fastai callbacks
+    cbs=None,  # The user's own fastai callbacks, or one
 ) -> list:  # Folders of the runs that the first process has trained
     "Take part in every fit of the first process, until it says that there is no more."
     from leukocls.train.callbacks import ends_like_ctrl_c
@@ -151,7 +153,7 @@ def follow(
                 return what[0]
             # after a fit that was left, 'leave' may come once more
             if word in ('fit', 'lr'):
-                follow_fit(group, word, *what, cbs=cbs or (), ending=ending)
+                follow_fit(group, word, *what, cbs=listify(cbs), ending=ending)
 
 # %% ../../nbs/train/13_processes.ipynb #b12c9a88
 def on_processes(
