@@ -14,5 +14,6 @@ _HOME = {
     ),
     'torchfile': 'Name StandIn read_records Storage view_storage read_pickle',
     'conversion': 'read_learner write_converted convert_pickle StandIn read_pickle',
+    'shards': 'Shard shard_asked part_path sorted_names write_part merge_parts model_identity',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

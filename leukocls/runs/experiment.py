@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
@@ -35,9 +36,10 @@ from leukocls.runs.resume import (
     unfinished_run,
 )
 from .run import Run, Runs, finished_run
-from ..train.checkpoints import Checkpoints
+from ..train.checkpoints import Checkpoints, LostProcess
 from ..train.folder import start_run, write_csv, write_info
 from ..train.kinds import kind_named
+from ..train.processes import on_processes
 from ..train.recipes import Recipe, get_recipe, recipes_named
 
 # %% ../../nbs/runs/02_experiment.ipynb #2c2e96e8
@@ -87,9 +89,11 @@ def _checked_callbacks(cbs):
     return callbacks
 
 
-def _fit_of(kind, callbacks, ahead, checkpoints, notes):
+def _fit_of(kind, callbacks, ahead, checkpoints, notes, group=None):
     "The function that fits, with what this kind of system takes besides."
     fit = kind.fit
+    if group is not None and kind.name == 'network':
+        fit = partial(fit, group=group)
     if kind.takes_checkpoints:
         fit = partial(fit, checkpoints=checkpoints)
     if ahead is not None and kind.takes_ahead:
@@ -193,6 +197,7 @@ def train(
     hours: float | None = None,
     # Begin anew where the same training was broken off and could go on
     repeat: bool = False,
+    group=None,  # From `join_group`: processes that share the steps of a network
     **changes,  # Fields of the recipe to change, such as `epochs=3`
 ) -> Run:  # The finished run
     """Train one recipe on one table; everything is written to a new run folder. A run of just this
@@ -217,7 +222,7 @@ def train(
     asked = recipe, table, out, seed, device, fold
     folder, info, checkpoints = _begin(asked, callbacks, repeat, checkpoint_minutes, hours)
     try:
-        fit = _fit_of(kind, callbacks, ahead, checkpoints, info['notes'])
+        fit = _fit_of(kind, callbacks, ahead, checkpoints, info['notes'], group)
         fitted = fit(recipe, table, folder, info, device, progress)
         run = finish_run(folder, info, table, fitted, began - checkpoints.spent, survey=survey)
     except BaseException:
@@ -286,7 +291,8 @@ def _train_planned(plan, repeat, anew, hours, **how):
         except Exception as error:
             if hasattr(error, 'run'):
                 runs.append(error.run)
-            if not several or not isinstance(error, _STOPS_ONE_RUN):
+            lost = isinstance(error, LostProcess)
+            if lost or not several or not isinstance(error, _STOPS_ONE_RUN):
                 raise
             runs.failed.append(_failure(recipe, seed, fold, error))
             errors.append(error)
@@ -367,6 +373,13 @@ def usual_recipe(
     return name
 
 # %% ../../nbs/runs/02_experiment.ipynb #78129c5e
+def _runs_in(folders, failed=(), interrupted=False):
+    "Runs that another process has trained, as far as their folders can be read from here."
+    runs = [Run(folder) for folder in folders if Path(folder, 'recipe.json').is_file()]
+    return Runs(runs, failed, interrupted)
+
+
+@on_processes(_runs_in)
 def train_all(
     data,  # Folder, CSV file or DataFrame, as in `read_table`
     # Name of a recipe, a recipe, a group such as 'p3', 'classical' or 'all', or a list of these;
@@ -403,6 +416,9 @@ def train_all(
     hours: float | None = None,
     # Minutes between two checkpoints within an epoch; None writes them after epochs only
     checkpoint_minutes: float | None = 10,
+    # Processes that share the steps of each network, such as 2 for two GPUs; each batch is divided
+    # among them. None: one, or those of torchrun or accelerate launch
+    processes: int | None = None,
     **changes,  # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
 ) -> Runs:  # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
@@ -430,6 +446,8 @@ def train_all(
         repeat = len(plan) == 1 and hours is None if repeat is None else repeat
         how = dict(out=out, device=device, progress=progress, cbs=callbacks)
         how |= dict(survey=survey, ahead=ahead, checkpoint_minutes=checkpoint_minutes)
+        # `on_processes` gives the processes that were started, or None
+        how |= dict(group=processes)
         runs, errors = _train_planned(plan, repeat, anew, hours, **how)
     finally:
         end_all(ahead)

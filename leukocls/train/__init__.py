@@ -41,11 +41,17 @@ _HOME = {
         'SYSTEMS Spectrum spectra system Arrays from_spec Scaled Mean Bayes Dense Nearest Trees '
         'Machine layer_of classical_learner fit_classical'
     ),
-    'checkpoints': 'pack_state unpack_state FolderLock Ending Checkpoints',
+    'checkpoints': 'LEADER_FILE pack_state unpack_state FolderLock Ending Checkpoints LostProcess',
     'fit_state': 'random_states set_random_states callback_states load_callback_states SaveCheckpoints',
+    'group': (
+        'launched share_of rows_of_process Group join_group alone_for_fastai sync_norms '
+        'unsync_norms ShareSteps Left share_loader unshare_loader ProgressOfAll LeadSteps '
+        'FollowSteps'
+    ),
     'learners': 'model_facts probe_learner ensemble rebuild write_pickle write_learner',
-    'network': 'ADAM_SETTINGS precision_of loss_of find_lr faster member_seed fit_network',
+    'network': 'ADAM_SETTINGS precision_of loss_of find_lr faster member_seed follow_fit fit_network',
     'mil': 'STRENGTHS label_of_patients BagSettings FittedBags fit_bags fit_mil answer_run',
+    'processes': 'processes_asked start_processes drive follow on_processes need_processes run_call',
     'leukocls.runs.experiment': 'train',  # it writes the report too, so it lives further down
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -188,6 +188,13 @@ class SaveCheckpoints(Callback):
         mine = state is not None and state['place']['member'] == member and 'callbacks' in state
         self.start = state if mine else None
 
+    def set_random(
+        self,
+        states: dict,  # From `random_states`, of the step that comes next
+    ) -> None:
+        "Let random numbers go on where the checkpoint was written."
+        set_random_states(states, self.learn.dls)
+
     @property
     def first_phase(self) -> int:  # The phase to go on with; all before it are done
         return self.start['place']['phase'] if self.start else 0
@@ -423,8 +430,8 @@ def _batches_from(saver, learn):
     if done < learn.n_iter:
         left = enumerate(learn.dl)
         _pass_over(learn.dl, left, done)
-    set_random_states(state['random'], learn.dls)
     learn.train_iter, learn.pct_train = state['steps']
+    saver.set_random(state['random'])
     for i, batch in left:
         learn.one_batch(i, batch)
 
