@@ -300,6 +300,16 @@ _TrainRepeat = Annotated[
         ),
     ),
 ]
+_TrainCluster = Annotated[
+    Optional[str],
+    typer.Option(
+        '--cluster',
+        help=(
+            'Make each run on a Ray cluster: auto (the one of this machine), local (start one here),'
+            ' ray://host:10001; more after commas, such as auto,gpu=0.25,ship.'
+        ),
+    ),
+]
 
 # %% ../../nbs/cli/02_commands.ipynb #64514fc1
 @app.command()
@@ -333,6 +343,7 @@ def train(
     repeat: _TrainRepeat = None,
     hours: Hours = None,
     checkpoint_minutes: CheckpointMinutes = 10,
+    cluster: _TrainCluster = None,
     own: With = None,
 ):
     "Train one recipe or several on your images, on one split, and report; again, it goes on."
@@ -360,6 +371,7 @@ def train(
         repeat=repeat,
         hours=hours,
         checkpoint_minutes=checkpoint_minutes,
+        cluster=_with_own(cluster, own),
         weights=weights,
         arch=arch,
         epochs=epochs,
@@ -371,6 +383,15 @@ def train(
         views=views,
     )
     say_runs(runs, out)
+
+
+def _with_own(cluster, own):
+    "The cluster, whose workers run the user's own files too."
+    if cluster is None:
+        return None
+    from leukocls.core.cluster import cluster_of
+
+    return dataclasses.replace(cluster_of(cluster), own=tuple(own or ()))
 
 # %% ../../nbs/cli/02_commands.ipynb #8740efd5
 # What `leukocls reproduce` asks for

@@ -1,0 +1,85 @@
+"""Twelve runs on two Ray nodes of one core each, and the same in one process; and a folder of tiny
+pictures classified over both nodes, and here.
+
+What a cluster costs besides training is looked at in each worker: seconds between the end of one run
+and the beginning of the next, and seconds of a run in which neither anything is imported nor trained.
+The first run of a worker waits for its imports, which are counted apart.
+
+    python tests/bench/cluster.py --out results/cluster.csv
+"""
+
+import argparse
+import os
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import ray
+from ray.cluster_utils import Cluster as Nodes
+from said import command
+
+from leukocls import FILM_PATIENT, draw_films, get_recipe, train_all
+
+SIZE = dict(num_cpus=1, object_store_memory=200 * 2**20)
+
+
+def start_nodes():
+    nodes = Nodes(initialize_head=True, head_node_args=SIZE | dict(include_dashboard=False))
+    nodes.add_node(**SIZE)
+    ray.init(nodes.address, log_to_driver=False, logging_level='ERROR')
+    return nodes
+
+
+def between_runs(times):
+    "Seconds from the end of a run to the beginning of the next, in each worker."
+    t = pd.DataFrame(times).sort_values(['worker', 'clock'])
+    gap = t.clock - (t.clock + t.seconds).groupby(t.worker).shift()
+    return gap.dropna()
+
+
+def twelve_runs(folder):
+    films = draw_films(folder / 'films', patients=6, images=5, size=48)
+    small = get_recipe('small-cnn', size=32, epochs=2, lr=3e-3, bs=16)
+    how = dict(recipes=[small, 'p3-knn'], folds=3, seeds=(0, 1), size=32, patient=FILM_PATIENT)
+    how |= dict(device='cpu', progress=False)
+    began = time.perf_counter()
+    alone = train_all(films, out=folder / 'alone', **how)
+    middle = time.perf_counter()
+    runs = train_all(films, out=folder / 'cluster', cluster='auto', **how)
+    ended = time.perf_counter()
+    t = pd.DataFrame(runs.times)
+    inside = t.seconds - t.imports - t.training
+    figures = ['accuracy', 'f1', 'auroc']
+    return dict(
+        what='12 runs of a comparison',
+        n=len(runs),
+        nodes=2,
+        equal=all(a.predictions.equals(b.predictions) for a, b in zip(alone, runs))
+        and alone.standings[figures].equals(runs.standings[figures]),
+        alone_s=middle - began,
+        cluster_s=ended - middle,
+        training_s=t.training.sum(),
+        overhead_a_run_s=inside.mean() + between_runs(runs.times).mean(),
+        imports_a_worker_s=t.groupby('worker').imports.sum().mean(),
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--out', default='cluster.csv')
+    asked = parser.parse_args()
+    warnings.simplefilter('ignore')
+    nodes = start_nodes()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [twelve_runs(Path(folder))]
+    ray.shutdown()
+    nodes.shutdown()
+    table = pd.DataFrame(rows).round(3).assign(cores=os.cpu_count(), ray=ray.__version__)
+    table.assign(command=command()).to_csv(asked.out, index=False)
+    print(table.T.to_string())
+
+
+if __name__ == '__main__':
+    main()
