@@ -1,14 +1,20 @@
 "Runs and predictions on a Ray cluster of two nodes; nodes, workers and drivers that are killed."
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from leukocls.core.cluster import Cluster
 from leukocls.data.films import FILM_PATIENT
+from leukocls.deploy.classifier import Classifier, write_table
+from leukocls.deploy.cluster import classify_places
 from leukocls.runs.experiment import train_all
 
 ray = pytest.importorskip('ray', reason='Ray is absent: pip install "leukocls[cluster]"')
@@ -83,3 +89,43 @@ def test_a_comparison_survives_ctrl_c_and_a_dead_node(
     for ours, theirs in zip(runs, alone):
         assert ours.predictions.equals(theirs.predictions)
         assert not (ours.folder / 'checkpoints').exists()
+
+
+DRIVER = """
+import sys
+from leukocls.deploy.classifier import Classifier
+from leukocls.deploy.cluster import classify_places
+clf = Classifier.load(sys.argv[1])
+classify_places(clf, sys.argv[3:], sys.argv[2], 'auto', progress=False, block=4)
+"""
+
+
+def test_a_table_survives_a_dead_driver_and_a_dead_worker(
+    nodes, films, small_bundle, tmp_path, capsys
+):
+    "360 images in blocks of four; the table is byte by byte that of one process."
+    clf, out, places = Classifier.load(small_bundle), tmp_path / 'cluster.csv', [str(films)] * 3
+
+    def done():
+        return set(tmp_path.glob('.cluster.csv.parts/*.done'))
+
+    words = [sys.executable, '-W', 'ignore', '-c', DRIVER, small_bundle, out, *places]
+    driver = subprocess.Popen(words, env=os.environ | dict(RAY_ADDRESS=nodes.address))
+    when(lambda: len(done()) > 4, driver.kill).join()
+    driver.wait()
+    time.sleep(1)
+    before, killed = done(), []
+    assert before and not out.exists()
+
+    def kill_a_worker():
+        pids = {json.loads(path.read_text())['pid'] for path in done() - before}
+        killed.append((pids.pop(), 90 - len(done())))
+        os.kill(killed[0][0], signal.SIGKILL)
+
+    when(lambda: len(done() - before) > 4, kill_a_worker)
+    assert classify_places(clf, places, out, 'auto', block=4) == 360
+    assert killed[0][1] > 0
+    assert f'{len(before)} of 90 blocks were done already' in capsys.readouterr().err
+    write_table(clf, sorted(map(str, Path(films).rglob('*.png'))) * 3, tmp_path / 'here.csv')
+    assert out.read_bytes() == (tmp_path / 'here.csv').read_bytes()
+    assert not (tmp_path / '.cluster.csv.parts').exists()

@@ -579,16 +579,17 @@ def _show(table):
     say_strangers(table)
 
 
-def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
+def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device, cluster=None):
     "`predict` with a bundle."
     from leukocls.deploy.classifier import Classifier, write_table
 
     _on_cpu(device)
     if tta:
         raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
-    if csv and csv.suffix.lower() == '.parquet':
-        raise RunError(f'{csv}: a bundle writes CSV. Name a file that ends in .csv.')
     clf = Classifier.load(bundle, engine)
+    if cluster or (csv and csv.suffix.lower() == '.parquet') or any(map(_is_shard, images)):
+        _classify_in_blocks(clf, images, csv, overwrite, cluster)
+        return
     files = images_of(images)
     if csv:
         n = write_table(clf, files, csv, overwrite)
@@ -597,6 +598,24 @@ def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device):
         if p.error and on_error == 'raise':
             raise DataError(f'{p.name}: {p.error}', where=p.name)
         say(str(p))
+    say(RESEARCH_ONLY, err=True)
+
+
+def _is_shard(place):
+    "Whether images are to be read from a shard or an address."
+    from leukocls.deploy.places import shard_kind
+
+    return '://' in place or bool(shard_kind(place))
+
+
+def _classify_in_blocks(clf, images, csv, overwrite, cluster):
+    "Many images, on a cluster or out of shards, into a table."
+    from leukocls.deploy.cluster import classify_places
+
+    if csv is None:
+        raise RunError('Images on a cluster, in shards or at addresses go into a table: add --csv.')
+    n = classify_places(clf, images, csv, cluster, overwrite)
+    say(f'{n:,} predictions in {csv}', err=True)
     say(RESEARCH_ONLY, err=True)
 
 # %% ../../nbs/cli/02_commands.ipynb #cf614c66
@@ -727,6 +746,16 @@ _PredictPatient = Annotated[
 _PredictOverwrite = Annotated[
     bool, typer.Option('--overwrite', help='Replace the file if it exists.')
 ]
+_PredictCluster = Annotated[
+    Optional[str],
+    typer.Option(
+        '--cluster',
+        help=(
+            'With a bundle and --csv: classify on a Ray cluster, auto (the one of this machine),'
+            ' local (start one here) or an address; more after commas, such as auto,cores=4.'
+        ),
+    ),
+]
 
 # %% ../../nbs/cli/02_commands.ipynb #ede0d2e3
 @app.command()
@@ -742,6 +771,7 @@ def predict(
     patient: _PredictPatient = None,
     trust: Trust = False,
     device: Device = 'auto',
+    cluster: _PredictCluster = None,
     own: With = None,
 ):
     "Predict the class of images, or one answer for each patient."
@@ -758,8 +788,13 @@ def predict(
         _classify_patients(model, images, patient, csv, engine, overwrite)
         return
     if is_bundle(model):
-        _classify(model, images, csv, engine, tta, on_error, overwrite, device)
+        _classify(model, images, csv, engine, tta, on_error, overwrite, device, cluster)
         return
+    if cluster:
+        raise RunError(
+            f'{model} is no bundle, and a cluster classifies with one. Write it with:'
+            f' leukocls export {model}'
+        )
     source = open_model(model, trust)[0]
     files = images_of(images)  # slips are told before PyTorch is imported
     from leukocls.models.predictor import Predictor, predict_images, predict_to

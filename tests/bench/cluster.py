@@ -1,5 +1,8 @@
-"""Twelve runs on two Ray nodes of one core each, and the same in one process; and a folder of tiny
-pictures classified over both nodes, and here.
+"""Twelve runs on two Ray nodes of one core each, and the same in one process; and folders of tiny
+pictures classified over both nodes, and the first of them here.
+
+All pictures are links to a thousand drawn ones. Each folder is classified by a driver of its own, whose
+largest memory is noted: that of the process that lists the pictures, gives out blocks and joins parts.
 
 What a cluster costs besides training is looked at in each worker: seconds between the end of one run
 and the beginning of the next, and seconds of a run in which neither anything is imported nor trained.
@@ -10,6 +13,8 @@ The first run of a worker waits for its imports, which are counted apart.
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -21,7 +26,9 @@ from ray.cluster_utils import Cluster as Nodes
 from said import command
 
 from leukocls import FILM_PATIENT, draw_films, get_recipe, train_all
+from leukocls.deploy import export_bundle
 
+DRIVER = Path(__file__).with_name('processes') / 'classify.py'
 SIZE = dict(num_cpus=1, object_store_memory=200 * 2**20)
 
 
@@ -66,14 +73,56 @@ def twelve_runs(folder):
     )
 
 
+def draw_many(folder, n):
+    "n pictures in folders of a thousand, all links to the first thousand."
+    drawn = sorted((folder / 'drawn').rglob('*.png'))
+    if not drawn:
+        draw_films(folder / 'drawn', patients=25, images=10, size=32)
+        drawn = sorted((folder / 'drawn').rglob('*.png'))
+    for start in range(0, n, 1000):
+        here = folder / f'{n}' / f'{start:08}'
+        here.mkdir(parents=True)
+        for number in range(start, min(start + 1000, n)):
+            os.link(drawn[number % len(drawn)], here / f'{number:08}.png')
+    return folder / f'{n}'
+
+
+def many_images(folder, bundle, n, address, also_here):
+    "A folder classified on the cluster, and here if wanted."
+    images = draw_many(folder, n)
+
+    def driver(out, cluster):
+        words = [sys.executable, '-W', 'ignore', DRIVER, bundle, images, out, cluster]
+        done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True)
+        return map(float, done.stdout.split()[-4:])
+
+    there, here = (folder / f'{name}-{n}.parquet' for name in ('there', 'here'))
+    rows, seconds, before, most = driver(there, address)
+    row = dict(what='images', n=int(rows), nodes=2, cluster_s=seconds)
+    row |= dict(driver_mb_before=before, driver_mb=most)
+    if also_here:
+        _, row['alone_s'], _, _ = driver(here, '')
+        row['equal'] = pd.read_parquet(there).equals(pd.read_parquet(here))
+    return row
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--out', default='cluster.csv')
+    parser.add_argument('--images', nargs='*', type=int, default=[20_000, 10_000, 100_000])
+    parser.add_argument('--only-images', action='store_true')
     asked = parser.parse_args()
     warnings.simplefilter('ignore')
     nodes = start_nodes()
     with tempfile.TemporaryDirectory() as folder:
-        rows = [twelve_runs(Path(folder))]
+        folder = Path(folder)
+        rows = [] if asked.only_images else [twelve_runs(folder)]
+        films = draw_films(folder / 'few', patients=6, images=5, size=48)
+        run = train_all(films, 'small-cnn', folder / 'one', size=32, epochs=1, progress=False)[0]
+        bundle = export_bundle(run).folder
+        for n in asked.images:
+            rows.append(many_images(folder, bundle, n, nodes.address, n == asked.images[0]))
+            print(rows[-1], flush=True)
     ray.shutdown()
     nodes.shutdown()
     table = pd.DataFrame(rows).round(3).assign(cores=os.cpu_count(), ray=ray.__version__)
