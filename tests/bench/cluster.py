@@ -1,5 +1,5 @@
 """Twelve runs on two Ray nodes of one core each, and the same in one process; and folders of tiny
-pictures classified over both nodes, and the first of them here.
+pictures classified over both nodes, and here.
 
 All pictures are links to a thousand drawn ones. Each folder is classified by a driver of its own, whose
 largest memory is noted: that of the process that lists the pictures, gives out blocks and joins parts.
@@ -87,47 +87,55 @@ def draw_many(folder, n):
     return folder / f'{n}'
 
 
-def many_images(folder, bundle, n, address, also_here):
-    "A folder classified on the cluster, and here if wanted."
+def many_images(folder, bundle, n, address, made_up=False):
+    "A folder classified on the cluster, and here; or only given out and joined on the cluster."
     images = draw_many(folder, n)
 
-    def driver(out, cluster):
-        words = [sys.executable, '-W', 'ignore', DRIVER, bundle, images, out, cluster]
+    def driver(out, *words):
+        words = [sys.executable, '-W', 'ignore', DRIVER, bundle, images, out, *words]
         done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=True)
         return map(float, done.stdout.split()[-4:])
 
     there, here = (folder / f'{name}-{n}.parquet' for name in ('there', 'here'))
-    rows, seconds, before, most = driver(there, address)
-    row = dict(what='images', n=int(rows), nodes=2, cluster_s=seconds)
+    what = 'images, answers made up' if made_up else 'images'
+    rows, seconds, before, most = driver(there, address, *['made-up'] * made_up)
+    row = dict(what=what, n=int(rows), nodes=2, cluster_s=seconds)
     row |= dict(driver_mb_before=before, driver_mb=most)
-    if also_here:
+    if not made_up:
         _, row['alone_s'], _, _ = driver(here, '')
         row['equal'] = pd.read_parquet(there).equals(pd.read_parquet(here))
+    there.unlink()
     return row
+
+
+def all_rows(asked, folder, address):
+    yield twelve_runs(folder)
+    few = draw_films(folder / 'few', patients=6, images=5, size=48)
+    run = train_all(few, 'small-cnn', folder / 'one', size=32, epochs=1, progress=False)[0]
+    bundle = export_bundle(run).folder
+    for n in asked.images:
+        yield many_images(folder, bundle, n, address)
+    for n in asked.made_up:
+        yield many_images(folder, bundle, n, address, made_up=True)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--out', default='cluster.csv')
-    parser.add_argument('--images', nargs='*', type=int, default=[20_000, 10_000, 100_000])
-    parser.add_argument('--only-images', action='store_true')
+    parser.add_argument('--images', nargs='*', type=int, default=[20_000])
+    parser.add_argument('--made-up', nargs='*', type=int, default=[10_000, 100_000, 1_000_000])
     asked = parser.parse_args()
     warnings.simplefilter('ignore')
     nodes = start_nodes()
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        rows = [] if asked.only_images else [twelve_runs(folder)]
-        films = draw_films(folder / 'few', patients=6, images=5, size=48)
-        run = train_all(films, 'small-cnn', folder / 'one', size=32, epochs=1, progress=False)[0]
-        bundle = export_bundle(run).folder
-        for n in asked.images:
-            rows.append(many_images(folder, bundle, n, nodes.address, n == asked.images[0]))
-            print(rows[-1], flush=True)
+        for row in all_rows(asked, Path(folder), nodes.address):
+            rows.append(row)
+            print(row, flush=True)
+            table = pd.DataFrame(rows).round(3).assign(cores=os.cpu_count(), ray=ray.__version__)
+            table.assign(command=command()).to_csv(asked.out, index=False)
     ray.shutdown()
     nodes.shutdown()
-    table = pd.DataFrame(rows).round(3).assign(cores=os.cpu_count(), ray=ray.__version__)
-    table.assign(command=command()).to_csv(asked.out, index=False)
-    print(table.T.to_string())
 
 
 if __name__ == '__main__':
