@@ -313,6 +313,16 @@ _TrainRepeat = Annotated[
         ),
     ),
 ]
+_TrainCluster = Annotated[
+    Optional[str],
+    typer.Option(
+        '--cluster',
+        help=(
+            'Make each run on a Ray cluster: auto (the one of this machine), local (start one here),'
+            ' ray://host:10001; more after commas, such as auto,gpu=0.25,ship.'
+        ),
+    ),
+]
 
 # %% ../../nbs/cli/02_commands.ipynb #64514fc1
 @app.command()
@@ -348,6 +358,7 @@ def train(
     hours: Hours = None,
     checkpoint_minutes: CheckpointMinutes = 10,
     processes: _TrainProcesses = None,
+    cluster: _TrainCluster = None,
     own: With = None,
 ):
     "Train one recipe or several on your images, on one split, and report; again, it goes on."
@@ -377,6 +388,7 @@ def train(
         repeat=repeat,
         hours=hours,
         checkpoint_minutes=checkpoint_minutes,
+        cluster=_with_own(cluster, own),
         weights=weights,
         arch=arch,
         epochs=epochs,
@@ -400,6 +412,16 @@ def _start_again(processes, recipe, words):
     if recipe and not need_processes(list(recipe)):
         return None
     sys.exit(start_processes(processes, ['-m', 'leukocls', *words]))
+
+
+def _with_own(cluster, own):
+    "The cluster, whose workers run the user's own files too."
+    if cluster is None:
+        return None
+    from leukocls.core.cluster import cluster_of
+
+    return dataclasses.replace(cluster_of(cluster), own=tuple(own or ()))
+
 
 # %% ../../nbs/cli/02_commands.ipynb #8740efd5
 # What `leukocls reproduce` asks for
@@ -617,16 +639,17 @@ def _write_share(part, model, images, csv, overwrite, write, files, **options):
     say(f'{n:,} predictions in {part_path(csv, part)}, which is whole', err=True)
 
 
-def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device, share=None):
+def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device, share=None, cluster=None):
     "`predict` with a bundle; `share` writes one part."
     from leukocls.deploy.classifier import Classifier, write_table
 
     _on_cpu(device)
     if tta:
         raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
-    if csv and csv.suffix.lower() == '.parquet':
-        raise RunError(f'{csv}: a bundle writes CSV. Name a file that ends in .csv.')
     clf = Classifier.load(bundle, engine)
+    if cluster or (csv and csv.suffix.lower() == '.parquet') or any(map(_is_shard, images)):
+        _classify_in_blocks(clf, images, csv, overwrite, cluster)
+        return
     files = images_of(images)
     if share:
         share(partial(write_table, clf, overwrite=True), files)
@@ -637,6 +660,24 @@ def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device, sha
         if p.error and on_error == 'raise':
             raise DataError(f'{p.name}: {p.error}', where=p.name)
         say(str(p))
+    say(RESEARCH_ONLY, err=True)
+
+
+def _is_shard(place):
+    "Whether images are to be read from a shard or an address."
+    from leukocls.deploy.places import shard_kind
+
+    return '://' in place or bool(shard_kind(place))
+
+
+def _classify_in_blocks(clf, images, csv, overwrite, cluster):
+    "Many images, on a cluster or out of shards, into a table."
+    from leukocls.deploy.cluster import classify_places
+
+    if csv is None:
+        raise RunError('Images on a cluster, in shards or at addresses go into a table: add --csv.')
+    n = classify_places(clf, images, csv, cluster, overwrite)
+    say(f'{n:,} predictions in {csv}', err=True)
     say(RESEARCH_ONLY, err=True)
 
 # %% ../../nbs/cli/02_commands.ipynb #cf614c66
@@ -778,6 +819,16 @@ _PredictShard = Annotated[
         ),
     ),
 ]
+_PredictCluster = Annotated[
+    Optional[str],
+    typer.Option(
+        '--cluster',
+        help=(
+            'With a bundle and --csv: classify on a Ray cluster, auto (the one of this machine),'
+            ' local (start one here) or an address; more after commas, such as auto,cores=4.'
+        ),
+    ),
+]
 
 # %% ../../nbs/cli/02_commands.ipynb #ede0d2e3
 @app.command()
@@ -794,6 +845,7 @@ def predict(
     shard: _PredictShard = None,
     trust: Trust = False,
     device: Device = 'auto',
+    cluster: _PredictCluster = None,
     own: With = None,
 ):
     "Predict the class of images, or one answer for each patient."
@@ -811,10 +863,22 @@ def predict(
         _on_cpu(device)
         _classify_patients(model, images, patient, csv, engine, overwrite)
         return
+    if part and cluster:
+        raise RunError(
+            [Given('shard', shard or str(part)), ': a cluster divides the images by itself.'],
+            advice='Give --shard or --cluster, not both',
+        )
     share = part and partial(_write_share, part, model, images, csv, overwrite)
     if is_bundle(model):
-        _classify(model, images, csv, engine, tta, on_error, overwrite, device, share)
+        _classify(
+            model, images, csv, engine, tta, on_error, overwrite, device, share, cluster
+        )
         return
+    if cluster:
+        raise RunError(
+            f'{model} is no bundle, and a cluster classifies with one. Write it with:'
+            f' leukocls export {model}'
+        )
     source = open_model(model, trust)[0]
     files = images_of(images)  # slips are told before PyTorch is imported
     from leukocls.models.predictor import Predictor, predict_images, predict_to

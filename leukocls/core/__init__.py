@@ -24,5 +24,6 @@ _HOME = {
     'parameters': 'explain',
     'html': 'page_of text_of data_uri thumbnail_uri',
     'resumed': 'write_resumed part_ends_line',
+    'cluster': 'Cluster cluster_of join_cluster Joined check_machines',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -19,8 +19,8 @@ _HOME = {
         'maps polar_grid spectrum turn_of find_position correlation refine_position'
     ),
     'survey': (
-        'FACTS MOST_HELD Looks Survey survey_images looks_of look_at six_colours thumbnail '
-        'jpeg_quality look readable_images shortcuts_of lighter_part'
+        'FACTS MOST_HELD room_for_thumbs Looks Survey survey_images looks_of look_at six_colours '
+        'thumbnail jpeg_quality look readable_images shortcuts_of lighter_part'
     ),
     'readers': (
         'PATH_NAMES kind_of_file plain_name read_text_table read_rows unpack_npz find_files '
@@ -32,7 +32,7 @@ _HOME = {
     ),
     'duplicates': (
         'SAME_PICTURE COPIES near_duplicates describe alter learn_metric nearest candidates '
-        'joined groups_in'
+        'pairs_of_nearest joined groups_in'
     ),
     'splits': (
         'SPLIT_RULES split_table SplitRule register_split fold_tables source_tables '

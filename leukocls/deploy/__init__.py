@@ -14,6 +14,8 @@ _HOME = {
     ),
     'torchfile': 'Name StandIn read_records Storage view_storage read_pickle',
     'conversion': 'read_learner write_converted convert_pickle StandIn read_pickle',
+    'places': 'Block blocks_of shard_kind ordered_files read_block',
     'shards': 'Shard shard_asked part_path sorted_names write_part merge_parts model_identity',
+    'cluster': 'classify_places classify_block',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

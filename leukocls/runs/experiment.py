@@ -20,6 +20,7 @@ import pandas as pd
 from ..core.errors import Given, LeukoError, Option, RunError
 from ..core.files import check_folder, write_whole
 from ..core.machine import give_back, pick_device
+from ..core.packages import late
 from ..core.parameters import explain
 from ..core.progress import bar
 from ..core.text import safe_table
@@ -419,6 +420,9 @@ def train_all(
     # Processes that share the steps of each network, such as 2 for two GPUs; each batch is divided
     # among them. None: one, or those of torchrun or accelerate launch
     processes: int | None = None,
+    # Where the runs are made: 'auto' is this machine's Ray cluster, 'local' one that is started here,
+    # 'ray://head:10001' another; more in `Cluster`. None: here, one after the other
+    cluster=None,
     **changes,  # Fields of every recipe to change, such as `weights='folder'`, `epochs=3`
 ) -> Runs:  # One run per recipe, seed and fold
     "Train the ALL classifier: all recipes named, on one split of one data set."
@@ -426,13 +430,14 @@ def train_all(
         recipes = usual_recipe(device, changes)
     chosen = recipes_named(recipes, **changes)
     callbacks = _checked_callbacks(cbs)
-    _check_place(out, device)
+    nodes = None if cluster is None else late('leukocls.core.cluster:join_cluster')(cluster)
+    _check_place(out, 'auto' if nodes else device)
     _check_hours(hours, checkpoint_minutes)
     table = read_table(
         data, patient, root, on_error, label, bits=bits, cell=cell, label_of=label_of
     )
     frozen = [recipe for recipe in chosen if kind_named(recipe.kind).frozen]
-    ahead = begin_all(frozen, table.path, device)
+    ahead = begin_all([] if nodes else frozen, table.path, device)
     try:
         # Every image is decoded once, for the check, the search for copies, the network of a
         # probe, the shortcuts and the gate
@@ -446,11 +451,15 @@ def train_all(
         repeat = len(plan) == 1 and hours is None if repeat is None else repeat
         how = dict(out=out, device=device, progress=progress, cbs=callbacks)
         how |= dict(survey=survey, ahead=ahead, checkpoint_minutes=checkpoint_minutes)
+        train_plan = partial(_train_planned, group=processes)
+        if nodes:
+            train_plan = partial(late('leukocls.runs.cluster:train_planned'), nodes)
         # `on_processes` gives the processes that were started, or None
-        how |= dict(group=processes)
-        runs, errors = _train_planned(plan, repeat, anew, hours, **how)
+        runs, errors = train_plan(plan, repeat, anew, hours, **how)
     finally:
         end_all(ahead)
+        if nodes:
+            nodes.leave()
     if errors and not runs:
         errors[0].failed = runs.failed
         raise errors[0]

@@ -44,6 +44,9 @@ class Kind:
     # (run, predictions with `path`, `label`, `patient`) → a table as from `patient_answers`, where a
     # run answers for patients itself
     answers: Callable | None = None
+    # What one run takes of a cluster's machine, if it has as much
+    cores: int = 1
+    gpu: float = 0.0  # May be a fraction: several runs then share a GPU
 
 
 KINDS = {}  # Name → `Kind`
@@ -143,6 +146,8 @@ register_kind(
         takes_callbacks=True,
         takes_checkpoints=True,
         tunes=True,
+        cores=4,
+        gpu=1.0,
     )
 )
 register_kind(
@@ -155,6 +160,8 @@ register_kind(
         frozen=True,
         folds=_probe_folds,
         chosen='Frozen features, head by cross-validation of the training images.',
+        cores=4,
+        gpu=0.5,
     )
 )
 register_kind(
@@ -169,6 +176,8 @@ register_kind(
         patient=_mil_patient,
         cohort=_mil_cohort,
         answers=_mil_answers,
+        cores=4,
+        gpu=0.5,
     )
 )
 register_kind(
@@ -179,5 +188,6 @@ register_kind(
         _OF_NETWORKS | {'arch', 'bs', 'weights', 'head', 'views', 'balance', 'reference'},
         bundled=False,
         chosen='Nothing: one fit to all training images.',
+        cores=2,
     )
 )

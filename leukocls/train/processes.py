@@ -172,6 +172,14 @@ def on_processes(
             given = signature.bind(*args, **kwargs).arguments
             given |= given.pop('changes', {})
             asked = processes_asked(given.pop('processes', None))
+            if asked > 1 and given.get('cluster') is not None:
+                raise RunError(
+                    [
+                        Given('processes', asked),
+                        ' share the steps of one training, and a cluster makes whole runs.',
+                    ],
+                    advice='Give one of the two',
+                )
             if 'RANK' in os.environ and (group := _group_of(asked, given.get('device', 'auto'))):
                 return _in_group(function, given, group, read)
             if asked > 1 and need_processes(given.get('recipes', 'usual')):
