@@ -422,7 +422,6 @@ def _with_own(cluster, own):
 
     return dataclasses.replace(cluster_of(cluster), own=tuple(own or ()))
 
-
 # %% ../../nbs/cli/02_commands.ipynb #8740efd5
 # What `leukocls reproduce` asks for
 _ReproducePaper = Annotated[str, typer.Argument(help='p1, p2, p3 or p4.')]
@@ -595,6 +594,21 @@ def _on_cpu(device):
         )
 
 
+def _needs_bundle(model, why):
+    if not is_bundle(model):
+        raise RunError(
+            f'{model} is no bundle, and {why}. Write it with: leukocls export {model}'
+        )
+
+
+def _check_cluster(part, shard):
+    if part:
+        raise RunError(
+            [Given('shard', shard or str(part)), ': a cluster divides the images by itself.'],
+            advice='Give --shard or --cluster, not both',
+        )
+
+
 def _show(table):
     "A table of predictions; what to know of it on standard error."
     if 'error' in table and not table.error.any():
@@ -639,7 +653,9 @@ def _write_share(part, model, images, csv, overwrite, write, files, **options):
     say(f'{n:,} predictions in {part_path(csv, part)}, which is whole', err=True)
 
 
-def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device, share=None, cluster=None):
+def _classify(
+    bundle, images, csv, engine, tta, on_error, overwrite, device, share=None, cluster=None
+):
     "`predict` with a bundle; `share` writes one part."
     from leukocls.deploy.classifier import Classifier, write_table
 
@@ -855,30 +871,17 @@ def predict(
     if on_error not in ('keep', 'raise'):
         raise RunError([Given('on_error', on_error), ' is not known. Use keep or raise.'])
     if by_patient or patient is not None:
-        if not is_bundle(model):
-            raise RunError(
-                f'{model} is no bundle, and answers for patients are made with one. Write it with:'
-                f' leukocls export {model}'
-            )
+        _needs_bundle(model, 'answers for patients are made with one')
         _on_cpu(device)
         _classify_patients(model, images, patient, csv, engine, overwrite)
         return
-    if part and cluster:
-        raise RunError(
-            [Given('shard', shard or str(part)), ': a cluster divides the images by itself.'],
-            advice='Give --shard or --cluster, not both',
-        )
+    if cluster:
+        _needs_bundle(model, 'a cluster classifies with one')
+        _check_cluster(part, shard)
     share = part and partial(_write_share, part, model, images, csv, overwrite)
     if is_bundle(model):
-        _classify(
-            model, images, csv, engine, tta, on_error, overwrite, device, share, cluster
-        )
+        _classify(model, images, csv, engine, tta, on_error, overwrite, device, share, cluster)
         return
-    if cluster:
-        raise RunError(
-            f'{model} is no bundle, and a cluster classifies with one. Write it with:'
-            f' leukocls export {model}'
-        )
     source = open_model(model, trust)[0]
     files = images_of(images)  # slips are told before PyTorch is imported
     from leukocls.models.predictor import Predictor, predict_images, predict_to
