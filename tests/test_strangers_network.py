@@ -147,7 +147,7 @@ def test_run_folder_asks_for_no_file_and_no_address(run, poison, tmp_path, asked
     info = json.loads((folder / 'recipe.json').read_text())
     info['model'] |= dict(arch='test_resnet', model_args={}) | filled(ASKED[asked], poison[0])
     (folder / 'recipe.json').write_text(json.dumps(info))
-    from leukocls.train.network import rebuild
+    from leukocls.train.learners import rebuild
 
     with pytest.raises(LeukoError, match='list_models|shapes a network'):
         rebuild(Run(folder))

@@ -385,8 +385,8 @@ def test_paths_do_not_matter(exports, write, name):
 def test_learner_of_a_probe_equals_its_run(exports, write, films, tmp_path):
     "Read unrun, it is what its learner, rebuilt as from a run folder, is described as."
     from leukocls.models.description import build_network, describe_network
+    from leukocls.train.learners import probe_learner
     from leukocls.train.loaders import CellDataLoaders
-    from leukocls.train.network import probe_learner
 
     for name, head in dict(
         linear=dict(kind='linear', shape=[4, 800]), knn=dict(kind='knn', shape=[64, 800, 4, 15])

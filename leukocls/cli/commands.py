@@ -596,9 +596,7 @@ def _on_cpu(device):
 
 def _needs_bundle(model, why):
     if not is_bundle(model):
-        raise RunError(
-            f'{model} is no bundle, and {why}. Write it with: leukocls export {model}'
-        )
+        raise RunError(f'{model} is no bundle, and {why}. Write it with: leukocls export {model}')
 
 
 def _check_cluster(part, shard):

@@ -115,7 +115,7 @@ class Run:
         return self._learner
 
     def _rebuild(self):
-        from leukocls.train.network import rebuild
+        from leukocls.train.learners import rebuild
 
         self._file('model.safetensors')
         has_table = (self.folder / 'table.csv').is_file()

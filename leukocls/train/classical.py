@@ -592,7 +592,7 @@ def classical_learner(
 def _write_learner(folder, table):
     "learner.pkl, and the learner."
     from leukocls.runs.run import Run
-    from leukocls.train.network import rebuild, write_pickle
+    from leukocls.train.learners import rebuild, write_pickle
 
     learn = rebuild(Run(folder), table)
     write_pickle(learn, folder)

@@ -60,14 +60,7 @@ from leukocls.train.group import (
     ShareSteps,
     share_of,
 )
-from leukocls.train.learners import (  # noqa: F401 (the last three are asked for here, too)
-    ensemble,
-    model_facts,
-    probe_learner,
-    rebuild,
-    write_learner,
-    write_pickle,
-)
+from .learners import ensemble, model_facts, write_learner
 from .loaders import CellDataLoaders
 from .recipes import Recipe, get_recipe
 from leukocls.train.speed import (
@@ -109,6 +102,8 @@ def _phases(recipe, pretrained):
     if not recipe.head_epochs:
         return [(recipe.epochs, whole, False)]
     top = recipe.lr[-1] if isinstance(recipe.lr, tuple) else recipe.lr
+    # half the rate once the body learns too, as in fastai's `fine_tune`; its first layers get a
+    # tenth of that
     return [(recipe.head_epochs, top, True), (recipe.epochs, slice(top / 20, top / 2), False)]
 
 # %% ../../nbs/train/11_network.ipynb #96ee602a
@@ -370,6 +365,7 @@ def _learn(learn, recipe, pretrained, table, work):
             raise RunError(f'{broken} Nothing was learned yet.{_remedy(broken)}') from error
     elif stop.stopped:
         info['status'], broken = 'diverged', stop.said
+    # interrupted within the first epoch, the network stays as it is then: nothing better is kept
     if keep.kept_epoch or broken:
         keep.restore(learn)
     learn.to_fp32()
@@ -480,7 +476,7 @@ def _committee(recipe, table, device, work, template):
     and returns the recipe that holds it, with which the others are trained.
     """
     info, broken = work.info, None
-    nets, rows, members = _members_before(work)
+    nets, rows, members = _members_from_checkpoint(work)
     _note_common_rate(recipe, info)
     for i, part in enumerate(_parts(table, recipe.members, info['seed'])):
         if i < len(nets):
@@ -517,7 +513,7 @@ def _committee(recipe, table, device, work, template):
 def _train_member(recipe, part, device, work):
     "One network: its learner, the recipe with its learning rate, and what went wrong or None."
     if work.checkpoints is not None and work.checkpoints.ending.asked:
-        # after the last step of the network before
+        # asked after the last step of the network before; `_committee` takes it for a Ctrl-C
         raise KeyboardInterrupt
     set_seed(member_seed(work.info['seed'], work.member))
     learn, pretrained, _ = _prepare(recipe, part, device)
@@ -552,7 +548,7 @@ def _write_histories(folder, rows):
     write_csv(folder / 'history.csv', history)
 
 # %% ../../nbs/train/11_network.ipynb #7d10e5aa
-def _members_before(work):
+def _members_from_checkpoint(work):
     "Files, histories and facts of the networks that were finished before a stop."
     facts = {} if work.checkpoints is None else work.checkpoints.facts
     known = facts.get('members', [])
@@ -676,7 +672,7 @@ def fit_network(
     write_info(folder, info)
     write_csv(folder / 'table.csv', table)
     work = _Work(folder, info, progress, cbs, checkpoints=checkpoints, group=group)
-    _take_up(work)
+    _restore_run_facts(work)
     ending = None if checkpoints is None else checkpoints.ending
     with keep_freed_memory(), without_cudnn_trials(), ends_like_ctrl_c(ending):
         if recipe.members > 1:
@@ -709,7 +705,7 @@ def _say_shares(recipe, table, group, info):
     )
 
 
-def _take_up(work):
+def _restore_run_facts(work):
     "What a checkpoint says of the run as a whole, where there is one to go on from."
     if work.checkpoints is None or work.checkpoints.state is None:
         return

@@ -415,7 +415,7 @@ def write_probe_learner(
         return None
     # here, so that a probe whose file is known does not wait for fastai
     from leukocls.models.predictor import by_fastai
-    from leukocls.train.network import write_pickle
+    from leukocls.train.learners import write_pickle
 
     with one_thread():
         learn = probe_again(folder, table)
@@ -437,7 +437,7 @@ def probe_again(
 ):  # fastai Learner
     "The Learner of a run folder."
     from leukocls.runs.run import Run
-    from leukocls.train.network import rebuild
+    from leukocls.train.learners import rebuild
 
     return rebuild(Run(folder), table)
 

@@ -84,7 +84,7 @@ def test_a_class_that_a_function_made_can_be_written(run, tmp_path):
 def test_what_no_pickle_holds_does_not_cost_the_run(run, tmp_path, capsys):
     import threading
 
-    from leukocls.train.network import write_learner
+    from leukocls.train.learners import write_learner
 
     learn = Run(run.folder).learner
     learn.model.lock = threading.Lock()

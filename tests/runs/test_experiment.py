@@ -547,7 +547,7 @@ def test_no_space(table, quick, tmp_path, monkeypatch):
 
 
 def test_failing_export_says_so_and_leaves_nothing_half(run, tmp_path, monkeypatch):
-    from leukocls.train.network import write_learner
+    from leukocls.train.learners import write_learner
 
     def full(*a, **k):
         raise OSError(28, 'No space left on device')

@@ -20,8 +20,9 @@ from leukocls.models.engines import versions_of
 from leukocls.models.predictor import Predictor, by_fastai, open_pickle, predict_images
 from leukocls.runs.experiment import train
 from leukocls.runs.run import Run
+from leukocls.train.learners import rebuild
 from leukocls.train.loaders import CellDataLoaders
-from leukocls.train.network import faster, rebuild
+from leukocls.train.network import faster
 from leukocls.train.speed import (
     CompileIfItPays,
     LossesStay,
