@@ -59,7 +59,7 @@ def share_of(
             ' evenly.',
         ],
         'batches cannot be shared evenly',
-        option=[Option('bs', n, 'use {}') for n in around],
+        option=[Option('bs', n, '{}' if i else 'use {}') for i, n in enumerate(around)],
     )
 
 # %% ../../nbs/train/11_group.ipynb #2afa5cea

@@ -43,7 +43,7 @@ def test_processes_share_every_batch(n, processes):
 
 
 def test_slips_are_told_before_anything_starts(films, monkeypatch):
-    with pytest.raises(RunError, match='use bs=30, or use bs=33'):
+    with pytest.raises(RunError, match='Use bs=30, or bs=33'):
         share_of(32, 3)
     for wrong in (0, 1.5, 'two', True):
         with pytest.raises(RunError, match='whole number, 1 or more'):
