@@ -7,7 +7,9 @@ What is measured, a row each:
 - seen: how many images an epoch read, and how often the most frequent one
 - metrics: the largest difference between what the run of two processes reports and one process's
   judgement of the same weights
-- speed: seconds for the steps of the quickest epoch, and two processes' share of twice the speed
+- speed: seconds for the steps of the quickest epoch, and two processes' share of twice the speed;
+  the same by the processors' time, which other work on the machine does not disturb (waiting for each
+  other costs none), and the machine's load meanwhile
 - killed: one of two processes ended by SIGKILL; seconds until the command ended, its exit code, and
   the largest difference of the history of a run that went on with two processes, or with one, from
   that of one that nobody killed
@@ -23,7 +25,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -66,14 +67,16 @@ class Watch(Callback):
         self.out, self.epochs = out, []
 
     def before_train(self):
-        self.began = time.perf_counter()
+        self.began = time.perf_counter(), time.process_time()
 
     def after_train(self):
-        seconds = time.perf_counter() - self.began
+        seconds = time.perf_counter() - self.began[0]
+        work = time.process_time() - self.began[1]
         rows = [int(i) for i in vars(self.dls.train)['_DataLoader__idxs']]
         bs = self.dls.train.bs
         rows = rows[: len(rows) // bs * bs]
-        self.epochs.append(dict(seconds=seconds, rows=rows))
+        load = os.getloadavg()[0]
+        self.epochs.append(dict(seconds=seconds, work=work, rows=rows, load=load))
 
     def after_fit(self):
         rank = os.environ.get('RANK', '0')
@@ -159,10 +162,12 @@ def metrics(outs):
 
 
 def speed(outs):
-    quickest = {}
+    quickest, least, load = {}, {}, {}
     for processes, out in outs.items():
-        epochs = zip(*watched(f'{out}/speed-0', processes))
+        epochs = list(zip(*watched(f'{out}/speed-0', processes)))
         quickest[processes] = min(max(p['seconds'] for p in parts) for parts in epochs)
+        least[processes] = min(sum(p['work'] for p in parts) for parts in epochs)
+        load[processes] = min(p['load'] for parts in epochs for p in parts)
     for processes, seconds in quickest.items():
         yield dict(
             what='speed',
@@ -170,6 +175,9 @@ def speed(outs):
             processes=processes,
             seconds=round(seconds, 3),
             efficiency=round(quickest[1] / seconds / processes, 3),
+            processor_seconds=round(least[processes], 3),
+            efficiency_of_work=round(least[1] / least[processes], 3),
+            load=round(load[processes], 1),
         )
 
 
@@ -263,25 +271,40 @@ def main():
     parser.add_argument('--work')
     parser.add_argument('--to')
     parser.add_argument('--cases')
+    parser.add_argument('--only', help='such as speed,killed; the other rows stay')
     a = parser.parse_args()
     if a.work:
         work(a.work, a.to, a.cases.split(','))
         return
+    only = a.only.split(',') if a.only else []
     with tempfile.TemporaryDirectory() as place:
         films = str(draw_films(f'{place}/films', patients=12, images=8, size=48, seed=0))
-        outs = trained(films, place, CASES)
-        rows = []
-        for part in (curves(outs), seen(outs), metrics(outs), speed(outs), model()):
-            rows += part
-            keep(rows, a.out)
-        for row in killed(films, place):
+        cases = [case for case in CASES if not only or case in only]
+        outs = trained(films, place, cases) if cases else {}
+        parts = dict(curve=curves, seen=seen, metrics=metrics, speed=speed)
+        rows = old_rows(a.out, only)
+        for name, part in parts.items():
+            if name in only or not only:
+                rows += part(outs)
+        if not only or 'model' in only:
+            rows += model()
+        keep(rows, a.out)
+        for row in killed(films, place) if not only or 'killed' in only else ():
             rows.append(row)
             keep(rows, a.out)
-        shutil.rmtree(films)
+
+
+def old_rows(out, only):
+    "Rows that are not measured again."
+    if not only:
+        return []
+    table = pd.read_csv(out)
+    return table[~table.what.isin(only)].drop(columns='command').to_dict('records')
 
 
 def keep(rows, out):
-    pd.DataFrame(rows).assign(command=command()).to_csv(out, index=False)
+    words = re.sub(r' --only \S+', '', command())
+    pd.DataFrame(rows).assign(command=words).to_csv(out, index=False)
 
 
 if __name__ == '__main__':
