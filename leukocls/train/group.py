@@ -59,7 +59,7 @@ def share_of(
             ' evenly.',
         ],
         'batches cannot be shared evenly',
-        option=[Option('bs', n, 'use {}') for n in around],
+        option=[Option('bs', n, '{}' if i else 'use {}') for i, n in enumerate(around)],
     )
 
 # %% ../../nbs/train/11_group.ipynb #2afa5cea
@@ -222,7 +222,9 @@ def _join(kind, numbered, place):
     words, norms = (
         dist.new_group(backend='gloo', timeout=timeout) for timeout in (_MOST_WAIT, _MOST_STEP)
     )
-    group = Group(rank, size, state.device, words, norms)
+    # accelerate numbers CPUs, which PyTorch's files know nothing of
+    own = torch.device('cpu') if kind == 'cpu' else state.device
+    group = Group(rank, size, own, words, norms)
     if not group.leads:
         _end_with_the_leader()
     elif os.environ.get(LEADER_FILE):
@@ -290,8 +292,10 @@ def _normalise(norm, x, group):
     var = _SumOfAll.apply(y.square().sum(axes), group) / n
     _update_statistics(norm, mean.detach(), var.detach() * n / max(1, n - 1))
     y = y * torch.rsqrt(var + norm.eps).view(shape)
-    if norm.affine:
-        y = y * norm.weight.view(shape) + norm.bias.view(shape)
+    if norm.weight is not None:
+        y = y * norm.weight.view(shape)
+    if norm.bias is not None:
+        y = y + norm.bias.view(shape)
     return y.to(x.dtype)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from leukocls.core.errors import RunError
 from leukocls.data.films import FILM_PATIENT
+from leukocls.models.predictor import predict_images
 from leukocls.runs.experiment import train_all
 from leukocls.runs.run import Run
 from leukocls.train.group import rows_of_process, share_of
@@ -21,7 +22,10 @@ needs_accelerate = pytest.mark.skipif(
     importlib.util.find_spec('accelerate') is None,
     reason='accelerate is not installed: pip install "leukocls[distributed]"',
 )
+# without dropout, so that nothing is drawn by chance; its batch norms hold activations
 HOW = dict(size=32, bs=16, epochs=2, augment='none', device='cpu', progress=False)
+HOW |= dict(arch='test_efficientnet', top='linear')
+AGAIN = dict(size=32, bs=16, epochs=2, lr=0.001, device='cpu', progress=False)
 
 
 @pytest.mark.parametrize('processes', [1, 2, 4, 8])
@@ -39,7 +43,7 @@ def test_processes_share_every_batch(n, processes):
 
 
 def test_slips_are_told_before_anything_starts(films, monkeypatch):
-    with pytest.raises(RunError, match='use bs=30, or use bs=33'):
+    with pytest.raises(RunError, match='Use bs=30, or bs=33'):
         share_of(32, 3)
     for wrong in (0, 1.5, 'two', True):
         with pytest.raises(RunError, match='whole number, 1 or more'):
@@ -82,18 +86,18 @@ def test_two_processes_learn_what_one_learns(films, alone, tmp_path):
     (run,) = runs
     assert run.info['processes'] == 2 and run.info['status'] == 'finished'
     assert run.info['steps'] == 'shared by 2 processes'
-    assert run.recipe.lr == pytest.approx(alone.recipe.lr, rel=1e-3)
-    np.testing.assert_allclose(losses(run), losses(alone), atol=1e-3)
+    assert run.info['lr_found'] == pytest.approx(alone.info['lr_found'], rel=1e-3)
+    np.testing.assert_allclose(losses(run), losses(alone), atol=1e-4)
     then = run.predictions.filter(like='p_').to_numpy()
-    again = run.predict(run.predictions.path).filter(like='p_').to_numpy()
+    again = predict_images(run.learner, run.predictions.path).filter(like='p_').to_numpy()
     np.testing.assert_allclose(again, then, atol=1e-6)
 
 
 @needs_accelerate
 @pytest.mark.skipif(os.name == 'nt', reason='Windows has no SIGKILL')
-def test_a_killed_process_ends_the_other_and_one_goes_on(films, alone, tmp_path):
+def test_a_killed_process_ends_the_other_and_one_goes_on(films, tmp_path, no_plots):
     words = ['train', films, '--patient', FILM_PATIENT, '--recipe', 'small-cnn', '--size', '32']
-    words += ['--bs', '16', '--epochs', '2', '--lr', str(alone.recipe.lr), '--device', 'cpu']
+    words += ['--bs', '16', '--epochs', '2', '--lr', '0.001', '--device', 'cpu']
     words += ['--checkpoint-minutes', '0', '--out', tmp_path, '--processes', '2']
     command = [sys.executable, '-m', 'leukocls', *map(str, words)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as started:
@@ -108,8 +112,7 @@ def test_a_killed_process_ends_the_other_and_one_goes_on(films, alone, tmp_path)
     assert 'Traceback' not in said and '\nThe same command' not in said
     (folder,) = tmp_path.glob('small-cnn*')
     assert not (folder / 'metrics.json').exists() and list(folder.glob('checkpoints/*.json'))
-    how = HOW | dict(augment='turns', lr=alone.recipe.lr)
-    (run,) = train_all(films, 'small-cnn', out=tmp_path, patient=FILM_PATIENT, **how)
+    (run,) = train_all(films, 'small-cnn', out=tmp_path, patient=FILM_PATIENT, **AGAIN)
     assert run.folder == folder and run.info['status'] == 'finished'
     assert len(run.history) == 2 and Run(folder).info['resumed']
 
