@@ -73,7 +73,11 @@ UPWARD = {
     'train.mil': {'measure.patients', 'runs.experiment'},  # when to say nothing; the lesson
     'train.classical': {'train.network', 'runs.run', 'runs.experiment'},  # the same
     'runs.run': {'runs.leaderboard', 'deploy.bundle'},  # methods of a run
-    'runs.experiment': {'runs.leaderboard'},  # the table of several runs
+    'runs.experiment': {
+        'runs.leaderboard',  # the table of several runs
+        'runs.cluster',  # where runs are made elsewhere
+    },
+    'runs.cluster': {'cli.options'},  # own files of `--with`, in workers
     'web.application': {'web.server'},  # `show`
 }
 

@@ -61,7 +61,7 @@ def cluster_of(
             ) from None
     return Cluster(address or 'auto', **values)
 
-# %% ../../nbs/core/11_cluster.ipynb #cf368b06
+# %% ../../nbs/core/11_cluster.ipynb #7ae3a126
 def join_cluster(
     asked,  # A `Cluster`, or its words as in `cluster_of`
 ) -> 'Joined':  # To give runs to; call its `leave` at the end
@@ -83,7 +83,7 @@ def _connect(ray, address):
     try:
         ray.init(address, **({} if address.startswith('ray://') else quiet))
     except Exception as error:
-        reason = str(error).strip().split('\n')[0][:200]
+        reason = str(error).strip().split('\n')[0].split('. ')[0][:200]
         raise RunError(
             [
                 Given('cluster', address),
@@ -152,7 +152,7 @@ class Joined:
                 f' "leukocls[train,cluster]=={versions()["leukocls"]}"',
             ) from error
 
-# %% ../../nbs/core/11_cluster.ipynb #ca79f8ca
+# %% ../../nbs/core/11_cluster.ipynb #3f2f727a
 def check_machines(
     joined: Joined,  # From `join_cluster`
     paths=(),  # Files that will be read
@@ -160,6 +160,10 @@ def check_machines(
     same=(),  # Triples (words, function, arguments): each machine must give what is given here
 ) -> None:
     "Ask each machine whether the work can be done there. Raises `RunError` with all that is missing."
+    if not joined.nodes():
+        raise RunError(
+            'The cluster has no machine with cores for work. Start one with: ray start --address=HEAD'
+        )
     paths = list(paths)
     some = paths[:: 1 + len(paths) // 1000]
     token = None if folder is None else Path(folder) / f'.{uuid.uuid4().hex}.cluster'

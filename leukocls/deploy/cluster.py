@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['classify_places', 'classify_block']
 
-# %% ../../nbs/deploy/05_cluster.ipynb #c532e20d
+# %% ../../nbs/deploy/05_cluster.ipynb #f374c8f2
 import hashlib
 import itertools
 import json
@@ -17,8 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..core.cluster import check_machines, join_cluster
-from ..core.errors import RunError
+from ..core.cluster import check_machines, cluster_of, join_cluster
+from ..core.errors import Given, RunError
 from ..core.files import MOST_JSON, check_target, given_path, read_regular, write_whole
 from ..core.packages import need
 from ..core.progress import bar
@@ -228,7 +228,7 @@ def classify_block(
             columns[side].append(value if side in ('refer', 'in_domain') else _flat(value))
     return pa.table(columns, schema=_schema(clf.classes))
 
-# %% ../../nbs/deploy/05_cluster.ipynb #8e4dffcb
+# %% ../../nbs/deploy/05_cluster.ipynb #7fda1459
 def _classify_one(clf, parts, number):
     "Classify a block and write its answers; number of rows."
     began = time.perf_counter()
@@ -270,6 +270,7 @@ class _Worker:
 
 def _classify_there(clf, parts, left, n, cluster, progress):
     "Give the blocks to the workers of a cluster."
+    _refuse_client(cluster_of(cluster).address)
     joined = join_cluster(cluster)
     try:
         sample = Block.from_json(read_regular(parts.path(left[0], 'json'), MOST_JSON))
@@ -288,6 +289,18 @@ def _classify_there(clf, parts, left, n, cluster, progress):
         ) from error
     finally:
         joined.leave()
+
+
+def _refuse_client(address):
+    "Ray Data is steered by a program inside of the cluster."
+    if address.startswith('ray://'):
+        raise RunError(
+            [
+                Given('cluster', address),
+                ': images are classified by a program inside of the cluster.',
+            ],
+            advice='Give it to the cluster with `ray job submit -- leukocls predict … --cluster auto`',
+        )
 
 
 def _map_blocks(joined, clf, parts, left):

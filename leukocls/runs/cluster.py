@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['train_planned']
 
-# %% ../../nbs/runs/08_cluster.ipynb #ba51fc12
+# %% ../../nbs/runs/08_cluster.ipynb #f29507df
 import contextlib
 import io
 import itertools
@@ -26,11 +26,11 @@ from fastcore.basics import patch
 from ..core.cluster import Joined, check_machines
 from ..core.errors import Option, RunError
 from ..core.files import given_path, new_folder, write_whole
-from ..core.packages import late
 from ..core.progress import bar
 from ..data.survey import Survey
 from ..data.table import fingerprint
 from .experiment import _STOPS_ONE_RUN, _failure, train
+from .pipeline import usual_steps
 from .run import Run, Runs, _follow, finished_run
 from ..train.callbacks import ends_like_ctrl_c
 from ..train.folder import weights_contents
@@ -119,7 +119,7 @@ def _ship_images(joined, table):
         joined.on_each_node(_unpack_images, shipped.name, joined.ray.put(chunk))
     return shipped
 
-# %% ../../nbs/runs/08_cluster.ipynb #c3903774
+# %% ../../nbs/runs/08_cluster.ipynb #78dde87f
 @dataclass
 class _Task:
     "A run that is to be made."
@@ -143,10 +143,12 @@ _LOADED = set()  # own files that this worker process has run
 
 def _load_own(files):
     "In a worker: run the user's own files, each once."
+    from leukocls.cli.options import load_own
+
     for name, text in files:
         if (name, text) not in _LOADED:
             folder = Path(tempfile.mkdtemp(prefix='leukocls-own-'))
-            late('leukocls.cli.options:load_own')([write_whole(folder / name, text)])
+            load_own([write_whole(folder / name, text)])
             _LOADED.add((name, text))
 
 
@@ -160,9 +162,9 @@ def _know_kinds(pickled):
 def _import_all(recipe):
     "In a worker: what the steps of a run need; seconds that it took."
     began = time.perf_counter()
-    late('leukocls.runs.pipeline:usual_steps')()
+    usual_steps()
     if kind_named(recipe.kind).tunes:
-        late('leukocls.train.network:fit_network')
+        import leukocls.train.network  # noqa: F401 - only to have it imported
     return time.perf_counter() - began
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..core.cluster import join_cluster
 from ..core.errors import Given, LeukoError, Option, RunError
 from ..core.files import check_folder, write_whole
 from ..core.machine import give_back, pick_device
-from ..core.packages import late
 from ..core.parameters import explain
 from ..core.progress import bar
 from ..core.text import safe_table
@@ -430,7 +430,7 @@ def train_all(
         recipes = usual_recipe(device, changes)
     chosen = recipes_named(recipes, **changes)
     callbacks = _checked_callbacks(cbs)
-    nodes = None if cluster is None else late('leukocls.core.cluster:join_cluster')(cluster)
+    nodes = None if cluster is None else join_cluster(cluster)
     _check_place(out, 'auto' if nodes else device)
     _check_hours(hours, checkpoint_minutes)
     table = read_table(
@@ -453,7 +453,9 @@ def train_all(
         how |= dict(survey=survey, ahead=ahead, checkpoint_minutes=checkpoint_minutes)
         train_plan = partial(_train_planned, group=processes)
         if nodes:
-            train_plan = partial(late('leukocls.runs.cluster:train_planned'), nodes)
+            from leukocls.runs.cluster import train_planned
+
+            train_plan = partial(train_planned, nodes)
         # `on_processes` gives the processes that were started, or None
         runs, errors = train_plan(plan, repeat, anew, hours, **how)
     finally:

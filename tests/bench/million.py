@@ -12,6 +12,7 @@ twenty images a patient. `law` is the exponent between a row and the one before 
 """
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -33,8 +34,8 @@ from leukocls.data.survey import look, room_for_thumbs
 
 SIZES = dict(
     descriptions=[10_000, 100_000, 1_000_000],
-    pictures=[5_000, 10_000, 45_000],
     audit=[10_000, 100_000, 1_000_000],
+    pictures=[5_000, 10_000, 45_000],
 )
 
 
@@ -133,8 +134,8 @@ def main():
         for n in SIZES[what]:
             words = [sys.executable, '-W', 'ignore', __file__, '--one', what, str(n)]
             done = subprocess.run(words, capture_output=True, text=True, check=True)
-            facts = pd.read_json(done.stdout.split('\n')[-2], typ='series')
-            rows.append(dict(what=what, n=n) | facts.to_dict())
+            facts = json.loads(done.stdout.split('\n')[-2])
+            rows.append(dict(what=what, n=n) | facts)
             print(rows[-1], flush=True)
             table = law(rows).round(4).assign(cores=os.cpu_count(), command=command())
             table.to_csv(asked.out, index=False)

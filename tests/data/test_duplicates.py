@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+import leukocls.data.duplicates as duplicates
+import leukocls.data.survey as survey
 from leukocls.core.errors import DataError
 from leukocls.data.duplicates import describe, groups_in, joined, near_duplicates, nearest
 from leukocls.data.films import draw_film, draw_patient
@@ -426,3 +428,33 @@ def test_joined_numbers_groups_in_order_of_first_appearance(seed):
     new = np.r_[True, numbers[1:] > np.maximum.accumulate(numbers)[:-1]]
     assert numbers[new].tolist() == list(range(numbers.max() + 1))
     assert all(len(set(numbers[rows])) == 1 for rows in sets if rows)
+
+
+def test_many_cells_find_what_an_exhaustive_search_finds():
+    "Cells of cells, as there are from 330,000 images on; every copy is found."
+    rng = np.random.default_rng(0)
+    P = rng.normal(size=(6000, 16)).astype('float32') * np.geomspace(30, 2, 16).astype('float32')
+    P[5000:] = P[:1000] + rng.normal(size=(1000, 16)).astype('float32')
+    own = np.arange(6000)
+    exact, near = (nearest(P, P, own, 1, cells)[0][:, 0] for cells in (1, 1200))
+    copies = exact[5000:] == own[:1000]
+    assert copies.mean() > 0.95 and (near[5000:][copies] == own[:1000][copies]).all()
+    assert (exact == near).mean() > 0.8
+
+
+def test_images_in_parts_give_the_same_pairs(fields, tmp_path, monkeypatch):
+    "Looked at, described and compared a few at a time, thumbnails in a file: as a million are."
+    for i in (3, 30):
+        ImageOps.mirror(Image.open(fields[i])).save(tmp_path / f'{i}.png')
+    every = [*fields, *sorted(map(str, tmp_path.iterdir())), str(tmp_path / 'gone.png')]
+    whole = survey.look(every)
+    pairs = duplicates._find_pairs(every[:42], whole[np.arange(42)], 4, False)
+    monkeypatch.setattr(survey, '_MOST_AT_ONCE', 16)
+    monkeypatch.setattr(duplicates, '_MOST_PREPARED', 16)
+    near_ones = duplicates._near_ones
+    monkeypatch.setattr(duplicates, '_near_ones', lambda *args: near_ones(*args, size=16))
+    parts = survey.look(every)
+    assert isinstance(parts.thumbs, np.memmap) and np.array_equal(parts.thumbs, whole.thumbs)
+    assert parts.facts.drop(columns='quality').equals(whole.facts.drop(columns='quality'))
+    again = duplicates._find_pairs(every[:42], parts[np.arange(42)], 4, False)
+    assert len(pairs) >= 2 and np.allclose(pairs, again)
