@@ -1096,11 +1096,13 @@ def serve(
 
 # %% ../../nbs/cli/02_commands.ipynb #88cade46
 from .cells import cells_command
+from .laboratories import across_command
 from .pack import pack_command
 
 # %% ../../nbs/cli/02_commands.ipynb #b900266a
 app.command('pack')(pack_command)
 app.command('cells')(cells_command)
+app.command('across')(across_command)
 
 # %% ../../nbs/cli/02_commands.ipynb #9e733405
 @app.command()

@@ -12,7 +12,8 @@ _HOME = {
     'sentences': (
         'one_line short_split is_elsewhere leaks_of stamp_of headline split_note hardest_class '
         'beside verdict patient_sentence confidence_sentence referral_sentence threshold_sentence '
-        'gate_sentence changed_text weights_text used_fields repeat'
+        'gate_sentence changed_text weights_text used_fields only_here each_source how_across '
+        'repeat'
     ),
     'page': 'SECTIONS report_run RunFiles Table Picture Part Section section by_patient Drawn map_svg',
     'latex': 'latex_safe latex_table',

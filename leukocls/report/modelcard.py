@@ -27,9 +27,12 @@ from .latex import latex_table
 from .page import RunFiles
 from leukocls.report.sentences import (
     changed_text,
+    each_source,
+    how_across,
     is_elsewhere,
     leaks_of,
     one_line,
+    only_here,
     patient_sentence,
     repeat,
     used_fields,
@@ -638,13 +641,33 @@ def model_card(
         training=_training(facts),
         evaluation=_evaluation(facts),
         shortcuts=_shortcut_rows(facts),
-        calibration=calibration_page(facts.calibration) if facts.calibration else [],
+        calibration=_calibration(facts),
+        sources=_sources(facts),
         gate=_gate(facts.gate),
         limitations=limitations(facts),
         citation=_citation(facts),
         checklists=_checklists(facts),
     )
     return re.sub(r'\n{3,}', '\n\n', text).rstrip() + '\n'
+
+
+def _calibration(facts):
+    "What the calibration promises, and where it holds."
+    if not facts.calibration:
+        return []
+    here = [only_here(facts.table)] if 'temperature' in facts.calibration else []
+    return [*calibration_page(facts.calibration), *here]
+
+
+def _sources(facts):
+    "Figures of each source of the judged images, where there are two; None otherwise."
+    if not (facts.folder / 'predictions.csv').is_file():
+        return None
+    rows = each_source(facts.table, facts.predictions)
+    if not rows:
+        return None
+    head = ['source', 'trained on', 'images', 'accuracy (95 % interval)']
+    return dict(table=(head, rows), sentence=how_across(facts.info, rows))
 
 
 def _points(sentences):

@@ -16,5 +16,6 @@ _HOME = {
     ),
     'reproduction': 'Reproduction reproduce',
     'leakage': 'cross_validate Gap leakage_gap',
+    'across': 'CONFIDENT Across plot_across read_sources answers_at',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)
