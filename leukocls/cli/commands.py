@@ -811,7 +811,10 @@ def evaluate(
         seen = _seen_by(model)
         metrics = predictor.evaluate(opened, data, trained_on=seen, device=device, **how)
     say(f"{metrics['n']:,} images. {metrics['interval']['note']}")
-    say_metrics(metrics, metrics['notes'])
+    # first: a note may say that the figures are too good
+    for note in metrics['notes']:
+        say(f'Note: {note}')
+    say_metrics(metrics, ())
     if 'patients' in metrics:
         from leukocls.report.sentences import patient_sentence
 

@@ -52,6 +52,16 @@ def _stain(picture, rng, factors):
     return _bytes(256 * light ** np.array(factors, 'float32') - 1)
 
 
+def _restain(picture, rng, factors):
+    """The same against the empty ground, which stays as it is, whatever its colour: the lightest
+    twentieth of each channel.
+    """
+    ground = np.percentile(picture.reshape(-1, 3), 95, axis=0).astype('float32') + 1
+    light = (picture.astype('float32') + 1) / ground
+    darker = np.minimum(light, 1) ** np.array(factors, 'float32')
+    return _bytes(ground * np.where(light < 1, darker, light) - 1)
+
+
 def _bytes(values):
     "Values from 0 to 255 as bytes."
     return np.clip(values + 0.5, 0, 255).astype('uint8')
@@ -149,6 +159,7 @@ def _most_central(labels, n):
 # Change → function of a picture, a random generator and the settings
 CHANGES = dict(
     stain=_stain,
+    restain=_restain,
     magnify=_magnify,
     photograph=_photograph,
     illuminate=_illuminate,

@@ -398,7 +398,7 @@ def test_run_with_three_sides(folder, drawn):
     out = gate_run(run)
     assert strict(run / 'gate.json') == out and 'validation images' in out['note']
     sides = [rows(drawn[1], t.split == s) for s in ('train', 'valid', 'test')]
-    again = fit_gate(*sides[:2])
+    again = fit_gate(*sides[:2], pictures=list(t.path[t.split == "train"]))
     inside = again(sides[2]).in_domain
     r = out['refused']
     assert (r['n'], r['value']) == (len(inside), pytest.approx(1 - inside.mean())) and r[
