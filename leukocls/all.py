@@ -16,3 +16,4 @@ from leukocls.deploy import *
 from leukocls.train.recipes import recipes
 from leukocls.runs.leaderboard import leaderboard
 from leukocls.runs.across import across
+from leukocls.runs.adapt import adapt

@@ -17,9 +17,9 @@ _HOME = {
         'calibrate_run'
     ),
     'appearance': 'NUMBER_NAMES PLACES gate_numbers',
-    'changes': 'CHANGED Changes draw_change fit_changes looks_at',
+    'changes': 'NO_SMEAR KINDS CHANGED Changes draw_change no_smear fit_changes looks_at',
     'domain': (
-        'UNREADABLE BLANK NOT_MEASURED NO_SMEAR MOST_CENTRES MOST_HELD Gate fit_gate conformal_p '
+        'UNREADABLE BLANK NOT_MEASURED MOST_CENTRES MOST_HELD Gate fit_gate conformal_p '
         'gate_promise gate_run gate_page'
     ),
     'paired': 'mcnemar sign_flip Comparison compare holm compare_all plot_compare',

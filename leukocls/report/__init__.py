@@ -19,7 +19,7 @@ _HOME = {
     'latex': 'latex_safe latex_table',
     'modelcard': (
         'HOW_TO_RUN markdown_safe markdown_table CardFacts card_facts card_metadata yaml_text '
-        'limitations model_card card_run'
+        'limitations weights_seen model_card card_run'
     ),
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -20,21 +20,21 @@ from gate import EMPTY
 from PIL import Image
 from said import command
 
-from leukocls.data.degradations import DEGRADATIONS, SHIFTS, degrade
+from leukocls.data.degradations import DEGRADATIONS, degrade
 from leukocls.data.images import open_cell
 from leukocls.data.splits import near_groups
 from leukocls.data.survey import look
 from leukocls.data.table import read_table
 from leukocls.measure.appearance import gate_numbers
-from leukocls.measure.changes import looks_at
-from leukocls.measure.domain import NO_SMEAR, fit_gate
+from leukocls.measure.changes import KINDS, looks_at
+from leukocls.measure.domain import fit_gate
 from leukocls.measure.metrics import wilson
 from leukocls.runs.across import CONFIDENT, read_sources
 from leukocls.runs.experiment import train_all
 
 # Pictures of a data set at most, and pictures of the last fifth that are degraded
 MOST, NEW = 1500, 100
-KIND_OF_WORDS = {words: kind for kind, words in SHIFTS.items()} | {NO_SMEAR: 'no smear'}
+KIND_OF_WORDS = {words: kind for kind, words in KINDS.items()}
 
 
 def sides_of(table, rng):
@@ -56,14 +56,10 @@ def asked(gate, before, looks, made, kind):
     "A row of the confusion table."
     answer = gate(looks)
     numbers = (gate_numbers(looks) - gate.middle) / gate.scale
-    alone = gate.away(gate_numbers(looks))[0]
-    named = [
-        'no smear' if far > gate.changes.far else name or 'none'
-        for name, far in zip(gate.changes.name(numbers), alone)
-    ]
+    named = [name or 'none' for name in gate.changes.name(numbers)]
     refused = ~answer.in_domain.to_numpy(bool)
     said = [KIND_OF_WORDS.get(words, 'other words') for words in answer.reason[refused]]
-    counts = {f'named {k}': named.count(k) for k in ('none', *SHIFTS, 'no smear')}
+    counts = {f'named {k}': named.count(k) for k in ('none', *KINDS)}
     right, low, high = share(named.count(kind), len(named))
     told, told_low, told_high = share(said.count(kind), len(said))
     row = dict(part='names', made=made, kind=kind, n=len(named), right=right)
@@ -94,7 +90,7 @@ def confusion(name, folder, photo):
     empty = [make(rng, side) for make in EMPTY.values() for _ in range(5)]
     empty = [np.asarray(im.convert('RGB')) for im in empty]
     empty += [np.asarray(Image.open(photo).convert('RGB'))] if photo else []
-    rows.append(asked(gate, before, looks_at(empty), 'no blood', 'no smear'))
+    rows.append(asked(gate, before, looks_at(empty), 'no blood', 'other'))
     return [dict(data=name) | row for row in rows]
 
 
