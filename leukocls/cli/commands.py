@@ -1099,13 +1099,14 @@ def serve(
 
 # %% ../../nbs/cli/02_commands.ipynb #88cade46
 from .cells import cells_command
-from .laboratories import across_command
+from .laboratories import across_command, adapt_command
 from .pack import pack_command
 
 # %% ../../nbs/cli/02_commands.ipynb #b900266a
 app.command('pack')(pack_command)
 app.command('cells')(cells_command)
 app.command('across')(across_command)
+app.command('adapt')(adapt_command)
 
 # %% ../../nbs/cli/02_commands.ipynb #9e733405
 @app.command()
