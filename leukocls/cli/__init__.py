@@ -15,6 +15,7 @@ _HOME = {
     ),
     'cells': 'cells_command',
     'doctor': 'EXTRAS Checkup',
+    'laboratories': 'across_command adapt_command',
     'pack': 'pack_command',
     'commands': 'app main',
 }

@@ -974,7 +974,10 @@ def evaluate(
         seen = _seen_by(model)
         metrics = predictor.evaluate(opened, data, trained_on=seen, device=device, **how)
     say(f"{metrics['n']:,} images. {metrics['interval']['note']}")
-    say_metrics(metrics, metrics['notes'])
+    # first: a note may say that the figures are too good
+    for note in metrics['notes']:
+        say(f'Note: {note}')
+    say_metrics(metrics, ())
     if 'patients' in metrics:
         from leukocls.report.sentences import patient_sentence
 
@@ -1259,11 +1262,14 @@ def serve(
 
 # %% ../../nbs/cli/02_commands.ipynb #88cade46
 from .cells import cells_command
+from .laboratories import across_command, adapt_command
 from .pack import pack_command
 
 # %% ../../nbs/cli/02_commands.ipynb #b900266a
 app.command('pack')(pack_command)
 app.command('cells')(cells_command)
+app.command('across')(across_command)
+app.command('adapt')(adapt_command)
 
 # %% ../../nbs/cli/02_commands.ipynb #9e733405
 @app.command()

@@ -50,5 +50,6 @@ _HOME = {
         'RED_CELL CELL_KINDS CELL_COLUMNS find_cells Cells outline_cells show_cells describe_cells'
     ),
     'crops': 'CELLS_FILE FIELDS_FILE BOX_COLUMNS crop_cells crop_cell read_boxes match_boxes',
+    'degradations': 'SHIFTS DEGRADATIONS CHANGES Degradation degrade change_picture',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

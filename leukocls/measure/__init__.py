@@ -20,13 +20,14 @@ _HOME = {
         'calibrate_run'
     ),
     'appearance': 'NUMBER_NAMES PLACES gate_numbers',
+    'changes': 'NO_SMEAR KINDS CHANGED Changes draw_change no_smear fit_changes looks_at',
     'domain': (
         'UNREADABLE BLANK NOT_MEASURED MOST_CENTRES MOST_HELD Gate fit_gate conformal_p '
         'gate_promise gate_run gate_page'
     ),
     'paired': 'mcnemar sign_flip Comparison compare holm compare_all plot_compare',
     'explanation': 'log_odds covered occlusion_map grad_cam heat_of nearest_known',
-    'external': 'read_labelled match_classes judge',
+    'external': 'read_labelled match_classes given_names judge',
     'patients': (
         'PATIENT_RULES TOP_SHARE LEAST_CELLS STABLE SHOWN_AS CURVE_CELLS EVERYBODY draw_patients '
         'PatientRule register_patient_rule patient_rule_named pool_cells patient_answers '

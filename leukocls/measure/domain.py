@@ -24,6 +24,7 @@ from ..core.machine import narrow
 from ..core.text import listed
 from ..data.survey import Looks, Survey, looks_of
 from .appearance import GROUPS, NUMBER_NAMES, PLACES, gate_numbers
+from .changes import KINDS, Changes, fit_changes
 
 # %% ../../nbs/measure/03_domain.ipynb #49d54262
 # Share of genuine images that a gate may refuse by mistake, unless its maker asks for another
@@ -43,6 +44,7 @@ class Gate:
     held: np.ndarray  # (N,) distances of the held images, the smallest first
     alpha: float = _ALPHA  # Share of genuine images that may be refused
     n: int = 0  # Training images
+    changes: Changes | None = None  # What tells kinds of change apart; None names none
 
     def away(self, X):  # (N, D) from `gate_numbers`
         "(distance (N,), difference from the nearest centre (N, D))."
@@ -53,8 +55,20 @@ class Gate:
         return np.sqrt(squared.min(1)), numbers - nearest
 
     def distance(self, looks: Looks) -> np.ndarray:  # (N,), NaN where an image cannot be read
-        "How far images are from the nearest cluster, in usual differences."
-        return self.away(gate_numbers(looks))[0]
+        """How far images are from the nearest cluster, in usual differences; further where they look
+        like changed training images.
+        """
+        return self._measure(gate_numbers(looks))[0]
+
+    def _measure(self, X):
+        "(distance (N,), difference from the nearest centre (N, D), standardised numbers (N, D))."
+        distance, off = self.away(X)
+        numbers = (X - self.middle) / self.scale
+        if self.changes is not None:
+            surprise = self.changes.factor * self.changes.surprise(numbers)
+            # NaN stays NaN
+            distance = np.where(np.isnan(distance), distance, np.maximum(distance, surprise))
+        return distance, off, numbers
 
     def p_value(self, looks: Looks) -> np.ndarray:  # (N,), NaN where an image cannot be read
         "The share of held images that are at least as far out."
@@ -102,6 +116,9 @@ def fit_gate(
     held_looks: Looks,
     alpha: float = _ALPHA,  # Share of genuine images that may be refused, between 0 and 1
     seed: int = 0,  # Same seed, same gate
+    # Image files of the training images, to learn from some of them what kinds of change look like;
+    # None: the gate names none
+    pictures=None,
 ) -> Gate:  # Call it with `Looks`
     """Learn how images look, and how far out genuine ones are. Raises `DataError` where too few
     images can be read.
@@ -127,10 +144,26 @@ def fit_gate(
     with narrow():
         nothing_yet = dict(usual=np.zeros(len(GROUPS)), held=np.zeros(0))
         gate = Gate(**_fit(numbers, seed), **nothing_yet, alpha=alpha, n=len(train))
-        distances, off = gate.away(of_held)
+        if pictures is not None:
+            gate.changes = _learn_changes(gate, pictures, numbers, seed)
+        distances, off, _ = gate._measure(of_held)
         gate.usual = _short(np.median(_parts(gate, off), 0))
         gate.held = np.sort(_short(distances + _ROUNDING))
         return gate
+
+
+# A surprise counts as far as a distance that as few training images have
+_FEW = 0.95
+
+
+def _learn_changes(gate, pictures, numbers, seed):
+    "`Changes` of training images, on the scale of the gate's distance."
+    changes, _ = fit_changes(pictures, numbers, gate.middle, gate.scale, seed)
+    near, _ = gate.away(numbers)
+    surprise = changes.surprise((numbers - gate.middle) / gate.scale)
+    factor = np.quantile(near, _FEW) / max(np.quantile(surprise, _FEW), 1e-6)
+    changes.factor = float(f'{factor:.9g}')
+    return changes
 
 
 def _readable(looks):
@@ -242,7 +275,7 @@ _WORDS = dict(
 def _ask(gate, looks, X=None):
     "A row per image; a distance that is no number never lets an image pass."
     can_be_read = (looks.facts.error == '').to_numpy()
-    distance, off = gate.away(gate_numbers(looks) if X is None else X)
+    distance, off, numbers = gate._measure(gate_numbers(looks) if X is None else X)
     p = conformal_p(distance, gate.held)
     measured = np.isfinite(distance)
     # 1e-12: a p-value that equals the level, but for the last digit, is not above it
@@ -251,12 +284,15 @@ def _ask(gate, looks, X=None):
     reason = np.where(can_be_read, '', UNREADABLE).astype(object)
     reason[can_be_read & ~measured] = NOT_MEASURED
     outside = np.flatnonzero(can_be_read & measured & ~inside)
-    reason[outside] = _reasons(gate, off[outside]) if len(outside) else []
+    if len(outside):
+        reason[outside] = _reasons(gate, off[outside], numbers[outside])
     return pd.DataFrame(dict(in_domain=inside, p=p, distance=distance, reason=reason))
 
 
-def _reasons(gate, off):
-    "A reason in words for each row of differences (N, D)."
+def _reasons(gate, off, numbers):
+    """A reason in words for each row of differences (N, D): blank, the kind of change, or the group
+    of numbers that differs most.
+    """
     farthest = np.argmax(_parts(gate, off) - gate.usual, 1)
     # standard deviations by which the power in each ring of frequencies differs, from coarse to fine
     rings = off[:, PLACES['structure']][:, :_RINGS]
@@ -266,10 +302,12 @@ def _reasons(gate, off):
         structure=rings[:, _FINE_RINGS].mean(1) > _NO_DETAIL_BELOW,
         detail=off[:, PLACES['detail']][:, 0] > 0,
     )
+    kinds = gate.changes.name(numbers) if gate.changes else [''] * len(off)
     reasons = []
     for row, name in enumerate(np.array(list(GROUPS))[farthest]):
         high = name in is_high and is_high[name][row]
-        reasons.append(BLANK if is_blank[row] else _WORDS[name][int(high)])
+        words = KINDS.get(kinds[row]) or _WORDS[name][int(high)]
+        reasons.append(BLANK if is_blank[row] else words)
     return reasons
 
 # %% ../../nbs/measure/03_domain.ipynb #201784f9
@@ -287,6 +325,7 @@ def _written(gate):
         alpha=gate.alpha,
         n=gate.n,
         **{k: getattr(gate, k).tolist() for k in _ARRAYS},
+        **({} if gate.changes is None else dict(changes=gate.changes.to_dict())),
     )
 
 
@@ -344,7 +383,10 @@ def _read(cls, d):
     alpha, n = d['alpha'], d.get('n', 0)
     if wrong := _misfit(arrays, alpha, n):
         raise DataError(f'This is no gate: {wrong}. Fit it again, with gate_run(folder).')
-    return cls(**arrays, alpha=alpha, n=n)
+    changes = d.get('changes')
+    if changes is not None:
+        changes = Changes.from_dict(changes, len(NUMBER_NAMES))
+    return cls(**arrays, alpha=alpha, n=n, changes=changes)
 
 # %% ../../nbs/measure/03_domain.ipynb #229a95c3
 def gate_run(
@@ -369,7 +411,8 @@ def gate_run(
     if not is_enough or not good[held].any() or not good[counted].any():
         return {}
     genuine = looks[counted[good[counted]]]
-    gate, inside = _known_gate(looks[train], looks[held], genuine, alpha=alpha)
+    pictures = [path for path, is_good in zip(t.path.iloc[train], good[train]) if is_good]
+    gate, inside = _known_gate(looks[train], looks[held], genuine, alpha=alpha, pictures=pictures)
     refused, n = int((~inside).sum()), len(inside)
     low, high = wilson(refused, n)
     out = dict(
@@ -395,18 +438,19 @@ def _where(folder, scored):
         ' more of them may be refused.'
     )
 
-# %% ../../nbs/measure/03_domain.ipynb #d7df3b35
-def _gate_and_count(train, held, genuine, alpha):
+# %% ../../nbs/measure/03_domain.ipynb #3b387f26
+def _gate_and_count(train, held, genuine, alpha, pictures):
     "The gate, and which of the genuine images it lets pass."
-    gate, X = fit_gate(train, held, alpha), gate_numbers(genuine)
+    gate = fit_gate(train, held, alpha, pictures=pictures)
+    X = gate_numbers(genuine)
     with narrow():
         return dict(gate=gate.to_dict(), inside=_ask(gate, genuine, X).in_domain.tolist())
 
 
-def _known_gate(*looks, alpha):
+def _known_gate(*looks, alpha, pictures=None):
     "`_gate_and_count`, or what it gave for the same images before."
     versions = f'{np.__version__} {metadata.version("scikit-learn")}'
-    name = hashlib.sha256(f'1 {alpha} {versions} {[len(some) for some in looks]}'.encode())
+    name = hashlib.sha256(f'3 {alpha} {versions} {[len(some) for some in looks]}'.encode())
     for some in looks:
         scatter = some.facts[['std_r', 'std_g', 'std_b']].to_numpy(float)
         for part in (some.thumbs, scatter, (some.facts.error == '').to_numpy()):
@@ -419,7 +463,7 @@ def _known_gate(*looks, alpha):
     return kept(
         'gates',
         f'{name.hexdigest()[:32]}.json',
-        lambda: json.dumps(_gate_and_count(*looks, alpha), allow_nan=False),
+        lambda: json.dumps(_gate_and_count(*looks, alpha, pictures), allow_nan=False),
         read,
     )
 
@@ -466,6 +510,10 @@ def gate_page(
         f"Of {r['n']:,} genuine images that it was not fitted on, it refuses {share} by mistake.",
         gate_json['promise'],
         gate_json['note'],
+        (
+            'Of what it refuses it names what is different: another stain, magnification, camera or'
+            ' illumination, out of focus, compressed, noisy, or not a blood smear.'
+        ),
         (
             'It knows images, not cells: an image that looks like the training images passes,'
             ' whatever it shows, and a mild change of stain or magnification may pass too.'

@@ -12,13 +12,14 @@ _HOME = {
     'sentences': (
         'one_line short_split is_elsewhere leaks_of stamp_of headline split_note hardest_class '
         'beside verdict patient_sentence confidence_sentence referral_sentence threshold_sentence '
-        'gate_sentence changed_text weights_text used_fields repeat'
+        'gate_sentence changed_text weights_text used_fields only_here each_source how_across '
+        'repeat'
     ),
     'page': 'SECTIONS report_run RunFiles Table Picture Part Section section by_patient Drawn map_svg',
     'latex': 'latex_safe latex_table',
     'modelcard': (
         'HOW_TO_RUN markdown_safe markdown_table CardFacts card_facts card_metadata yaml_text '
-        'limitations model_card card_run'
+        'limitations weights_seen model_card card_run'
     ),
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HOW_TO_RUN', 'markdown_safe', 'markdown_table', 'CardFacts', 'card_facts', 'card_metadata', 'yaml_text',
-           'limitations', 'model_card', 'card_run']
+           'limitations', 'weights_seen', 'model_card', 'card_run']
 
 # %% ../../nbs/report/05_modelcard.ipynb #8691b75e
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import write_whole
+from ..core.files import packaged_text, read_toml, write_whole
 from ..core.html import text_of
 from ..core.packages import need
 from ..core.text import listed
@@ -27,9 +27,12 @@ from .latex import latex_table
 from .page import RunFiles
 from leukocls.report.sentences import (
     changed_text,
+    each_source,
+    how_across,
     is_elsewhere,
     leaks_of,
     one_line,
+    only_here,
     patient_sentence,
     repeat,
     used_fields,
@@ -185,6 +188,7 @@ def limitations(
         leak and f'The sides leak: {leak} stand on two sides, so all figures are too good.',
         *info.get('notes', []),
         *_limits_of_the_run(info, metrics),
+        _seen_before(info['recipe']),
         *_limits_of_the_test(facts),
         'Age, sex, origin and treatment of the patients are not recorded here, so nobody has'
         ' looked whether it works alike for all.',
@@ -192,6 +196,12 @@ def limitations(
     if not facts.gate:
         sentences.append('It names one of its classes for every image, whatever the image shows.')
     return list(dict.fromkeys(s for s in sentences if s))
+
+
+def _seen_before(recipe):
+    "Weights that have seen blood smears, or nobody knows what, are a limit; photographs are none."
+    sentence = weights_seen(recipe)
+    return '' if 'ImageNet' in sentence or not sentence else f'Pretrained weights. {sentence}'
 
 
 def _limits_of_the_run(info, metrics):
@@ -365,7 +375,7 @@ def _model_answers(info, metrics):
             f" {len(metrics['classes'])} classes out."
         )
     weights = used_fields(recipe).get('weights')
-    before = f'Pretrained: {weights}.'
+    before = f'Pretrained: {weights}. {weights_seen(recipe)}'
     if weights is None:
         before = 'None: nothing is learned before these images.'
     elif weights == 'none':
@@ -377,6 +387,23 @@ def _model_answers(info, metrics):
             ' without another part of the training images.'
         )
     return dict(model=model, software=_software(info), weights=before, single=single)
+
+
+_SEEN = read_toml(packaged_text('report', 'weights.toml'))
+
+
+def weights_seen(
+    recipe: dict,  # From recipe.json
+) -> str:  # A sentence; empty where nothing is pretrained
+    "What the pretrained weights of a recipe have seen before its own images."
+    weights = used_fields(recipe).get('weights')
+    if weights in (None, 'none'):
+        return ''
+    names = f'{recipe.get("arch")} {weights}'.lower()
+    for facts in _SEEN.values():
+        if any(name in names for name in facts['names']):
+            return f'They have seen {facts["seen"]} ({facts["source"]}).'
+    return 'What they have seen is not known: images to be judged may be among it.'
 
 
 def _software(info):
@@ -638,13 +665,33 @@ def model_card(
         training=_training(facts),
         evaluation=_evaluation(facts),
         shortcuts=_shortcut_rows(facts),
-        calibration=calibration_page(facts.calibration) if facts.calibration else [],
+        calibration=_calibration(facts),
+        sources=_sources(facts),
         gate=_gate(facts.gate),
         limitations=limitations(facts),
         citation=_citation(facts),
         checklists=_checklists(facts),
     )
     return re.sub(r'\n{3,}', '\n\n', text).rstrip() + '\n'
+
+
+def _calibration(facts):
+    "What the calibration promises, and where it holds."
+    if not facts.calibration:
+        return []
+    here = [only_here(facts.table)] if 'temperature' in facts.calibration else []
+    return [*calibration_page(facts.calibration), *here]
+
+
+def _sources(facts):
+    "Figures of each source of the judged images, where there are two; None otherwise."
+    if not (facts.folder / 'predictions.csv').is_file():
+        return None
+    rows = each_source(facts.table, facts.predictions)
+    if not rows:
+        return None
+    head = ['source', 'trained on', 'images', 'accuracy (95 % interval)']
+    return dict(table=(head, rows), sentence=how_across(facts.info, rows))
 
 
 def _points(sentences):

@@ -67,10 +67,13 @@ from leukocls.report.sentences import (
     beside,
     changed_text,
     confidence_sentence,
+    each_source,
     gate_sentence,
     hardest_class,
     headline,
+    how_across,
     leaks_of,
+    only_here,
     patient_sentence,
     referral_sentence,
     repeat,
@@ -514,8 +517,18 @@ def _how_sure(run):
         calibration.get('note') or referral_sentence(calibration),
         threshold_sentence(calibration),
         gate_sentence(run.gate),
+        only_here(run.table) if 'temperature' in calibration else '',
     ]
     return Part(text=[s for s in sentences if s], figures=['reliability', 'risk_coverage'])
+
+
+@section('Each source', folded=False)
+def _each_source(run):
+    rows = each_source(run.table, run.predictions)
+    if not rows:
+        return None
+    head = ('source', 'trained on', 'images', 'accuracy (95 % interval)')
+    return Part(text=[how_across(run.info, rows)], tables=[Table(rows, head)])
 
 
 @section('How sure it is: the details')

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['one_line', 'short_split', 'is_elsewhere', 'leaks_of', 'stamp_of', 'headline', 'split_note', 'hardest_class', 'beside',
            'verdict', 'patient_sentence', 'confidence_sentence', 'referral_sentence', 'threshold_sentence',
-           'gate_sentence', 'changed_text', 'weights_text', 'used_fields', 'repeat']
+           'gate_sentence', 'changed_text', 'weights_text', 'used_fields', 'only_here', 'each_source', 'how_across',
+           'repeat']
 
 # %% ../../nbs/report/02_sentences.ipynb #5e17a004
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 from ..core.text import listed
 from ..data.splits import rule_of
 from ..measure.abstention import never_alone, percent_of_threshold
-from ..measure.metrics import show_interval
+from ..measure.metrics import score, show_interval
 from ..measure.patients import show_scores
 from ..train.kinds import KINDS
 from ..train.recipes import changes_of, from_dict
@@ -305,6 +306,69 @@ def used_fields(
     if 'weights' in fields:
         fields['weights'] = weights_text(recipe)
     return fields
+
+# %% ../../nbs/report/02_sentences.ipynb #68cc7c7c
+def only_here(
+    table: pd.DataFrame,  # The run's table, with `source` where it is known
+) -> str:  # A sentence or two
+    "For which laboratory what is said of confidence holds, and how to measure another one."
+    sources = _sources_of(table)
+    where = f' ({listed(sources, 4)})' if sources else ''
+    here = f'this laboratory{where}' if len(sources) < 2 else f'these laboratories{where}'
+    return (
+        f'Percentages, sets of classes and referral were calibrated on images of {here} and hold for'
+        ' such images only: with another stain, microscope or camera they may be wrong, and nothing'
+        ' would show it. Labelled images of another laboratory tell: `leukocls across`.'
+    )
+
+
+def _sources_of(table):
+    "Names of the sources, where the table knows them."
+    if 'source' not in table:
+        return []
+    names = table.source.dropna().astype(str)
+    return sorted(set(names[names != '']))
+
+
+def each_source(
+    table: pd.DataFrame,  # The run's table
+    predictions: pd.DataFrame,  # Of the images that were judged
+) -> (
+    list
+):  # Rows of source, whether it was trained on, images, accuracy with interval; [] for one source
+    "How good the system is in each source of its judged images."
+    if len(_sources_of(table)) < 2:
+        return []
+    source_of = dict(zip(table.path, table.source.fillna('').astype(str)))
+    source = predictions.path.map(source_of).fillna('')
+    trained = set(table.source[table.split == 'train'].fillna('').astype(str))
+    return [
+        [
+            name or 'unknown',
+            'yes' if name in trained else 'no',
+            len(rows),
+            show_interval(score(rows, resamples=0)['accuracy']),
+        ]
+        for name, rows in predictions.groupby(source)
+    ]
+
+
+def how_across(
+    info: dict,  # From recipe.json
+    rows: list,  # From `each_source`
+) -> str:  # Two sentences; empty for one source
+    "What the figures of single sources mean, and how each source is held out in turn."
+    if not rows:
+        return ''
+    trained = [name for name, was_trained, *_ in rows if was_trained == 'yes']
+    meaning = 'No image of these sources was trained on.'
+    if trained:
+        meaning = (
+            f'Other images of {listed(trained, 4)} were trained on, so these figures do not say how'
+            ' it does in a laboratory that it has never seen.'
+        )
+    command = f"leukocls across table.csv --recipe {info['recipe']['name']}"
+    return f'{meaning} To hold out each source in turn: `{command}`.'
 
 # %% ../../nbs/report/02_sentences.ipynb #2a404b9e
 # Fields that are written out even where the recipe has them by default: the default may change

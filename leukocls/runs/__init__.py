@@ -16,6 +16,11 @@ _HOME = {
     ),
     'reproduction': 'Reproduction reproduce',
     'leakage': 'cross_validate Gap leakage_gap',
+    'across': 'CONFIDENT Across plot_across read_sources answers_at',
+    'adapt': (
+        'LEAST_PICTURES MIX_DIFFERS SURE_ENOUGH adapted_head standardised_by mix_distance '
+        'choose_cells'
+    ),
     'cluster': 'train_planned',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

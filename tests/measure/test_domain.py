@@ -16,8 +16,10 @@ from scipy.stats import kstest
 from sklearn.covariance import LedoitWolf
 
 from leukocls.core.errors import DataError
+from leukocls.data.degradations import degrade
 from leukocls.data.films import draw_films
 from leukocls.data.survey import FACTS, Looks, look
+from leukocls.measure.changes import looks_at
 from leukocls.measure.domain import (
     BLANK,
     GROUPS,
@@ -398,7 +400,7 @@ def test_run_with_three_sides(folder, drawn):
     out = gate_run(run)
     assert strict(run / 'gate.json') == out and 'validation images' in out['note']
     sides = [rows(drawn[1], t.split == s) for s in ('train', 'valid', 'test')]
-    again = fit_gate(*sides[:2])
+    again = fit_gate(*sides[:2], pictures=list(t.path[t.split == "train"]))
     inside = again(sides[2]).in_domain
     r = out['refused']
     assert (r['n'], r['value']) == (len(inside), pytest.approx(1 - inside.mean())) and r[
@@ -549,3 +551,26 @@ def test_noise_blank_and_text_are_refused_by_real_gates(real, tmp_path):
         )
     )
     assert not t.in_domain.any(), t
+
+
+# Which change it is
+
+
+def test_the_reason_names_what_is_different(drawn):
+    "A gate that was given picture files names kinds, also after it was written and read."
+    paths, looks, side, _ = drawn
+    learned = np.flatnonzero(side < 2)
+    held = looks[np.flatnonzero(np.isin(side, (2, 3)))]
+    gate = fit_gate(looks[learned], held, pictures=[paths[i] for i in learned])
+    written = json.loads(json.dumps(gate.to_dict(), allow_nan=False))
+    few = [np.asarray(Image.open(paths[i])) for i in np.flatnonzero(side == 4)[:25]]
+    words = dict(blurred='out of focus', uneven='another illumination')
+    words['cut-out'] = 'cells cut out of their ground'
+    for name, wanted in words.items():
+        asked = Gate.from_dict(written)(looks_at([degrade(a, name, i) for i, a in enumerate(few)]))
+        refused = asked[~asked.in_domain.astype(bool)]
+        assert len(refused) > 8 and (refused.reason == wanted).mean() > 0.8, (name, refused.reason)
+    assert fit_gate(looks[learned], held).changes is None
+    written['changes']['kinds'][1] = '<script>'
+    with pytest.raises(DataError, match='`changes` is damaged'):
+        Gate.from_dict(written)

@@ -26,6 +26,7 @@ from leukocls.report.modelcard import (
     limitations,
     markdown_safe,
     model_card,
+    weights_seen,
     yaml_text,
 )
 from leukocls.runs.run import Run, Runs
@@ -733,3 +734,17 @@ def test_what_is_left_to_write_is_a_short_list(plain):
     assert 5 < len(items) < 40 and len(set(items)) == len(items)
     assert any('approval and consent' in item for item in items)
     assert not any('split' in item.lower() and 'level' in item.lower() for item in items)
+
+
+@pytest.mark.parametrize(
+    'arch, weights, words',
+    [
+        ('mobilenetv2_100', 'imagenet', 'photographs'),
+        ('hf-hub:1aurent/vit_small_patch14_224.dinobloom', 'imagenet', '13 public data sets'),
+        ('effb3', 'my-weights', 'is not known'),
+        ('effb3', 'none', ''),
+    ],
+)
+def test_the_card_says_what_pretrained_weights_have_seen(arch, weights, words):
+    said = weights_seen(dict(arch=arch, weights=weights))
+    assert words in said if words else said == ''
