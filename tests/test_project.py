@@ -65,13 +65,13 @@ UPWARD = {
         'train.classical',
     },  # what trains each kind
     'train.probe': {  # writes its learner.pkl, compared with fastai; the lesson trains one
-        'train.network',
+        'train.learners',
         'runs.run',
         'runs.experiment',
         'models.predictor',
     },
     'train.mil': {'measure.patients', 'runs.experiment'},  # when to say nothing; the lesson
-    'train.classical': {'train.network', 'runs.run', 'runs.experiment'},  # the same
+    'train.classical': {'train.learners', 'runs.run', 'runs.experiment'},  # the same
     'runs.run': {'runs.leaderboard', 'deploy.bundle'},  # methods of a run
     'runs.experiment': {
         'runs.leaderboard',  # the table of several runs
