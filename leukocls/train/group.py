@@ -387,6 +387,8 @@ class ShareSteps(Leaves, Callback):
             # now, when whatever changes weights before a fit has done so: all take the first's
             with self.group.exchanging():
                 self.wrapped = _accelerator(self.group.device.type).prepare_model(self.net)
+            # statistics are alike in all processes, so only gradients are exchanged from now on
+            self.wrapped.broadcast_buffers = False
         self.learn.model = self.wrapped
 
     def after_pred(self):
