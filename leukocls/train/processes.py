@@ -172,6 +172,10 @@ def on_processes(
             given = signature.bind(*args, **kwargs).arguments
             given |= given.pop('changes', {})
             asked = processes_asked(given.pop('processes', None))
+            if asked > 1 and given.get('cluster') is not None:
+                raise RunError(
+                    'A cluster makes each run in one process: give processes or cluster, not both.'
+                )
             if 'RANK' in os.environ and (group := _group_of(asked, given.get('device', 'auto'))):
                 return _in_group(function, given, group, read)
             if asked > 1 and need_processes(given.get('recipes', 'usual')):
