@@ -380,6 +380,19 @@ class ShareSteps(Leaves, Callback):
         with self.group.exchanging():
             self.held.loss_grad.backward()
 
+    def before_train(self):
+        "Where a callback changed weights or rates in one process only, copies have drifted apart."
+        if self.wrapped is None:
+            return
+        size = sum(p.detach().float().abs().sum() for p in self.net.parameters())
+        if not torch.isclose(size, self.group.mean(size), rtol=1e-4):
+            raise RunError(
+                'The copies of the network differ between the processes. A callback (cbs) changes'
+                ' weights or learning rate in one process only, for instance by the validation'
+                ' loss, which only the first process knows.',
+                advice='Leave it out, or train in one process',
+            )
+
     def before_batch(self):
         if not self.training:
             return
@@ -387,6 +400,8 @@ class ShareSteps(Leaves, Callback):
             # now, when whatever changes weights before a fit has done so: all take the first's
             with self.group.exchanging():
                 self.wrapped = _accelerator(self.group.device.type).prepare_model(self.net)
+            # statistics are alike in all processes, so only gradients are exchanged from now on
+            self.wrapped.broadcast_buffers = False
         self.learn.model = self.wrapped
 
     def after_pred(self):

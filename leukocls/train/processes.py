@@ -174,11 +174,7 @@ def on_processes(
             asked = processes_asked(given.pop('processes', None))
             if asked > 1 and given.get('cluster') is not None:
                 raise RunError(
-                    [
-                        Given('processes', asked),
-                        ' share the steps of one training, and a cluster makes whole runs.',
-                    ],
-                    advice='Give one of the two',
+                    'A cluster makes each run in one process: give processes or cluster, not both.'
                 )
             if 'RANK' in os.environ and (group := _group_of(asked, given.get('device', 'auto'))):
                 return _in_group(function, given, group, read)
