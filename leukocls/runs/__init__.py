@@ -16,6 +16,6 @@ _HOME = {
     ),
     'reproduction': 'Reproduction reproduce',
     'leakage': 'cross_validate Gap leakage_gap',
-    'cluster': 'train_planned',
+    'cluster': 'resources_of_run train_planned',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)
