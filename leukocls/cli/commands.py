@@ -700,7 +700,15 @@ _PredictModel = Annotated[
         ),
     ),
 ]
-_PredictImages = Annotated[List[str], typer.Argument(help='Image files, or folders of images.')]
+_PredictImages = Annotated[
+    List[str],
+    typer.Argument(
+        help=(
+            'Image files, or folders of images; with a bundle and --csv also .tar and .parquet shards,'
+            ' and addresses such as s3://bucket/cells.'
+        )
+    ),
+]
 _PredictCsv = Annotated[
     Optional[Path],
     typer.Option(help='Write the table to this file (.csv or .parquet) instead of showing it.'),
