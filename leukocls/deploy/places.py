@@ -237,7 +237,7 @@ def _walk(fs, folder):
 def _first(pair):
     return pair[0]
 
-# %% ../../nbs/deploy/04_places.ipynb #e0d64211
+# %% ../../nbs/deploy/04_places.ipynb #ac12f85e
 class _Unread:
     "Stands for an image that cannot be read; whoever reads it learns why."
 
@@ -280,10 +280,23 @@ def _opened(place, folder):
 
 def _in_tar(file, block):
     "Images of a tar file, from its beginning to its end."
+    is_whole = _has_end(file)
     with tarfile.open(fileobj=file, mode='r|*') as archive:
         for member in archive:
             if member.isfile() and member.name.lower().endswith(IMAGE_SUFFIXES):
                 yield f'{block.place}/{member.name}', archive.extractfile(member).read()
+    if not is_whole:
+        raise OSError('it was cut off')
+
+
+def _has_end(file):
+    "Whether a tar file ends with the zeros that mark its end; compressed ones are checked as they are read."
+    is_compressed = file.read(2) in (b'\x1f\x8b', b'BZ', b'\xfd7')
+    if not is_compressed:
+        file.seek(-min(1024, file.seek(0, 2)), 2)
+    is_whole = is_compressed or file.read(1024) == bytes(1024)
+    file.seek(0)
+    return is_whole
 
 
 _BYTES = (
