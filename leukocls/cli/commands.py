@@ -289,6 +289,13 @@ _TrainViews = Annotated[
     Optional[int],
     typer.Option(help='Predict by the mean of so many flips and quarter turns, up to 8.'),
 ]
+_TrainView = Annotated[
+    Optional[str],
+    typer.Option(
+        help='whole: the network sees the picture, squished to a square; cell: the square around the'
+        ' cell, for pictures that others cut otherwise.'
+    ),
+]
 _TrainRepeat = Annotated[
     Optional[bool],
     typer.Option(
@@ -330,6 +337,7 @@ def train(
     bs: _TrainBs = None,
     members: _TrainMembers = None,
     views: _TrainViews = None,
+    view: _TrainView = None,
     repeat: _TrainRepeat = None,
     hours: Hours = None,
     checkpoint_minutes: CheckpointMinutes = 10,
@@ -369,6 +377,7 @@ def train(
         top=top,
         members=members,
         views=views,
+        view=view,
     )
     say_runs(runs, out)
 
