@@ -40,6 +40,7 @@ PLACE = {name_of(path): i for i, path in enumerate(NOTEBOOKS)}
 
 # What is needed of a later page, inside a function, and why it is called from an earlier one
 UPWARD = {
+    'data.images': {'data.views'},  # where the cell is, in what a network sees of a picture
     'data.table': {
         'train.loaders'
     },  # `from leukocls.data import CellDataLoaders` works all the same

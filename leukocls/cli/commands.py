@@ -302,6 +302,13 @@ _TrainViews = Annotated[
     Optional[int],
     typer.Option(help='Predict by the mean of so many flips and quarter turns, up to 8.'),
 ]
+_TrainView = Annotated[
+    Optional[str],
+    typer.Option(
+        help='whole: the network sees the picture, squished to a square; cell: the square around the'
+        ' cell, for pictures that others cut otherwise.'
+    ),
+]
 _TrainRepeat = Annotated[
     Optional[bool],
     typer.Option(
@@ -354,6 +361,7 @@ def train(
     bs: _TrainBs = None,
     members: _TrainMembers = None,
     views: _TrainViews = None,
+    view: _TrainView = None,
     repeat: _TrainRepeat = None,
     hours: Hours = None,
     checkpoint_minutes: CheckpointMinutes = 10,
@@ -399,6 +407,7 @@ def train(
         members=members,
         views=views,
         processes=processes,
+        view=view,
     )
     if os.environ.get('RANK', '0') == '0':
         # of several processes the first one says it
@@ -776,7 +785,15 @@ _PredictModel = Annotated[
         ),
     ),
 ]
-_PredictImages = Annotated[List[str], typer.Argument(help='Image files, or folders of images.')]
+_PredictImages = Annotated[
+    List[str],
+    typer.Argument(
+        help=(
+            'Image files, or folders of images; with a bundle and --csv also .tar and .parquet shards,'
+            ' and addresses such as s3://bucket/cells.'
+        )
+    ),
+]
 _PredictCsv = Annotated[
     Optional[Path],
     typer.Option(help='Write the table to this file (.csv or .parquet) instead of showing it.'),

@@ -8,10 +8,11 @@ _HOME = {
         'draw_films draw_cohort'
     ),
     'images': (
-        'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MAX_SAMPLE MOST_IMAGE MOST_STREAM to_rgb '
-        'has_16_bits picture_warnings whole_file depth_info most_pixels open_cell '
-        'unusual_pictures scaled_to_8_bit ignored_in_words text_path scan_folder image_files '
-        'image_files_of_all Pixels read_batches free_memory room_for ReadyImages expect'
+        'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MAX_SAMPLE MOST_IMAGE MOST_STREAM '
+        'VIEWS_OF_PICTURES to_rgb has_16_bits picture_warnings whole_file depth_info most_pixels '
+        'open_cell unusual_pictures scaled_to_8_bit ignored_in_words text_path scan_folder '
+        'image_files image_files_of_all Pixels read_batches free_memory room_for ReadyImages '
+        'expect'
     ),
     'datasets': 'DatasetCard read_cards card cards patients_of names_of_card',
     'registration': (
@@ -50,6 +51,10 @@ _HOME = {
         'RED_CELL CELL_KINDS CELL_COLUMNS find_cells Cells outline_cells show_cells describe_cells'
     ),
     'crops': 'CELLS_FILE FIELDS_FILE BOX_COLUMNS crop_cells crop_cell read_boxes match_boxes',
+    'views': (
+        'MARGIN VIEW_VERSION cell_view Place cut_cell central_cell pictures_without_cell '
+        'remember_missing view_notes'
+    ),
     'degradations': 'SHIFTS DEGRADATIONS CHANGES Degradation degrade change_picture',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

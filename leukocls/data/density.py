@@ -33,6 +33,7 @@ def resized(
 
 def optical_density(
     im: Image.Image,  # RGB
+    samples: int = 6000,  # Pixels that the light is estimated from, about
 ) -> tuple:  # (H, W, 3) float: 0 on empty ground; (H, W) bool: False where the picture is black
     "How much light the stain takes away, for each colour; the light is estimated from the ground."
     a = np.asarray(im).astype('f4')
@@ -40,7 +41,7 @@ def optical_density(
     if black.any():
         # specks are no black ground
         black = ndi.binary_opening(np.pad(black, 2, mode='edge'), iterations=2)[2:-2, 2:-2]
-    density = np.log(np.maximum(_light(a, ~black), 1) / np.maximum(a, 3))
+    density = np.log(np.maximum(_light(a, ~black, samples), 1) / np.maximum(a, 3))
     density[black] = 0
     return np.clip(density, -0.05, 3), ~black
 

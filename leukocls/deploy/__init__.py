@@ -4,9 +4,10 @@ from leukocls._lazy import lazy
 
 _HOME = {
     'bundle': (
-        'FORMAT DEEPEST sums_of left_by_programs verify inside_bundle read_json read_config '
-        'check_gate check_examples Bundle bundle_notes refer_note parity some_pictures '
-        'StoredNetwork timm_loads anonymous_onnx write_bundle run_facts export_bundle bundle_html'
+        'FORMAT FORMAT_WITH_VIEW DEEPEST sums_of left_by_programs verify inside_bundle read_json '
+        'read_config check_gate check_examples Bundle bundle_notes refer_note parity '
+        'some_pictures StoredNetwork timm_loads anonymous_onnx write_bundle run_facts '
+        'export_bundle bundle_html'
     ),
     'classifier': (
         'NO_NUMBER Prediction Classifier stream_of PatientAnswer answer_person Heat write_table '

@@ -32,7 +32,7 @@ from ..data.images import image_files, open_cell, picture_warnings
 from ..data.survey import Looks, six_colours, thumbnail
 from .bundle import Bundle, StoredNetwork, bundle_notes, inside_bundle
 from ..measure.abstention import decide
-from ..measure.domain import Gate
+from ..measure.domain import NO_CELL, Gate
 from ..measure.explanation import nearest_known, occlusion_map
 from ..models.engines import engine_for, machine_key, softmax, stream
 from ..train.kinds import KINDS
@@ -206,6 +206,7 @@ class _Seen:
     warnings: list = field(default_factory=list)  # What else to know
     error: str = ''  # Why it cannot be read
     small: Image.Image | None = None  # For showing
+    has_cell: bool = True  # False where the model looks at the cell alone, and none was found
 
 
 def _size_warnings(width, height, size):
@@ -231,13 +232,17 @@ def _see(source, name, pixels, show=False):
     known_as = name or 'The image'
     try:
         im = open_cell(source, known_as, pixels.bits)
+        x, has_cell = pixels.prepare(im)
+        # the view of a cell is square, wherever its picture is not
+        warnings = _size_warnings(*im.size, pixels.size) if pixels.view == 'whole' else []
         return _Seen(
             name,
-            pixels.array(im),
+            x,
             six_colours(im),
             thumbnail(im),
-            _size_warnings(*im.size, pixels.size) + picture_warnings(im),
+            warnings + picture_warnings(im),
             small=_shrunk(im) if show else None,
+            has_cell=has_cell,
         )
     except DataError as e:
         return _Seen(name, error=f'{e.reason}. {e.advice}.')
@@ -288,7 +293,9 @@ def _answers(clf, seen, z):
             out[i].error = f'{NO_NUMBER}. Try another engine, or ask whoever made the bundle.'
             continue
         _fill(out[i], clf, p[j], sets[j], why[j], z[j])
-        if asked is not None:
+        if not seen[i].has_cell:
+            _pass_gate(out[i], False, NO_CELL)
+        elif asked is not None:
             _pass_gate(out[i], asked.in_domain[j], asked.reason[j])
         out[i].refer = bool(out[i].why)
         out[i].warnings = out[i].warnings + clf.warnings

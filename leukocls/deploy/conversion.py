@@ -14,7 +14,7 @@ import numpy as np
 from ..core.cache import content_hashes
 from ..core.errors import ANOTHER_FOLDER, ModelError, RunError
 from ..core.text import listed
-from ..data.images import Pixels
+from ..data.images import VIEWS_OF_PICTURES, Pixels
 from .bundle import Bundle, write_bundle
 from .torchfile import Name, StandIn, read_pickle
 from ..models.weights import MOST_MEMBERS
@@ -240,18 +240,21 @@ def _opened_as_is(transform):
 
 
 def _looks_of(transforms):
-    "(grey, median, what is strange) of what opens an image."
-    grey, median, strange = False, 0, []
+    "(`grey`, `median` and `view` of `Pixels`, what is strange) of what opens an image."
+    looks, strange = dict(grey=False, median=0, view='whole'), []
     for t in transforms:
         if _kind(t) == 'LoadCell' and isinstance(t, StandIn) and t.args:
             facts = _facts(t.args[0])
-            grey, median = facts.get('grey') is True, facts.get('median') or 0
+            median, view = facts.get('median') or 0, facts.get('view', 'whole')
+            looks = dict(grey=facts.get('grey') is True, median=median, view=view)
+            if type(view) is not str or view not in VIEWS_OF_PICTURES:
+                strange.append('a view that is not known')
             if type(median) is not int or not 0 <= median < 64:
                 strange.append('a median filter of a strange size')
         elif _kind(t) != 'Transform' or not _opened_as_is(t):
             name = _facts(t).get('_name') or _kind(t)
             strange.append(f'a transform {_words(name)[:60]} of images')
-    return grey, median, strange
+    return looks, strange
 
 # %% ../../nbs/deploy/03_conversion.ipynb #426b4568
 def _pixels_of(dls):
@@ -267,7 +270,7 @@ def _pixels_of(dls):
     mean, std, wrong = _stats_of(_listed(facts.get('after_batch')))
     strange += wrong
     images = _first(_listed(_facts(facts.get('dataset')).get('tls')))
-    grey, median, wrong = _looks_of(_listed(_facts(images).get('tfms')))
+    looks, wrong = _looks_of(_listed(_facts(images).get('tfms')))
     strange += wrong
     if not size and not strange:
         strange.append('no Resize')
@@ -276,7 +279,7 @@ def _pixels_of(dls):
             f'Its loaders do what cannot be said as plain facts: {listed(strange, 6)}. Only images'
             ' squished to a square are known here.'
         )
-    return Pixels(size, grey, median), mean, std
+    return Pixels(size, **looks), mean, std
 
 # %% ../../nbs/deploy/03_conversion.ipynb #1097f603
 def _classes_of(dls):

@@ -22,7 +22,7 @@ _HOME = {
     'appearance': 'NUMBER_NAMES PLACES gate_numbers',
     'changes': 'NO_SMEAR KINDS CHANGED Changes draw_change no_smear fit_changes looks_at',
     'domain': (
-        'UNREADABLE BLANK NOT_MEASURED MOST_CENTRES MOST_HELD Gate fit_gate conformal_p '
+        'UNREADABLE BLANK NOT_MEASURED NO_CELL MOST_CENTRES MOST_HELD Gate fit_gate conformal_p '
         'gate_promise gate_run gate_page'
     ),
     'paired': 'mcnemar sign_flip Comparison compare holm compare_all plot_compare',

@@ -17,9 +17,9 @@ _HOME = {
         'machine_key Cascade pick_engine open_engine builders_for engine_for'
     ),
     'networks': (
-        'VIEWS network_of normalised Ready with_views views_of mean_of with_members members_of '
-        'NearestHead probe_head stage_body ReadyNetwork evaluating on_device TorchEngine '
-        'weights_key openvino_engine onnx_bytes check_network'
+        'VIEWS network_of view_of normalised Ready with_views views_of mean_of with_members '
+        'members_of NearestHead probe_head stage_body ReadyNetwork evaluating on_device '
+        'TorchEngine weights_key openvino_engine onnx_bytes check_network'
     ),
     'backbones': (
         'cell_learner count_parameters network_size weights_source no_weights Beside normalise '

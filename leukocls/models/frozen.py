@@ -29,7 +29,7 @@ from ..core.errors import Given, LeukoError, ModelError, Option, RunError
 from ..core.files import cache_folder
 from ..core.machine import one_thread
 from ..core.progress import bar
-from ..data.images import Pixels, expect, read_batches
+from ..data.images import Pixels, ReadyImages, expect, read_batches
 from .engines import ENGINES, engine_for, machine_key, stream, wished
 from .weights import weights_folder
 
@@ -145,9 +145,10 @@ class FrozenBody:
         weights='imagenet',  # As in `weights_name`
         size: int = 224,  # Side in pixels
         ahead=None,  # `Ahead`, from `begin_all`: what was got ready for this network
+        view: str = 'whole',  # As in `Pixels`
     ):
         self.ahead = Ahead() if ahead is None else ahead
-        self.arch, self.weights, self.pixels = arch, weights, Pixels(size)
+        self.arch, self.weights, self.pixels = arch, weights, Pixels(size, view=view)
         self.engine = self.asked = None
         self.remembered = 0.0  # seconds that the features read last took when they were computed
         self.key = hashlib.sha256(
@@ -234,8 +235,8 @@ def _named(choose):
 
 # %% ../../nbs/models/07_frozen.ipynb #8ef299d2
 _WORK = (
-    'import json, sys; from leukocls.models.frozen import FrozenBody; arch, weights, size, paths ='
-    ' json.loads(sys.argv[1]); f = FrozenBody(arch, weights, size); f._choose(paths, 10**6, "cpu",'
+    'import json, sys; from leukocls.models.frozen import FrozenBody; arch, weights, size, view,'
+    ' paths = json.loads(sys.argv[1]); f = FrozenBody(arch, weights, size, view=view); f._choose(paths, 10**6, "cpu",'
     ' "auto"); f.facts; f.state'
 )
 
@@ -278,6 +279,7 @@ def begin(
                         self.arch,
                         str(self.weights),
                         self.pixels.size,
+                        self.pixels.view,
                         [os.path.abspath(p) for p in paths[:16]],
                     ]
                 ),
@@ -321,7 +323,7 @@ def begin_all(
     ahead = Ahead()
     for r in recipes:
         try:
-            f = FrozenBody(r.arch, r.weights, r.size, ahead)
+            f = FrozenBody(r.arch, r.weights, r.size, ahead, r.view)
             if (ready := expect(f.pixels, paths)) is not None:
                 ahead.images[f.pixels] = ready
             f.begin(list(paths), device)
@@ -398,42 +400,53 @@ def _meanwhile(work):
 KEEP_EVERY = 4096  # images whose features are written at once: more than this many are never lost
 
 
-@patch
-def _compute(self: FrozenBody, paths, stores, hashes, there, progress):
-    """Features (views, N, D) of images, kept as they come; what is done is kept when somebody
-    interrupts.
-    """
-    views, rows, i, done = len(stores), None, 0, 0
-    ready = self.ahead.images.get(self.pixels)
-
-    def turned(x):
-        if views == 1:
-            return x
+def _copies_of(x, names, views, vary):
+    "A batch as it is, its other views, and its variations: (copies * N, H, W, C)."
+    copies = [x]
+    if views > 1:
         # its module opens PyTorch
         from leukocls.models.predictor import eight_views
 
-        return eight_views(x, views)
+        copies = [eight_views(x, views)]
+    if vary:
+        copies.append(vary(x, names))
+    return np.concatenate(copies) if len(copies) > 1 else copies[0]
+
+
+@patch
+def _compute(self: FrozenBody, paths, stores, hashes, there, progress, vary=None):
+    """Features (copies, N, D) of images, kept as they come; what is done is kept when somebody
+    interrupts.
+    """
+    copies, rows, i, done = len(stores), None, 0, 0
+    views = copies - (vary.n if vary else 0)
+    ready = self.ahead.images.get(self.pixels) or ReadyImages(self.pixels, ())
+
+    def batches():
+        begin = 0
+        for some, x, _ in read_batches(paths, self.pixels, self.engine.block, ready=ready):
+            names = hashes[begin : begin + len(some)]
+            begin += len(some)
+            yield len(some), _copies_of(x, names, views, vary)
 
     def put():
         for v, s in enumerate(stores):
             new = ~there[v][done:i]
             s.put(hashes[done:i][new], rows[v, done:i][new])
+        if self.pixels.view == 'cell':
+            from leukocls.data.views import remember_missing
+
+            remember_missing(hashes[done:i], [p in ready.without_cell for p in paths[done:i]])
 
     try:
         with (
             bar(len(paths), 'features', progress) as b,
             _meanwhile(_import_what_follows if len(paths) >= 1000 else int),
         ):
-            for n, o in stream(
-                self.engine,
-                (
-                    (len(p), turned(x))
-                    for p, x, _ in read_batches(paths, self.pixels, self.engine.block, ready=ready)
-                ),
-            ):
+            for n, o in stream(self.engine, batches()):
                 if rows is None:
-                    rows = np.empty((views, len(paths), o.shape[-1]), 'float32')
-                rows[:, i : i + n] = o.reshape(views, n, -1)
+                    rows = np.empty((copies, len(paths), o.shape[-1]), 'float32')
+                rows[:, i : i + n] = o.reshape(copies, n, -1)
                 i += n
                 b.update(n)
                 if i - done >= KEEP_EVERY:
@@ -453,14 +466,16 @@ def __call__(
     device='auto',  # As in `pick_device`
     views: int = 1,  # How many of the eight flips and quarter turns to look at, 1 to 8
     progress: bool = False,  # Show a bar
-) -> np.ndarray:  # (views, N, D) float32
+    vary=None,  # `Variations` of `leukocls.train.augment`: as many more looks at each image
+) -> np.ndarray:  # (views and variations, N, D) float32
     """Features of images; known ones are not computed again. An engine in half precision, or one
     that is not known, is a `ModelError`.
     """
     paths = [str(p) for p in paths]
     hashes = content_hashes(paths)
     out = []
-    stores = [Remembered('features', f'{self.key}-{v}') for v in range(views)]
+    names = list(range(views)) + [f'{vary.key}-{i}' for i in range(vary.n if vary else 0)]
+    stores = [Remembered('features', f'{self.key}-{name}') for name in names]
     known = [s.get(hashes) for s in stores]
     new = np.flatnonzero(~np.logical_and.reduce([there for _, there in known]))
     asked = engine, str(device), len(new) >= 64
@@ -479,8 +494,9 @@ def __call__(
             hashes[new],
             [there[new] for _, there in known],
             progress,
+            vary,
         )
-        tell_rate(self.key, len(new) * views, time.perf_counter() - began + spare)
+        tell_rate(self.key, len(new) * len(names), time.perf_counter() - began + spare)
     else:
         spare = 0.0
     self.remembered = spare + (
@@ -492,4 +508,4 @@ def __call__(
         if len(new):
             rows[new] = fresh[v]
         out.append(rows)
-    return out[0][None] if views == 1 else np.stack(out)
+    return out[0][None] if len(out) == 1 else np.stack(out)

@@ -36,7 +36,7 @@ from ..core.machine import pick_device, untried
 from ..core.packages import need
 from ..core.progress import bar
 from ..core.resumed import write_resumed
-from ..data.images import image_files, open_cell, read_batches, to_rgb
+from ..data.images import Pixels, image_files, open_cell, read_batches, to_rgb
 from ..data.survey import Looks, six_colours, thumbnail
 from leukocls.models.engines import (
     ENGINES,
@@ -56,6 +56,7 @@ from leukocls.models.networks import (
     TorchEngine,
     evaluating,
     network_of,
+    view_of,
     weights_key,
 )
 
@@ -106,10 +107,11 @@ class Safeguards:
     # As in calibration.json; None where probabilities stay as the network gives them
     calibration: dict | None = None
     note: str = ''  # What is missing of a run, in a sentence
+    view: str = 'whole'  # Of `Pixels`; where it is 'cell', pictures without a cell are refused
 
     @property
     def active(self) -> bool:
-        return self.gate is not None
+        return self.gate is not None or self.view == 'cell'
 
     def calibrated(self, p, classes):  # (N, C) probabilities, names of the columns
         "Probabilities that mean what they say."
@@ -119,7 +121,7 @@ class Safeguards:
 
     def __call__(self, p, classes, looks):
         """(probabilities (N, C), name of column → values) of N images. `looks` are (six colours,
-        thumbnail) each, None where an image could not be read.
+        thumbnail, whether a cell was found) each, None where an image could not be read.
         """
         from leukocls.measure.abstention import decide
 
@@ -128,11 +130,10 @@ class Safeguards:
         possible, why, inside = [''] * n, [''] * n, [None] * n
         if good:
             p[good], sets, doubts = decide(p[good], classes, self.calibration)
-            colours, thumbs = zip(*(looks[i] for i in good))
-            asked = self.gate(Looks.of(colours, np.stack(thumbs)))
-            for j, i in enumerate(good):
-                inside[i] = bool(asked.in_domain[j])
-                why[i] = doubts[j] if inside[i] else _unlike(asked.reason[j])
+            answers = self._ask(*zip(*(looks[i] for i in good)))
+            for j, (i, (is_inside, reason)) in enumerate(zip(good, answers)):
+                inside[i] = is_inside
+                why[i] = _unlike(reason) if is_inside is False else doubts[j]
                 possible[i] = ' | '.join(sets[j] or [])
         return p, dict(
             classes=possible,
@@ -140,6 +141,16 @@ class Safeguards:
             why=why,
             in_domain=pd.array(inside, dtype='boolean'),
         )
+
+    def _ask(self, colours, thumbs, has_cell):
+        "(whether it is like those it learned from, None where no gate tells; why not) of each image."
+        from leukocls.measure.domain import NO_CELL
+
+        answers = [(None, '')] * len(has_cell)
+        if self.gate is not None:
+            asked = self.gate(Looks.of(colours, np.stack(thumbs)))
+            answers = list(zip(map(bool, asked.in_domain), asked.reason))
+        return [a if has else (False, NO_CELL) for a, has in zip(answers, has_cell)]
 
 
 def _unlike(reason):
@@ -217,6 +228,7 @@ class Predictor:
             weights_stamp(self.learn.model),
         )
         self.ready, self.pixels = found or (None, None)
+        self.safeguards.view = view_of(self.learn)
         if found is None:
             self._only_fastai()
 
@@ -361,7 +373,8 @@ class _Reader:
         if not self.gated:
             return self.pixels.read(path), None
         picture = open_cell(path)
-        return self.pixels.array(picture), (six_colours(picture), thumbnail(picture))
+        pixels, has_cell = self.pixels.prepare(picture)
+        return pixels, (six_colours(picture), thumbnail(picture), has_cell)
 
     def looks_of(self, paths, bad):
         "What a gate needs of a batch; None for what could not be read."
@@ -485,7 +498,8 @@ def _slowly(self: Predictor, paths, on_error):
             p[list(pictures)] = by_fastai(self.learn, pictures.values(), device=self.device)
         if self.safeguards.active:
             for i, picture in pictures.items():
-                looks[i] = six_colours(picture), thumbnail(picture)
+                has_cell = Pixels(view=self.safeguards.view).prepare(picture)[1]
+                looks[i] = six_colours(picture), thumbnail(picture), has_cell
         yield some, p, bad, looks
 
 # %% ../../nbs/models/08_predictor.ipynb #a45446d1

@@ -339,6 +339,8 @@ def _data_answers(facts):
     elif facts.known:
         source = f'{facts.known.title}; {facts.known.source}. {facts.known.cite}'
     preprocessing = f"Resized to {recipe['size']}×{recipe['size']} pixels"
+    if recipe.get('view', 'whole') == 'cell':
+        preprocessing = f'The square around the cell, scaled by the cell; {preprocessing.lower()}'
     if recipe['grey']:
         preprocessing += ', grey'
     if recipe['median']:

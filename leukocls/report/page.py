@@ -270,7 +270,8 @@ def _augmented(recipe, train, epochs, stamp, networks=1, of=1):
     if augment == 'none' or train.empty:
         return {}
     few = train.groupby('label').sample(1, random_state=0).head(8)
-    pixels = Pixels(recipe.get('size') or 128, recipe.get('grey', False), recipe.get('median', 0))
+    looks = {name: recipe[name] for name in ('grey', 'median', 'view') if name in recipe}
+    pixels = Pixels(recipe.get('size') or 128, **looks)
     figures = dict(
         augmented=plot_augmented(
             list(few.path), list(few.label), augment, pixels=pixels, stamp=stamp

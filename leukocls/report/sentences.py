@@ -298,6 +298,9 @@ def used_fields(
     "The fields of a recipe that mean something for its kind, and have a value."
     kind = KINDS.get(recipe.get('kind', 'network'))
     unused = set(kind.unused if kind else ()) - {'arch'}
+    if kind and kind.frozen and not recipe.get('variations'):
+        # its pictures are varied for their features, or not at all
+        unused.add('augment')
     fields = {
         field: value
         for field, value in recipe.items()

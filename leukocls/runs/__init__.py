@@ -21,6 +21,6 @@ _HOME = {
         'LEAST_PICTURES MIX_DIFFERS SURE_ENOUGH adapted_head standardised_by mix_distance '
         'choose_cells'
     ),
-    'cluster': 'train_planned',
+    'cluster': 'resources_of_run train_planned',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

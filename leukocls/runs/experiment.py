@@ -358,7 +358,11 @@ def usual_recipe(
     from leukocls.core.machine import pick_device
 
     asked = [k for k, v in (changes or {}).items() if v is not None]
-    of_network = [k for k in asked if k in kind_named('probe').unused]
+    unused = set(kind_named('probe').unused)
+    if 'variations' not in asked:
+        # a probe varies pictures only where it is said how many
+        unused.add('augment')
+    of_network = [k for k in asked if k in unused]
     has_gpu = pick_device(device).type != 'cpu'
     name, other = ('effb3', 'probe') if has_gpu or of_network else ('probe', 'effb3')
     if of_network:

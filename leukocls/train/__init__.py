@@ -8,8 +8,9 @@ from leukocls._lazy import lazy
 _HOME = {
     'kinds': 'KINDS Kind register_kind kind_named',
     'augment': (
-        'P2_OPERATIONS P2_CACHED P2_BANK P2_FILLED STAIN AUGMENTATIONS P2_TAPS augmentation '
-        'register_augmentation draw_p2 blurred moved augment_p2 vary_stain'
+        'P2_OPERATIONS P2_CACHED P2_BANK P2_FILLED STAIN TRAVEL AUGMENTATIONS P2_TAPS '
+        'augmentation register_augmentation draw_p2 blurred moved augment_p2 vary_stain '
+        'draw_travel vary_laboratory Variations'
     ),
     'papers': (
         'PAPERS PAPER_SYSTEMS ALIASES PARAMETERS P2_EPOCHS P2_TESTED P2_RIGHT PaperSystem '
@@ -26,7 +27,7 @@ _HOME = {
     'leaving': 'Leaves',
     'callbacks': (
         'History KeepWeights history_table SaveEpochs ends_like_ctrl_c StopOnNaN GiveBack '
-        'Progress AverageWeights DepthwiseConv Bf16OnCpu'
+        'Progress AverageWeights KeepStatistics DepthwiseConv Bf16OnCpu'
     ),
     'speed': (
         'ListAdam list_adam PlainTensors LossesStay ScaledHalf acts_in_steps record_graph Replay '

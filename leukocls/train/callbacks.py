@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['History', 'KeepWeights', 'history_table', 'SaveEpochs', 'ends_like_ctrl_c', 'StopOnNaN', 'GiveBack', 'Progress',
-           'AverageWeights', 'DepthwiseConv', 'Bf16OnCpu']
+           'AverageWeights', 'KeepStatistics', 'DepthwiseConv', 'Bf16OnCpu']
 
 # %% ../../nbs/train/06_callbacks.ipynb #32f1f632
 import os
@@ -358,6 +358,16 @@ class AverageWeights(Callback):
 
     def weights(self) -> dict:  # Those that training goes on from, not their average
         return getattr(self, 'live', None) or self.learn.model.state_dict()
+
+# %% ../../nbs/train/06_callbacks.ipynb #813d4b97
+class KeepStatistics(Callback):
+    "Batch normalisation of the body normalises by its running statistics, which stay as they are."
+
+    def before_train(self):
+        # the head's own, on features, has no pretraining: it is of one dimension
+        for m in self.learn.model.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                m.eval()
 
 # %% ../../nbs/train/06_callbacks.ipynb #5a1138c1
 def _slopes(g, x, w, stride, padding, mask):

@@ -36,6 +36,7 @@ from ..core.files import write_whole
 from ..core.progress import bar
 from ..data.images import Pixels, read_batches
 from ..data.splits import groups_of
+from ..data.views import view_notes
 from ..models.frozen import known_rate, tell_rate
 from .folder import Fitted, check_space, write_fitted
 from .recipes import Recipe
@@ -609,7 +610,7 @@ def fit_classical(
 ) -> Fitted:  # The system; its learner.pkl is written after the report
     "Features once, then scikit-learn; the result is a run like any other."
     check_space(folder, 50_000_000)
-    pixels = Pixels(recipe.size, recipe.grey, recipe.median)
+    pixels = Pixels(recipe.size, recipe.grey, recipe.median, view=recipe.view)
     X, remembered = _features_and_seconds(table.path, pixels, progress)
     # scikit-learn computes in the precision it gets
     X = X.astype('float64')
@@ -620,6 +621,7 @@ def fit_classical(
         device='cpu',
         precision='fp64',
     )
+    info['notes'] += view_notes(recipe.view, table.path)
     _write_system(folder, info, table, layer, _model_facts(recipe, layer, classes))
     _check_same_probabilities(layer, X, p)
     held_out = list(table.path[table.split != 'train'][:64])

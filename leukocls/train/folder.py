@@ -213,6 +213,7 @@ def learner_file(
             r.bs,
             r.grey,
             r.median,
+            r.view,
             min(r.bs, int(sides.sum())),
         ],
         sort_keys=True,

@@ -134,7 +134,7 @@ def _fit_classical(*args):
 # Fields that only a network uses; `head` is used by a probe and a mil, `reference` by a mil
 _OF_NETWORKS = frozenset(
     'members top epochs head_epochs lr opt wd schedule patience keep precision mixup ema loss'
-    ' freeze augment'.split()
+    ' freeze augment norm variations'.split()
 )
 
 register_kind(
@@ -142,7 +142,7 @@ register_kind(
         'network',
         'a network',
         _fit_network,
-        frozenset({'head', 'reference'}),
+        frozenset({'head', 'reference', 'variations'}),
         takes_callbacks=True,
         takes_checkpoints=True,
         tunes=True,
@@ -155,7 +155,7 @@ register_kind(
         'probe',
         'a probe: a head on frozen features',
         _fit_probe,
-        _OF_NETWORKS | {'reference'},
+        (_OF_NETWORKS | {'reference'}) - {'augment', 'variations'},
         takes_ahead=True,
         frozen=True,
         folds=_probe_folds,

@@ -145,12 +145,13 @@ def _checked_members(folder, facts):
 def _loaders_again(folder, facts, recipe, table):
     "Loaders of a run's images as it trained on them; of stand-ins in a folder where there are none."
     to_train_on = table is not None
-    is_network = 'augment' not in kind_named(recipe.kind).unused
+    is_network = 'epochs' not in kind_named(recipe.kind).unused
     return CellDataLoaders.from_table(
         table if to_train_on else pd.DataFrame(_stand_ins(folder, facts['classes'])),
         size=recipe.size,
         grey=recipe.grey,
         median=recipe.median,
+        view=recipe.view,
         bs=recipe.bs,
         remember=None if to_train_on else False,
         batch_tfms=augmentation(recipe.augment) if to_train_on and is_network else None,

@@ -71,10 +71,11 @@ class LoadCell(Transform):
         return kind(self.pixels(image))
 
     def __reduce__(self):
-        plain = not self.pixels.grey and not self.pixels.median
+        pixels = self.pixels
+        plain = not (pixels.grey or pixels.median) and pixels.view == 'whole'
         if plain and not _pickled_for_a_worker():
             return Transform, (ByName(PILImage, 'create'),)
-        return LoadCell, (self.pixels,)
+        return LoadCell, (pixels,)
 
 # %% ../../nbs/train/08_loaders.ipynb #59960a69
 def home_for(
@@ -221,6 +222,7 @@ class CellDataLoaders:
         bs: int = 64,  # Images per batch; fewer if there are fewer to train on
         grey: bool = False,  # One channel instead of three
         median: int = 0,  # Side of a median filter in pixels before resizing, 0 for none
+        view: str = 'whole',  # 'whole' picture, or the square around its 'cell'
         item_tfms=None,  # fastai item transforms instead of squishing to `size`
         batch_tfms=None,  # fastai batch transforms, such as `aug_transforms(flip_vert=True)`
         device='auto',  # As in `pick_device`
@@ -243,7 +245,7 @@ class CellDataLoaders:
             num_workers = 0
         elif num_workers is None:
             num_workers = 0 if device.type == 'cpu' else decoding_threads()
-        load = LoadCell(Pixels(size if item_tfms is None else None, grey, median))
+        load = LoadCell(Pixels(size if item_tfms is None else None, grey, median, view=view))
         block = DataBlock(
             blocks=(
                 TransformBlock(type_tfms=load, batch_tfms=IntToFloatTensor),

@@ -20,6 +20,7 @@ from ..core.files import MOST_BYTES, read_regular, write_whole
 from ..core.text import listed
 from ..data.images import Pixels
 from ..data.splits import grouped_folds
+from ..data.views import view_notes
 from leukocls.models.bags import (
     POOLS,
     REFERENCES,
@@ -430,7 +431,7 @@ def fit_mil(
     label = label_of_patients(train.label, train.patient)
     _check_enough(label)
     _without_training(table, set(label))
-    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size, ahead)
+    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size, ahead, recipe.view)
     check_space(folder, 50_000_000)
     X = frozen(table.path, device=device, views=recipe.views, progress=progress)
     fitted = fit_bags(
@@ -443,7 +444,7 @@ def fit_mil(
         info['seed'],
     )
     bags = fitted.bags
-    info['notes'] += _notes_on(label, fitted)
+    info['notes'] += _notes_on(label, fitted) + view_notes(recipe.view, table.path)
     info.update(
         device=str(getattr(frozen.engine, 'device', 'cpu')) if frozen.engine else 'cpu',
         precision='fp32',
@@ -481,7 +482,8 @@ class _BodyOfRun(FrozenBody):
     "The frozen network of a run, from the run's own weights."
 
     def __init__(self, run):
-        self.run, self.pixels, self.ahead = run, Pixels(run.recipe.size), Ahead()
+        self.run, self.ahead = run, Ahead()
+        self.pixels = Pixels(run.recipe.size, view=run.recipe.view)
         self.engine, self.asked, self.remembered = None, None, 0.0
         weights = read_regular(run.folder / 'model.safetensors', MOST_BYTES)
         self.key = hashlib.sha256(weights + f'run 1 {self.pixels}'.encode()).hexdigest()[:16]

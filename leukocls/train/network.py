@@ -31,6 +31,7 @@ from leukocls.core.machine import (
     without_cudnn_trials,
 )
 from ..data.splits import SPLIT_RULES, fold_tables
+from ..data.views import view_notes
 from ..models.architectures import NETWORKS
 from ..models.backbones import cell_learner, count_parameters
 from ..models.networks import with_views
@@ -41,6 +42,7 @@ from leukocls.train.callbacks import (
     Bf16OnCpu,
     GiveBack,
     History,
+    KeepStatistics,
     KeepWeights,
     Progress,
     SaveEpochs,
@@ -174,6 +176,7 @@ def _prepare(recipe, table, device):
         bs=recipe.bs,
         grey=recipe.grey,
         median=recipe.median,
+        view=recipe.view,
         device=device,
         batch_tfms=augmentation(recipe.augment),
     )
@@ -188,7 +191,8 @@ def _prepare(recipe, table, device):
         loss_func=loss_of(recipe, table.label[table.split == 'train'], dls.vocab, device),
     )
     pretrained = recipe.arch not in NETWORKS and str(recipe.weights) != 'none'
-    return learn, pretrained, _notes_before(recipe, pretrained, set(table.split))
+    notes = _notes_before(recipe, pretrained, set(table.split))
+    return learn, pretrained, notes + view_notes(recipe.view, table.path)
 
 
 def _optimiser(recipe):
@@ -206,6 +210,8 @@ def _notes_before(recipe, pretrained, sides):
             'The recipe freezes the body, but it starts from random weights: everything was'
             ' trained.'
         )
+    if recipe.norm == 'frozen' and not pretrained:
+        notes.append('norm="frozen" has no statistics of a pretraining to keep: they were learned.')
     if recipe.members > 1:
         # each network sets images of its own aside
         return notes
@@ -250,6 +256,8 @@ class _Work:
 def _recipe_callbacks(recipe):
     "Callbacks for what a recipe asks for."
     cbs = []
+    if recipe.norm == 'frozen' and pretrained:
+        cbs.append(KeepStatistics())
     if recipe.mixup:
         cbs.append(MixUp(recipe.mixup))
     if recipe.ema:

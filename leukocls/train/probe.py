@@ -28,6 +28,7 @@ from ..core.text import listed
 from ..data.splits import fold_tables, grouped_folds, groups_of
 from ..models.engines import SAME, disagreement, softmax, versions_of
 from ..models.frozen import FrozenBody
+from .augment import Variations
 from leukocls.train.folder import (
     Fitted,
     check_space,
@@ -190,8 +191,8 @@ def probe_folds(
     """
     recipe = get_recipe(recipe, **changes)
     parts = fold_tables(table, folds, method, seed=seed)
-    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size)
-    X = frozen(table.path, views=recipe.views)
+    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size, view=recipe.view)
+    X = frozen(table.path, views=recipe.views, vary=_variations(recipe))
     groups = groups_of(parts[0])
     predictions = []
     for fold, part in enumerate(parts):
@@ -208,6 +209,11 @@ def probe_folds(
             )
         )
     return pd.concat(predictions, ignore_index=True).sort_values('path', ignore_index=True)
+
+
+def _variations(recipe):
+    "What a probe learns from beside each training picture; None where the recipe asks for nothing."
+    return Variations(recipe.augment, recipe.variations) if recipe.variations else None
 
 
 def _most_probable(p, classes):
@@ -452,18 +458,23 @@ def fit_probe(
     ahead=None,  # What `begin_all` got ready for it
 ) -> Fitted:  # The probe; its learner.pkl is written after the report
     "Features once, a head by cross-validation; the result is a run like any other."
-    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size, ahead)
+    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size, ahead, recipe.view)
     check_space(folder, 50_000_000)
-    X = frozen(table.path, device=device, views=recipe.views, progress=progress)
     is_train = (table.split == 'train').to_numpy()
+    as_is, learned = _features(frozen, recipe, table.path, is_train, device, progress)
     head, tried = known_head(
-        X[:, is_train], table.label[is_train], groups_of(table)[is_train], recipe.head, info['seed']
+        learned, table.label[is_train], groups_of(table)[is_train], recipe.head, info['seed']
     )
     info.update(
         device=_device_words(frozen),
         precision='fp32',
         head_tried=tried.to_dict('records'),
     )
+    if recipe.view != 'whole':
+        # SciPy is not opened for nothing
+        from leukocls.data.views import view_notes
+
+        info['notes'] += view_notes(recipe.view, table.path)
     without_training = sorted(set(table.label) - set(head.classes))
     if without_training:
         raise DataError(
@@ -472,7 +483,7 @@ def fit_probe(
         )
     write_probe(folder, info, table, frozen, head)
     predict = partial(
-        _predict_known, head, X[0], {path: row for row, path in enumerate(table.path)}
+        _predict_known, head, as_is, {path: row for row, path in enumerate(table.path)}
     )
     return Fitted(
         predict,
@@ -481,6 +492,25 @@ def fit_probe(
         after=partial(write_probe_learner, folder, table, predict),
         make=partial(probe_again, folder, table),
     )
+
+
+def _features(frozen, recipe, paths, is_train, device, progress):
+    """Features of all pictures as they are, (N, D), and all views and variations of the training
+    pictures, (V, n, D).
+    """
+    how, paths = dict(device=device, views=recipe.views, progress=progress), np.array(paths, object)
+    vary = _variations(recipe)
+    if vary is None:
+        X = frozen(paths, **how)
+        return X[0], X[:, is_train]
+    learned = frozen(paths[is_train], vary=vary, **how)
+    remembered = frozen.remembered
+    as_is = np.empty((len(paths), learned.shape[-1]), 'float32')
+    as_is[is_train] = learned[0]
+    if not is_train.all():
+        as_is[~is_train] = frozen(paths[~is_train], device=device, progress=progress)[0]
+        frozen.remembered += remembered
+    return as_is, learned
 
 
 def _predict_known(head, X, row_of, paths):

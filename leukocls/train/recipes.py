@@ -20,6 +20,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.errors import Given, ModelError, RunError, called_as, check_name
+from ..data.images import VIEWS_OF_PICTURES
 from ..models.bags import POOLS, REFERENCES
 from ..models.weights import MOST_MEMBERS, split_weights, weights_folder
 from .augment import AUGMENTATIONS, P2_FILLED
@@ -58,8 +59,20 @@ class Recipe:
         One grey channel instead of three colours.
     median : int, default 0
         Side of a median filter over each image, in pixels: 3, 5, 7, …; 0 is no filter.
+    view : str, default 'whole'
+        What the network sees of a picture: the 'whole', squished to the square, or the square
+        around the 'cell', scaled by it, for pictures that other laboratories cut otherwise. A
+        picture in which no cell is found is used whole, and this is said.
     augment : str, default 'none'
-        How training images are varied: a name in `leukocls.train.augment.AUGMENTATIONS`.
+        How training images are varied: a name in `leukocls.train.augment.AUGMENTATIONS`. Of a
+        probe it counts where `variations` is above 0.
+    variations : int, default 0
+        How many variations of each training picture, drawn by `augment`, a probe learns from
+        beside the picture itself, 0 to 16.
+    norm : str, default 'trained'
+        Batch normalisation of a pretrained network that is fine-tuned: 'trained', or 'frozen', with
+        the means and deviations of its pretraining. Networks without batch normalisation, such as
+        timm's `convnext_tiny` or `resnet50_gn`, do not need it.
     bs : int, default 64
         Images per batch.
     epochs : int, default 20
@@ -133,7 +146,10 @@ class Recipe:
     size: int = 224
     grey: bool = False
     median: int = 0
+    view: str = 'whole'
     augment: str = 'none'
+    variations: int = 0
+    norm: str = 'trained'
     bs: int = 64
     epochs: int = 20
     head_epochs: int = 0
@@ -214,6 +230,17 @@ _OURS = [
         size=224,
     ),
     Recipe(
+        'travel',
+        'mobilenetv2_100',
+        'Frozen MobileNetV2 of the cell alone, learned from variations too',
+        'none; what paid in results/travel.csv',
+        kind='probe',
+        size=224,
+        view='cell',
+        augment='travel',
+        variations=4,
+    ),
+    Recipe(
         'mil',
         'mobilenetv2_100',
         "Frozen MobileNetV2, attention over a patient's cells",
@@ -244,6 +271,7 @@ _PARAMETERS = PARAMETERS | {
     'mobilenetv2': 3_542_784,
     'mobilenetv2-tta': 3_542_784,
     'probe': 1_815_620,
+    'travel': 1_815_620,
     'small-cnn': 162_418,
 }
 
@@ -461,7 +489,10 @@ _CHECKS = dict(
     size=_whole(8),
     grey=_true_or_false,
     median=_filter_side,
+    view=_one_of(*VIEWS_OF_PICTURES),
     augment=_entry_of(AUGMENTATIONS),
+    variations=_whole(0, 16),
+    norm=_one_of('trained', 'frozen'),
     bs=_whole(1),
     epochs=_whole(1),
     head_epochs=_whole(0),
@@ -574,6 +605,8 @@ def _check_values(recipe):
             f'members={recipe.members} (only a network is trained several times, and this is of'
             f' kind {recipe.kind})'
         )
+    if not wrong and recipe.variations and recipe.augment == 'none':
+        wrong.append(f"variations={recipe.variations} (needs an `augment`, such as 'travel')")
     if wrong:
         raise RunError(f'Recipe `{recipe.name}` cannot be used: {"; ".join(wrong)}.')
 
@@ -674,6 +707,9 @@ def _uses(recipe, field_name, changes):
     "Whether a recipe, one of several, has a use for a field that is changed for all of them."
     if field_name in KINDS[recipe.kind].unused:
         return False
+    if field_name == 'augment' and KINDS[recipe.kind].frozen:
+        # pictures are varied for features, or not at all
+        return bool(changes.get('variations', recipe.variations))
     if field_name == 'weights':
         # what starts from random weights has no use for a folder, unless it gets another network
         return recipe.weights != 'none' or changes.get('arch') is not None

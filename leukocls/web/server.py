@@ -254,7 +254,7 @@ def _words(p):
     if p['error']:
         return p['error']
     if p['in_domain'] is False:
-        return 'No blood cell as this model knows them. ' + p['why']
+        return 'Unlike the pictures that this model learned from. ' + p['why']
     return 'Not sure – an expert should look. ' + p['why'] if p['refer'] else p['label']
 
 

@@ -124,7 +124,7 @@ def test_each_kind_of_answer_in_plain_words(page, pictures):
         and '36.0\xa0%' in card(page, 1)
     )
     assert (
-        'This is no blood cell as this model knows them' in card(page, 2)
+        'Unlike the pictures that this model learned from' in card(page, 2)
         and 'colours lie far' in card(page, 2)
         and '%' not in card(page, 2)
     )
@@ -230,7 +230,7 @@ def test_csv_says_what_the_page_says(page, pictures):
         == [
             'classified',
             'not sure',
-            'no blood cell as the model knows them',
+            'unlike the pictures that the model learned from',
             'unreadable',
             'classified',
         ]
@@ -605,7 +605,7 @@ def test_real_cells_and_the_cat(chrome, shared, tmp_path_factory):
         assert kinds.count('foreign') <= 2 and right >= 16, (right, kinds)
         assert took < 3, took
         give(chrome, shared / 'data' / 'photos' / 'cat.jpg')
-        assert chrome.js(KINDS)[-1] == 'foreign' and 'no blood cell' in card(chrome, 20)
+        assert chrome.js(KINDS)[-1] == 'foreign' and 'this model learned from' in card(chrome, 20)
         sure = next(i for i, k in enumerate(kinds) if k in ('sure', 'unsure')) + 1
         chrome.click(f'.card:nth-child({sure}) .foot button')
         chrome.until('document.querySelectorAll(".card canvas").length === 1')
