@@ -186,7 +186,7 @@ def adapted_head(
         moved = _learn_both(moved, (head, X, y), (labelled, task.learned), task.seed)
     return frozen, features, moved, notes
 
-
+# %% ../../nbs/runs/07_adapt.ipynb #752837cb
 # How often the mix of classes is estimated, and how much one picture may count more than another
 _ROUNDS, _MOST_WEIGHT = 3, 4.0
 
@@ -234,7 +234,7 @@ def _predict(head, known, paths):
     table = pd.DataFrame(p, columns=[f'p_{c}' for c in head.classes])
     return table.assign(pred=[head.classes[i] for i in p.argmax(1)])
 
-
+# %% ../../nbs/runs/07_adapt.ipynb #1d1d563c
 def _learn_both(moved, old, new, seed):
     "A linear head on the pictures of both laboratories, each standardised by its own."
     from sklearn.linear_model import LogisticRegression

@@ -174,3 +174,17 @@ def test_plots_are_narrow_enough_for_a_phone(run):
         if report.Drawn(name, (run.folder / f'plots/{name}.png').read_bytes()).width > 540
     }
     assert broad <= {'augmented', 'batch', 'predictions'} < names
+
+
+def test_each_source_has_its_figure_where_there_are_two(made):
+    assert 'Each source' not in report._page(made, {})
+    made.table['source'] = ['here', 'there'] * (len(made.table) // 2) + ['here'] * (
+        len(made.table) % 2
+    )
+    text = text_of(report._page(made, {}))
+    assert 'Each source' in text and 'leukocls across table.csv --recipe' in text
+    assert 'here yes' in text and 'there yes' in text
+    made.calibration = dict(temperature=1.0, operating_points=[], notes=[], note='Not enough.')
+    assert 'of these laboratories (here, there) and hold for such images only' in text_of(
+        ' '.join(report._how_sure(made).text)
+    )
