@@ -41,6 +41,7 @@ from leukocls.train.probe import (
     Head,
     known_head,
     probe_again,
+    variations_of,
     write_probe,
     write_probe_learner,
 )
@@ -173,9 +174,10 @@ def adapted_head(
             f'{len(gone):,} training images of {parent.name} are gone, such as {gone[0]}: a probe is'
             ' adapted from their features. Put them back, or train on new ones.'
         )
-    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size)
+    frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size, view=recipe.view)
     features = partial(frozen, device=task.device, views=recipe.views, progress=task.progress)
-    X = features(list(old.path[train]))
+    # as the parent learned, so that its head comes back
+    X = features(list(old.path[train]), vary=variations_of(recipe))
     y = old.label[train].to_numpy(str)
     head, _ = known_head(X, y, groups_of(old)[train], recipe.head, parent.info['seed'])
     target = features(task.paths)

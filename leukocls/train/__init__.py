@@ -35,8 +35,8 @@ _HOME = {
     ),
     'loaders': 'ByName LoadCell home_for disk_for RememberDL LabelOf CellDataLoaders',
     'probe': (
-        'GRIDS Head fit_head probe_folds known_head write_probe write_probe_learner probe_again '
-        'fit_probe'
+        'GRIDS Head fit_head probe_folds variations_of known_head write_probe write_probe_learner '
+        'probe_again fit_probe'
     ),
     'classical': (
         'SYSTEMS Spectrum spectra system Arrays from_spec Scaled Mean Bayes Dense Nearest Trees '
