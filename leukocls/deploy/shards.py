@@ -269,11 +269,11 @@ def _check_none_missing(out, found, of):
         return
     said = []
     if absent:
-        said.append(f'{len(absent):,} of {of:,} parts are missing ({listed(absent)})')
+        said.append(f'{len(absent):,} of {of:,} are missing ({listed(absent)})')
     if halves:
-        said.append(f'{len(halves):,} are not whole ({listed(sorted(halves))})')
+        said.append(f'{len(halves):,} of {of:,} are not whole ({listed(sorted(halves))})')
     raise RunError(
-        f'{out}: {" and ".join(said)}.',
+        f'{out}: of its parts {" and ".join(said)}.',
         'parts are missing',
         where=out,
         advice=f'Run leukocls predict again with --shard {left[0]}/{of}, and so on',

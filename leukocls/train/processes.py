@@ -7,6 +7,7 @@ __all__ = ['processes_asked', 'start_processes', 'drive', 'follow', 'on_processe
 
 # %% ../../nbs/train/13_processes.ipynb #05613895
 import functools
+import importlib.util
 import inspect
 import json
 import logging
@@ -25,6 +26,7 @@ from fastcore.basics import listify
 
 from ..core.errors import Given, LeukoError, Option, RunError
 from ..core.machine import usable_cores
+from ..core.packages import need
 from .checkpoints import LEADER_FILE, LostProcess
 
 # %% ../../nbs/train/13_processes.ipynb #5eae9348
@@ -57,6 +59,9 @@ def start_processes(
     """Start a command in several processes by PyTorch's launcher, and wait for them. Ctrl-C and
     signals go to the process that leads, which saves, and ends all of them.
     """
+    if importlib.util.find_spec('accelerate') is None:
+        # said once, before each process says it
+        need('accelerate', 'distributed', 'training in several processes')
     with tempfile.TemporaryDirectory(prefix='leukocls-') as folder:
         leader = Path(folder) / 'leader'
         threads = str(max(1, usable_cores() // processes))

@@ -52,9 +52,10 @@ CASES = {
 }
 # bytes per second that a GPU sends and receives, and seconds until a message is there
 LINKS = {
-    'NVLink, 8 GPUs of one machine': (450e9, 10e-6),
-    'InfiniBand 400 Gbit/s between machines': (50e9, 20e-6),
-    'Ethernet 10 Gbit/s between machines': (1.25e9, 50e-6),
+    # in one machine, and between machines at 400 and at 10 Gbit/s
+    'NVLink': (450e9, 10e-6),
+    'InfiniBand': (50e9, 20e-6),
+    'Ethernet': (1.25e9, 50e-6),
 }
 
 
@@ -246,7 +247,7 @@ def model():
         step = float(eager[1]) / 1000 if eager else row.bs / row.train_images_per_second
         for n in (1, 8, 64):
             for link, (bandwidth, latency) in LINKS.items():
-                inside = link.startswith('NVLink')
+                inside = link == 'NVLink'
                 if (n > 8) == inside or (n == 1 and not inside):
                     continue
                 exchange = exchange_seconds(n, 4 * row.parameters, bandwidth, latency)
