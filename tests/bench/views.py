@@ -2,7 +2,7 @@
 
 python tests/bench/views.py ../shared/data ../shared/weights/mobilenetv2_100_imagenet
 
-Both views train on the same pictures, 50 of each class of pbc8_sample, in turns; nothing of the
+Both views train on the same pictures, 25 of each class of pbc8_sample, in turns; nothing of the
 pictures is in the cache, and the converted network of both is.
 """
 
@@ -81,8 +81,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('data', type=Path)
     parser.add_argument('weights', type=Path)
-    parser.add_argument('--each', type=int, default=50)
-    parser.add_argument('--turns', type=int, default=3)
+    parser.add_argument('--each', type=int, default=25)
+    parser.add_argument('--turns', type=int, default=2)
     parser.add_argument('--out', type=Path, default=Path('results/views.csv'))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
