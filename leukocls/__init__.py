@@ -14,8 +14,6 @@ _HOME = {
     'runs.run': 'Run Runs',
     'runs.reproduction': 'reproduce',
     'runs.leakage': 'leakage_gap',
-    'runs.across': 'across',
-    'runs.adapt': 'adapt',
     'data.table': 'read_table check_images',
     'data.splits': 'split_table fold_tables',
     'data.datasets': 'card',

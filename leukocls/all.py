@@ -15,5 +15,3 @@ from leukocls.deploy import *
 # called like the modules that they stand in
 from leukocls.train.recipes import recipes
 from leukocls.runs.leaderboard import leaderboard
-from leukocls.runs.across import across
-from leukocls.runs.adapt import adapt
