@@ -586,8 +586,11 @@ def _classify(bundle, images, csv, engine, tta, on_error, overwrite, device, clu
     _on_cpu(device)
     if tta:
         raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
+    in_blocks = bool(cluster) or any(map(_is_shard, images))
+    if csv and csv.suffix.lower() == '.parquet' and not in_blocks:
+        raise RunError(f'{csv}: a bundle writes CSV. Name a file that ends in .csv.')
     clf = Classifier.load(bundle, engine)
-    if cluster or (csv and csv.suffix.lower() == '.parquet') or any(map(_is_shard, images)):
+    if in_blocks:
         _classify_in_blocks(clf, images, csv, overwrite, cluster)
         return
     files = images_of(images)
