@@ -79,7 +79,7 @@ def _check_wish(out, overwrite):
             ' another folder.'
         )
 
-# %% ../../nbs/deploy/05_cluster.ipynb #809263f6
+# %% ../../nbs/deploy/05_cluster.ipynb #c2f033c7
 class _Parts:
     "Listings, answers and markers of the blocks of one table."
 
@@ -111,7 +111,7 @@ class _Parts:
             block = Block.from_json(read_regular(self.path(number, 'json'), MOST_JSON))
             first = block.images[0][0] if block.images else block.place
             raise RunError(
-                f'The {len(block.images) or ""} images from {first} on have killed their worker'
+                f'The images from {first} on have killed their worker'
                 f' {tries - 1} times, which too little memory does most often'
             )
 
@@ -228,7 +228,7 @@ def classify_block(
             columns[side].append(value if side in ('refer', 'in_domain') else _flat(value))
     return pa.table(columns, schema=_schema(clf.classes))
 
-# %% ../../nbs/deploy/05_cluster.ipynb #7fda1459
+# %% ../../nbs/deploy/05_cluster.ipynb #a615690f
 def _classify_one(clf, parts, number):
     "Classify a block and write its answers; number of rows."
     began = time.perf_counter()

@@ -360,7 +360,7 @@ def _own_kinds(tasks):
     names = {task.recipe.kind for task in tasks} - set(_OF_THE_LIBRARY)
     return cloudpickle.dumps([kind_named(name) for name in sorted(names)])
 
-# %% ../../nbs/runs/08_cluster.ipynb #73534b15
+# %% ../../nbs/runs/08_cluster.ipynb #d9b64e04
 @patch
 def _collect(self: _Planned, steps):
     "Take results as they come, until there are none to wait for."

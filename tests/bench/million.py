@@ -35,7 +35,7 @@ from leukocls.data.survey import look, room_for_thumbs
 SIZES = dict(
     descriptions=[10_000, 100_000, 1_000_000],
     audit=[10_000, 100_000, 1_000_000],
-    pictures=[5_000, 10_000, 45_000],
+    pictures=[5_000, 10_000],
 )
 
 
