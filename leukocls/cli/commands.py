@@ -669,8 +669,16 @@ def _classify(
     _on_cpu(device)
     if tta:
         raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
+    in_blocks = bool(cluster) or any(map(_is_shard, images))
+    if share and in_blocks:
+        raise RunError(
+            'Parts are made of files and folders, not of shards and addresses.',
+            advice='Give each job shards of its own, with --shard 1/1',
+        )
+    if csv and csv.suffix.lower() == '.parquet' and not in_blocks:
+        raise RunError(f'{csv}: a bundle writes CSV. Name a file that ends in .csv.')
     clf = Classifier.load(bundle, engine)
-    if cluster or (csv and csv.suffix.lower() == '.parquet') or any(map(_is_shard, images)):
+    if in_blocks:
         _classify_in_blocks(clf, images, csv, overwrite, cluster)
         return
     files = images_of(images)
@@ -880,7 +888,9 @@ def predict(
     own: With = None,
 ):
     "Predict the class of images, or one answer for each patient."
-    part = _part_asked(shard, csv, by_patient or patient is not None)
+    # a cluster divides the images itself, whatever job it was asked from
+    asked_of_job = shard is None and cluster is not None
+    part = None if asked_of_job else _part_asked(shard, csv, by_patient or patient is not None)
     if part is None:
         check_target(csv, overwrite)
     if on_error not in ('keep', 'raise'):
