@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import fastai.callback.fp16  # noqa: F401 (gives a learner its `to_fp32`)
 import numpy as np
 import pandas as pd
 import torch

@@ -30,6 +30,7 @@ from said import command
 
 import leukocls.report.page as page
 import leukocls.train.fit_state as fit_state
+import leukocls.train.learners as learners
 import leukocls.train.network as network
 from leukocls import FILM_PATIENT, draw_films, get_recipe, read_table, split_table, train
 from leukocls.models.predictor import open_pickle
@@ -80,7 +81,7 @@ def prepare():
     noting(SaveCheckpoints, 'before_train', 'step')
     noting(SaveCheckpoints, 'before_validate', 'validation')
     noting(Checkpoints, 'write', 'checkpoint', back=True)
-    noting(network, 'write_pickle', 'pickle')
+    noting(learners, 'write_pickle', 'pickle')
     noting(network, 'predict_images', 'predictions')
     noting(page, 'report_run', 'report')
     page._plots = lambda *args: {}

@@ -23,6 +23,7 @@ from leukocls.data import images, survey
 from leukocls.data.splits import split_table
 from leukocls.data.survey import survey_images
 from leukocls.data.table import read_table
+from leukocls.measure.changes import CHANGED
 from leukocls.measure.metrics import score
 from leukocls.models import frozen as features, predictor as predict
 from leukocls.models.engines import softmax, versions_of
@@ -31,7 +32,7 @@ from leukocls.models.predictor import by_fastai
 from leukocls.runs import experiment
 from leukocls.runs.experiment import train, train_all
 from leukocls.runs.run import Run, Runs
-from leukocls.train import network as fit, probe as probe_module
+from leukocls.train import learners, probe as probe_module
 from leukocls.train.probe import GRIDS, FrozenBody, Head, fit_head, known_head, probe_folds
 from leukocls.train.recipes import get_recipe
 
@@ -323,13 +324,13 @@ def twice(recipe, table, tmp_path, monkeypatch, no_plots):
 def test_a_repeated_run_copies_a_proven_learner(twice, tmp_path, monkeypatch):
     first = twice()
     built = []
-    rebuild = fit.rebuild
+    rebuild = learners.rebuild
 
     def rebuild_and_note(*args):
         built.append(args)
         return rebuild(*args)
 
-    monkeypatch.setattr(fit, 'rebuild', rebuild_and_note)
+    monkeypatch.setattr(learners, 'rebuild', rebuild_and_note)
     again = twice()
     assert not built
     for name in ('learner.pkl', 'model.safetensors'):
@@ -702,7 +703,8 @@ def test_images_are_decoded_once_for_the_survey_and_the_network(
     network, the shortcuts and the gate take it from there. What is decoded again is a sample: at
     most 100 images at twice the size, from which the search for copies learns; 16 that choose the
     engine; 32 that tell the rate from file to answer; those few that the report shows, 16 of each
-    of two sections; and a few that prove the learner.
+    of two sections; those that the gate changes, to learn what a change does; and a few that prove
+    the learner.
     """
     decoded = Counter()
     open_regular, look_at = images.open_regular, survey.look_at
@@ -726,5 +728,5 @@ def test_images_are_decoded_once_for_the_survey_and_the_network(
         train_all(films, recipe, out=tmp_path, progress=False, device='cpu')
     files = sorted(map(str, films.glob('*/*')))
     assert looked_at == Counter(files)
-    samples = 100 + 16 + 32 + 2 * 16 + 8
+    samples = 100 + 16 + 32 + 2 * 16 + CHANGED + 8
     assert len(files) <= sum(decoded.values()) <= len(files) + samples
