@@ -250,6 +250,23 @@ def _limits_of_the_test(facts):
             ' hospital, stain, microscope or camera may give lower figures.'
         )
 
+
+_SEEN = read_toml(packaged_text('report', 'weights.toml'))
+
+
+def weights_seen(
+    recipe: dict,  # From recipe.json
+) -> str:  # A sentence; empty where nothing is pretrained
+    "What the pretrained weights of a recipe have seen before its own images."
+    weights = used_fields(recipe).get('weights')
+    if weights in (None, 'none'):
+        return ''
+    names = f'{recipe.get("arch")} {weights}'.lower()
+    for facts in _SEEN.values():
+        if any(name in names for name in facts['names']):
+            return f'They have seen {facts["seen"]} ({facts["source"]}).'
+    return 'What they have seen is not known: images to be judged may be among it.'
+
 # %% ../../nbs/report/05_modelcard.ipynb #b76b301e
 def _side_counts(facts):
     "Head and rows: images of each class on each side, with patients below where they are known."
@@ -389,23 +406,6 @@ def _model_answers(info, metrics):
             ' without another part of the training images.'
         )
     return dict(model=model, software=_software(info), weights=before, single=single)
-
-
-_SEEN = read_toml(packaged_text('report', 'weights.toml'))
-
-
-def weights_seen(
-    recipe: dict,  # From recipe.json
-) -> str:  # A sentence; empty where nothing is pretrained
-    "What the pretrained weights of a recipe have seen before its own images."
-    weights = used_fields(recipe).get('weights')
-    if weights in (None, 'none'):
-        return ''
-    names = f'{recipe.get("arch")} {weights}'.lower()
-    for facts in _SEEN.values():
-        if any(name in names for name in facts['names']):
-            return f'They have seen {facts["seen"]} ({facts["source"]}).'
-    return 'What they have seen is not known: images to be judged may be among it.'
 
 
 def _software(info):
