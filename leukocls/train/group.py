@@ -229,7 +229,7 @@ def _join(kind, numbered, place):
         _end_with_the_leader()
     elif os.environ.get(LEADER_FILE):
         # for the process that started all of these
-        Path(os.environ[LEADER_FILE]).write_text(str(os.getpid()))
+        Path(os.environ[LEADER_FILE]).write_text(str(os.getpid()), encoding='ascii')
     return group
 
 

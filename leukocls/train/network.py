@@ -253,7 +253,7 @@ class _Work:
     group: Group | None = None  # Processes that share its steps; None: this one alone
 
 
-def _recipe_callbacks(recipe):
+def _recipe_callbacks(recipe, pretrained):
     "Callbacks for what a recipe asks for."
     cbs = []
     if recipe.norm == 'frozen' and pretrained:
@@ -301,7 +301,7 @@ def _set_precision(learn, recipe, work):
 def _callbacks_of_steps(learn, recipe, pretrained, history, work):
     "What acts in each step, in the order in which fastai gets it."
     return [
-        *_recipe_callbacks(recipe),
+        *_recipe_callbacks(recipe, pretrained),
         *_machine_callbacks(learn.dls.device, shared=work.group is not None),
         *_progress_bar(recipe, pretrained, history, work),
         *_set_precision(learn, recipe, work),

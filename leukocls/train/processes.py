@@ -102,7 +102,7 @@ def _wait_for(driver, leader):
 def _ask_to_end(driver, leader, times):
     "First the process that leads, which saves; the second time all of them."
     try:
-        number = int(leader.read_text()) if times == 1 else driver.pid
+        number = int(leader.read_text(encoding='ascii')) if times == 1 else driver.pid
     except (OSError, ValueError):
         # nothing was begun
         number = driver.pid
