@@ -62,23 +62,24 @@ def test_a_comparison_survives_ctrl_c_and_a_dead_node(
     "Ctrl-C keeps what was learned, a killed node loses nothing, and the table is that of one process."
     (tmp_path / 'no_plots.py').write_text(NO_PLOTS)
     cluster = Cluster(own=(tmp_path / 'no_plots.py',))
-    how = dict(recipes=quick, seeds=(0, 1, 2), patient=FILM_PATIENT, epochs=3)
+    how = dict(recipes=quick, seeds=(0, 1, 2), patient=FILM_PATIENT, epochs=6)
     how |= dict(progress=False, device='cpu', checkpoint_minutes=0)
     out = tmp_path / 'cluster'
 
     def checkpoints():
         return set(out.glob('*/checkpoints/*.json'))
 
-    def both_at_work(before):
-        return len({path.parent for path in checkpoints() - before}) == 2
+    def at_work(before):
+        "How many runs have written a checkpoint."
+        return len({path.parent for path in checkpoints() - before})
 
     extra = nodes.add_node(**nodes.size)
-    when(lambda: both_at_work(set()), lambda: os.kill(os.getpid(), signal.SIGINT))
+    when(lambda: at_work(set()) == 2, lambda: os.kill(os.getpid(), signal.SIGINT))
     stopped = train_all(films, out=out, cluster=cluster, **how)
     before = checkpoints()
     assert stopped.interrupted and before
     capsys.readouterr()
-    when(lambda: both_at_work(before), lambda: nodes.remove_node(extra, allow_graceful=False))
+    when(lambda: at_work(before) == 2, lambda: nodes.remove_node(extra, allow_graceful=False))
     runs = train_all(films, out=out, cluster=cluster, **how)
     said = capsys.readouterr().err
     assert 'Going on with' in said and 'It is tried again' in said, said
