@@ -23,7 +23,7 @@ _HOME = {
     'changes': 'NO_SMEAR KINDS CHANGED Changes draw_change no_smear fit_changes looks_at',
     'domain': (
         'UNREADABLE BLANK NOT_MEASURED NO_CELL MOST_CENTRES MOST_HELD Gate fit_gate conformal_p '
-        'gate_promise gate_run gate_page'
+        'gate_promise gate_run write_gate gate_page'
     ),
     'paired': 'mcnemar sign_flip Comparison compare holm compare_all plot_compare',
     'explanation': 'log_odds covered occlusion_map grad_cam heat_of nearest_known',

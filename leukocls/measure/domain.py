@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['UNREADABLE', 'BLANK', 'NOT_MEASURED', 'NO_CELL', 'MOST_CENTRES', 'MOST_HELD', 'Gate', 'fit_gate', 'conformal_p',
-           'gate_promise', 'gate_run', 'gate_page']
+           'gate_promise', 'gate_run', 'write_gate', 'gate_page']
 
 # %% ../../nbs/measure/03_domain.ipynb #2af2cb39
 import hashlib
@@ -399,8 +399,6 @@ def gate_run(
     # images are gone
 ) -> dict:
     "Fit a gate on a run's own images and count how many genuine ones it refuses."
-    from leukocls.measure.metrics import wilson
-
     folder = Path(folder)
     with open_regular(folder / 'table.csv') as f:
         t = pd.read_csv(f, dtype='string', keep_default_na=False, na_values={'patient': ['']})
@@ -415,12 +413,25 @@ def gate_run(
     genuine = looks[counted[good[counted]]]
     pictures = [path for path, is_good in zip(t.path.iloc[train], good[train]) if is_good]
     gate, inside = _known_gate(looks[train], looks[held], genuine, alpha=alpha, pictures=pictures)
+    counted_on = f'Refused are counted on {len(inside):,} {scored} images.'
+    return write_gate(folder, gate, inside, f'{note} {counted_on}{_where(folder, scored)}')
+
+
+def write_gate(
+    folder: Path,  # A run's folder
+    gate: Gate,  # Fitted on its images
+    inside: np.ndarray,  # (N,) booleans: which genuine images, not fitted on, pass it
+    note: str,  # What it was fitted and counted on
+) -> dict:  # What gate.json holds
+    "Write gate.json: the gate, its promise, and the share of genuine images that it refuses."
+    from leukocls.measure.metrics import wilson
+
     refused, n = int((~inside).sum()), len(inside)
     low, high = wilson(refused, n)
     out = dict(
         refused=dict(value=refused / n, low=float(low), high=float(high), n=n),
         promise=gate_promise(gate),
-        note=f'{note} Refused are counted on {n:,} {scored} images.{_where(folder, scored)}',
+        note=note,
         gate=gate.to_dict(),
     )
     write_whole(folder / 'gate.json', json.dumps(out, ensure_ascii=False, allow_nan=False))

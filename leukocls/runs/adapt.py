@@ -28,9 +28,9 @@ from ..data.readers import read_text_table
 from ..data.seen import seen_run
 from ..data.splits import groups_of, split_table
 from ..data.survey import look
-from ..measure.domain import fit_gate, gate_promise
+from ..measure.domain import fit_gate, write_gate
 from ..measure.external import read_labelled
-from ..measure.metrics import score_run, wilson
+from ..measure.metrics import score_run
 from ..models.frozen import FrozenBody
 from .pipeline import finish_run
 from .run import Run
@@ -461,16 +461,8 @@ def _gate(folder, paths):
     train, held, new = np.split(order, [3 * len(order) // 5, 4 * len(order) // 5])
     pictures = [paths[i] for i in train]
     gate = fit_gate(looks[np.sort(train)], looks[np.sort(held)], pictures=pictures)
-    n, refused = len(new), int((~gate(looks[new]).in_domain).sum())
-    low, high = wilson(refused, n)
-    written = dict(
-        refused=dict(value=refused / n, low=float(low), high=float(high), n=n),
-        promise=gate_promise(gate),
-        note=f'It was fitted on {len(order):,} unlabelled pictures of the new laboratory.',
-        gate=gate.to_dict(),
-    )
-    write_whole(folder / 'gate.json', json.dumps(written, ensure_ascii=False, allow_nan=False))
-    return written
+    note = f'It was fitted on {len(order):,} unlabelled pictures of the new laboratory.'
+    return write_gate(folder, gate, np.asarray(gate(looks[new]).in_domain), note)
 
 # %% ../../nbs/runs/07_adapt.ipynb #87fe0c6b
 def choose_cells(
