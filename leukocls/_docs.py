@@ -7,6 +7,7 @@ import inspect
 import re
 import warnings
 from functools import reduce
+from pathlib import Path
 from typing import Annotated, get_args, get_origin
 
 from fastcore.docments import docments
@@ -156,8 +157,9 @@ def _fuller(signature, thing):
             helps.update({n: text for n, text in docments(base).items() if text})
         return _as_lines(name, inspect.signature(thing), helps)
     if ':Annotated' in signature:
-        found = inspect.signature(thing)
-        return _as_lines(name, found, {n: _of_a_command(p) for n, p in found.parameters.items()})
+        found, comments = inspect.signature(thing), docments(thing)
+        helps = {n: _of_a_command(p) or comments.get(n) for n, p in found.parameters.items()}
+        return _as_lines(name, found, helps)
     return signature
 
 
@@ -200,6 +202,20 @@ class ReadableSignatures:
 
     def __call__(self, cell):
         readable_signatures(cell, self.module)
+
+
+def without_plots(
+    folder,  # Folder of a lesson that is not about reports
+):
+    "Write the reports of runs below a folder without plots, which would take most of a lesson's time."
+    from leukocls.report import page
+
+    draw, folder = page._plots, Path(folder).resolve()
+
+    def plots(run):
+        return {} if run.folder.resolve().is_relative_to(folder) else draw(run)
+
+    page._plots = plots
 
 
 def show_table(

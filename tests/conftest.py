@@ -14,7 +14,7 @@ if (
 
 import matplotlib
 import pytest
-from selection import is_quick, is_repeated, needs_fastai
+from selection import is_quick, is_repeated, looks_at_plots, needs_fastai
 
 matplotlib.use('Agg')
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,9 +29,9 @@ def own_cache(tmp_path_factory):
     del os.environ['LEUKOCLS_CACHE']
 
 
-COSTS = re.compile(
-    r'\b(train(_all)?|fitted|export_bundle|leukocls)\(|subprocess\.'
-)  # what takes a file its time
+# What takes a file its time; a test that is marked as slow takes that of several trainings
+COSTS = re.compile(r'\b(train(_all)?|fitted|export_bundle|leukocls|fuzz)\(|subprocess\.')
+SLOW = 8
 
 
 def pytest_collection_modifyitems(items):
@@ -40,10 +40,9 @@ def pytest_collection_modifyitems(items):
     import torch
 
     text = {path: path.read_text(encoding='utf8') for path in {item.path for item in items}}
-    cost = {path: len(COSTS.findall(t)) for path, t in text.items()}
-    items.sort(
-        key=lambda item: -cost[item.path]
-    )  # the longest files first, so that at the end no worker waits for another's
+    cost = {path: len(COSTS.findall(t)) + SLOW * t.count('mark.slow') for path, t in text.items()}
+    # the longest files first, so that at the end no worker waits for another's
+    items.sort(key=lambda item: -cost[item.path])
     for item in items:
         if is_quick(item):
             item.add_marker(pytest.mark.quick)
@@ -112,9 +111,22 @@ def without_plots():
     def context():
         with pytest.MonkeyPatch.context() as m:
             m.setattr('leukocls.report.page._plots', lambda *a: {})
+            m.setattr('shell.PLOTS', False)
             yield
 
     return context
+
+
+@pytest.fixture(autouse=True)
+def plots_where_asked(request, without_plots):
+    """Reports have their plots where a test looks at them (see `selection.py`), and in what several
+    tests share. In the others they are left out, here and in commands in forks.
+    """
+    if is_quick(request.node) or looks_at_plots(request.node):
+        yield
+        return
+    with without_plots():
+        yield
 
 
 @pytest.fixture
@@ -131,6 +143,13 @@ def run(table, quick, tmp_path_factory):
     return train(
         quick, split_table(table), out=tmp_path_factory.mktemp('runs'), progress=False, device='cpu'
     )
+
+
+@pytest.fixture(scope='session')
+def files_of_every_run():
+    "What is in a run folder, whatever was trained."
+    names = ('recipe.json', 'table.csv', 'history.csv', 'predictions.csv', 'metrics.json')
+    return {*names, 'report.html', 'learner.pkl'}
 
 
 @pytest.fixture(scope='session')
@@ -182,7 +201,7 @@ def local_weights(tmp_path_factory):
     # the same network whatever ran before: some of its maps hardly vary, and rounding shows there
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        m = timm.create_model('mobilenetv2_035', num_classes=10)
+        m = timm.create_model('test_efficientnet', num_classes=10)
     save_file(m.state_dict(), d / 'model.safetensors')
     cfg = dict(
         input_size=[3, 64, 64],
@@ -194,7 +213,7 @@ def local_weights(tmp_path_factory):
         classifier='classifier',
     )
     (d / 'config.json').write_text(
-        json.dumps(dict(architecture='mobilenetv2_035', num_classes=10, pretrained_cfg=cfg))
+        json.dumps(dict(architecture='test_efficientnet', num_classes=10, pretrained_cfg=cfg))
     )
     return d
 

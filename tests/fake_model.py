@@ -128,3 +128,43 @@ class Fake:
             )
             for i in range(min(k, self.examples))
         ]
+
+
+class OfCells(Fake):
+    """A fake that learned from pictures of single cells. It names a cell by the grey of its picture:
+    each quarter of the usual range is a class; the darkest are unsure, the palest are refused.
+    """
+
+    def __init__(self, name='of cells', learned='cells', **how):
+        super().__init__(name, **how)
+        counts = dict(fields=12, single=0) if learned == 'fields' else dict(fields=1, single=11)
+        cells = dict(looked_at=12, diameter=80, side=160, micrometres=22.0, **counts)
+        self.config = dict(self.config, data=dict(name='Synthetic films', cells=cells))
+
+    def __call__(self, image, name=''):
+        grey = float(np.asarray(image.convert('L')).mean())
+        place = int(np.clip((grey - 100) // 15, 0, 5))
+        pure = [(60, 60, 240), (40, 230, 40), (230, 40, 40)][(place == 0) + 2 * (place == 5)]
+        answer = super().__call__(plain(*pure), name)
+        if 0 < place < 5:
+            p = {c: 0.91 if i == place - 1 else 0.03 for i, c in enumerate(CLASSES)}
+            answer.label, answer.probabilities = CLASSES[place - 1], p
+            answer.classes = [answer.label]
+        said = {k: v for k, v in vars(answer).items() if k != 'to_dict'}
+        answer.to_dict = lambda: said | dict(name=answer.name)
+        return answer
+
+
+def drawn_field(columns=4, rows=3, side=160, seed=5):
+    "A field without any clinical meaning: films of one stain side by side, of all classes."
+    from dataclasses import replace
+
+    from leukocls.data.films import draw_film, draw_patient
+
+    field = Image.new('RGB', (columns * side, rows * side))
+    usual = draw_patient('Early', 1, seed)
+    for i in range(columns * rows):
+        film = draw_film(replace(usual, label=CLASSES[i % 4], slope=0 * usual.slope), i, side, seed)
+        field.paste(film, (side * (i % columns), side * (i // columns)))
+    # the border cuts the first cell of each row
+    return field.crop((side // 2, 0, *field.size))

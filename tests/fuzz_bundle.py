@@ -415,6 +415,26 @@ def use(folder, with_torch):
     return out[0] if len(set(out)) == 1 else 'mixed', ', '.join(out)
 
 
+def share_engines(bases):
+    """A network as it was exported is converted for OpenVINO once, whatever was mutated around it; a
+    network that was mutated is opened anew, each time.
+    """
+    from leukocls.models import engines
+
+    compiled, compile_new = {}, engines.open_engine
+    whole = [(folder_of(base) / 'model.onnx').read_bytes() for base in bases]
+
+    def open_engine(name, network):
+        if name != 'openvino' or network.onnx() not in whole:
+            return compile_new(name, network)
+        key = whole.index(network.onnx()), network.parts
+        if key not in compiled:
+            compiled[key] = compile_new(name, network)
+        return compiled[key]
+
+    engines.open_engine = open_engine
+
+
 def work(home, with_torch):
     "Read seeds, answer with a line of JSON each."
     import onnx  # noqa: F401 (before memory is limited)
@@ -431,6 +451,7 @@ def work(home, with_torch):
     for zip, base in zip_pairs(bases):
         with zipfile.ZipFile(zip) as z:
             z.extractall(base)
+    share_engines(bases)
     use(folder_of(bases[0]), with_torch)  # everything is imported once before
     closed_in(home)
     print('ready', flush=True)

@@ -62,9 +62,11 @@ UPWARD = {
     'train.kinds': {
         'train.network',
         'train.probe',
+        'train.tune',
         'train.mil',
         'train.classical',
     },  # what trains each kind
+    'train.augment': {'train.loaders'},  # the lesson shows batches of loaders
     'train.probe': {  # writes its learner.pkl, compared with fastai; the lesson trains one
         'train.learners',
         'runs.run',
@@ -72,6 +74,7 @@ UPWARD = {
         'models.predictor',
     },
     'train.mil': {'measure.patients', 'runs.experiment'},  # when to say nothing; the lesson
+    'train.tune': {'runs.experiment'},  # the lesson
     'train.classical': {'train.learners', 'runs.run', 'runs.experiment'},  # the same
     'runs.run': {'runs.leaderboard', 'deploy.bundle'},  # methods of a run
     'runs.experiment': {

@@ -500,7 +500,7 @@ def words_of(command, name, d, films):
                 '--recipe',
                 'mobilenetv2',
                 '--arch',
-                'mobilenetv2_035',
+                'test_efficientnet',
                 '--epochs',
                 '1',
                 '--size',

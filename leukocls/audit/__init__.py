@@ -7,8 +7,9 @@ from leukocls._lazy import lazy
 
 _HOME = {
     'findings': (
-        'SHORTCUTS Audit audit table_to_audit leaks_between shortcut_accuracy shortcuts '
-        'shortcut_run intra_patient_correlation about_patients thumbnail_html'
+        'SHORTCUTS FINDINGS Audit audit table_to_audit leaks_between shortcut_accuracy shortcuts '
+        'shortcut_run intra_patient_correlation about_patients register_finding finding '
+        'thumbnail_html'
     ),
     'labels': 'DoubtfulLabels label_errors doubtful corrected',
 }

@@ -5,9 +5,9 @@ from leukocls._lazy import lazy
 _HOME = {
     'options': (
         'With Out Seed Seeds Device Trust PatientOption Images LabelOption CellOption LabelOf '
-        'Bits OnError Weights Hours CheckpointMinutes Epochs Size say print_whatever_comes '
-        'load_own numbers_of say_metrics say_run say_runs say_board say_strangers is_bundle '
-        'open_model images_of'
+        'Bits OnError Weights Hours CheckpointMinutes ClusterOption Epochs Size say '
+        'print_whatever_comes load_own numbers_of say_metrics say_run say_runs say_board '
+        'say_strangers is_bundle open_model images_of'
     ),
     'bench': (
         'LINES in_turns row matrix_rate operations bound Sides random_weights nn_features '
@@ -15,6 +15,7 @@ _HOME = {
     ),
     'cells': 'cells_command',
     'doctor': 'EXTRAS Checkup',
+    'features': 'features_command',
     'laboratories': 'across_command adapt_command',
     'pack': 'pack_command',
     'commands': 'app main',

@@ -11,7 +11,7 @@ from typing import Annotated, List, Optional
 
 import typer
 
-from .options import Images, LabelOption, PatientOption, say
+from .options import ClusterOption, Images, LabelOption, PatientOption, say
 from ..core.errors import RESEARCH_ONLY
 
 # %% ../../nbs/cli/01_cells.ipynb #7d55d068
@@ -70,6 +70,7 @@ def cells_command(
     overwrite: Annotated[
         bool, typer.Option('--overwrite', help='Replace cells.csv if it exists.')
     ] = False,
+    cluster: ClusterOption = None,  # Where the fields are cut
 ):
     "Find the leukocytes in fields, and cut one picture per cell."
     from leukocls.data.crops import CELLS_FILE, crop_cells
@@ -88,6 +89,7 @@ def cells_command(
         overlays=overlays,
         on_error=on_error,
         overwrite=overwrite,
+        cluster=cluster,
     )
     say(f'{len(cells):,} cells of {cells.source.nunique():,} fields: {out / CELLS_FILE}')
     if 'label' not in cells:

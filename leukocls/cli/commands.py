@@ -60,7 +60,7 @@ from leukocls.cli.options import (
     say_strangers,
 )
 from ..core.errors import RESEARCH_ONLY, DataError, Given, LeukoError, RunError
-from ..core.files import from_here
+from ..core.files import MOST_REQUEST_MB, from_here
 from ..core.packages import missing
 from ..core.text import safe_table
 
@@ -189,7 +189,7 @@ def demo(
     patients: Annotated[int, typer.Option(help='Fictional patients per class.', min=4)] = 32,
     images: Annotated[int, typer.Option(help='Pictures per patient.', min=2)] = 4,
 ):
-    "Draw synthetic blood films, train on them, report: no data, no network, under two minutes."
+    "Draw synthetic blood films, train on them, report: no data, no network, about a minute on two cores."
     check_folder(out)
     from leukocls.data.films import FILM_PATIENT, draw_films
 
@@ -260,8 +260,9 @@ _TrainRecipe = Annotated[
     Optional[List[str]],
     typer.Option(
         help=(
-            'Name of a recipe (see leukocls recipes), or p1, p2, p3, p4, classical, ours, all;'
-            ' repeat it to compare several. By default effb3 with a GPU, probe without.'
+            'Name of a recipe (see leukocls recipes; also one registered by --with FILE), or p1, p2,'
+            ' p3, p4, classical, ours, all; several with commas between. By default effb3 with a'
+            ' GPU, probe without.'
         )
     ),
 ]
@@ -270,7 +271,8 @@ _TrainSplit = Annotated[
     typer.Option(
         help=(
             'auto (given, else by patient, else near-duplicates together), patient, group'
-            ' (near-duplicates together), random (as the papers), given.'
+            ' (near-duplicates together), random (as the papers), given, or a rule registered by'
+            ' --with FILE.'
         )
     ),
 ]
@@ -301,6 +303,10 @@ _TrainMembers = Annotated[
 _TrainViews = Annotated[
     Optional[int],
     typer.Option(help='Predict by the mean of so many flips and quarter turns, up to 8.'),
+]
+_TrainBalance = Annotated[
+    Optional[bool],
+    typer.Option('--balance', help='Imbalanced classes: weight each by the inverse of its share.'),
 ]
 _TrainView = Annotated[
     Optional[str],
@@ -334,7 +340,7 @@ _TrainCluster = Annotated[
 # %% ../../nbs/cli/02_commands.ipynb #64514fc1
 @app.command()
 def train(
-    ctx: typer.Context,
+    ctx: typer.Context,  # Of typer, which names the command as it was called
     data: _TrainData,
     recipe: _TrainRecipe = None,
     out: Out = Path('runs'),
@@ -362,6 +368,7 @@ def train(
     members: _TrainMembers = None,
     views: _TrainViews = None,
     view: _TrainView = None,
+    balance: _TrainBalance = None,
     repeat: _TrainRepeat = None,
     hours: Hours = None,
     checkpoint_minutes: CheckpointMinutes = 10,
@@ -369,7 +376,7 @@ def train(
     cluster: _TrainCluster = None,
     own: With = None,
 ):
-    "Train one recipe or several on your images, on one split, and report; again, it goes on."
+    "Train one recipe or several on your images, on one split, and report. What was broken off goes on."
     from leukocls.runs.experiment import train_all
 
     check_folder(out)
@@ -408,6 +415,7 @@ def train(
         views=views,
         processes=processes,
         view=view,
+        balance=balance,
     )
     if os.environ.get('RANK', '0') == '0':
         # of several processes the first one says it
@@ -545,14 +553,28 @@ _AuditWeights = Annotated[
     typer.Option(help='For --labels: imagenet, a timm local-dir folder, or a weights file.'),
 ]
 _AuditSimilarity = Annotated[
-    float,
+    Optional[float],
     typer.Option(
-        help='From which correlation of fine detail two images count as one picture.',
+        help=(
+            'From which correlation of fine detail two images count as one picture; by default as'
+            ' where a data set is divided.'
+        ),
         min=0.5,
         max=1.0,
     ),
 ]
 _AuditOverwrite = Annotated[bool, typer.Option('--overwrite', help='Replace files that exist.')]
+_AuditCluster = Annotated[
+    Optional[str],
+    typer.Option(
+        '--cluster',
+        help=(
+            'Look at the images on a Ray cluster: auto (the one of this machine) or local (start one'
+            ' here); more after commas, such as auto,cores=4. All machines must see the images, and'
+            ' the folder that LEUKOCLS_CACHE names.'
+        ),
+    ),
+]
 
 # %% ../../nbs/cli/02_commands.ipynb #78173b93
 @app.command()
@@ -568,15 +590,19 @@ def audit(
     labels: _AuditLabels = None,
     arch: _AuditArch = None,
     weights: _AuditWeights = None,
-    similarity: _AuditSimilarity = 0.75,
+    similarity: _AuditSimilarity = None,
     overwrite: _AuditOverwrite = False,
+    cluster: _AuditCluster = None,
+    own: With = None,
 ):
     "Look for duplicates, leaks, shortcuts and odd files; nothing is changed."
     for path in (json_out, csv, page, labels):
         check_target(path, overwrite)
     from leukocls.audit.findings import audit as look
 
-    found = look(data, patient, similarity, root=images, label=label, bits=bits)
+    chosen = {} if similarity is None else dict(similarity=similarity)
+    how = dict(root=images, label=label, bits=bits, cluster=cluster)
+    found = look(data, patient, **how, **chosen)
     say(str(found))
     if labels:
         from leukocls.audit.labels import label_errors
@@ -669,14 +695,16 @@ def _classify(
     _on_cpu(device)
     if tta:
         raise RunError('A bundle looks at each image once: leave out tta, or name the run folder.')
+    as_parquet = bool(csv) and csv.suffix.lower() == '.parquet'
     in_blocks = bool(cluster) or any(map(_is_shard, images))
     if share and in_blocks:
         raise RunError(
             'Parts are made of files and folders, not of shards and addresses.',
             advice='Give each job shards of its own, with --shard 1/1',
         )
-    if csv and csv.suffix.lower() == '.parquet' and not in_blocks:
-        raise RunError(f'{csv}: a bundle writes CSV. Name a file that ends in .csv.')
+    if share and as_parquet:
+        raise RunError(f'{csv}: parts are written as CSV. Name a file that ends in .csv.')
+    in_blocks |= as_parquet
     clf = Classifier.load(bundle, engine)
     if in_blocks:
         _classify_in_blocks(clf, images, csv, overwrite, cluster)
@@ -721,12 +749,14 @@ def _classify_patients(bundle, images, pattern, csv, engine, overwrite):
         raise RunError(f'{csv}: answers for patients are written as CSV. Choose a name with .csv.')
     people = _images_of_people(images, pattern)
     clf = Classifier.load(bundle, engine)
-    rows = []
-    for patient, files in people.items():
-        answer = clf.patient(files, patient=patient)
+    rows, warnings = [], {}
+    for answer in clf.patients(people):
         if not csv:
             say(str(answer))
         rows.append(_patient_row(answer, clf.classes))
+        warnings |= dict.fromkeys(answer.warnings)
+    for warning in warnings:
+        say(warning, err=True)
     if csv:
         import pandas as pd
 
@@ -1005,10 +1035,6 @@ def evaluate(
     for note in metrics['notes']:
         say(f'Note: {note}')
     say_metrics(metrics, ())
-    if 'patients' in metrics:
-        from leukocls.report.sentences import patient_sentence
-
-        say(f"  {patient_sentence(metrics['patients'])}")
     if 'refer' in metrics:
         say(
             f"  {'to an expert':18} {100 * metrics['refer']:.1f} %; wrong without being referred:"
@@ -1247,7 +1273,7 @@ def serve(
     host: _ServeHost = '127.0.0.1',
     port: _ServePort = 8000,
     token: _ServeToken = None,
-    max_mb: _ServeMaxMb = 64,
+    max_mb: _ServeMaxMb = MOST_REQUEST_MB,
     name: _ServeName = None,
     engine: _ServeEngine = 'auto',
     lang: _ServeLang = 'en',
@@ -1289,12 +1315,14 @@ def serve(
 
 # %% ../../nbs/cli/02_commands.ipynb #88cade46
 from .cells import cells_command
+from .features import features_command
 from .laboratories import across_command, adapt_command
 from .pack import pack_command
 
 # %% ../../nbs/cli/02_commands.ipynb #b900266a
 app.command('pack')(pack_command)
 app.command('cells')(cells_command)
+app.command('features')(features_command)
 app.command('across')(across_command)
 app.command('adapt')(adapt_command)
 
@@ -1394,7 +1422,8 @@ def _explained(row):
 def _setting(name, value, meaning):
     "A setting, its value and what it means, wrapped."
     start = f'  {name:12} {str(value):14} '
-    return textwrap.wrap(start + meaning, 98, subsequent_indent=' ' * 30)
+    indent = ' ' * 30
+    return textwrap.wrap(start + meaning, 98, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _how_to_run(recipe):

@@ -39,7 +39,10 @@ def across_command(
         List[str],
         typer.Argument(
             metavar='DATA...',
-            help='A table with a column source, site or hospital; or two data sets or more.',
+            help=(
+                'A table with a column source, site or hospital; or two data sets or more, each a'
+                ' path or NAME=PATH.'
+            ),
         ),
     ],
     # Recipes, as in `across`

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['With', 'Out', 'Seed', 'Seeds', 'Device', 'Trust', 'PatientOption', 'Images', 'LabelOption', 'CellOption', 'LabelOf',
-           'Bits', 'OnError', 'Weights', 'Hours', 'CheckpointMinutes', 'Epochs', 'Size', 'say', 'print_whatever_comes',
-           'load_own', 'numbers_of', 'say_metrics', 'say_run', 'say_runs', 'say_board', 'say_strangers', 'is_bundle',
-           'open_model', 'images_of']
+           'Bits', 'OnError', 'Weights', 'Hours', 'CheckpointMinutes', 'ClusterOption', 'Epochs', 'Size', 'say',
+           'print_whatever_comes', 'load_own', 'numbers_of', 'say_metrics', 'say_run', 'say_runs', 'say_board',
+           'say_strangers', 'is_bundle', 'open_model', 'images_of']
 
 # %% ../../nbs/cli/00_options.ipynb #717a439c
 import codecs
@@ -252,6 +252,17 @@ CheckpointMinutes = Annotated[
         help='Write a checkpoint every so many minutes within an epoch, too; 0 after each step.'
     ),
 ]
+ClusterOption = Annotated[
+    Optional[str],
+    typer.Option(
+        '--cluster',
+        help=(
+            'Work on a Ray cluster: auto (the one of this machine) or local (start one here); more'
+            ' after commas, such as auto,cores=4. All machines must see the images, and the folder'
+            ' that is written.'
+        ),
+    ),
+]
 Epochs = Annotated[Optional[int], typer.Option(help='Another number of epochs.')]
 Size = Annotated[Optional[int], typer.Option(help='Another input size in pixels.')]
 
@@ -272,11 +283,14 @@ def say_metrics(
     metrics: dict,  # As metrics.json
     notes,  # Sentences
 ) -> None:
-    "Every measure with its interval, a line each; then the notes."
+    "Every measure with its interval, a line each; how whole patients are answered; the notes."
     from leukocls.measure.metrics import measured, show_interval
+    from leukocls.report.sentences import patient_sentence
 
     for k in measured(metrics):
         say(f"  {k.replace('_', ' '):18} {show_interval(metrics[k], k)}")
+    if 'patients' in metrics:
+        say(f"  {patient_sentence(metrics['patients'])}")
     for note in notes:
         say(f'Note: {note}')
 

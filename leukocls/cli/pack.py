@@ -175,7 +175,7 @@ In a notebook, run these lines:
     runs = train_all("YOUR/IMAGES", "probe"{weight})
 
 Weights in this folder: {", ".join(weights) or "none"}
-Research use only. Not a medical device: do not use it to diagnose or treat anyone.
+{RESEARCH_ONLY}
 """
 
 # %% ../../nbs/cli/01_pack.ipynb #94aeef8e

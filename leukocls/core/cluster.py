@@ -7,6 +7,7 @@ __all__ = ['Cluster', 'cluster_of', 'join_cluster', 'Joined', 'check_machines']
 
 # %% ../../nbs/core/11_cluster.ipynb #d035ed3d
 import os
+import socket
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,18 +82,27 @@ def _connect(ray, address):
     if address == 'local':
         quiet |= dict(include_dashboard=False)
     try:
+        _check_reachable(address)
         ray.init(address, **({} if address.startswith('ray://') else quiet))
     except Exception as error:
         reason = str(error).strip().split('\n')[0].split('. ')[0][:200]
+        token = 'the token that it asks for (RAY_AUTH_MODE, RAY_AUTH_TOKEN)'
         raise RunError(
             [
                 Given('cluster', address),
                 f': no Ray cluster can be joined there ({reason.rstrip(".")}).',
             ],
             'no Ray cluster',
-            advice='Start one with `ray start --head`, and name its address',
+            advice=f'Start one with `ray start --head`, name its address, and give {token}',
             option=Option('cluster', 'local', 'use this machine alone with {}'),
         ) from error
+
+
+def _check_reachable(address, seconds=10):
+    "Raise `OSError` where nobody answers at a host and port: Ray would try for minutes."
+    host, _, port = address.removeprefix('ray://').rpartition(':')
+    if host and port.isdigit():
+        socket.create_connection((host.strip('[]'), int(port)), seconds).close()
 
 
 _GONE = object()
@@ -158,6 +168,7 @@ def check_machines(
     paths=(),  # Files that will be read
     folder=None,  # That will be written; None where nothing is
     same=(),  # Triples (words, function, arguments): each machine must give what is given here
+    advice: str = 'Use folders that all machines mount at the same place',  # What to do
 ) -> None:
     "Ask each machine whether the work can be done there. Raises `RunError` with all that is missing."
     if not joined.nodes():
@@ -185,7 +196,7 @@ def check_machines(
             f'The cluster cannot do this work. {" ".join(faults)}',
             'machines of the cluster lack what the work needs',
             where=list(answers),
-            advice='Use folders that all machines mount at the same place',
+            advice=advice,
         )
 
 

@@ -7,6 +7,7 @@ __all__ = ['page_of', 'text_of', 'data_uri', 'thumbnail_uri']
 
 # %% ../../nbs/core/09_html.ipynb #94c4c4de
 import io
+import re
 from base64 import b64encode
 from functools import lru_cache
 from importlib import resources
@@ -32,6 +33,7 @@ def _templates():
         finalize=_shown,
     )
     environment.globals.update(research_only=RESEARCH_ONLY, version=leukocls.__version__)
+    environment.filters['with_code'] = _with_code
     return environment
 
 
@@ -49,6 +51,15 @@ def _shown(value):
     "A text as a page shows it: no control characters, nothing that UTF-8 cannot write."
     is_text = isinstance(value, str) and not hasattr(value, '__html__')
     return printable(value, keep='\n\t') if is_text else value
+
+
+def _with_code(value):
+    "A template's filter: what a sentence has between backticks is shown as code. The rest is escaped."
+    from markupsafe import Markup, escape
+
+    if not isinstance(value, str) or hasattr(value, '__html__'):
+        return value
+    return Markup(re.sub('`([^`\n]+)`', r'<code>\1</code>', str(escape(_shown(value)))))
 
 
 def page_of(

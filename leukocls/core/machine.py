@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['untried', 'pages_kept', 'set_seed', 'pick_device', 'usable_cores', 'decoding_threads', 'one_thread', 'narrow',
-           'without_cudnn_trials', 'keep_freed_memory', 'resident', 'give_back', 'cpu_has_bf16', 'versions']
+           'without_cudnn_trials', 'keep_freed_memory', 'resident', 'give_back', 'cpu_has_bf16', 'version_of',
+           'versions']
 
 # %% ../../nbs/core/04_machine.ipynb #576a645a
 import os
@@ -12,6 +13,7 @@ import random
 import sys
 import threading
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -198,15 +200,26 @@ def cpu_has_bf16() -> bool:  # True where matrix products run natively in bfloat
     return any(getattr(torch.cpu, name, bool)() for name in ask)
 
 # %% ../../nbs/core/04_machine.ipynb #47beadb7
+@cache
+def _version(package):
+    "Version of an installed package, whose description is read once in a process."
+    return metadata.version(package)
+
+
+def version_of(
+    package: str,  # Name of a package
+) -> str | None:  # Its version, None if it is not installed
+    "Version of a package that may be absent; nothing is imported to find it."
+    try:
+        return _version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def versions() -> dict:  # Package name → version, of what decides a result
     "Versions of Python and of the packages that decide a result; nothing is imported to find them."
     names, found = (
         'leukocls torch torchvision timm fastai fastcore scikit-learn numpy pandas pillow'.split(),
         {'python': '.'.join(map(str, sys.version_info[:3]))},
     )
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    return found | {name: version_of(name) for name in names}

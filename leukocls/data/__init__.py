@@ -21,15 +21,15 @@ _HOME = {
     ),
     'survey': (
         'FACTS MOST_HELD room_for_thumbs Looks Survey survey_images looks_of look_at six_colours '
-        'thumbnail jpeg_quality look readable_images shortcuts_of lighter_part'
+        'thumbnail jpeg_quality look readable_images look_on_cluster shortcuts_of lighter_part'
     ),
     'readers': (
         'PATH_NAMES kind_of_file plain_name read_text_table read_rows unpack_npz find_files '
         'why_missing'
     ),
     'table': (
-        'SPLIT_NAMES COLUMN_NAMES read_table check_patients has_groups note_unusual_pictures '
-        'check_images fingerprint images_are_gone'
+        'SPLIT_NAMES COLUMN_NAMES read_table add_note hint_at_tables check_patients has_groups '
+        'note_unusual_pictures check_images fingerprint images_are_gone'
     ),
     'duplicates': (
         'SAME_PICTURE COPIES near_duplicates describe alter learn_metric nearest candidates '
@@ -41,20 +41,21 @@ _HOME = {
         'shared_patients shared_files shared_groups split_note with_note sides_of rule_of '
         'recorded_split'
     ),
-    'seen': 'SAME_LOOK SEEN_FILE Seen look_names seen_run seen_by',
+    'seen': 'SAME_LOOK SEEN_FILE look_names Seen seen_run seen_by',
     'density': (
         'CUT_OUT resized optical_density Stains stains_of two_classes outside_of_cells '
         'nuclear_threshold red_cell_diameter'
     ),
-    'outlines': 'find_nuclei fill_holes find_outlines trace_cells outline_points',
+    'outlines': 'fill_holes find_nuclei outline_points trace_cells find_outlines',
     'cells': (
-        'RED_CELL CELL_KINDS CELL_COLUMNS find_cells Cells outline_cells show_cells describe_cells'
+        'RED_CELL CELL_KINDS CELL_COLUMNS SMALL_CELL SMALL_AMONG_SEVERAL Cells outline_cells '
+        'find_cells show_cells is_field describe_cells'
     ),
-    'crops': 'CELLS_FILE FIELDS_FILE BOX_COLUMNS crop_cells crop_cell read_boxes match_boxes',
+    'crops': 'CELLS_FILE FIELDS_FILE CROP_SIDE BOX_COLUMNS crop_cells crop_cell read_boxes match_boxes',
     'views': (
-        'MARGIN VIEW_VERSION cell_view Place cut_cell central_cell pictures_without_cell '
+        'MARGIN VIEW_VERSION Place cut_cell central_cell cell_view pictures_without_cell '
         'remember_missing view_notes'
     ),
-    'degradations': 'SHIFTS DEGRADATIONS CHANGES Degradation degrade change_picture',
+    'degradations': 'SHIFTS DEGRADATIONS NO_SMEAR CHANGES Degradation refusal_in_words degrade change_picture',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -9,7 +9,6 @@ __all__ = ['SAME_PICTURE', 'COPIES', 'near_duplicates', 'describe', 'alter', 'le
 # %% ../../nbs/data/06_duplicates.ipynb #d05d7150
 import hashlib
 import io
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pandas as pd
 
 from ..core.cache import kept
 from ..core.errors import DataError
-from ..core.machine import narrow
+from ..core.machine import narrow, usable_cores
 from ..core.progress import bar
 from .images import Pixels, read_batches
 from leukocls.data.registration import (
@@ -150,7 +149,7 @@ def _near_ones(pairs, P, size=8192):
 
 def _in_parts(function, array, size=256, progress=False, what=''):
     "Results of a function for parts of an array, in order; each core takes the next part."
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     size = min(size, max(32, -(-len(array) // cores)))
     parts = [array[start : start + size] for start in range(0, len(array), size)]
     show = progress and len(parts) > 8

@@ -33,7 +33,7 @@ from leukocls.core.files import (
     read_up_to,
     too_large,
 )
-from ..core.machine import decoding_threads
+from ..core.machine import decoding_threads, usable_cores
 from ..core.text import listed
 
 # %% ../../nbs/data/01_images.ipynb #9274a5c4
@@ -315,7 +315,7 @@ def unusual_pictures(
     # of PNG files a few hundred tell: opening all of a large data set takes long
     png = [p for p in paths if p.lower().endswith('.png')]
     some_png = png[:: 1 + len(png) // most]
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(2 * usable_cores()) as pool:
         kinds = dict(zip(may_hold_several, pool.map(_kind_of_picture, may_hold_several)))
         kinds |= dict(zip(some_png, pool.map(_kind_of_picture, some_png)))
         if any(kinds[p][1] for p in some_png):
@@ -639,8 +639,7 @@ def read_batches(
     # 'raise' at the first bad file; 'keep' goes on and yields its message
     on_error: str = 'raise',
     ready=None,  # `ReadyImages` of the same `pixels`, from `expect`: taken before files are opened
-    # Yields (paths, uint8 array (n, H, W, C), {position: message}) in order; a bad file's array is zero
-):
+):  # Yields (paths, uint8 array (n, H, W, C), {position: message}); a bad file's array is zero
     """Decode ahead in threads, in order; however many files there are, only a few batches are in
     memory.
     """

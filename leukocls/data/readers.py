@@ -26,6 +26,7 @@ from PIL import Image
 from ..core.cache import content_hashes
 from ..core.errors import DataError, Option
 from ..core.files import OddFileError, cache_folder, open_regular, read_regular
+from ..core.machine import usable_cores
 from ..core.packages import need
 from ..core.text import listed
 from .datasets import card
@@ -418,7 +419,7 @@ def _write_pictures(images, names, folder):
         picture = images[i][..., 0] if images.ndim == 4 and images.shape[-1] == 1 else images[i]
         Image.fromarray(picture).save(folder / names[i] / f'{i:06}.png')
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(write, range(len(images))))
 
 # %% ../../nbs/data/05_readers.ipynb #28c6eca3

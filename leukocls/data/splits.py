@@ -11,6 +11,7 @@ __all__ = ['SPLIT_RULES', 'split_table', 'SplitRule', 'register_split', 'fold_ta
 import hashlib
 import json
 import os
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -166,32 +167,41 @@ def register_split(
     words = note if callable(note) else lambda unknown, n: note
     rule = SplitRule(
         name,
-        partial(_with_copies, groups),
+        partial(_with_copies, name, groups),
         words,
         units=units,
-        unit_of=partial(_values, groups),
-        short=short or f'split by {name}',
+        unit_of=partial(_values, name, groups),
+        # a rule called `by-hospital` is no split by by-hospital
+        short=short or f'split by {re.sub("^by[-_ ]", "", name)}',
         elsewhere=elsewhere,
     )
     SPLIT_RULES[name] = rule
     return rule
 
 
-def _with_copies(groups, table):
+def _with_copies(name, groups, table):
     "A user's groups, joined where copies of a file connect them."
     table = table.reset_index(drop=True)
-    values = _values(groups, table)
+    values = _values(name, groups, table)
     sets = [*identical_files(table).values(), *values.groupby(values).indices.values()]
     return joined(len(table), sets)
 
 
-def _values(groups, table):
+def _values(name, groups, table):
     "What a user's rule says of each row, as text."
     table = table.reset_index(drop=True)
-    values = pd.Series(np.asarray(groups(table), dtype=object)).astype('string')
+    try:
+        answer = groups(table)
+    except (AttributeError, KeyError) as e:
+        raise DataError(
+            f'Split rule `{name}` fails: {type(e).__name__}: {e}. The table has the columns'
+            f' {listed(table.columns, 20)}; a column `site` or `hospital` of a file is `source`'
+            ' there. Use these names in the rule.'
+        ) from e
+    values = pd.Series(np.asarray(answer, dtype=object)).astype('string')
     if len(values) != len(table) or values.isna().any():
         raise DataError(
-            f'The split rule gives {values.notna().sum():,} groups for {len(table):,} images; every'
+            f'Split rule `{name}` gives {values.notna().sum():,} groups for {len(table):,} images; every'
             ' image needs one.'
         )
     return values

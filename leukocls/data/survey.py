@@ -4,22 +4,28 @@
 
 # %% auto #0
 __all__ = ['FACTS', 'COLOURS', 'MOST_HELD', 'room_for_thumbs', 'Looks', 'Survey', 'survey_images', 'looks_of', 'look_at',
-           'six_colours', 'thumbnail', 'jpeg_quality', 'look', 'readable_images', 'shortcuts_of', 'lighter_part']
+           'six_colours', 'thumbnail', 'jpeg_quality', 'look', 'readable_images', 'look_on_cluster', 'shortcuts_of',
+           'lighter_part']
 
 # %% ../../nbs/data/04_survey.ipynb #daf18d1c
 import hashlib
+import io
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..core.cache import Remembered, content_hashes
-from ..core.errors import DataError
+from ..core.blocks import Parts, Work, file_blocks, use_cache, work_in_blocks
+from ..core.cache import Remembered, content_hashes, know_hashes
+from ..core.errors import DataError, RunError
+from ..core.files import cache_folder
+from ..core.machine import usable_cores
 from ..core.progress import bar
 from .images import IMAGE_FORMATS, open_cell, to_rgb, whole_file
 from .registration import SIDE
@@ -127,10 +133,21 @@ def survey_images(
     ready=(),
     workers: int | None = None,  # Threads; by default two per core
     progress: bool = False,  # Show a bar
+    # Where the images are looked at: a `Cluster` or its words, such as 'auto', whose machines must
+    # all see them; None: here
+    cluster=None,
+    # On a cluster: where looks lie until all are there, 12 kB an image; all machines must see it.
+    # None: the cache folder
+    folder=None,
 ) -> Survey:  # A row per row of `table`
-    "Look at every image once. A file that cannot be read has the reason in `facts.error`."
+    """Look at every image once. A file that cannot be read has the reason in `facts.error`. On a
+    cluster, a survey that was stopped goes on; raises `RunError` where a cluster cannot do it.
+    """
     paths = tuple(map(str, table.path))
-    looks = look(paths, workers, progress, ready)
+    if cluster is None:
+        looks = look(paths, workers, progress, ready)
+    else:
+        looks = look_on_cluster(paths, cluster, folder, progress)
     return Survey(looks.facts, looks.thumbs, paths)
 
 
@@ -242,7 +259,7 @@ def _look_at_once(paths, workers, progress, ready):
     def look_at_row(i):
         return look_at(paths[i], ready)
 
-    with ThreadPoolExecutor(workers or 2 * (os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(workers or 2 * usable_cores()) as pool:
         results = pool.map(look_at_row, new)
         show = progress and len(new) > 0
         for (row, thumb), i in zip(bar(len(new), 'looking', show, iterable=results), new):
@@ -276,10 +293,24 @@ def _remembered(hashes, n):
     if known is None:
         return facts, np.zeros((n, SIDE, SIDE, 3), 'uint8')
     rows = np.flatnonzero(is_known)
-    columns = [known[f][rows].tolist() for f in FACTS[:-1]]
-    for i, *row in zip(rows, *columns):
-        facts[i] = [*row, '']
+    for i, row in zip(rows, _facts_of(known, [''] * len(rows), rows)):
+        facts[i] = row
     return facts, np.ascontiguousarray(known['thumb'])
+
+
+def _facts_of(rows, errors, some=slice(None)):
+    "Some of the rows as they are stored, as lists of facts; thumbnails are not copied."
+    columns = [rows[name][some].tolist() for name in FACTS[:-1]]
+    return [list(row) for row in zip(*columns, errors)]
+
+
+def _as_rows(facts, thumbs):
+    "Lists of facts, and thumbnails, as they are stored."
+    rows = np.zeros(len(facts), _ROW)
+    rows['thumb'] = thumbs
+    for column, name in enumerate(FACTS[:-1]):
+        rows[name] = [row[column] for row in facts]
+    return rows
 
 
 def _remember(hashes, facts, thumbs, most=8192):
@@ -289,11 +320,79 @@ def _remember(hashes, facts, thumbs, most=8192):
     good = np.flatnonzero(good)
     for start in range(0, len(good), most):
         some = good[start : start + most]
-        rows = np.zeros(len(some), _ROW)
-        rows['thumb'] = thumbs[some]
-        for column, name in enumerate(FACTS[:-1]):
-            rows[name] = [facts[i][column] for i in some]
-        _store().put(hashes[some], rows)
+        _store().put(hashes[some], _as_rows([facts[i] for i in some], thumbs[some]))
+
+# %% ../../nbs/data/04_survey.ipynb #c722eab5
+def look_on_cluster(
+    paths,  # Image files
+    cluster,  # As in `survey_images`
+    folder=None,  # As in `survey_images`
+    progress: bool = False,  # Show a bar
+    block: int = 1000,  # Images in a block: what is lost at most when a worker dies
+) -> Looks:  # In the order of `paths`
+    "As `look`, by all machines of a cluster."
+    paths = [str(path) for path in paths]
+    if not paths:
+        return look(paths)
+    home = cache_folder('surveys')
+    place = folder or home
+    if place is None:
+        raise RunError(
+            'A survey on a cluster needs a cache folder, and there is none.',
+            advice='Set LEUKOCLS_CACHE to a folder that all machines see',
+        )
+    listed = hashlib.sha256('\0'.join(paths).encode('utf8', 'surrogateescape')).hexdigest()
+    parts = Parts(Path(place) / f'survey-{listed[:16]}', _store().key, 'npz')
+    there = _LookThere(home and str(home.parent))
+    advice = 'Set LEUKOCLS_CACHE to a folder that all machines see, and use images that they see'
+    work = Work(_look_at_block, there, 'look at', 'looking', advice=advice)
+    with parts.alone():
+        n = work_in_blocks(parts, file_blocks(paths, block), work, cluster, progress)
+        looks = _joined_looks(parts, n, len(paths))
+    parts.remove()
+    return looks
+
+
+class _LookThere:
+    "Makes the function of a block in a worker."
+
+    def __init__(self, home):
+        self.home = home
+
+    def __call__(self):
+        use_cache(self.home)
+        return _look_at_block
+
+
+def _look_at_block(block):
+    "A block's part: what is stored of each image, the reasons why some cannot be read, and hashes."
+    files = block.files
+    looks = look(files)
+    rows = _as_rows(looks.facts.to_numpy(object).tolist(), looks.thumbs)
+    try:
+        hashes = content_hashes(files)
+    except DataError:
+        # a file is missing
+        hashes = np.zeros((0, 32), 'uint8')
+    part = io.BytesIO()
+    np.savez(part, rows=rows, errors=looks.facts.error.to_numpy('U'), hashes=hashes)
+    return part.getvalue(), len(files)
+
+
+def _joined_looks(parts, n, images):
+    "The looks of all blocks; one part at a time is in memory besides."
+    facts, thumbs, start = [], room_for_thumbs(images), 0
+    for number in range(n):
+        with np.load(parts.path(number), allow_pickle=False) as part:
+            rows, errors, hashes = part['rows'], part['errors'], part['hashes']
+        facts.append(pd.DataFrame(_facts_of(rows, errors.tolist()), columns=FACTS))
+        thumbs[start : start + len(rows)] = rows['thumb']
+        start += len(rows)
+        if len(hashes):
+            # what looks for identical files need not read them again
+            known = [(path, *identity.split()) for path, identity in parts.listing(number).images]
+            know_hashes(known, hashes)
+    return Looks(pd.concat(facts, ignore_index=True), thumbs)
 
 # %% ../../nbs/data/04_survey.ipynb #01b99a26
 def shortcuts_of(

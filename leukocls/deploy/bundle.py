@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'FORMAT_WITH_VIEW', 'DEEPEST', 'sums_of', 'left_by_programs', 'verify', 'inside_bundle', 'read_json',
-           'read_config', 'check_gate', 'check_examples', 'Bundle', 'bundle_notes', 'refer_note', 'parity',
+           'read_config', 'check_gate', 'check_examples', 'bundle_notes', 'refer_note', 'Bundle', 'parity',
            'some_pictures', 'StoredNetwork', 'timm_loads', 'anonymous_onnx', 'write_bundle', 'run_facts',
            'export_bundle', 'bundle_html']
 
@@ -27,7 +27,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import ANOTHER_FOLDER, RESEARCH_ONLY, ModelError, Option, RunError
+from leukocls.core.errors import (
+    ANOTHER_FOLDER,
+    RESEARCH_ONLY,
+    DataError,
+    ModelError,
+    Option,
+    RunError,
+)
 from ..core.files import check_folder, given_path, read_regular
 from ..core.html import page_of
 from ..core.machine import versions
@@ -35,7 +42,7 @@ from ..core.packages import need
 from ..core.text import listed
 from ..data.images import Pixels
 from ..data.seen import SEEN_FILE, Seen
-from ..measure.abstention import never_alone
+from ..measure.abstention import images_needed, never_alone
 from ..models.bags import bags_from_bytes
 from leukocls.models.engines import (
     SAME,
@@ -63,7 +70,8 @@ def sums_of(
     return ''.join(f'{hashlib.sha256(files[n]).hexdigest()}  {n}\n' for n in sorted(files))
 
 # %% ../../nbs/deploy/00_bundle.ipynb #38a9acc7
-# Bytes that a file may have: the rest of a bundle is text and small pictures
+# A bundle may hold any file that SHA256SUMS lists, at most `_FILES` of them; it needs config.json and
+# model.onnx. These are the bytes that a file may have: the rest is text and small pictures
 _MOST = {
     'SHA256SUMS': 100_000,
     'config.json': 5_000_000,
@@ -96,7 +104,7 @@ def left_by_programs(
     return name.startswith(('.', '~$')) or name.lower() in _LEFT
 
 # %% ../../nbs/deploy/00_bundle.ipynb #8e04a091
-def _promised(folder):
+def _read_sums(folder):
     "Name → hash, as SHA256SUMS says."
     try:
         text = read_plain(folder / 'SHA256SUMS', _MOST['SHA256SUMS']).decode('ascii')
@@ -117,13 +125,11 @@ def _promised(folder):
     return promised
 
 
-def _names(folder):
-    "Names of what lies in a folder."
+def _names_in(folder):
+    "Names of the files and folders in a folder."
     try:
         return {entry.name for entry in os.scandir(folder)}
-    except NotADirectoryError:
-        raise ModelError(f'{folder} is no folder. Name the folder of a bundle.') from None
-    except FileNotFoundError:
+    except (NotADirectoryError, FileNotFoundError):
         raise ModelError(f'{folder} is no folder. Name the folder of a bundle.') from None
     except OSError as e:
         raise ModelError(
@@ -131,7 +137,7 @@ def _names(folder):
         ) from None
 
 
-def _checked(folder, name, promised, keep):
+def _check_file(folder, name, promised, keep):
     "The bytes of a file if they are wanted, and what is wrong with it."
     digest, parts = hashlib.sha256(), []
     try:
@@ -156,12 +162,12 @@ def _several(names, one, many):
 def _verified(folder, keep):
     "(name → hash, name → bytes) of a bundle, every byte checked."
     folder = Path(folder)
-    there = _names(folder)
-    promised = _promised(folder)
-    foreign = there - set(promised) - {'SHA256SUMS'}
+    present = _names_in(folder)
+    promised = _read_sums(folder)
+    foreign = present - set(promised) - {'SHA256SUMS'}
     foreign = sorted(name for name in foreign if not left_by_programs(name))
-    checked = {n: _checked(folder, n, promised, keep) for n in sorted(promised) if n in there}
-    lost = [f'{n} is missing' for n in sorted(set(promised) - there)]
+    checked = {n: _check_file(folder, n, promised, keep) for n in sorted(promised) if n in present}
+    lost = [f'{n} is missing' for n in sorted(set(promised) - present)]
     wrong = lost + _several(foreign, 'does not belong here', 'do not belong here')
     wrong += [why for _, why in checked.values() if why]
     needed = ('config.json', 'model.onnx')
@@ -333,43 +339,19 @@ def read_config(
     return c
 
 # %% ../../nbs/deploy/00_bundle.ipynb #5f0c1e7a
-def _numbers(value, name):
-    "A list of finite numbers, or of lists of them, as an array."
-    try:
-        array = np.array(value, float)
-    except (TypeError, ValueError, OverflowError):
-        array = np.array(np.nan)
-    if isinstance(value, str) or not array.ndim or not np.isfinite(array).all():
-        raise ModelError(f'gate.json: {name} must be a list of numbers. Fetch the bundle again.')
-    return array
-
-
 def check_gate(
     data: bytes,  # gate.json
 ) -> None:
-    "Refuse a gate whose numbers do not fit each other."
-    written = read_json(data, 'gate.json')
-    gate = written.get('gate', written) if isinstance(written, dict) else None
-    if not isinstance(gate, dict):
-        raise ModelError('gate.json holds no gate. Fetch the bundle again.')
-    names = 'middle scale centres whiten usual held'.split()
-    sizes = {name: _numbers(gate.get(name), name).shape for name in names}
-    n, groups = sizes['middle'][0], gate.get('groups')
-    right = dict(middle=(n,), scale=(n,), whiten=(n, n), centres=(sizes['centres'][0], n))
-    right['usual'] = (len(groups) if isinstance(groups, dict) else 0,)
-    right['held'] = (sizes['held'][0],)
-    wrong = [name for name in names if sizes[name] != right[name] or 0 in right[name]]
-    if not wrong and (min(gate['scale']) <= 0 or n > 1000 or len(gate['centres']) > 1000):
-        wrong = ['scale']
-    alpha, count = gate.get('alpha'), gate.get('n', 0)
-    if type(alpha) not in (int, float) or not 0 < alpha < 1:
-        wrong.append('alpha')
-    if type(count) is not int or count < 0:
-        wrong.append('n')
-    if wrong:
+    "Refuse a gate that is damaged, or whose numbers do not fit each other."
+    # pandas is imported with it, which only the gate needs
+    from leukocls.measure.domain import Gate
+
+    try:
+        Gate.from_dict(read_json(data, 'gate.json'))
+    except DataError as error:
         raise ModelError(
-            f'gate.json: {listed(wrong)} does not fit the rest. Fetch the bundle again.'
-        )
+            f'gate.json cannot be used: {str(error).rstrip(".")}. Fetch the bundle again.'
+        ) from None
 
 
 def check_examples(
@@ -406,54 +388,6 @@ def check_examples(
             'examples.safetensors does not hold features, labels and JPEG pictures that fit each'
             ' other. Fetch the bundle again.'
         )
-
-# %% ../../nbs/deploy/00_bundle.ipynb #2def4bea
-class Bundle:
-    "A checked bundle: `config`, the bytes of its files, and the network if PyTorch is there."
-
-    def __init__(self, folder):  # Folder of a bundle
-        self.folder = Path(given_path(folder))
-        self.sums, self.files = _verified(self.folder, _KEPT)
-        self.config = read_config(self.files['config.json'])
-        _check_files(self)
-
-    def verify(self):  # Raises if a byte has changed
-        if _verified(self.folder, ())[0] != self.sums:
-            raise ModelError(f'{self.folder}: another bundle lies here now. Open it anew.')
-        return self
-
-    @property
-    def pixels(self) -> Pixels:  # How pictures are prepared
-        p = self.config['pixels']
-        return Pixels(p['size'], p['grey'], p['median'], p.get('bits'), p.get('view', 'whole'))
-
-    @property
-    def seen(self):  # `Seen`: which pictures it was trained and chosen on; None where nothing tells
-        return Seen.from_bytes(self.files[SEEN_FILE]) if SEEN_FILE in self.files else None
-
-    @functools.cached_property
-    def bags(self):  # `Bags`: what answers for all cells of a patient; None where there is none
-        data = self.files.get('bags.safetensors')
-        return None if data is None else bags_from_bytes(data)
-
-    @property
-    def notes(self) -> list:  # What everyone who uses the model should know, in sentences
-        refer = refer_note(self.config)
-        return [*bundle_notes(self.config), *([refer] if refer else [])]
-
-    def network(self):  # `Ready` network for PyTorch: uint8 (N, H, W, C) → outputs (N, K)
-        return _network(self)
-
-    def push_to_hub(self, repo, private=True, token=None):
-        "Upload to the Hugging Face hub; its address comes back."
-        return _push(self, repo, private, token)
-
-    def __repr__(self):
-        c = self.config
-        return f'Bundle({c["name"]}: {listed(c["classes"], 8)})'
-
-    def _repr_html_(self):
-        return bundle_html(self)
 
 # %% ../../nbs/deploy/00_bundle.ipynb #b47a1d76
 def _check_bags(bags, classes, width):
@@ -500,7 +434,7 @@ def _weights(bundle, name):
 
     if name not in bundle.sums:
         return {}
-    data, wrong = _checked(bundle.folder, name, bundle.sums, (name,))
+    data, wrong = _check_file(bundle.folder, name, bundle.sums, (name,))
     if wrong:
         raise ModelError(f'{bundle.folder}: {wrong}. Fetch the bundle again.')
     try:
@@ -513,13 +447,10 @@ def _weights(bundle, name):
 
 
 def _network(bundle):
+    "The bundle's network for PyTorch, with the weights of its files."
     from leukocls.models.description import build_network
     from leukocls.models.networks import Ready
 
-    build, ready = (
-        build_network,
-        Ready,
-    )
     c = bundle.config
     if not c.get('network'):
         raise ModelError(
@@ -527,23 +458,18 @@ def _network(bundle):
             where=bundle.folder,
             option=Option('engine', 'auto', 'use {}, or an engine that reads ONNX files'),
         )
-    return ready(
-        build(
-            c['network'],
-            _weights(bundle, 'model.safetensors'),
-            _weights(bundle, 'head.safetensors'),
-        ),
-        c['pixels']['mean'],
-        c['pixels']['std'],
-    ).eval()
+    body, head = (_weights(bundle, f'{part}.safetensors') for part in ('model', 'head'))
+    network = build_network(c['network'], body, head)
+    return Ready(network, c['pixels']['mean'], c['pixels']['std']).eval()
 
 
 def _push(bundle, repo, private, token):
+    "Upload the files that SHA256SUMS lists, and the model card as the README."
     hub = need('huggingface_hub', 'train', 'uploading')
     api = hub.HfApi(token=token)
     bundle.verify()
     url = api.create_repo(repo, private=private, exist_ok=True)
-    others = sorted(_names(bundle.folder) - set(bundle.sums) - {'SHA256SUMS'})
+    others = sorted(_names_in(bundle.folder) - set(bundle.sums) - {'SHA256SUMS'})
     api.upload_folder(
         repo_id=repo,
         folder_path=str(bundle.folder),
@@ -593,7 +519,7 @@ def _few_note(always, conformal):
     alpha = conformal.get('alpha')
     few = 'too few'
     if isinstance(alpha, float) and 0.001 <= alpha < 1:
-        few = f'fewer than {math.ceil(1 / alpha - 1 - 1e-9)}'
+        few = f'fewer than {images_needed(alpha)}'
     return (
         f'{listed(always)}: {few} validation images each, so these classes are in every set, and'
         ' no image has one possible class.'
@@ -612,6 +538,54 @@ def _advice(refer, always):
     if refer['threshold'] is not None:
         return f'{train}.'
     return f'{train}. Only then does it help to export it with {more}.'
+
+# %% ../../nbs/deploy/00_bundle.ipynb #2def4bea
+class Bundle:
+    "A checked bundle: `config`, the bytes of its files, and the network if PyTorch is there."
+
+    def __init__(self, folder):  # Folder of a bundle
+        self.folder = Path(given_path(folder))
+        self.sums, self.files = _verified(self.folder, _KEPT)
+        self.config = read_config(self.files['config.json'])
+        _check_files(self)
+
+    def verify(self):  # Raises if a byte has changed
+        if _verified(self.folder, ())[0] != self.sums:
+            raise ModelError(f'{self.folder}: another bundle lies here now. Open it anew.')
+        return self
+
+    @property
+    def pixels(self) -> Pixels:  # How pictures are prepared
+        p = self.config['pixels']
+        return Pixels(p['size'], p['grey'], p['median'], p.get('bits'), p.get('view', 'whole'))
+
+    @property
+    def seen(self):  # `Seen`: which pictures it was trained and chosen on; None where nothing tells
+        return Seen.from_bytes(self.files[SEEN_FILE]) if SEEN_FILE in self.files else None
+
+    @functools.cached_property
+    def bags(self):  # `Bags`: what answers for all cells of a patient; None where there is none
+        data = self.files.get('bags.safetensors')
+        return None if data is None else bags_from_bytes(data)
+
+    @property
+    def notes(self) -> list:  # What everyone who uses the model should know, in sentences
+        refer = refer_note(self.config)
+        return [*bundle_notes(self.config), *([refer] if refer else [])]
+
+    def network(self):  # `Ready` network for PyTorch: uint8 (N, H, W, C) → outputs (N, K)
+        return _network(self)
+
+    def push_to_hub(self, repo, private=True, token=None):
+        "Upload to the Hugging Face hub; its address comes back."
+        return _push(self, repo, private, token)
+
+    def __repr__(self):
+        c = self.config
+        return f'Bundle({c["name"]}: {listed(c["classes"], 8)})'
+
+    def _repr_html_(self):
+        return bundle_html(self)
 
 # %% ../../nbs/deploy/00_bundle.ipynb #18bd79db
 def parity(
@@ -715,37 +689,29 @@ def _engines(ready, network):
     return {first.name: first} | others
 
 
+# What timm knows of an architecture besides its weights
+_TIMM_FIELDS = 'interpolation', 'crop_pct', 'first_conv', 'classifier', 'pool_size'
+
+
 def _timm_config(described, mean, std):
     "The part of config.json that timm reads."
     if not described or described['kind'] in ('own', 'beside') or described.get('members', 1) > 1:
         return {}
     import timm
 
-    arch, args = (
-        described['arch'],
-        described['model_args']
-        | ({'features_only': True} if described['kind'] == 'stages' else {}),
-    )
+    arch, args = described['arch'], described['model_args']
+    if described['kind'] == 'stages':
+        args = args | {'features_only': True}
     cfg = timm.get_pretrained_cfg(arch, allow_unregistered=True)
     own = cfg.to_dict() if cfg else {}
-    keep = {
-        k: v
-        for k, v in own.items()
-        if k in ('interpolation', 'crop_pct', 'first_conv', 'classifier', 'pool_size')
-        and v is not None
-    }
-    return dict(
-        architecture=arch,
+    kept = {k: v for k, v in own.items() if k in _TIMM_FIELDS and v is not None}
+    pictures = dict(
+        input_size=[described['channels'], described['size'], described['size']],
+        mean=mean,
+        std=std,
         num_classes=0,
-        model_args=args,
-        pretrained_cfg=keep
-        | dict(
-            input_size=[described['channels'], described['size'], described['size']],
-            mean=mean,
-            std=std,
-            num_classes=0,
-        ),
     )
+    return dict(architecture=arch, num_classes=0, model_args=args, pretrained_cfg=kept | pictures)
 
 # %% ../../nbs/deploy/00_bundle.ipynb #8abd9036
 def timm_loads(
@@ -789,106 +755,60 @@ def anonymous_onnx(
         _forget(part)
     return model.SerializeToString()
 
-# %% ../../nbs/deploy/00_bundle.ipynb #1150989e
-def write_bundle(
-    folder,  # Where it shall lie; must not exist
-    model,  # nn.Module: normalised (N, C, H, W) → outputs
-    pixels: Pixels,  # How pictures are prepared
-    classes,  # Names, in the order of the outputs
-    # More for config.json: `name`, `arch`, `model_args`, `mean`, `std`, `calibration`, `metrics`, …
-    facts: dict,
-    reference=None,  # Function of image files to probabilities (N, K): the Learner itself
-    paths=(),  # Image files to compare on
-    files: dict | None = None,  # More files, name → bytes: gate.json, model_card.md
-    examples: tuple = (),  # (path, label) of known images whose pictures go with the bundle
-    overwrite: bool = False,  # Replace a bundle that exists
-    described: tuple | None = None,  # From `describe_network`, where that is known already
-) -> Bundle:  # The bundle, read back and checked
-    "Write a bundle, whole or not at all."
-    from safetensors.torch import save
+# %% ../../nbs/deploy/00_bundle.ipynb #85efaab0
+def _pixel_facts(pixels, mean, std):
+    "How pictures are prepared, for config.json."
+    facts = dict(
+        size=pixels.size,
+        grey=pixels.grey,
+        median=pixels.median,
+        resize='bilinear with antialiasing (Pillow), both sides to `size`',
+        values='0 to 255, divided by 255',
+        mean=mean,
+        std=std,
+        layout='uint8 (N, H, W, C)',
+    )
+    # named only where they are not as usual
+    if pixels.bits:
+        facts['bits'] = pixels.bits
+    if pixels.view != 'whole':
+        facts['view'] = pixels.view
+    return facts
 
-    from leukocls.models.description import WithFeatures, build_network, describe_network
+
+def _onnx_and_width(model, mean, std, pixels, x):
+    "The ONNX file of a network, and how many features it gives besides; 0 where it has none."
+    from leukocls.models.description import WithFeatures
     from leukocls.models.networks import Ready, onnx_bytes
 
-    folder, facts = Path(folder), dict(facts)
-    arch, args, mean, std = (facts.pop(k, None) for k in ('arch', 'model_args', 'mean', 'std'))
-    if folder.exists() and not overwrite:
-        raise RunError(f'{folder} exists already. Choose another folder, or say overwrite=True.')
-    # the model that was given keeps its device and its mode
-    model = copy.deepcopy(model).cpu().eval()
-    described, body, head = described or describe_network(
-        model, arch, args, pixels.size, 1 if pixels.grey else 3
-    )
-    ready = Ready(build_network(described, body, head) if described else model, mean, std).eval()
-    x, real = some_pictures(pixels, paths)
     both = WithFeatures(Ready(model, mean, std)).eval()
     width = _width(both, x[:2])
-    onnx = onnx_bytes(
-        both if width else Ready(model, mean, std),
-        pixels,
-        ('outputs', 'features')[: 1 + (width > 0)],
-    )
-    onnx = checked_onnx(anonymous_onnx(onnx))
-    network = StoredNetwork(onnx, pixels, len(classes), width > 0, lambda: ready)
-    engines = _engines(ready, network)
-    good = [p for p in list(paths)[:8] if os.path.exists(p)]
-    differences = parity(engines, x)
-    if reference is not None and good:
-        differences['learner'] = _against(reference, next(iter(engines.values())), pixels, good)
-    c = dict(
-        format=FORMAT if pixels.view == 'whole' else FORMAT_WITH_VIEW,
-        **facts,
-        classes=[str(o) for o in classes],
-        pixels=dict(
-            size=pixels.size,
-            grey=pixels.grey,
-            median=pixels.median,
-            resize='bilinear with antialiasing (Pillow), both sides to `size`',
-            values='0 to 255, divided by 255',
-            mean=mean,
-            std=std,
-            layout='uint8 (N, H, W, C)',
-            **({'bits': pixels.bits} if pixels.bits else {}),
-            **({'view': pixels.view} if pixels.view != 'whole' else {}),
-        ),
-        network=described,
-        features=width,
-        parity=dict(
-            bound=SAME,
-            pictures=len(x),
-            images=real,
-            largest_difference={k: float(f'{v:.3g}') for k, v in differences.items()},
-        ),
-        versions=versions()
-        | {name: versions_of(name) for name in [*engine_packages(), 'safetensors']},
-        research_only=RESEARCH_ONLY,
-        **_timm_config(described, mean, std),
-    )
-    out = {'model.safetensors': save(body), 'model.onnx': onnx, **(files or {})} | (
-        {'head.safetensors': save(head)} if head else {}
-    )
-    if examples:
-        out['examples.safetensors'] = _examples(examples, network, classes)
-    return _put(folder, out, c, overwrite)
+    if width:
+        onnx = onnx_bytes(both, pixels, ('outputs', 'features'))
+    else:
+        onnx = onnx_bytes(Ready(model, mean, std), pixels, ('outputs',))
+    return checked_onnx(anonymous_onnx(onnx)), width
 
-# %% ../../nbs/deploy/00_bundle.ipynb #85efaab0
+
+# More numbers than this are maps, not features
+_MOST_FEATURES = 100_000
+
+
 def _width(both, x):
     "Length of the features; 0 where there is nothing before the last layer."
     import torch
 
     with torch.inference_mode():
-        f = both(torch.from_numpy(x))[1]
-    return (
-        int(f.shape[1])
-        if f.shape[1] < 100_000 and not isinstance(both.fronts[0], torch.nn.Identity)
-        else 0
-    )
+        features = both(torch.from_numpy(x))[1]
+    if isinstance(both.fronts[0], torch.nn.Identity) or features.shape[1] >= _MOST_FEATURES:
+        return 0
+    return int(features.shape[1])
 
 
 def _against(reference, engine, pixels, paths):
-    d = disagreement(
-        np.asarray(reference(paths)), softmax(engine(np.stack([pixels.read(p) for p in paths])))
-    )
+    "The largest difference of a probability between the Learner and an engine, on image files."
+    x = np.stack([pixels.read(p) for p in paths])
+    d = disagreement(np.asarray(reference(paths)), softmax(engine(x)))
     if not d <= SAME:
         raise ModelError(
             f'The bundle would not give the same answers: up to {d:.2g} from the Learner (at most'
@@ -899,24 +819,22 @@ def _against(reference, engine, pixels, paths):
 
 # %% ../../nbs/deploy/00_bundle.ipynb #3faade1b
 def _put(folder, files, config, overwrite):
-    "All files at once: written beside, then moved."
+    "Write all files into a hidden folder, check them there, and give it its name."
     folder.parent.mkdir(parents=True, exist_ok=True)
     temp = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
+
+    def write_config():
+        text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
+        files['config.json'] = text.encode()
+        (temp / 'config.json').write_bytes(files['config.json'])
+
     try:
-
-        def write():
-            return [(temp / n).write_bytes(b) for n, b in files.items()]
-
-        files['config.json'] = json.dumps(
-            config, indent=1, ensure_ascii=False, allow_nan=False
-        ).encode()
-        write()
+        for name, data in files.items():
+            (temp / name).write_bytes(data)
+        write_config()
         if config.get('architecture'):
             config['timm'] = timm_loads(temp)
-            files['config.json'] = json.dumps(
-                config, indent=1, ensure_ascii=False, allow_nan=False
-            ).encode()
-            write()
+            write_config()
         (temp / 'SHA256SUMS').write_text(sums_of(files), encoding='utf8')
         os.chmod(temp, 0o755)
         Bundle(temp)
@@ -947,9 +865,8 @@ def _examples(examples, network, classes):
     small, features = [], []
     for path, _ in examples:
         im = open_cell(path)
-        features.append(
-            engine(np.asarray(pixels(im)).reshape(1, pixels.size, pixels.size, -1))[0, k:]
-        )
+        x = np.asarray(pixels(im)).reshape(1, pixels.size, pixels.size, -1)
+        features.append(engine(x)[0, k:])
         b = io.BytesIO()
         im.thumbnail((96, 96), Image.Resampling.LANCZOS)
         im.save(b, 'JPEG', quality=85)
@@ -963,65 +880,80 @@ def _examples(examples, network, classes):
         )
     )
 
-# %% ../../nbs/deploy/00_bundle.ipynb #833228a4
+# %% ../../nbs/deploy/00_bundle.ipynb #1150989e
+def write_bundle(
+    folder,  # Folder to write; must not exist
+    model,  # nn.Module: normalised (N, C, H, W) → outputs
+    pixels: Pixels,  # How pictures are prepared
+    classes,  # Names, in the order of the outputs
+    # More for config.json: `name`, `arch`, `model_args`, `mean`, `std`, `calibration`, `metrics`, …
+    facts: dict,
+    reference=None,  # Function of image files to probabilities (N, K): the Learner itself
+    paths=(),  # Image files to compare on
+    files: dict | None = None,  # More files, name → bytes: gate.json, model_card.md
+    examples: tuple = (),  # (path, label) of known images whose pictures go with the bundle
+    overwrite: bool = False,  # Replace a bundle that exists
+    described: tuple | None = None,  # From `describe_network`, where that is known already
+) -> Bundle:  # The bundle, read back and checked
+    "Write a bundle, whole or not at all."
+    from safetensors.torch import save
+
+    from leukocls.models.description import build_network, describe_network
+    from leukocls.models.networks import Ready
+
+    folder, facts = Path(folder), dict(facts)
+    arch, args, mean, std = (facts.pop(k, None) for k in ('arch', 'model_args', 'mean', 'std'))
+    if folder.exists() and not overwrite:
+        raise RunError(f'{folder} exists already. Choose another folder, or say overwrite=True.')
+    # the model that was given keeps its device and its mode
+    model = copy.deepcopy(model).cpu().eval()
+    described, body, head = described or describe_network(
+        model, arch, args, pixels.size, 1 if pixels.grey else 3
+    )
+    ready = Ready(build_network(described, body, head) if described else model, mean, std).eval()
+    x, real = some_pictures(pixels, paths)
+    onnx, width = _onnx_and_width(model, mean, std, pixels, x)
+    network = StoredNetwork(onnx, pixels, len(classes), width > 0, lambda: ready)
+    engines = _engines(ready, network)
+    differences = parity(engines, x)
+    existing = [path for path in list(paths)[:8] if os.path.exists(path)]
+    if reference is not None and existing:
+        torch_engine = next(iter(engines.values()))
+        differences['learner'] = _against(reference, torch_engine, pixels, existing)
+    config = dict(
+        format=FORMAT if pixels.view == 'whole' else FORMAT_WITH_VIEW,
+        **facts,
+        classes=[str(name) for name in classes],
+        pixels=_pixel_facts(pixels, mean, std),
+        network=described,
+        features=width,
+        parity=dict(
+            bound=SAME,
+            pictures=len(x),
+            images=real,
+            largest_difference={k: float(f'{v:.3g}') for k, v in differences.items()},
+        ),
+        versions=versions()
+        | {name: versions_of(name) for name in [*engine_packages(), 'safetensors']},
+        research_only=RESEARCH_ONLY,
+        **_timm_config(described, mean, std),
+    )
+    content = {'model.safetensors': save(body), 'model.onnx': onnx, **(files or {})}
+    if head:
+        content['head.safetensors'] = save(head)
+    if examples:
+        content['examples.safetensors'] = _examples(examples, network, classes)
+    return _put(folder, content, config, overwrite)
+
+# %% ../../nbs/deploy/00_bundle.ipynb #d34b8cef
 def _chosen(table, n, seed=0):
     "(path, label) of n training images that are still there, as many of each class as can be."
-    t = table[(table.split == 'train') & table.path.map(os.path.exists).astype(bool)]
-    t = t.sample(frac=1, random_state=seed)
-    t = t.assign(_k=t.groupby('label').cumcount()).sort_values('_k', kind='stable').head(n)
-    return list(zip(t.path, t.label))
-
-
-def run_facts(
-    run,  # `Run`
-    licence: str = 'to be chosen by the author',  # Licence of the weights
-    max_error: float | None = None,  # As in `export_bundle`
-) -> dict:  # For `write_bundle`
-    "What a run knows of itself that should travel with its model."
-    from leukocls.report.sentences import leaks_of, verdict
-
-    i, m = run.info, run.metrics
-
-    def read(n):
-        return json.loads(read_regular(run.folder / n)) if (run.folder / n).exists() else {}
-
-    shortcuts, calibration = read('shortcuts.json'), read('calibration.json')
-    short = {k: m[k] for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}
-    r = i['recipe']
-    data = {k: v for k, v in i['data'].items() if k != 'skipped'}
-    cal = _calibration(run, calibration, max_error)
-    leak = leaks_of(i)
-    return dict(
-        name=i['name'],
-        title=r.get('title') or r['name'],
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
-        licence=licence,
-        arch=i['model']['arch'],
-        model_args=i['model'].get('model_args', {}),
-        mean=i['model']['mean'],
-        std=i['model']['std'],
-        calibration=cal,
-        metrics=short
-        | dict(
-            n=m['n'],
-            split=m['split'],
-            interval=m['interval'],
-            per_class={
-                c: dict(recall=v['recall'], support=v['support']) for c, v in m['per_class'].items()
-            },
-        ),
-        patients=_patients(m),
-        data=data,
-        split=i['split'],
-        audit=dict(
-            verdict=verdict(i, m, shortcuts),
-            leaks=leak,
-            shortcuts={k: v['accuracy'] for k, v in shortcuts.items()},
-        ),
-        notes=i.get('notes', []),
-        recipe={k: v if k != 'weights' else Path(str(v)).name for k, v in r.items()},
-        seed=i['seed'],
-    )
+    images = table[(table.split == 'train') & table.path.map(os.path.exists).astype(bool)]
+    images = images.sample(frac=1, random_state=seed)
+    # the first of each class, then the second of each, …
+    turns = images.groupby('label').cumcount()
+    chosen = images.assign(_turn=turns).sort_values('_turn', kind='stable').head(n)
+    return list(zip(chosen.path, chosen.label))
 
 
 def _patients(metrics):
@@ -1031,8 +963,8 @@ def _patients(metrics):
         return None
     calibration = known.get('calibration') or {}
     wanted = ('n', 'split', 'positive', 'rule', 'sensitivity', 'specificity', 'auroc', 'accuracy')
-    told = {k: known[k] for k in wanted if k in known}
-    return told | dict(calibration=calibration if 'scale' in calibration else None)
+    kept = {k: known[k] for k in wanted if k in known}
+    return kept | dict(calibration=calibration if 'scale' in calibration else None)
 
 
 def _calibration(run, calibration, max_error):
@@ -1051,6 +983,94 @@ def _calibration(run, calibration, max_error):
     keep = ('n', 'temperature', 'conformal', 'refer', 'operating_points', 'notes')
     return {k: v for k, v in calibration.items() if k in keep}
 
+# %% ../../nbs/deploy/00_bundle.ipynb #833228a4
+def run_facts(
+    run,  # `Run`
+    licence: str = 'to be chosen by the author',  # Licence of the weights
+    max_error: float | None = None,  # As in `export_bundle`
+) -> dict:  # For `write_bundle`
+    "What a run knows of itself that should travel with its model."
+    # inside: classifying needs no SciPy
+    from leukocls.data.cells import describe_cells
+    from leukocls.report.sentences import leaks_of, verdict
+
+    info, metrics = run.info, run.metrics
+
+    def read(name):
+        path = run.folder / name
+        return json.loads(read_regular(path)) if path.exists() else {}
+
+    shortcuts, calibration = read('shortcuts.json'), read('calibration.json')
+    figures = {k: metrics[k] for k in ('accuracy', 'balanced_accuracy', 'f1', 'auroc', 'ece')}
+    figures |= {k: metrics[k] for k in ('n', 'split', 'interval')}
+    figures['per_class'] = {
+        name: dict(recall=one['recall'], support=one['support'])
+        for name, one in metrics['per_class'].items()
+    }
+    recipe, model = info['recipe'], info['model']
+    data = {k: v for k, v in info['data'].items() if k != 'skipped'}
+    # what a field must be cut into, so that its cells look like those of the training pictures
+    if (run.folder / 'table.csv').exists():
+        data['cells'] = describe_cells(path for path, _ in _chosen(run.table, 12))
+    return dict(
+        name=info['name'],
+        title=recipe.get('title') or recipe['name'],
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+        licence=licence,
+        arch=model['arch'],
+        model_args=model.get('model_args', {}),
+        mean=model['mean'],
+        std=model['std'],
+        calibration=_calibration(run, calibration, max_error),
+        metrics=figures,
+        patients=_patients(metrics),
+        data=data,
+        split=info['split'],
+        audit=dict(
+            verdict=verdict(info, metrics, shortcuts),
+            leaks=leaks_of(info),
+            shortcuts={k: v['accuracy'] for k, v in shortcuts.items()},
+        ),
+        notes=info.get('notes', []),
+        # of weights that were read from a file, its name and not its folder
+        recipe={k: v if k != 'weights' else Path(str(v)).name for k, v in recipe.items()},
+        seed=info['seed'],
+    )
+
+# %% ../../nbs/deploy/00_bundle.ipynb #4203dc45
+def _more_files(run, facts):
+    "What a run adds to weights and network: its card, and where it has them gate, bags and `Seen`."
+    files = {'model_card.md': _card(run, facts)}
+    gate, bags = run.folder / 'gate.json', run.folder / 'bags.safetensors'
+    # a run without a gate has an empty object there
+    if gate.exists() and gate.stat().st_size > len('{}'):
+        files['gate.json'] = read_regular(gate)
+    if bags.exists():
+        files['bags.safetensors'] = read_regular(bags)
+    if run.seen is not None and len(run.seen):
+        files[SEEN_FILE] = run.seen.to_bytes()
+    return files
+
+
+def _card(run, facts):
+    "The run's model card, with how to use the bundle in place of the run."
+    from leukocls.report.modelcard import HOW_TO_RUN
+
+    card = f'# {facts["name"]}\n\n{RESEARCH_ONLY}\n'
+    if (run.folder / 'model_card.md').exists():
+        card = read_regular(run.folder / 'model_card.md').decode('utf8')
+    how = (
+        '```python\nfrom leukocls.deploy.classifier import Classifier   # pip install "leukocls[serve]";'
+        ' needs neither PyTorch nor fastai\n\nclf = Classifier.load("this/folder")       # every'
+        ' byte is checked first\nclf("cell.jpg")\n```\n\n`config.json` says how pictures are'
+        ' prepared, `model.onnx` takes them as `uint8 (N, height, width, channels)`, `SHA256SUMS`'
+        ' is checked by `sha256sum --check SHA256SUMS`.'
+    )
+    old = HOW_TO_RUN.strip()
+    if old in card:
+        return card.replace(old, how).encode()
+    return f'{card.rstrip()}\n\n## How to use\n\n{how}\n'.encode()
+
 # %% ../../nbs/deploy/00_bundle.ipynb #65c58961
 def export_bundle(
     run,  # `Run`, or its folder
@@ -1068,6 +1088,7 @@ def export_bundle(
     OpenVINO must give the same answers.
     """
     from leukocls.models.networks import network_of
+    from leukocls.models.predictor import by_fastai
     from leukocls.runs.run import Run
     from leukocls.train.kinds import kind_named
 
@@ -1097,52 +1118,18 @@ def export_bundle(
     # the run learned from copies of 8 bits, which were scaled by the camera's range
     pixels = dataclasses.replace(found[1], bits=run.info['data'].get('bits'))
     facts = run_facts(run, licence, max_error)
-    held = run.table.path[run.table.split != 'train'].tolist()
-    files = {'model_card.md': _card(run, facts)} | (
-        {'gate.json': read_regular(run.folder / 'gate.json')}
-        if (run.folder / 'gate.json').exists() and (run.folder / 'gate.json').stat().st_size > 2
-        else {}
-    )
-    if (run.folder / 'bags.safetensors').exists():
-        files['bags.safetensors'] = read_regular(run.folder / 'bags.safetensors')
-    if run.seen is not None and len(run.seen):
-        files[SEEN_FILE] = run.seen.to_bytes()
-    from leukocls.models.predictor import by_fastai
-
     return write_bundle(
         out,
         learn.model,
         pixels,
         [str(c) for c in learn.dls.vocab],
         facts,
-        lambda paths: by_fastai(learn, paths),
-        held,
-        files,
-        _chosen(run.table, examples) if examples else (),
-        overwrite,
+        reference=lambda paths: by_fastai(learn, paths),
+        paths=run.table.path[run.table.split != 'train'].tolist(),
+        files=_more_files(run, facts),
+        examples=_chosen(run.table, examples) if examples else (),
+        overwrite=overwrite,
     )
-
-
-def _card(run, facts):
-    "The run's model card, with how to use what lies beside it."
-    from leukocls.report.modelcard import HOW_TO_RUN
-
-    card = (
-        read_regular(run.folder / 'model_card.md').decode('utf8')
-        if (run.folder / 'model_card.md').exists()
-        else f'# {facts["name"]}\n\n{RESEARCH_ONLY}\n'
-    )
-    how = (
-        '```python\nfrom leukocls.deploy.classifier import Classifier   # pip install "leukocls[serve]";'
-        ' needs neither PyTorch nor fastai\n\nclf = Classifier.load("this/folder")       # every'
-        ' byte is checked first\nclf("cell.jpg")\n```\n\n`config.json` says how pictures are'
-        ' prepared, `model.onnx` takes them as `uint8 (N, height, width, channels)`, `SHA256SUMS`'
-        ' is checked by `sha256sum --check SHA256SUMS`.'
-    )
-    old = HOW_TO_RUN.strip()
-    return (
-        card.replace(old, how) if old in card else f'{card.rstrip()}\n\n## How to use\n\n{how}\n'
-    ).encode()
 
 # %% ../../nbs/deploy/00_bundle.ipynb #2f2e5d33
 def bundle_html(

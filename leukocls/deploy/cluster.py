@@ -8,25 +8,26 @@ __all__ = ['classify_places', 'classify_block']
 # %% ../../nbs/deploy/05_cluster.ipynb #f374c8f2
 import hashlib
 import itertools
-import json
 import os
-import shutil
-import socket
-import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
-from ..core.cluster import check_machines, cluster_of, join_cluster
-from ..core.errors import Given, RunError
-from ..core.files import MOST_JSON, check_target, given_path, read_regular, write_whole
+from leukocls.core.blocks import (
+    Block,
+    Parts,
+    Work,
+    join_parquet,
+    parquet_bytes,
+    work_in_blocks,
+)
+from ..core.errors import RunError
+from ..core.files import check_target, given_path, write_whole
 from ..core.packages import need
-from ..core.progress import bar
-from ..core.resumed import _line
+from ..core.resumed import csv_line
 from .bundle import inside_bundle
 from .classifier import _SIDE, Classifier, _flat
-from .places import Block, blocks_of, read_block
-from ..train.checkpoints import FolderLock
+from .places import blocks_of, read_block
 
 # %% ../../nbs/deploy/05_cluster.ipynb #d1725cd5
 def classify_places(
@@ -46,24 +47,12 @@ def classify_places(
     out = Path(os.path.abspath(given_path(out)))
     _check_wish(out, overwrite)
     gate = hashlib.sha256(clf.bundle.files.get('gate.json', b'')).hexdigest()
-    parts = _Parts(out, f'{clf.key} {gate}')
-    lock = FolderLock(parts.folder / 'lock')
-    if not lock.acquire():
-        raise RunError(
-            f'{out} is being written by {lock.holder()}. Wait for it, or choose another file.',
-            'being written',
-            where=out,
-        )
-    try:
-        n, left = _list_blocks(parts, places, block, progress)
-        if left and cluster is not None:
-            _classify_there(clf, parts, left, n, cluster, progress)
-        elif left:
-            _classify_here(clf, parts, left, n, progress)
-        rows = parts.join(n, clf.classes)
-    finally:
-        lock.close()
-    shutil.rmtree(parts.folder, ignore_errors=True)
+    parts = Parts(out, f'{clf.key} {gate}', 'parquet')
+    work = Work(_Answers(clf), None if cluster is None else _OpenedThere.of(clf))
+    with parts.alone():
+        n = work_in_blocks(parts, blocks_of(places, block), work, cluster, progress)
+        rows = parts.join(n, _writer(out.suffix, clf.classes))
+    parts.remove()
     return rows
 
 
@@ -80,90 +69,21 @@ def _check_wish(out, overwrite):
         )
 
 # %% ../../nbs/deploy/05_cluster.ipynb #c2f033c7
-class _Parts:
-    "Listings, answers and markers of the blocks of one table."
-
-    def __init__(self, out, key):
-        self.out, self.key = out, key
-        self.folder = out.with_name(f'.{out.name}.parts')
-
-    def path(self, number, ending):
-        return self.folder / f'{number:07}.{ending}'
-
-    def marker(self, number) -> dict:  # {} where the block is not done
-        try:
-            return json.loads(read_regular(self.path(number, 'done'), MOST_JSON))
-        except (OSError, ValueError):
-            return {}
-
-    def is_done(self, number, block):
-        return (
-            self.marker(number).get('key') == f'{self.key} {block.key}'
-            and self.path(number, 'parquet').is_file()
-        )
-
-    def try_once(self, number, retries):
-        "Ray begins a block again whose worker died, without end: count how often."
-        with open(self.path(number, 'tries'), 'ab') as file:
-            file.write(b'.')
-            tries = file.tell()
-        if tries > retries + 1:
-            block = Block.from_json(read_regular(self.path(number, 'json'), MOST_JSON))
-            first = block.images[0][0] if block.images else block.place
-            raise RunError(
-                f'The images from {first} on have killed their worker'
-                f' {tries - 1} times, which too little memory does most often'
-            )
-
-    def write(self, number, block, table, seconds):
-        "Write the answers to a block, then its marker."
-        import pyarrow
-        import pyarrow.parquet
-
-        sink = pyarrow.BufferOutputStream()
-        pyarrow.parquet.write_table(table, sink)
-        write_whole(self.path(number, 'parquet'), sink.getvalue().to_pybytes())
-        marker = dict(key=f'{self.key} {block.key}', rows=table.num_rows, seconds=seconds)
-        marker |= dict(host=socket.gethostname(), pid=os.getpid())
-        write_whole(self.path(number, 'done'), json.dumps(marker))
-
-    def join(self, n, classes):
-        "Put the parts together, one at a time; number of rows."
-        temp = self.folder / 'whole'
-        writer = _join_parquet if self.out.suffix.lower() == '.parquet' else _join_csv
-        try:
-            rows = writer(temp, (self.path(number, 'parquet') for number in range(n)), classes)
-            os.replace(temp, self.out)
-        except OSError as error:
-            raise RunError(
-                f'Cannot write {self.out}: {error.strerror or error}. Free some space; answers so far'
-                ' are kept, and the same call goes on.'
-            ) from error
-        return rows
+def _writer(suffix, classes):
+    "What puts the parts together in a file of this ending."
+    return join_parquet if suffix.lower() == '.parquet' else partial(_join_csv, classes)
 
 
-def _join_parquet(temp, paths, classes):
-    import pyarrow.parquet
-
-    rows = 0
-    with pyarrow.parquet.ParquetWriter(temp, _schema(classes)) as writer:
-        for path in paths:
-            table = pyarrow.parquet.read_table(path)
-            writer.write_table(table)
-            rows += table.num_rows
-    return rows
-
-
-def _join_csv(temp, paths, classes):
+def _join_csv(classes, temp, paths):
     "As `Classifier.folder` writes it."
     import pyarrow.parquet
 
     rows = 0
     with open(temp, 'wb') as file:
-        file.write(_line(_schema(classes).names))
+        file.write(csv_line(_schema(classes).names))
         for path in paths:
             for row in pyarrow.parquet.read_table(path).to_pylist():
-                file.write(_line([_cell(name, value) for name, value in row.items()]))
+                file.write(csv_line([_cell(name, value) for name, value in row.items()]))
                 rows += 1
     return rows
 
@@ -183,25 +103,6 @@ def _schema(classes):
     return pa.schema([(name, kinds.get(name, pa.string())) for name in names])
 
 # %% ../../nbs/deploy/05_cluster.ipynb #ff1b8f58
-def _list_blocks(parts, places, size, progress):
-    "(Number of blocks, numbers of those that are not done); only numbers are held."
-    n, left, images = 0, [], 0
-    for number, block in enumerate(blocks_of(places, size)):
-        n = number + 1
-        if parts.is_done(number, block):
-            continue
-        for ending in ('done', 'tries'):
-            parts.path(number, ending).unlink(missing_ok=True)
-        write_whole(parts.path(number, 'json'), block.to_json())
-        left.append(number)
-        images += len(block.images)
-    if n == 0:
-        raise RunError('No images to classify. Name at least one file.')
-    if progress and len(left) < n:
-        print(f'{n - len(left):,} of {n:,} blocks were done already; going on.', file=sys.stderr)
-    return n, left
-
-
 def classify_block(
     clf: Classifier,  # A classifier
     block: Block,  # From `blocks_of`
@@ -229,104 +130,33 @@ def classify_block(
     return pa.table(columns, schema=_schema(clf.classes))
 
 # %% ../../nbs/deploy/05_cluster.ipynb #a615690f
-def _classify_one(clf, parts, number):
-    "Classify a block and write its answers; number of rows."
-    began = time.perf_counter()
-    block = Block.from_json(read_regular(parts.path(number, 'json'), MOST_JSON))
-    if not parts.is_done(number, block):
-        table = classify_block(clf, block)
-        parts.write(number, block, table, round(time.perf_counter() - began, 3))
-        return table.num_rows
-    # a worker wrote it, and died before it could say so
-    return parts.marker(number)['rows']
+class _Answers:
+    "The function of a block: answers as Parquet."
+
+    def __init__(self, clf, home=None):
+        # the folder of the bundle lives as long as this
+        self.clf, self.home = clf, home
+
+    def __call__(self, block):
+        table = classify_block(self.clf, block)
+        return parquet_bytes(table), table.num_rows
 
 
-def _classify_here(clf, parts, left, n, progress):
-    with bar(n, 'classifying', progress, unit=' blocks', initial=n - len(left)) as steps:
-        for number in left:
-            _classify_one(clf, parts, number)
-            steps.update()
+class _OpenedThere:
+    "Opens a bundle in a worker, from the files that were sent."
 
+    def __init__(self, files, engine):
+        self.files, self.engine = files, engine
 
-class _Worker:
-    "Holds the network in a worker of Ray Data; gets the number of a block."
+    @classmethod
+    def of(cls, clf):
+        folder = clf.bundle.folder
+        names = [name for name in ('SHA256SUMS', *clf.bundle.sums) if (folder / name).is_file()]
+        return cls({name: (folder / name).read_bytes() for name in names}, clf.engine.kind)
 
-    def __init__(self, files, engine, parts, retries):
-        import ray
-
-        self.retries = retries
-
-        self.home = tempfile.TemporaryDirectory(prefix='leukocls-bundle-')
-        for name, content in ray.get(files).items():
-            write_whole(Path(self.home.name) / name, content)
-        self.clf, self.parts = Classifier.load(self.home.name, engine), parts
-
-    def __call__(self, batch):
-        for number in batch['number']:
-            self.parts.try_once(int(number), self.retries)
-        rows = [_classify_one(self.clf, self.parts, int(n)) for n in batch['number']]
-        return dict(number=batch['number'], rows=rows)
-
-
-def _classify_there(clf, parts, left, n, cluster, progress):
-    "Give the blocks to the workers of a cluster."
-    _refuse_client(cluster_of(cluster).address)
-    joined = join_cluster(cluster)
-    try:
-        sample = Block.from_json(read_regular(parts.path(left[0], 'json'), MOST_JSON))
-        there = [source for _, source in read_block(sample)] if sample.kind == 'files' else []
-        check_machines(joined, there, parts.folder)
-        done = _map_blocks(joined, clf, parts, left).iter_rows()
-        with bar(n, 'classifying', progress, unit=' blocks', initial=n - len(left)) as steps:
-            for _ in done:
-                steps.update()
-    except joined.ray.exceptions.RayError as error:
-        reason = str(getattr(error, 'cause', None) or error).strip().split('\n')[-1][:300]
-        raise RunError(
-            f'The cluster did not classify all blocks ({reason}). What is done is kept: the same'
-            ' call goes on.',
-            'a cluster stopped',
-        ) from error
-    finally:
-        joined.leave()
-
-
-def _refuse_client(address):
-    "Ray Data is steered by a program inside of the cluster."
-    if address.startswith('ray://'):
-        raise RunError(
-            [
-                Given('cluster', address),
-                ': images are classified by a program inside of the cluster.',
-            ],
-            advice='Give it to the cluster with `ray job submit -- leukocls predict … --cluster auto`',
-        )
-
-
-def _map_blocks(joined, clf, parts, left):
-    "A Ray dataset with a row per block; a block is classified when its row is asked for."
-    ray = joined.ray
-    data = need('ray.data', 'cluster', 'classifying on a cluster')
-    quiet = data.DataContext.get_current()
-    quiet.enable_progress_bars = False
-    folder = clf.bundle.folder
-    names = [name for name in ('SHA256SUMS', *clf.bundle.sums) if (folder / name).is_file()]
-    # where a worker dies, Ray Data starts another and gives it the block, as it does for all actors
-    files = ray.put({name: (folder / name).read_bytes() for name in names})
-    cores, workers = _workers(joined)
-    numbers = data.from_items([dict(number=n) for n in left], override_num_blocks=len(left))
-    return numbers.map_batches(
-        _Worker,
-        fn_constructor_args=(files, clf.engine.kind, parts, joined.cluster.retries),
-        batch_size=1,
-        compute=data.ActorPoolStrategy(min_size=1, max_size=workers),
-        num_cpus=cores,
-        num_gpus=joined.cluster.gpu or 0,
-    )
-
-
-def _workers(joined):
-    "(Cores of a worker, number of workers): one on each machine, unless the cluster says otherwise."
-    machines = [node['Resources']['CPU'] for node in joined.nodes()]
-    cores = min(joined.cluster.cores or min(machines), max(machines))
-    return cores, max(1, sum(int(cpus // cores) for cpus in machines))
+    def __call__(self):
+        "The function of a block."
+        home = tempfile.TemporaryDirectory(prefix='leukocls-bundle-')
+        for name, content in self.files.items():
+            write_whole(Path(home.name) / name, content)
+        return _Answers(Classifier.load(home.name, self.engine), home)

@@ -4,30 +4,31 @@ from leukocls._lazy import lazy
 
 _HOME = {
     'metrics': (
-        'METRICS SHARES PER_CLASS wilson design_interval clustered_share unpacked from_confusion '
-        'weighted_auc calibration_error draw_weights Resamples Measure MeasureNames metric_named '
-        'resampled_values spread_interval draw_unit Units score measured metrics_table '
-        'show_interval register_metric fill_metrics score_run with_groups read_predictions'
+        'METRICS SHARES PER_CLASS RESAMPLES wilson design_interval clustered_share unpacked '
+        'from_confusion weighted_auc calibration_error draw_weights Resamples Measure '
+        'MeasureNames metric_named resampled_values spread_interval draw_unit Units score '
+        'measured metrics_table show_interval register_metric fill_metrics score_run with_groups '
+        'read_predictions'
     ),
     'abstention': (
-        'LEAST UNSURE SEVERAL NONE OTHER TOO_FEW tempered in_sets never_alone decide '
-        'percent_of_threshold'
+        'LEAST UNSURE SEVERAL NONE OTHER TOO_FEW tempered in_sets images_needed never_alone '
+        'decide percent_of_threshold'
     ),
     'calibration': (
         'T_RANGE apply_temperature fit_temperature reliability calibration_scores fit_conformal '
         'conformal_sets coverage risk_coverage refer_below referral benign_classes '
-        'operating_points calibrate calibration_page plot_reliability calibration_plots '
-        'calibrate_run'
+        'operating_points calibrate calibration_page calibration_sentences plot_reliability '
+        'calibration_plots calibrate_run'
     ),
     'appearance': 'NUMBER_NAMES PLACES gate_numbers',
-    'changes': 'NO_SMEAR KINDS CHANGED Changes draw_change no_smear fit_changes looks_at',
+    'changes': 'KINDS CHANGED Changes draw_change no_smear looks_at fit_changes',
     'domain': (
         'UNREADABLE BLANK NOT_MEASURED NO_CELL MOST_CENTRES MOST_HELD Gate fit_gate conformal_p '
         'gate_promise gate_run write_gate gate_page'
     ),
     'paired': 'mcnemar sign_flip Comparison compare holm compare_all plot_compare',
     'explanation': 'log_odds covered occlusion_map grad_cam heat_of nearest_known',
-    'external': 'read_labelled match_classes given_names judge',
+    'external': 'read_labelled match_classes given_names cells_note cells_learned fell_note judge',
     'patients': (
         'PATIENT_RULES TOP_SHARE LEAST_CELLS STABLE SHOWN_AS CURVE_CELLS EVERYBODY draw_patients '
         'PatientRule register_patient_rule patient_rule_named pool_cells patient_answers '

@@ -6,7 +6,6 @@
 __all__ = ['GROUPS', 'NUMBER_NAMES', 'PLACES', 'gate_numbers']
 
 # %% ../../nbs/measure/03_appearance.ipynb #f23bf4d6
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from functools import cache
 import numpy as np
 
 from ..core.files import packaged_text, read_toml
+from ..core.machine import usable_cores
 from ..data.registration import SIDE
 from ..data.survey import Looks
 
@@ -47,7 +47,7 @@ def gate_numbers(
 
     # 64 pictures at a time fit into a processor's cache
     parts = np.array_split(good, -(-len(good) // 64)) if len(good) else []
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, usable_cores())) as pool:
         list(pool.map(measure, parts))
     return out
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['T_RANGE', 'apply_temperature', 'fit_temperature', 'reliability', 'calibration_scores', 'fit_conformal',
            'conformal_sets', 'coverage', 'risk_coverage', 'refer_below', 'referral', 'benign_classes',
-           'operating_points', 'calibrate', 'calibration_page', 'plot_reliability', 'calibration_plots',
-           'calibrate_run']
+           'operating_points', 'calibrate', 'calibration_page', 'calibration_sentences', 'plot_reliability',
+           'calibration_plots', 'calibrate_run']
 
 # %% ../../nbs/measure/02_calibration.ipynb #65b864c0
 import hashlib
@@ -25,8 +25,15 @@ from ..core.figures import new_figure
 from ..core.files import MOST_JSON, read_regular, write_whole
 from ..core.text import listed
 from ..data.splits import recorded_split, rule_of
-from .abstention import LEAST, in_sets, percent_of_threshold, tempered
+from leukocls.measure.abstention import (
+    LEAST,
+    images_needed,
+    in_sets,
+    percent_of_threshold,
+    tempered,
+)
 from leukocls.measure.metrics import (
+    RESAMPLES,
     Units,
     calibration_error,
     draw_unit,
@@ -156,7 +163,7 @@ def calibration_scores(
     _, y, pred, p = unpacked(predictions)
     right, sure = pred == y, p.max(1)
     squared_error = ((p - np.eye(p.shape[1])[y]) ** 2).sum(1)
-    weights = draw_weights(len(y), 1000, seed, _unit(predictions)[1])
+    weights = draw_weights(len(y), RESAMPLES, seed, _unit(predictions)[1])
     return dict(
         ece=_spread(calibration_error(right, sure), calibration_error(right, sure, weights)),
         brier=_spread(squared_error.mean(), (weights @ squared_error) / weights.sum(1)),
@@ -188,8 +195,8 @@ def fit_conformal(
     note = ''
     if few:
         note = (
-            f'{listed(few)}: fewer than {ceil(1 / alpha - 1 - 1e-9)} calibration images, so always'
-            ' in the set.'
+            f'{listed(few)}: fewer than {images_needed(alpha)} calibration images, so always in the'
+            ' set.'
         )
     return dict(alpha=alpha, thresholds=thresholds, n=n, note=note)
 
@@ -266,7 +273,7 @@ def _curve(predictions, most=200):
     kept = np.linspace(0, len(table) - 1, min(most, len(table))).round().astype(int)
     columns = ['coverage', 'error', 'low', 'high', 'confidence']
     _, y, pred, p = unpacked(predictions)
-    weights = draw_weights(len(y), 1000, 0, _unit(predictions)[1])
+    weights = draw_weights(len(y), RESAMPLES, 0, _unit(predictions)[1])
     return dict(
         aurc=_spread(
             _area_under_risk(pred != y, p.max(1), np.ones((1, len(y))))[0],
@@ -542,13 +549,24 @@ def calibration_page(
     "What was fitted, promised and found, in words that need no statistics."
     if 'note' in calibration:
         return [calibration['note']]
-    return [
-        _calibration_sentence(calibration),
-        _refer_sentence(calibration['refer']),
-        _sets_sentence(calibration['conformal']),
-        *(_point_sentence(p) for p in calibration['operating_points']),
-        *calibration['notes'],
-    ]
+    about = calibration_sentences(calibration)
+    first = [about['confidence'], about['referral'], about['sets']]
+    return [*first, *about['limits'], *about['notes']]
+
+
+def calibration_sentences(
+    calibration: dict,  # As for `calibration_page`, of a run that could be calibrated
+) -> (
+    dict
+):  # `confidence`, `referral`, `sets`: a sentence each; `limits`, `notes`: lists of sentences
+    "The sentences of `calibration_page`, by what they are about."
+    return dict(
+        confidence=_calibration_sentence(calibration),
+        referral=_refer_sentence(calibration['refer']),
+        sets=_sets_sentence(calibration['conformal']),
+        limits=[_point_sentence(point) for point in calibration['operating_points']],
+        notes=calibration['notes'],
+    )
 
 
 def _calibration_sentence(calibration):

@@ -11,11 +11,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from importlib import metadata
-from math import ceil, isfinite
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from ..core.cache import kept
 from ..core.errors import DataError
@@ -23,6 +24,7 @@ from ..core.files import MOST_JSON, open_regular, read_regular, write_whole
 from ..core.machine import narrow
 from ..core.text import listed
 from ..data.survey import Looks, Survey, looks_of
+from .abstention import images_needed
 from .appearance import GROUPS, NUMBER_NAMES, PLACES, gate_numbers
 from .changes import KINDS, Changes, fit_changes
 
@@ -36,23 +38,26 @@ class Gate:
     "How training images look, and how far from them genuine ones are."
 
     middle: np.ndarray  # (D,) median of each number
-    scale: np.ndarray  # (D,) scatter of each number
+    scale: np.ndarray  # (D,) standard deviation of each number
     centres: np.ndarray  # (K, D) clusters of standardised numbers
     # (D, D) lower triangle: multiply differences by it, and distances are Euclidean
     whiten: np.ndarray
     usual: np.ndarray  # (G,) what each group usually adds to the squared distance
     held: np.ndarray  # (N,) distances of the held images, the smallest first
     alpha: float = _ALPHA  # Share of genuine images that may be refused
-    n: int = 0  # Training images
+    n: int = 0  # How many training images it was made from; stands in gate.json and `repr` only
     changes: Changes | None = None  # What tells kinds of change apart; None names none
 
     def away(self, X):  # (N, D) from `gate_numbers`
         "(distance (N,), difference from the nearest centre (N, D))."
-        numbers = (X - self.middle) / self.scale
+        numbers = self._standardised(X)
         to_each = [(((numbers - c) @ self.whiten) ** 2).sum(1) for c in self.centres]
         squared = np.stack(to_each, 1)
         nearest = self.centres[np.argmin(np.nan_to_num(squared), 1)]
         return np.sqrt(squared.min(1)), numbers - nearest
+
+    def _standardised(self, X):
+        return (X - self.middle) / self.scale
 
     def distance(self, looks: Looks) -> np.ndarray:  # (N,), NaN where an image cannot be read
         """How far images are from the nearest cluster, in usual differences; further where they look
@@ -63,29 +68,12 @@ class Gate:
     def _measure(self, X):
         "(distance (N,), difference from the nearest centre (N, D), standardised numbers (N, D))."
         distance, off = self.away(X)
-        numbers = (X - self.middle) / self.scale
+        numbers = self._standardised(X)
         if self.changes is not None:
             surprise = self.changes.factor * self.changes.surprise(numbers)
             # NaN stays NaN
             distance = np.where(np.isnan(distance), distance, np.maximum(distance, surprise))
         return distance, off, numbers
-
-    def p_value(self, looks: Looks) -> np.ndarray:  # (N,), NaN where an image cannot be read
-        "The share of held images that are at least as far out."
-        return conformal_p(self.distance(looks), self.held)
-
-    def __call__(self, looks: Looks) -> pd.DataFrame:
-        "A row per image: in_domain, p, distance, reason."
-        return _ask(self, looks)
-
-    def to_dict(self) -> dict:  # Plain numbers and lists, for JSON
-        "The gate as it is written to gate.json."
-        return _written(self)
-
-    @classmethod
-    def from_dict(cls, d: dict):  # From `to_dict`, or all of gate.json
-        "A gate that was written. Raises `DataError` where it is damaged, or no gate."
-        return _read(cls, d)
 
     def __repr__(self):
         return (
@@ -100,13 +88,16 @@ class Gate:
         )
 
 # %% ../../nbs/measure/03_domain.ipynb #06122c9b
-# Images that a gate learns from, and that its threshold comes from, at most: fitting takes a second
-_FITTED_ON = 1500
+# No more training images than this are fitted, and no more held ones are measured. The others are
+# left out by chance: so fitting takes a second
+_MOST_FITTED = 1500
 _LEAST_TRAINING = 5
-# Half of them are seen again with a lamp turned down or up: that makes no other world
+# Half of the fitted images are seen again with their light times a number between these two
 _RELIT = (0.85, 1.15)
-# Added to the distances of held images. The same image's distance changes by less than this when it
-# is computed in other company, so a held image that is asked about again is not refused for that
+# Added to the distances of held images. Matrix products of other sizes add up in another order, and
+# then floats are rounded otherwise: so an image's distance depends, by less than this, on which other
+# images are measured with it. Without it, a held image that is asked about again could be a little
+# farther out than itself, and its p-value would be too small
 _ROUNDING = 1e-4
 
 
@@ -133,36 +124,46 @@ def fit_gate(
         raise DataError(
             f'{len(train)} training and {len(held)} held images can be read; a gate needs'
             f' {_LEAST_TRAINING} and 1, and for a promise of {100 * alpha:g} %'
-            f' {_held_needed(alpha):,} held ones. Give it more images.'
+            f' {images_needed(alpha):,} held ones. Give it more images.'
         )
     rng = np.random.default_rng(seed)
-    some = _drawn(rng, train, _FITTED_ON)
-    relit = _drawn(rng, some, max(len(some) // 2, _LEAST_TRAINING))
+    fitted = _drawn(rng, train, _MOST_FITTED)
+    relit = _drawn(rng, fitted, max(len(fitted) // 2, _LEAST_TRAINING))
     factors = rng.uniform(*_RELIT, len(relit))
-    numbers = np.concatenate([gate_numbers(some), gate_numbers(relit, factors)])
-    of_held = gate_numbers(_drawn(rng, held, _FITTED_ON))
+    numbers = np.concatenate([gate_numbers(fitted), gate_numbers(relit, factors)])
+    numbers_of_held = gate_numbers(_drawn(rng, held, _MOST_FITTED))
+    # BLAS on one thread: the products are narrow, and threads would wait for each other
     with narrow():
-        nothing_yet = dict(usual=np.zeros(len(GROUPS)), held=np.zeros(0))
-        gate = Gate(**_fit(numbers, seed), **nothing_yet, alpha=alpha, n=len(train))
+        # `usual` and `held` are measured with the gate itself, so they are filled in last
+        gate = Gate(
+            **_fit(numbers, seed),
+            usual=np.zeros(len(GROUPS)),
+            held=np.zeros(0),
+            alpha=alpha,
+            n=len(train),
+        )
         if pictures is not None:
             gate.changes = _learn_changes(gate, pictures, numbers, seed)
-        distances, off, _ = gate._measure(of_held)
-        gate.usual = _short(np.median(_parts(gate, off), 0))
+        distances, off, _ = gate._measure(numbers_of_held)
+        gate.usual = _short(np.median(_added_by_group(gate, off), 0))
         gate.held = np.sort(_short(distances + _ROUNDING))
         return gate
 
 
-# A surprise counts as far as a distance that as few training images have
-_FEW = 0.95
+# A surprise has another scale than a distance. It is multiplied so that this share of the training
+# images stays below the same value in both
+_SAME_SCALE_AT = 0.95
 
 
 def _learn_changes(gate, pictures, numbers, seed):
-    "`Changes` of training images, on the scale of the gate's distance."
+    """`Changes` of training images, on the scale of the gate's distance. `pictures` and `numbers` are
+    not paired: the numbers say what unchanged images look like, and some of the files are changed.
+    """
     changes, _ = fit_changes(pictures, numbers, gate.middle, gate.scale, seed)
-    near, _ = gate.away(numbers)
-    surprise = changes.surprise((numbers - gate.middle) / gate.scale)
-    factor = np.quantile(near, _FEW) / max(np.quantile(surprise, _FEW), 1e-6)
-    changes.factor = float(f'{factor:.9g}')
+    distance, _ = gate.away(numbers)
+    surprise = changes.surprise(gate._standardised(numbers))
+    usual_surprise = max(np.quantile(surprise, _SAME_SCALE_AT), 1e-6)
+    changes.factor = float(_short(np.quantile(distance, _SAME_SCALE_AT) / usual_surprise))
     return changes
 
 
@@ -174,23 +175,19 @@ def _drawn(rng, looks, most):
     "At most so many of the images, drawn at random and in their old order."
     return looks[np.sort(rng.permutation(len(looks))[:most])]
 
-
-def _held_needed(alpha):
-    "How many held images it takes to promise that at most this share is refused."
-    # 1/alpha may come out a hair above a whole number
-    return ceil(1 / alpha - 1 - 1e-9)
-
-
-def _parts(gate, off):
-    """(N, G): what each group of numbers adds to the squared distance. Their sum is the distance;
-    one may be negative, where a group makes up for what another has too much of.
+# %% ../../nbs/measure/03_domain.ipynb #1540991b
+def _added_by_group(gate, off):
+    """(N, G): what each group of numbers adds to the squared distance, of differences (N, D) from the
+    nearest centre.
     """
-    starts = [place.start for place in PLACES.values()]
-    return np.add.reduceat(off * ((off @ gate.whiten) @ gate.whiten.T), starts, axis=1)
+    # `whiten` is L of the inverse covariance L·Lᵀ
+    products = off * ((off @ gate.whiten) @ gate.whiten.T)
+    first_of_group = [place.start for place in PLACES.values()]
+    return np.add.reduceat(products, first_of_group, axis=1)
 
 # %% ../../nbs/measure/03_domain.ipynb #b5264823
-# Scatter of a number, below which it does not count as less: some hardly vary in a small data set
-_LEAST_SCATTER = 0.02
+# A standard deviation below this counts as this: some numbers hardly vary in a small data set
+_LEAST_DEVIATION = 0.02
 _IMAGES_PER_CLUSTER, _MOST_CLUSTERS = 60, 16
 # Added to each variance, so that the covariance can be inverted
 _LEAST_VARIANCE = 1e-3
@@ -201,7 +198,7 @@ def _fit(X, seed):
     from sklearn.cluster import KMeans
     from sklearn.covariance import ledoit_wolf
 
-    middle, scale = np.median(X, 0), np.maximum(X.std(0), _LEAST_SCATTER)
+    middle, scale = np.median(X, 0), np.maximum(X.std(0), _LEAST_DEVIATION)
     numbers = (X - middle) / scale
     clusters = int(np.clip(len(numbers) // _IMAGES_PER_CLUSTER, 1, _MOST_CLUSTERS))
     model = KMeans(clusters, n_init=1, random_state=seed).fit(numbers)
@@ -212,6 +209,7 @@ def _fit(X, seed):
         middle=_short(middle),
         scale=_short(scale),
         centres=_short(model.cluster_centers_),
+        # L with L·Lᵀ = the inverse of the covariance
         whiten=_short(np.linalg.cholesky(np.linalg.inv(covariance))),
     )
 
@@ -230,26 +228,38 @@ def conformal_p(
     farther_out = len(held) - np.searchsorted(held, distance, side='left')
     return np.where(np.isnan(distance), np.nan, (1 + farther_out) / (len(held) + 1))
 
+
+@patch
+def p_value(
+    self: Gate,
+    looks: Looks,  # N images
+) -> np.ndarray:  # (N,), NaN where an image cannot be read
+    "The share of held images that are at least as far out."
+    return conformal_p(self.distance(looks), self.held)
+
 # %% ../../nbs/measure/03_domain.ipynb #d58f7a45
 def gate_promise(
     gate: Gate,  # A fitted gate
 ) -> str:  # A sentence or two
     "How many genuine images are refused at most, what that was measured on, and for which images."
-    n, level = len(gate.held), _level(gate)
+    n, share = len(gate.held), _largest_refused_share(gate)
     promise = (
-        f'At most {100 * level:.2g} % of genuine images are refused by mistake, on average, as'
+        f'At most {100 * share:.2g} % of genuine images are refused by mistake, on average, as'
         f' measured on {n:,} held images.'
     )
-    if level > gate.alpha:
+    if share > gate.alpha:
         promise += (
             f' That is more than the {100 * gate.alpha:.2g} % asked for, which takes'
-            f' {_held_needed(gate.alpha):,} held images.'
+            f' {images_needed(gate.alpha):,} held images. The limit is the farthest of them alone, so'
+            ' another split may move it far.'
         )
     return f'{promise} It holds for images of the same origin as the held ones.'
 
 
-def _level(gate):
-    "The share of genuine images of which it can be promised that no more are refused."
+def _largest_refused_share(gate):
+    """The share of genuine images that can be refused by mistake; an image is refused if its p-value
+    is at most this. With few held images it is above `alpha`, since no p-value is below 1/(M + 1).
+    """
     return max(gate.alpha, 1 / (len(gate.held) + 1))
 
 # %% ../../nbs/measure/03_domain.ipynb #9eb11044
@@ -257,9 +267,11 @@ UNREADABLE, BLANK = 'cannot be read', 'blank: hardly any contrast'
 NOT_MEASURED = 'cannot be measured'
 # Where a model looks at the cell alone (`view='cell'`)
 NO_CELL = 'no cell was found'
-# The first ten numbers of the structure are rings of frequencies, of which the last four are fine
+# The first ten numbers of the group `structure` say how much contrast there is at ten scales, from
+# coarse to fine: the power in rings of frequencies. The last four rings are fine detail
 _RINGS, _FINE_RINGS = 10, slice(6, 10)
-# Standard deviations below the training images: in every ring, and on average in the fine ones
+# In standard deviations from the nearest cluster: blank is an image with less contrast than this in
+# every ring, and detail is missing where the mean of the fine rings is lower than this
 _BLANK_BELOW, _NO_DETAIL_BELOW = -3, -2
 # Group → words where its numbers are low, words where they are high
 _WORDS = dict(
@@ -274,14 +286,23 @@ _WORDS = dict(
 )
 
 
-def _ask(gate, looks, X=None):
-    "A row per image; a distance that is no number never lets an image pass."
+@patch
+def __call__(
+    self: Gate,
+    looks: Looks,  # Images to be judged
+) -> pd.DataFrame:
+    "A row per image: in_domain, p, distance, reason."
+    return _judged(self, looks, gate_numbers(looks))
+
+
+def _judged(gate, looks, X):
+    "A row per image, whose numbers are X. A distance that is not a number lets no image pass."
     can_be_read = (looks.facts.error == '').to_numpy()
-    distance, off, numbers = gate._measure(gate_numbers(looks) if X is None else X)
+    distance, off, numbers = gate._measure(X)
     p = conformal_p(distance, gate.held)
     measured = np.isfinite(distance)
-    # 1e-12: a p-value that equals the level, but for the last digit, is not above it
-    is_usual = np.nan_to_num(p) > _level(gate) + 1e-12
+    # 1e-12: a p-value that equals the share, but for the last digit, is not above it
+    is_usual = np.nan_to_num(p) > _largest_refused_share(gate) + 1e-12
     inside = can_be_read & measured & is_usual
     reason = np.where(can_be_read, '', UNREADABLE).astype(object)
     reason[can_be_read & ~measured] = NOT_MEASURED
@@ -295,8 +316,7 @@ def _reasons(gate, off, numbers):
     """A reason in words for each row of differences (N, D): blank, the kind of change, or the group
     of numbers that differs most.
     """
-    farthest = np.argmax(_parts(gate, off) - gate.usual, 1)
-    # standard deviations by which the power in each ring of frequencies differs, from coarse to fine
+    farthest = np.argmax(_added_by_group(gate, off) - gate.usual, 1)
     rings = off[:, PLACES['structure']][:, :_RINGS]
     is_blank = rings.max(1) < _BLANK_BELOW
     is_high = dict(
@@ -316,19 +336,44 @@ def _reasons(gate, off, numbers):
 _ARRAYS = 'middle scale centres whiten usual held'.split()
 # Of a gate that is read, far above what fitting makes: 16 and 1,500
 MOST_CENTRES, MOST_HELD = 64, 100_000
-# Of what is written; another one for other numbers of an image
+# Of what is written; to be raised when other numbers of an image are taken
 _VERSION = 1
 
 
-def _written(gate):
-    return dict(
-        version=_VERSION,
-        groups=GROUPS,
-        alpha=gate.alpha,
-        n=gate.n,
-        **{k: getattr(gate, k).tolist() for k in _ARRAYS},
-        **({} if gate.changes is None else dict(changes=gate.changes.to_dict())),
-    )
+@patch
+def to_dict(self: Gate) -> dict:  # Plain numbers and lists, for JSON
+    "The gate as it is written to gate.json."
+    written = dict(version=_VERSION, groups=GROUPS, alpha=self.alpha, n=self.n)
+    written |= {name: getattr(self, name).tolist() for name in _ARRAYS}
+    if self.changes is not None:
+        written['changes'] = self.changes.to_dict()
+    return written
+
+
+@patch(cls_method=True)
+def from_dict(cls: Gate, d: dict):  # From `to_dict`, or all of gate.json
+    "A gate that was written. Raises `DataError` where it is damaged, or no gate."
+    d = d.get('gate', d) if isinstance(d, dict) else d
+    if not isinstance(d, dict):
+        raise DataError('This is no gate. Use what Gate.to_dict or gate.json gives.')
+    missing = [name for name in ('version', 'groups', 'alpha', *_ARRAYS) if name not in d]
+    if missing:
+        raise DataError(
+            f'This is no gate: it has no {listed(missing)}. Use what Gate.to_dict or gate.json gives.'
+        )
+    if d['version'] != _VERSION or d['groups'] != GROUPS:
+        raise DataError(
+            'This gate was written by another version of leukocls, which takes other numbers of an'
+            ' image. Fit it again, with gate_run(folder).'
+        )
+    arrays = {name: _numbers_of(name, d[name]) for name in _ARRAYS}
+    alpha, n = d['alpha'], d.get('n', 0)
+    if wrong := _misfit(arrays, alpha, n):
+        raise DataError(f'This is no gate: {wrong}. Fit it again, with gate_run(folder).')
+    changes = d.get('changes')
+    if changes is not None:
+        changes = Changes.from_dict(changes, len(NUMBER_NAMES))
+    return cls(**arrays, alpha=alpha, n=n, changes=changes)
 
 
 def _numbers_of(name, value):
@@ -366,38 +411,12 @@ def _misfit(g, alpha, n):
 def _is_number(v):
     return type(v) is int or isinstance(v, float) and isfinite(v)
 
-
-def _read(cls, d):
-    d = d.get('gate', d) if isinstance(d, dict) else d
-    if not isinstance(d, dict):
-        raise DataError('This is no gate. Use what Gate.to_dict or gate.json gives.')
-    missing = [k for k in ('version', 'groups', 'alpha', *_ARRAYS) if k not in d]
-    if missing:
-        raise DataError(
-            f'This is no gate: it has no {listed(missing)}. Use what Gate.to_dict or gate.json gives.'
-        )
-    if d['version'] != _VERSION or d['groups'] != GROUPS:
-        raise DataError(
-            'This gate was written by another version of leukocls, which takes other numbers of an'
-            ' image. Fit it again, with gate_run(folder).'
-        )
-    arrays = {k: _numbers_of(k, d[k]) for k in _ARRAYS}
-    alpha, n = d['alpha'], d.get('n', 0)
-    if wrong := _misfit(arrays, alpha, n):
-        raise DataError(f'This is no gate: {wrong}. Fit it again, with gate_run(folder).')
-    changes = d.get('changes')
-    if changes is not None:
-        changes = Changes.from_dict(changes, len(NUMBER_NAMES))
-    return cls(**arrays, alpha=alpha, n=n, changes=changes)
-
 # %% ../../nbs/measure/03_domain.ipynb #229a95c3
 def gate_run(
     folder,  # A run folder with table.csv and metrics.json
     alpha: float = _ALPHA,  # Share of genuine images that may be refused
     survey: Survey | None = None,  # From `survey_images`; by default the images are looked at here
-    # `gate`, `refused` (value, low, high, n), `promise`, `note`; written to gate.json. Empty where
-    # images are gone
-) -> dict:
+) -> dict:  # gate, refused (value, low, high, n), promise, note: gate.json; {} if images are gone
     "Fit a gate on a run's own images and count how many genuine ones it refuses."
     folder = Path(folder)
     with open_regular(folder / 'table.csv') as f:
@@ -414,7 +433,7 @@ def gate_run(
     pictures = [path for path, is_good in zip(t.path.iloc[train], good[train]) if is_good]
     gate, inside = _known_gate(looks[train], looks[held], genuine, alpha=alpha, pictures=pictures)
     counted_on = f'Refused are counted on {len(inside):,} {scored} images.'
-    return write_gate(folder, gate, inside, f'{note} {counted_on}{_where(folder, scored)}')
+    return write_gate(folder, gate, inside, f'{note} {counted_on}{_note_of_origin(folder, scored)}')
 
 
 def write_gate(
@@ -438,9 +457,9 @@ def write_gate(
     return out
 
 
-def _where(folder, scored):
-    "Whether the promise is about the scored images at all."
-    # a deployed classifier has a gate and splits nothing
+def _note_of_origin(folder, scored):
+    "A warning where the scored images come from elsewhere, so that the promise is not about them."
+    # here, since a deployed classifier needs this page and no splits
     from leukocls.data.splits import recorded_split, rule_of
 
     rule = rule_of(recorded_split(folder))
@@ -457,16 +476,24 @@ def _gate_and_count(train, held, genuine, alpha, pictures):
     gate = fit_gate(train, held, alpha, pictures=pictures)
     X = gate_numbers(genuine)
     with narrow():
-        return dict(gate=gate.to_dict(), inside=_ask(gate, genuine, X).in_domain.tolist())
+        return dict(gate=gate.to_dict(), inside=_judged(gate, genuine, X).in_domain.tolist())
+
+
+# To be raised when the same images give another gate than before, so that old entries of the cache
+# are left alone
+_VERSION_IN_CACHE = 3
 
 
 def _known_gate(*looks, alpha, pictures=None):
     "`_gate_and_count`, or what it gave for the same images before."
     versions = f'{np.__version__} {metadata.version("scikit-learn")}'
-    name = hashlib.sha256(f'3 {alpha} {versions} {[len(some) for some in looks]}'.encode())
-    for some in looks:
-        scatter = some.facts[['std_r', 'std_g', 'std_b']].to_numpy(float)
-        for part in (some.thumbs, scatter, (some.facts.error == '').to_numpy()):
+    settings = f'{_VERSION_IN_CACHE} {alpha} {versions} {[len(side) for side in looks]}'
+    name = hashlib.sha256(settings.encode())
+    # all that `gate_numbers` reads of the images
+    for side in looks:
+        deviations = side.facts[['std_r', 'std_g', 'std_b']].to_numpy(float)
+        can_be_read = (side.facts.error == '').to_numpy()
+        for part in (side.thumbs, deviations, can_be_read):
             name.update(np.ascontiguousarray(part))
 
     def read(path):

@@ -201,7 +201,7 @@ def patient_answers(
     resamples: int = 200,
     seed: int = 0,  # Same seed, same intervals
     # A row per patient and side: patient, label (NA where the cells have several), split, cells,
-    # pred, p_<class>… (sum 1), low and high (95 % interval of the named class's probability, had
+    # `pred`, p_<class>… (sum 1), low and high (95 % interval of the named class's probability, had
     # other cells of the patient been seen), stable (share of resamples that name the same class),
     # certain (False: cannot say), reason (why not), rule
 ) -> pd.DataFrame:
@@ -244,8 +244,10 @@ def _column(table, name):
     "A column as objects, with None where it is missing or blank."
     if name not in table:
         return np.full(len(table), None, object)
-    values = table[name].astype(object)
-    return values.where(values.notna() & (values.astype(str) != ''), None).to_numpy(object)
+    values = np.array(table[name], object)
+    values[pd.isna(values)] = None
+    values[values == ''] = None
+    return values
 
 
 def _indices_by_patient(table):
@@ -255,13 +257,13 @@ def _indices_by_patient(table):
             'The table has no column `patient`, so nobody knows which cells are of one person. Read'
             ' the images with patient=…, and predict again.'
         )
-    patients = pd.Series(_column(table, 'patient'), dtype=object)
-    sides = pd.Series(_column(table, 'split'), dtype=object)
-    known = np.flatnonzero(patients.notna())
-    sides = sides.where(sides.notna(), 'test')
-    keys = pd.DataFrame(dict(side=sides, patient=patients)).iloc[known].astype(str)
-    groups = keys.groupby(['side', 'patient'], sort=True).indices
-    return {key: known[groups[key]] for key in sorted(groups)}
+    rows = {}
+    pairs = zip(_column(table, 'split'), _column(table, 'patient'))
+    for row, (side, patient) in enumerate(pairs):
+        if patient is not None:
+            key = 'test' if side is None else str(side), str(patient)
+            rows.setdefault(key, []).append(row)
+    return {key: np.array(rows[key]) for key in sorted(rows)}
 
 
 def _only_one(labels):
@@ -408,19 +410,27 @@ def choose_rule(
     classes: list | None = None,  # Order of the classes; default that of the columns
 ) -> dict:  # rule, why (a sentence), calibration (from `calibrate_patients`)
     "The rule with the least log loss on validation patients, and its calibration."
-    fitted, losses = {}, {}
-    for name in PATIENT_RULES:
-        answers = patient_answers(predictions, name, classes, resamples=0)
-        fitted[name] = calibrate_patients(answers, classes)
-        losses[name] = _log_loss(answers, fitted[name], classes)
-    counts = answers.label.value_counts()
+    return _best_rule(_fitted_rules(predictions, classes), classes)
+
+
+def _fitted_rules(predictions, classes):
+    "Name → (answers, calibration) of every rule, on validation patients."
+    answers = {
+        name: patient_answers(predictions, name, classes, resamples=0) for name in PATIENT_RULES
+    }
+    return {name: (found, calibrate_patients(found, classes)) for name, found in answers.items()}
+
+
+def _best_rule(fitted, classes):
+    counts = fitted['mean'][0].label.value_counts()
     n = int(counts.sum())
     if n < 20 or (counts >= 5).sum() < 2:
         why = f'The mean: with {n:,} validation patients no other rule can be chosen.'
-        return dict(rule='mean', why=why, calibration=fitted['mean'])
+        return dict(rule='mean', why=why, calibration=fitted['mean'][1])
+    losses = {name: _log_loss(*found, classes) for name, found in fitted.items()}
     best = min(losses, key=losses.get)
     why = f'The rule that fits {n:,} validation patients best.'
-    return dict(rule=best, why=why, calibration=fitted[best])
+    return dict(rule=best, why=why, calibration=fitted[best][1])
 
 
 def _log_loss(answers, calibration, classes):
@@ -610,7 +620,7 @@ def cells_curve(
     draws: int = 20,  # How often cells are drawn
     seed: int = 0,  # Same seed, same curve
     # A row per number of cells: cells, patients (with at least so many), accuracy, sensitivity,
-    # specificity, auroc (means of the draws; the last three only where a finding is known), each
+    # `specificity`, auroc (means of the draws; the last three only where a finding is known), each
     # with _low and _high (95 % of the draws), and changed (share of answers that name another
     # class than all cells of the patient do)
 ) -> pd.DataFrame:
@@ -781,15 +791,14 @@ def judge_patients(
     classes: list | None = None,  # Order of the classes; default that of the columns
     rule: str | None = None,  # Of `PATIENT_RULES`; default by `choose_rule`
     calibration: dict | None = None,  # Of that rule; default by `valid`
-    # (answers, what stands in metrics.json under `patients`); (None, None) where not every patient
-    # has one label
-) -> tuple:
+) -> tuple:  # (answers, `patients` of metrics.json); (None, None) if a patient has several labels
     "Answer and judge patients: the rule by validation patients, and the other rules beside it."
     if not has_patient_labels(predictions):
         return None, None
     classes, _ = _probabilities(predictions, classes)
     valid = predictions.head(0) if valid is None else valid
-    chosen = choose_rule(valid, classes)
+    fitted = _fitted_rules(valid, classes)
+    chosen = _best_rule(fitted, classes)
     if rule is not None:
         if calibration is None:
             on_valid = patient_answers(valid, rule, classes, resamples=0)
@@ -799,17 +808,15 @@ def judge_patients(
     answers = patient_answers(predictions, *how)
     scores = patient_scores(answers, classes)
     return answers, scores | chosen | dict(
-        rules=_each_rule(predictions, valid, classes),
+        rules=_each_rule(predictions, fitted, classes),
         curve=_records(cells_curve(predictions, *how)),
     )
 
 
-def _each_rule(predictions, valid, classes):
+def _each_rule(predictions, fitted, classes):
     "Name → measures of every rule, each with its own calibration."
     judged = {}
-    for name in PATIENT_RULES:
-        on_valid = patient_answers(valid, name, classes, resamples=0)
-        calibration = calibrate_patients(on_valid, classes)
+    for name, (_, calibration) in fitted.items():
         answers = patient_answers(predictions, name, classes, calibration, resamples=0)
         scores = patient_scores(answers, classes)
         judged[name] = {k: scores[k] for k in ('accuracy', 'sensitivity', 'specificity', 'auroc')}

@@ -31,7 +31,7 @@ _HOME = {
     ),
     'frozen': (
         'MOST_WEIGHTS KEEP_EVERY weights_name build_body tell_rate known_rate Ahead FrozenBody '
-        'surely_cpu begin_all end_all'
+        'surely_cpu begin_all end_all copies_of'
     ),
     'predictor': (
         'eight_views weights_stamp Safeguards safeguards_of Predictor by_fastai predict_images '
@@ -42,5 +42,6 @@ _HOME = {
         'bags_from_bytes weighted_moments for_cohort check_width answer_of_bundle '
         'classifier_for_cohort'
     ),
+    'division': 'Division divide_network',
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

@@ -320,7 +320,7 @@ def for_cohort(
     moved = dict(mean=mean.astype('float32'), scale=scale.astype('float32'))
     note = (
         f'Cells were compared with the cells of these {k} patients, without their labels (weight'
-        f' {share:.0%}).'
+        f' {100 * share:.0f} %).'
     )
     return replace(bags, arrays=bags.arrays | moved, notes=[*bags.notes, note])
 

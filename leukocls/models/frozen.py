@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_WEIGHTS', 'KEEP_EVERY', 'weights_name', 'build_body', 'tell_rate', 'known_rate', 'Ahead', 'FrozenBody',
-           'surely_cpu', 'begin_all', 'end_all']
+           'surely_cpu', 'begin_all', 'end_all', 'copies_of']
 
 # %% ../../nbs/models/07_frozen.ipynb #99e8666b
 import hashlib
@@ -20,6 +20,7 @@ from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from threading import Thread
+from typing import NamedTuple
 
 import numpy as np
 from fastcore.basics import patch
@@ -27,7 +28,7 @@ from fastcore.basics import patch
 from ..core.cache import Remembered, content_hashes, keep, kept, only_ours, read_kept
 from ..core.errors import Given, LeukoError, ModelError, Option, RunError
 from ..core.files import cache_folder
-from ..core.machine import one_thread
+from ..core.machine import one_thread, usable_cores
 from ..core.progress import bar
 from ..data.images import Pixels, ReadyImages, expect, read_batches
 from .engines import ENGINES, engine_for, machine_key, stream, wished
@@ -149,7 +150,7 @@ class FrozenBody:
     ):
         self.ahead = Ahead() if ahead is None else ahead
         self.arch, self.weights, self.pixels = arch, weights, Pixels(size, view=view)
-        self.engine = self.asked = None
+        self.engine = self.chosen_for = None
         self.remembered = 0.0  # seconds that the features read last took when they were computed
         self.key = hashlib.sha256(
             f'stages 2 {weights_name(arch, weights)}{self.pixels}'.encode()
@@ -256,7 +257,7 @@ def begin(
     "Start to choose the engine aside, if that is still to be done and pays."
     if (
         len(paths) < fewest
-        or (os.cpu_count() or 1) < 2
+        or usable_cores() < 2
         or 'torch' in sys.modules
         or not any(_opens_alone(kind) for kind in ENGINES.values())
         or not cache_folder('engines')
@@ -369,6 +370,20 @@ def _choose(self: FrozenBody, paths, n, device, choose):
         keep('engines', f'{machine_key(self.key)}.file', f'{best.kind} {network.key}')
     return best
 
+
+@patch
+def engine_name(
+    self: FrozenBody,
+    paths,  # Image files that can be read; at most 16 of them are
+    n: int,  # Images whose features will be asked for
+    device='auto',  # As in `pick_device`
+    engine: str = 'auto',  # As in `engine_for`
+) -> str:  # A name in `ENGINES`
+    "The engine that is taken for so many images, so that several processes can take the same."
+    if engine != 'auto':
+        return engine
+    return self._choose([str(path) for path in paths], n, device, engine).kind or 'torch'
+
 # %% ../../nbs/models/07_frozen.ipynb #8b4029c6
 def _import_what_follows():
     "What the head and the report are made with."
@@ -400,8 +415,13 @@ def _meanwhile(work):
 KEEP_EVERY = 4096  # images whose features are written at once: more than this many are never lost
 
 
-def _copies_of(x, names, views, vary):
-    "A batch as it is, its other views, and its variations: (copies * N, H, W, C)."
+def copies_of(
+    x: np.ndarray,  # (N, H, W, C) uint8
+    names,  # (N, 32) uint8 from `content_hashes`; only `vary` needs them
+    views: int = 1,  # How many of the eight flips and quarter turns; the first is the picture itself
+    vary=None,  # `Variations`
+) -> np.ndarray:  # (copies * N, H, W, C)
+    "A batch as it is, its other views, and its variations, one after the other."
     copies = [x]
     if views > 1:
         # its module opens PyTorch
@@ -427,7 +447,7 @@ def _compute(self: FrozenBody, paths, stores, hashes, there, progress, vary=None
         for some, x, _ in read_batches(paths, self.pixels, self.engine.block, ready=ready):
             names = hashes[begin : begin + len(some)]
             begin += len(some)
-            yield len(some), _copies_of(x, names, views, vary)
+            yield len(some), copies_of(x, names, views, vary)
 
     def put():
         for v, s in enumerate(stores):
@@ -473,41 +493,65 @@ def __call__(
     """
     paths = [str(p) for p in paths]
     hashes = content_hashes(paths)
-    out = []
     names = list(range(views)) + [f'{vary.key}-{i}' for i in range(vary.n if vary else 0)]
     stores = [Remembered('features', f'{self.key}-{name}') for name in names]
-    known = [s.get(hashes) for s in stores]
-    new = np.flatnonzero(~np.logical_and.reduce([there for _, there in known]))
-    asked = engine, str(device), len(new) >= 64
+    known = [store.get(hashes) for store in stores]
+    is_known = [there for _, there in known]
+    new = np.flatnonzero(~np.logical_and.reduce(is_known))
+    fresh, spare = [None] * len(stores), 0.0
     if len(new):
-        if self.engine is None or asked[:2] != self.asked[:2] or asked > self.asked:
-            self.engine, self.asked = (
-                self._choose([paths[i] for i in new[:16]], len(new), device, engine),
-                asked,
-            )
-        ready = self.ahead.images.get(self.pixels)
-        # a few files tell how long opening takes; finding cells in many would cost more than it tells
-        few = 32 if self.pixels.view == 'whole' else 8
-        spare = 0.0 if ready is None else ready.seconds_spared((paths[i] for i in new), few)
+        new_paths = [paths[i] for i in new]
+        self._open_engine(new_paths, device, engine)
+        spare = self._seconds_spared(new_paths)
         began = time.perf_counter()
-        fresh = self._compute(
-            [paths[i] for i in new],
-            stores,
-            hashes[new],
-            [there[new] for _, there in known],
-            progress,
-            vary,
-        )
+        there = [of_copy[new] for of_copy in is_known]
+        fresh = self._compute(new_paths, stores, hashes[new], there, progress, vary)
         tell_rate(self.key, len(new) * len(names), time.perf_counter() - began + spare)
-    else:
-        spare = 0.0
-    self.remembered = spare + (
-        sum(int(there.sum()) for _, there in known) / self.rate if self.rate else 0.0
-    )
-    for v, (rows, _) in enumerate(known):
-        if rows is None:
-            rows = np.zeros((len(paths), fresh.shape[-1]), 'float32')
-        if len(new):
-            rows[new] = fresh[v]
-        out.append(rows)
-    return out[0][None] if len(out) == 1 else np.stack(out)
+    self.remembered = spare + self._seconds_of(sum(int(there.sum()) for there in is_known))
+    copies = [_filled(rows, new, found, len(paths)) for (rows, _), found in zip(known, fresh)]
+    # one copy is not copied again
+    return copies[0][None] if len(copies) == 1 else np.stack(copies)
+
+
+class _ChosenFor(NamedTuple):
+    "For what an engine was chosen."
+
+    engine: str  # As the user named it
+    device: str
+    many: bool  # For so many images that trying several engines pays
+
+
+@patch
+def _open_engine(self: FrozenBody, paths, device, engine):
+    "Choose an engine, unless the last one was chosen for the same, and for as many images."
+    wanted, last = _ChosenFor(engine, str(device), len(paths) >= 64), self.chosen_for
+    if self.engine is not None:
+        is_same = (last.engine, last.device) == (wanted.engine, wanted.device)
+        if is_same and (last.many or not wanted.many):
+            return
+    self.engine = self._choose(paths[:16], len(paths), device, engine)
+    self.chosen_for = wanted
+
+
+@patch
+def _seconds_spared(self: FrozenBody, paths):
+    "Seconds that it would have taken to open images that are ready already."
+    ready = self.ahead.images.get(self.pixels)
+    # a few files tell how long opening takes; finding cells in many would cost more than it tells
+    few = 32 if self.pixels.view == 'whole' else 8
+    return 0.0 if ready is None else ready.seconds_spared(paths, few)
+
+
+@patch
+def _seconds_of(self: FrozenBody, n):
+    "Seconds that n features took when they were computed; 0 where that is not known."
+    return n / self.rate if self.rate else 0.0
+
+
+def _filled(rows, new, found, n):
+    "Features (n, D) of one copy: those that were known, and those that were found for the new rows."
+    if rows is None:
+        rows = np.zeros((n, found.shape[-1]), 'float32')
+    if len(new):
+        rows[new] = found
+    return rows

@@ -36,6 +36,7 @@ from ..core.machine import pick_device, untried
 from ..core.packages import need
 from ..core.progress import bar
 from ..core.resumed import write_resumed
+from ..data.degradations import refusal_in_words
 from ..data.images import Pixels, image_files, open_cell, read_batches, to_rgb
 from ..data.survey import Looks, six_colours, thumbnail
 from leukocls.models.engines import (
@@ -133,7 +134,7 @@ class Safeguards:
             answers = self._ask(*zip(*(looks[i] for i in good)))
             for j, (i, (is_inside, reason)) in enumerate(zip(good, answers)):
                 inside[i] = is_inside
-                why[i] = _unlike(reason) if is_inside is False else doubts[j]
+                why[i] = refusal_in_words(reason) if is_inside is False else doubts[j]
                 possible[i] = ' | '.join(sets[j] or [])
         return p, dict(
             classes=possible,
@@ -151,13 +152,6 @@ class Safeguards:
             asked = self.gate(Looks.of(colours, np.stack(thumbs)))
             answers = list(zip(map(bool, asked.in_domain), asked.reason))
         return [a if has else (False, NO_CELL) for a, has in zip(answers, has_cell)]
-
-
-def _unlike(reason):
-    "The words of a bundle for an image that its gate refuses."
-    return (
-        f'no image like those it learned from ({reason.replace(" unlike the training images", "")})'
-    )
 
 
 def safeguards_of(
@@ -764,20 +758,24 @@ def evaluate(
     bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`
 ) -> dict:  # As in metrics.json, plus `notes`
     "Judge a run or a learner on new labelled images."
-    from leukocls.measure.external import judge, read_labelled
+    from leukocls.measure.external import cells_learned, cells_note, judge, read_labelled
 
     if hasattr(learn, 'folder') and not len(trained_on or ()):
         trained_on = learn.seen
     learner = getattr(learn, 'learner', learn)
     classes = learner.dls.vocab
     table = read_labelled(data, classes, patient, on_error, rename, root, label, bits)
-    pooling = _pooling(learn) if hasattr(learn, 'folder') else None
+    pooling = own = None
+    if hasattr(learn, 'folder'):
+        pooling, own = _pooling(learn), learn.metrics
+        table.attrs['notes'] += cells_note(cells_learned(learn), table.path, learn.recipe.view)
     return judge(
         table,
         classes,
         lambda paths: predict_images(learner, paths, device=device),
         trained_on,
         pooling,
+        own,
     )
 
 

@@ -19,7 +19,7 @@ from ..core.packages import need
 from ..core.text import listed
 from ..data.datasets import card, cards, names_of_card
 from ..data.splits import rule_of
-from ..measure.calibration import calibration_page
+from ..measure.calibration import calibration_page, calibration_sentences
 from ..measure.metrics import measured, metric_named, show_interval
 from ..measure.patients import show_scores
 from .checklists import GUIDELINES, checklist
@@ -447,7 +447,7 @@ def _result_answers(facts):
     calibrated = bool(calibration) and 'note' not in calibration
     temperature = ''
     if calibrated and calibration['temperature'] != 1:
-        sentence = calibration_page(calibration)[0]
+        sentence = calibration_sentences(calibration)['confidence']
         temperature = f'{sentence} It is reported, not applied to the predictions.'
     shortcuts = ''
     if facts.shortcuts:

@@ -17,7 +17,7 @@ from ..core.text import listed
 from ..data.splits import rule_of
 from ..measure.abstention import never_alone, percent_of_threshold
 from ..measure.metrics import score, show_interval
-from ..measure.patients import show_scores
+from ..measure.patients import LEAST_CELLS, show_scores
 from ..train.kinds import KINDS
 from ..train.recipes import changes_of, from_dict
 
@@ -176,6 +176,9 @@ def patient_sentence(
     withheld = patients['n'] - patients['certain']['n']
     why = 'too few cells, or too close a call'
     if withheld == patients['n']:
+        most = patients.get('cells', {}).get('most', LEAST_CELLS)
+        if most < LEAST_CELLS:
+            why = f'nobody has more than {most:,} cells, and {LEAST_CELLS} are needed'
         return f'“Cannot say” is the answer for all {n}: {why}. Had each been answered: {figures}.'
     few = 'For each of them something can be said.'
     if withheld:
@@ -298,8 +301,8 @@ def used_fields(
     "The fields of a recipe that mean something for its kind, and have a value."
     kind = KINDS.get(recipe.get('kind', 'network'))
     unused = set(kind.unused if kind else ()) - {'arch'}
-    if kind and kind.frozen and not recipe.get('variations'):
-        # its pictures are varied for their features, or not at all
+    if kind and kind.varies_before and not recipe.get('variations'):
+        # its pictures are varied for what is remembered of them, or not at all
         unused.add('augment')
     fields = {
         field: value
@@ -321,7 +324,7 @@ def only_here(
     return (
         f'Percentages, sets of classes and referral were calibrated on images of {here} and hold for'
         ' such images only: with another stain, microscope or camera they may be wrong, and nothing'
-        ' would show it. Labelled images of another laboratory tell: `leukocls across`.'
+        ' would show it. Judge it on labelled images of another laboratory: leukocls across.'
     )
 
 
@@ -402,9 +405,17 @@ def repeat(
             "table = read_table('table.csv')  # this run's own, with its split",
             *_drawn_by(info.get('split', {})),
             f'run = train(\n    {separator.join(words)},\n)',
+            *_where_weights_are(fields.get('weights', 'imagenet')),
             f"# data: {info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}",
         ]
     )
+
+
+def _where_weights_are(weights):
+    "A comment where the weights came from a folder, of which only its own name is told."
+    if set(weights.split('+')) <= {'imagenet', 'none'}:
+        return []
+    return ['# weights: put the path to this folder on your machine in its place']
 
 
 def _drawn_by(split):

@@ -3,13 +3,13 @@
 from leukocls._lazy import lazy
 
 _HOME = {
-    'run': 'Run link_to run_in_words run_in_html Runs finished_run',
+    'run': 'Run link_to run_in_words run_in_html Runs follow_images finished_run',
     'pipeline': 'usual_steps finish_run',
     'resume': (
         'training_identity training_differences unfinished_run trained_elsewhere say_going_on '
         'say_finished mark_interrupted'
     ),
-    'experiment': 'train usual_recipe train_all',
+    'experiment': 'STOPS_ONE_RUN train failure_of_run usual_recipe train_all',
     'leaderboard': (
         'RANKED_BY images_told by_system systems pooled metrics_of standings Board pooled_answers '
         'plot_standings'

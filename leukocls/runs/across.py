@@ -179,9 +179,16 @@ def _matrix(table, metric):
 def _shown(result):
     "What page and cell show: the verdict, the matrix and all figures as text, and the notes."
     matrix = result.matrix().reset_index()
+    if matrix.recipe.nunique() == 1:
+        # the verdict names it, and a telephone is narrow
+        matrix = matrix.drop(columns='recipe')
     names = [*_MEASURES, *_SHARES]
     figures = [
-        [r['recipe'], r['trained_on'], _where(r), f'{r["n"]:,}', *(_interval(r, n) for n in names)]
+        [
+            *(r['recipe'], r['trained_on'], _where(r), f'{r["n"]:,}'),
+            # the interval on a line of its own, so that the table stays narrow
+            *(_interval(r, n).replace(' (', '\n(') for n in names),
+        ]
         for r in result.table.to_dict('records')
     ]
     head = ['recipe', 'trained on', 'judged on', 'images', *map(_title, names)]
@@ -192,8 +199,9 @@ def _shown(result):
                 title='Balanced accuracy, in brackets at home',
                 head=list(matrix.columns),
                 rows=matrix.to_numpy().tolist(),
+                kind='prose',
             ),
-            dict(title='All figures', head=head, rows=figures),
+            dict(title='All figures', head=head, rows=figures, kind='stacked'),
         ],
         notes=[*result.notes, *result.failed, _WHAT_HOME_IS],
     )
@@ -310,18 +318,34 @@ def _one_table(data, how):
 
 
 def _names_of(data):
-    "Name → data set, by the last part of each path."
+    "Name → data set: what stands before a `=`, or the last part of each path that says something."
     if any(isinstance(one, pd.DataFrame) for one in data):
         raise DataError(
             'A list of DataFrames has no names. Give a dict, such as {"tehran": table, "munich": other}.'
         )
-    names = [Path(os.path.abspath(one)).stem for one in data]
+    named = [_name_and_place(one) for one in data]
+    names = [name for name, _ in named]
     if len(set(names)) < len(names):
         raise DataError(
-            f'Two data sets have the same name: {listed(sorted(names))}. Give a dict of names, or rename'
-            ' one.'
+            f'Two data sets have the same name: {listed(sorted(names))}. Write NAME=PATH, give a dict of'
+            ' names, or rename one.'
         )
-    return dict(zip(names, data))
+    return dict(named)
+
+
+# Names of tables that say nothing of the laboratory, so that their folder is named
+_SAYS_NOTHING = {'annotations', 'data', 'images', 'index', 'label', 'labels', 'metadata', 'table'}
+
+
+def _name_and_place(one):
+    "(name, path) of a data set: a path, or NAME=PATH where there is no such path."
+    text = os.fspath(one)
+    name, sign, place = text.partition('=')
+    if sign and name and not os.path.exists(text):
+        return name, place
+    path = Path(os.path.abspath(text))
+    is_table = path.is_file() and path.stem.casefold() in _SAYS_NOTHING
+    return path.parent.name if is_table else path.stem, one
 
 
 def _with_sources(table):
@@ -437,7 +461,9 @@ def across(
     _refuse_patients(chosen)
     how = dict(out=out, split=split, seed=seed, device=device, on_error=on_error, progress=progress)
     rows, runs, failed, notes = [], Runs(), [], list(table.attrs['notes'])
-    for training, tested in _plans(table, train_on):
+    plans = _plans(table, train_on)
+    _refuse_strangers(table, plans)
+    for training, tested in plans:
         for recipe in chosen:
             try:
                 run = _trained(recipe, _side(table, training), dict(how, repeat=repeat))
@@ -462,6 +488,22 @@ def _plans(table, train_on):
     if asked:
         return [(asked, [name for name in names if name not in asked])]
     return [([name for name in names if name != held], [held]) for held in names]
+
+
+def _refuse_strangers(table, plans):
+    "Say before anything is trained that no source has a class that is learned elsewhere."
+    classes = {name: set(part.label) for name, part in table.groupby('source', sort=False)}
+    for training, tested in plans:
+        learned = set().union(*(classes[name] for name in training))
+        if any(classes[name] & learned for name in tested):
+            return
+    training, tested = plans[0]
+    here, there = (listed(sorted(classes[some[0]]), 8) for some in (training, tested))
+    raise DataError(
+        f'The sources share no class: {training[0]} has {here}; {tested[0]} has {there}. Say which'
+        ' class of one is which of the other (map, --map); or name the table with the labels, where a'
+        ' folder holds something else beside the images.'
+    )
 
 
 def _refuse_patients(recipes):

@@ -29,7 +29,7 @@ from ..data.seen import seen_run
 from ..data.splits import groups_of, split_table
 from ..data.survey import look
 from ..measure.domain import fit_gate, write_gate
-from ..measure.external import read_labelled
+from ..measure.external import cells_learned, cells_note, read_labelled
 from ..measure.metrics import score_run
 from ..models.frozen import FrozenBody
 from .pipeline import finish_run
@@ -52,7 +52,7 @@ LEAST_PICTURES, _TEST_PCT = 20, 0.3
 
 
 def adapt(
-    run,  # A finished `Run` of kind 'probe' or 'network', or its folder
+    run,  # A finished `Run` of kind 'probe', 'network' or 'tune', or its folder
     images,  # Pictures of the new laboratory: a folder, or image files; labels are not looked at
     labels=None,  # Labelled pictures of it: label.csv filled in, or any data set as in `read_table`
     # Labelled pictures of it that are judged and not learned from; None: three tenths of `labels`, or,
@@ -179,10 +179,12 @@ def adapted_head(
     # as the parent learned, so that its head comes back
     X = features(list(old.path[train]), vary=variations_of(recipe))
     y = old.label[train].to_numpy(str)
-    head, _ = known_head(X, y, groups_of(old)[train], recipe.head, parent.info['seed'])
+    how = dict(seed=parent.info['seed'], balance=recipe.balance)
+    head, _ = known_head(X, y, groups_of(old)[train], recipe.head, **how)
     target = features(task.paths)
     moved = standardised_by(head, target, y)
-    notes = _about_mix(moved, target[0], y, _usual_confidence(parent))
+    advice = 'label more' if len(task.learned) else 'label some'
+    notes = _about_mix(moved, target[0], y, _usual_confidence(parent), advice)
     if len(task.learned):
         labelled = features(list(task.learned.path))
         moved = _learn_both(moved, (head, X, y), (labelled, task.learned), task.seed)
@@ -352,7 +354,7 @@ def _renormalise(learn, paths, batch=64):
     learn.model.eval()
 
 
-_ADAPTERS = dict(probe=_adapt_probe, network=_adapt_network)
+_ADAPTERS = dict(probe=_adapt_probe, network=_adapt_network, tune=_adapt_network)
 
 # %% ../../nbs/runs/07_adapt.ipynb #241a28b6
 # Distance between the mixes of classes from which a note is written (total variation), and the share
@@ -371,7 +373,7 @@ def mix_distance(
     return float(np.abs(new - old).sum() / 2), new, old
 
 
-def _about_mix(head, X, y, usual):
+def _about_mix(head, X, y, usual, advice):
     "Sentences where standardising by the new pictures may have hurt."
     p = head.probabilities(X)
     distance, new, old = mix_distance(p, y, head.classes)
@@ -382,14 +384,14 @@ def _about_mix(head, X, y, usual):
             f'The adapted run is {100 * sure:.0f} % sure of the class it names, on average, and was'
             f' {100 * usual:.0f} % sure before, in the old laboratory. The classes may be mixed'
             ' otherwise here, or the difference is too great for this. Give pictures of all classes,'
-            ' or label some.'
+            f' or {advice}.'
         )
     if distance > MIX_DIFFERS:
         most = int(np.argmax(np.abs(new - old)))
         notes.append(
             f'The classes seem to be mixed otherwise than in training: {head.classes[most]} is'
             f' {100 * new[most]:.0f} % instead of {100 * old[most]:.0f} %. Give about as many pictures'
-            ' of each class, or label some.'
+            f' of each class, or {advice}.'
         )
     return notes
 
@@ -437,7 +439,8 @@ def _begin(task, out, table, notes):
         parent.recipe, table, out, parent.info['seed'], task.device, folder=folder
     )
     info['parent'], info['adapted'] = parent.name, task.facts
-    info['notes'] = [*notes, table.attrs['split']['note'], *info['notes']]
+    of_cells = cells_note(cells_learned(task.parent), task.paths, task.parent.recipe.view)
+    info['notes'] = [*notes, *of_cells, table.attrs['split']['note'], *info['notes']]
     return folder, info
 
 

@@ -28,12 +28,13 @@ from ..core.files import given_path, new_folder, write_whole
 from ..core.progress import bar
 from ..data.survey import Survey
 from ..data.table import fingerprint
-from .experiment import _STOPS_ONE_RUN, _failure, train
+from .experiment import STOPS_ONE_RUN, failure_of_run, train
 from .pipeline import usual_steps
-from .run import Run, Runs, _follow, finished_run
+from .run import Run, Runs, finished_run, follow_images
 from ..train.callbacks import ends_like_ctrl_c
+from ..train.checkpoints import Ending
 from ..train.folder import weights_contents
-from ..train.kinds import _OF_THE_LIBRARY, KINDS, Kind, kind_named
+from ..train.kinds import KINDS, KINDS_OF_LIBRARY, Kind, kind_named
 
 # %% ../../nbs/runs/08_cluster.ipynb #952b38b8
 @contextlib.contextmanager
@@ -196,7 +197,7 @@ def _train_here(task, survey, how, rest):
     came, began = dict(error=None), time.perf_counter()
     try:
         run = _when_free(task, survey, how, rest)
-    except _STOPS_ONE_RUN as error:
+    except STOPS_ONE_RUN as error:
         run, came['error'] = getattr(error, 'run', None), error
         vars(error).pop('run', None)
         # traceback and cause hold the network
@@ -256,7 +257,7 @@ def _unpack_run(came, task, out):
             inside = Path(member.name)
             if member.isfile() and not inside.is_absolute() and '..' not in inside.parts:
                 write_whole(folder / inside, archive.extractfile(member).read())
-    return _follow(Run(folder), task.table).folder
+    return follow_images(Run(folder), task.table).folder
 
 # %% ../../nbs/runs/08_cluster.ipynb #c228cfab
 class _Planned:
@@ -270,6 +271,7 @@ class _Planned:
         self.how = how | dict(out=self.out, progress=False)
         self.found, self.errors, self.failed = {}, {}, []
         self.interrupted, self.waiting, self.times = False, {}, []
+        self.ending = Ending()
         self.tasks = [_Task(number, r, s, f, t) for number, (r, s, f, t) in enumerate(plan)]
         self.rest = dict(
             repeat=repeat,
@@ -290,8 +292,11 @@ class _Planned:
         steps.update(len(self.tasks) - len(left))
         try:
             if left:
-                with ends_like_ctrl_c():
+                with ends_like_ctrl_c(self.ending):
                     self._give_out(left)
+                    # from here on a signal is noted, and looked at each second: an exception that
+                    # is raised while Ray runs a callback of its own would be lost
+                    self.ending.waits = True
                     self._collect(steps)
         except KeyboardInterrupt:
             self.interrupted = True
@@ -357,7 +362,7 @@ def _own_kinds(tasks):
     "Kinds of system that the user registered, pickled, to be known in workers too."
     from ray import cloudpickle
 
-    names = {task.recipe.kind for task in tasks} - set(_OF_THE_LIBRARY)
+    names = {task.recipe.kind for task in tasks} - set(KINDS_OF_LIBRARY)
     return cloudpickle.dumps([kind_named(name) for name in sorted(names)])
 
 # %% ../../nbs/runs/08_cluster.ipynb #d9b64e04
@@ -366,6 +371,8 @@ def _collect(self: _Planned, steps):
     "Take results as they come, until there are none to wait for."
     while self.waiting:
         done, _ = self.ray.wait(list(self.waiting), timeout=1)
+        if self.ending.asked:
+            raise KeyboardInterrupt
         for call in done:
             task = self.waiting.pop(call)
             came = self._result(task, call)
@@ -428,7 +435,7 @@ def _take(self: _Planned, task, came):
         error = came['error']
         if task.number in self.found:
             error.run = self.found[task.number]
-        self.failed.append(_failure(task.recipe, task.seed, task.fold, error))
+        self.failed.append(failure_of_run(task.recipe, task.seed, task.fold, error))
 
 
 @patch

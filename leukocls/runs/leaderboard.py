@@ -221,12 +221,12 @@ def _lost_name(recipe, failures):
 # %% ../../nbs/runs/03_leaderboard.ipynb #4748f096
 def standings(
     runs,  # `Runs`, or a list of `Run`
-    # One row per system, finished ones first, then by accuracy; shares from 0 to 1, seconds and
-    # images/s as means of its runs; features count as training, also where they were remembered
-) -> pd.DataFrame:
-    """Everything about each system as numbers: each of `METRICS` with `_low` and `_high`, and its
-    difference from the first row with interval, `p` (Holm's, for all pairs of rows) and
-    `differs`; `apart` marks rows that were not judged on the same images.
+) -> pd.DataFrame:  # One row per system, finished ones first, then by accuracy
+    """Everything about each system as numbers. Shares are from 0 to 1, seconds and images/s means of
+    the system's runs; features count as training, also where they were remembered. There are each of
+    `METRICS` with `_low` and `_high`, and its difference from the first row with interval, `p`
+    (Holm's, for all pairs of rows) and `differs`; `apart` marks rows that were not judged on the
+    same images.
     """
     rows = _rows(runs)
     # columns that every table has, also one of failures alone

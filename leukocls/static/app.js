@@ -6,6 +6,11 @@
 const REQUESTS = 2;
 const BATCH = 4;
 const TRIES = 20;
+// circles have so many colours, as `COLOURS` of leukocls.deploy.fields has; pixels of their labels, and the
+// width of an overlay from which the labels have room for the class
+const COLOURS = 8;
+const LABEL_PIXELS = 13;
+const ROOM_FOR_CLASSES = 480;
 // seconds between two announcements of progress, for those who listen to the page
 const ANNOUNCE_EVERY = 3;
 // bytes that a form needs besides its pictures
@@ -18,6 +23,7 @@ let limits = {};
 
 // what the person has chosen; `turn` counts choices, so that late answers to an earlier one are dropped
 let model = null;
+let mode = 'auto';
 let turn = 0;
 let cards = [];
 
@@ -43,6 +49,21 @@ function element(tag, properties = {}, ...children) {
 
 function paragraph(className, text) {
   return element('p', {className, textContent: text});
+}
+
+function svg(tag, attributes = {}, ...children) {
+  const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+// what the server sent in base64, as an address that the page may show; it ends with its card
+function jpegUrl(card, letters) {
+  const bytes = Uint8Array.from(atob(letters), character => character.charCodeAt(0));
+  const url = URL.createObjectURL(new Blob([bytes], {type: 'image/jpeg'}));
+  card.urls.push(url);
+  return url;
 }
 
 // puts values where a text says {key}
@@ -173,6 +194,7 @@ function modelFacts(m) {
     );
   };
   add(T.model_data, m.data);
+  if (m.pictures) add(T.model_pictures, m.pictures === 'cells' ? T.pictures_cells : T.pictures_fields);
   add(T.model_accuracy, accuracyWords(m));
   if (m.how) add(T.model_how, m.how);
   add(T.model_classes, m.classes.join(', '));
@@ -184,7 +206,12 @@ function modelFacts(m) {
 
 function choose(m) {
   model = m;
+  startAnew();
+}
+
+function startAnew() {
   turn++;
+  showWhatIsMeant();
   queue = [];
   cards.forEach(card => {
     card.result = null;
@@ -192,6 +219,25 @@ function choose(m) {
   });
   showProgress();
   work();
+}
+
+// what the page says of pictures, as the chosen model learned from them
+function showWhatIsMeant() {
+  const words = {cells: T.drop_cells, fields: T.drop_fields}[model.pictures];
+  byId('drop-words').textContent = words || T.drop;
+  byId('mode-note').textContent = modeNote();
+}
+
+function modeNote() {
+  if (mode === 'whole') return '';
+  if (mode === 'field') return model.pictures === 'fields' ? T.mode_field_unlike : T.mode_field_note;
+  return {cells: T.mode_auto_cells, fields: T.mode_auto_fields}[model.pictures] || T.mode_auto_unknown;
+}
+
+// the field `mode` of a request: '' takes every picture as a whole
+function askedMode() {
+  if (mode === 'auto') return model.pictures === 'cells' ? 'auto' : '';
+  return mode === 'field' ? 'field' : '';
 }
 
 // --- pictures
@@ -207,7 +253,7 @@ function addFiles(files) {
 }
 
 function newCard(file) {
-  const card = {file, kind: 'wait', url: URL.createObjectURL(file)};
+  const card = {file, kind: 'wait', url: URL.createObjectURL(file), urls: []};
   card.image = newImage(card);
   card.picture = element('figure', {className: 'picture'}, card.image);
   card.body = element('div', {className: 'body'});
@@ -251,8 +297,13 @@ function drop(card) {
   cards = cards.filter(other => other !== card);
   queue = queue.filter(other => other !== card);
   URL.revokeObjectURL(card.url);
-  (card.nearestUrls || []).forEach(url => URL.revokeObjectURL(url));
+  forgetUrls(card);
   card.element.remove();
+}
+
+function forgetUrls(card) {
+  card.urls.forEach(url => URL.revokeObjectURL(url));
+  card.urls = [];
 }
 
 function setCard(card, kind, ...children) {
@@ -268,8 +319,10 @@ function verdict(text) {
 
 function enqueue(card) {
   showPlainPicture(card);
+  card.field = null;
   card.more.hidden = true;
   card.more.replaceChildren();
+  forgetUrls(card);
   if (card.file.size > limits.bytes - FORM_BYTES) {
     const why = fill(T.too_large, {megabytes: Math.floor(limits.bytes / 1e6)});
     setCard(card, 'broken', verdict(T.broken), paragraph('why', why));
@@ -279,9 +332,10 @@ function enqueue(card) {
   queue.push(card);
 }
 
-// the first picture goes alone, so that something is seen early
+// the first picture goes alone, so that something is seen early; so does each that may be a field
 function nextBatch() {
-  const most = Math.min(cards.some(card => card.result) ? BATCH : 1, limits.files);
+  const isAlone = askedMode() || !cards.some(card => card.result);
+  const most = Math.min(isAlone ? 1 : BATCH, limits.files);
   const batch = [];
   let bytes = FORM_BYTES;
   while (queue.length && batch.length < most) {
@@ -313,8 +367,8 @@ async function send(batch, ofTurn) {
   tell(T.working);
   try {
     const files = batch.map(card => card.file);
-    const answer = await askPatiently(() => ask('api/predict', files, {model: model.id}), tell, isWanted);
-    forEachLeft(card => showResult(card, answer.results[batch.indexOf(card)]));
+    const answer = await askPatiently(() => askAbout(files), tell, isWanted);
+    forEachLeft(card => showAnswer(card, answer, batch.indexOf(card)));
     alarm();
   } catch (error) {
     if (!error.status) alarm(error.message);
@@ -329,6 +383,18 @@ async function send(batch, ofTurn) {
     showProgress();
     announce(batch);
   }
+}
+
+function askAbout(files) {
+  const asked = askedMode();
+  if (asked) return ask('api/field', files, {model: model.id, mode: asked});
+  return ask('api/predict', files, {model: model.id});
+}
+
+function showAnswer(card, answer, i) {
+  if (!answer.field) showResult(card, answer.results[i]);
+  else if (answer.field.is_field) showField(card, answer.field);
+  else showResult(card, answer.field.prediction);
 }
 
 function showFailure(card, why) {
@@ -347,7 +413,8 @@ function showFailure(card, why) {
 function kindOf(result) {
   if (result.error) return 'broken';
   if (result.in_domain === false) return 'foreign';
-  return result.refer ? 'unsure' : 'sure';
+  // a model that was never calibrated names no classes, and cannot say when to ask an expert
+  return result.refer || !result.classes ? 'unsure' : 'sure';
 }
 
 function wordsOf(result) {
@@ -541,7 +608,6 @@ async function toggleNearest(card, button) {
   if (isUnknown) {
     const answer = await askFromButton(card, button, T.nearest_wait, 'api/nearest');
     if (!answer || !cards.includes(card)) return;
-    card.nearestUrls = [];
     const items = answer.nearest.map(known => nearestItem(card, known));
     card.more.replaceChildren(element('ul', {className: 'nearest'}, ...items));
     say(fill(T.nearest_done, {n: answer.nearest.length}));
@@ -551,11 +617,146 @@ async function toggleNearest(card, button) {
 }
 
 function nearestItem(card, known) {
-  const bytes = Uint8Array.from(atob(known.jpeg), character => character.charCodeAt(0));
-  const url = URL.createObjectURL(new Blob([bytes], {type: 'image/jpeg'}));
-  card.nearestUrls.push(url);
+  const url = jpegUrl(card, known.jpeg);
   const words = fill(T.nearest_of, {label: known.label, percent: percent(known.similarity)});
   return element('li', {}, element('img', {src: url, alt: ''}), words);
+}
+
+// --- a field
+
+function showField(card, field) {
+  card.field = field;
+  card.model = model;
+  const counted = field.cells.filter(cell => !cell.why_not);
+  const refused = field.cells.filter(cell => cell.why_not && cell.prediction);
+  const others = field.cells.filter(cell => cell.why_not && !cell.prediction);
+  setCard(
+    card,
+    'field',
+    verdict(fieldWords(field)),
+    ...fieldNotes(counted, refused, others).map(words => paragraph('why', words)),
+    warningsOf(field),
+    overlay(card, field),
+    field.differential.length ? countTable(field.differential, true) : null,
+    cellTable(card, [...counted, ...refused], T.field_cells),
+    folded(fill(T.field_others, {n: others.length}), cellTable(card, others, T.field_not_counted)),
+  );
+}
+
+function fieldWords(field) {
+  const counted = field.cells.filter(cell => !cell.why_not).length;
+  if (!counted) return T.field_none;
+  return fill(counted === 1 ? T.field_one : T.field_many, {n: counted});
+}
+
+function fieldNotes(counted, refused, others) {
+  const unsure = counted.filter(cell => kindOf(cell.prediction) === 'unsure').length;
+  const notes = [];
+  if (unsure) notes.push(fill(T.field_unsure, {n: unsure}));
+  if (refused.length) notes.push(fill(T.field_refused, {n: refused.length}));
+  if (others.length) notes.push(fill(T.field_left_out, {n: others.length}));
+  return notes;
+}
+
+function folded(title, content) {
+  if (!content) return null;
+  return element('details', {className: 'others'}, element('summary', {textContent: title}), content);
+}
+
+// the picture with a circle around each cell; all of it is one image for those who do not see it
+function overlay(card, field) {
+  const {width, height} = field;
+  const picture = svg('svg', {viewBox: `0 0 ${width} ${height}`, role: 'img', class: 'overlay'});
+  picture.append(svg('image', {href: jpegUrl(card, field.jpeg), width, height}));
+  picture.setAttribute('aria-label', overlayWords(card, field));
+  const labels = field.cells.map(cell => drawCircle(picture, card, cell));
+  // the labels keep their size on the screen, however wide the picture is shown
+  new ResizeObserver(() => sizeLabels(picture, labels, field)).observe(picture);
+  return element('figure', {className: 'field-picture'}, picture);
+}
+
+function overlayWords(card, field) {
+  const cells = field.cells.map(cell => `${cell.number} ${shortWords(cell)}`).join(', ');
+  return fill(T.field_picture, {name: card.file.name, cells});
+}
+
+function drawCircle(picture, card, cell) {
+  const place = {cx: cell.x, cy: cell.y, r: cell.radius};
+  const label = svg('text', {class: 'label', 'text-anchor': 'middle'});
+  picture.append(
+    svg('circle', {...place, class: 'halo'}),
+    svg('circle', {...place, class: `ring ${colourOf(card.model, cell)}`}),
+    label,
+  );
+  return {label, cell};
+}
+
+function sizeLabels(picture, labels, field) {
+  const shown = picture.clientWidth;
+  if (!shown) return;
+  const pixel = field.width / shown;
+  for (const {label, cell} of labels) {
+    label.textContent = shown < ROOM_FOR_CLASSES ? cell.number : `${cell.number} ${shortWords(cell)}`;
+    label.setAttribute('font-size', LABEL_PIXELS * pixel);
+    const half = Math.min(field.width / 2, label.getComputedTextLength() / 2 + 3 * pixel);
+    label.setAttribute('x', Math.min(Math.max(cell.x, half), field.width - half));
+    label.setAttribute('y', Math.max(cell.y - cell.radius - 5 * pixel, LABEL_PIXELS * pixel));
+  }
+}
+
+function colourOf(ofModel, cell) {
+  if (cell.why_not) return 'grey';
+  return `c${ofModel.classes.indexOf(cell.prediction.label) % COLOURS}`;
+}
+
+function shortWords(cell) {
+  if (!cell.why_not) return cell.prediction.label + (kindOf(cell.prediction) === 'unsure' ? '?' : '');
+  return cell.prediction ? T.field_short_refused : kindWords(cell).toLowerCase();
+}
+
+function kindWords(cell) {
+  const words = {
+    smudge: T.kind_smudge,
+    platelet: T.kind_platelet,
+    'platelet clump': T.kind_clump,
+    debris: T.kind_debris,
+  };
+  return words[cell.kind] || T.kind_cut_off;
+}
+
+function cellTable(card, cells, title) {
+  if (!cells.length) return null;
+  const head = [T.field_number, T.field_cell, T.field_says].map(words => {
+    return element('th', {scope: 'col', textContent: words});
+  });
+  const caption = element('caption', {textContent: title});
+  const rows = cells.map(cell => cellRow(card, cell));
+  return element(
+    'table', {className: 'cells'}, caption, element('thead', {}, element('tr', {}, ...head)),
+    element('tbody', {}, ...rows),
+  );
+}
+
+function cellRow(card, cell) {
+  const alt = fill(T.field_cell_picture, {n: cell.number});
+  const image = element('img', {src: jpegUrl(card, cell.jpeg), alt, width: 64, height: 64});
+  const number = element('th', {scope: 'row'}, String(cell.number), swatch(colourOf(card.model, cell)));
+  return element('tr', {}, number, element('td', {}, image), element('td', {}, ...cellWords(cell)));
+}
+
+function swatch(colour) {
+  return element('span', {className: `swatch ${colour}`});
+}
+
+function cellWords(cell) {
+  const result = cell.prediction;
+  if (!result) return [element('b', {textContent: kindWords(cell)})];
+  const kind = kindOf(result);
+  const {label} = result;
+  const title = kind === 'sure' ? `${label}, ${percent(result.probabilities[label])}` : wordsOf(result);
+  const reasons = [...reasonsFor(result), ...result.warnings.map(sentence)];
+  if (kind === 'unsure') reasons.unshift(fill(T.field_counted_as, {label}));
+  return [element('b', {textContent: title}), ...reasons.map(words => paragraph('small', words))];
 }
 
 // --- one answer for one person
@@ -592,12 +793,16 @@ async function askPerson(files, asked) {
   };
   tell(T.working);
   try {
-    const request = () => ask('api/patient', files, {model: model.id});
+    const request = () => ask('api/patient', files, {model: model.id, ...personMode()});
     const answer = await askPatiently(request, tell, () => asked === personAsked);
     if (asked === personAsked) showPersonAnswer(answer.patient);
   } catch (error) {
     if (asked === personAsked) setPerson('failed', verdict(T.failed), paragraph('why', error.message));
   }
+}
+
+function personMode() {
+  return askedMode() ? {mode: askedMode()} : {};
 }
 
 function setPerson(kind, ...children) {
@@ -614,7 +819,8 @@ function showPersonAnswer(answer) {
   if (!certain) lines.push(sentence(answer.reason));
   if (!certain && label) lines.push(fill(T.person_best, best));
   if (certain && low !== null) lines.push(fill(T.person_interval, {low: percent(low), high: percent(high)}));
-  lines.push(fill(T.person_used, {cells: answer.cells, refused: answer.refused.length}));
+  const used = cards.some(card => card.field) ? T.person_used_cells : T.person_used;
+  lines.push(fill(used, {cells: answer.cells, refused: answer.refused.length}));
   const names = decisive.slice(0, 3).map(cell => cell.name).filter(Boolean).join(', ');
   setPerson(
     certain ? 'sure' : 'unsure',
@@ -626,12 +832,15 @@ function showPersonAnswer(answer) {
   say(fill(T.announce, {name: T.person_title, verdict: words}));
 }
 
-function countTable(differential) {
+// with the colours of the circles, where there are circles
+function countTable(differential, isColoured = false) {
   const head = [T.person_class, T.person_cells, T.person_share];
   const row = (tag, cells) => element('tr', {}, ...cells.map(text => element(tag, {textContent: text})));
-  const rows = differential.map(one => {
+  const rows = differential.map((one, i) => {
     const shares = {share: percent(one.share), low: percent(one.low), high: percent(one.high)};
-    return row('td', [one.class, one.count, fill(T.person_share_of, shares)]);
+    const cells = row('td', [one.class, one.count, fill(T.person_share_of, shares)]);
+    if (isColoured) cells.firstChild.prepend(swatch(`c${i % COLOURS}`));
+    return cells;
   });
   const caption = element('caption', {textContent: T.person_count});
   return element('table', {className: 'count'}, caption, row('th', head), ...rows);
@@ -652,8 +861,9 @@ function alarm(text) {
 function announce(batch) {
   const settled = cards.filter(isSettled).length;
   const [first] = batch;
-  if (batch.length === 1 && cards.length === 1 && first.result) {
-    say(fill(T.announce, {name: first.file.name, verdict: wordsOf(first.result)}));
+  if (batch.length === 1 && cards.length === 1 && (first.result || first.field)) {
+    const words = first.field ? fieldWords(first.field) : wordsOf(first.result);
+    say(fill(T.announce, {name: first.file.name, verdict: words}));
   } else if (settled === cards.length) {
     say(`${progressText()}. ${summary()}`);
   } else if (Date.now() - lastAnnounced > 1000 * ANNOUNCE_EVERY) {
@@ -676,7 +886,10 @@ function summary() {
     foreign: count('foreign'),
     broken: count('broken'),
   };
-  return fill(T.summary, counts);
+  const fields = cards.filter(card => card.field);
+  const cells = fields.flatMap(card => card.field.cells.filter(cell => !cell.why_not)).length;
+  const ofFields = fields.length ? fill(T.summary_fields, {fields: fields.length, cells}) : '';
+  return `${fill(T.summary, counts)}${ofFields}`;
 }
 
 function showProgress() {
@@ -684,7 +897,7 @@ function showProgress() {
   byId('none').hidden = cards.length > 0;
   byId('bar').hidden = !cards.length;
   byId('progress').textContent = isDone ? `${progressText()} · ${summary()}` : progressText();
-  const hasResult = cards.some(card => card.result);
+  const hasResult = cards.some(card => card.result || card.field);
   byId('csv').disabled = !hasResult;
   byId('print').disabled = !hasResult;
   showPerson();
@@ -694,7 +907,7 @@ function showProgress() {
 
 function saveCsv() {
   const header = [...T.csv_head.split(','), ...model.classes.map(label => `p_${label}`)];
-  const rows = cards.filter(card => card.result).map(csvRow);
+  const rows = cards.flatMap(csvRows);
   const lines = [header, ...rows].map(row => row.map(csvCell).join(','));
   // the mark at the start tells spreadsheets that the text is UTF-8
   const blob = new Blob(['\ufeff', lines.join('\r\n'), '\r\n'], {type: 'text/csv'});
@@ -702,20 +915,32 @@ function saveCsv() {
   download(blob, `leukocls-${day}.csv`);
 }
 
-function csvRow(card) {
-  const result = card.result;
+function csvRows(card) {
+  if (card.field) return card.field.cells.map(cell => csvRow(card, cell.prediction || NOT_ASKED, cell));
+  return card.result ? [csvRow(card, card.result, {})] : [];
+}
+
+// a thing in a field that the model was not asked about
+const NOT_ASKED = {label: '', probabilities: {}, classes: null, refer: '', why: '', warnings: [], error: ''};
+
+function csvRow(card, result, cell) {
   return [
     card.file.name,
     model.name,
-    T[`verdict_${kindOf(result)}`],
+    result === NOT_ASKED ? T.verdict_left_out : T[`verdict_${kindOf(result)}`],
     result.label,
     result.probabilities[result.label],
     result.classes && result.classes.join(' | '),
     result.error ? '' : result.refer,
     result.in_domain,
-    result.why,
+    result === NOT_ASKED ? cell.why_not : result.why,
     result.warnings.join(' | '),
     result.error,
+    cell.number,
+    cell.x,
+    cell.y,
+    cell.radius,
+    cell.kind,
     ...model.classes.map(label => result.probabilities[label]),
   ];
 }
@@ -751,6 +976,10 @@ function listen() {
     });
   }
   byId('person').addEventListener('change', showPerson);
+  byId('mode').addEventListener('change', event => {
+    mode = event.target.value;
+    startAnew();
+  });
   byId('csv').addEventListener('click', saveCsv);
   byId('print').addEventListener('click', () => window.print());
   byId('clear').addEventListener('click', removeAll);
@@ -804,6 +1033,8 @@ async function start() {
   }
   const accepted = {megapixels: limits.pixels / 1e6, megabytes: Math.floor(limits.bytes / 1e6)};
   byId('accepted').textContent = fill(T.accepted, accepted);
+  // some browsers keep what was chosen before the page was loaded again
+  byId('mode').value = mode;
   showModels();
   listen();
   showProgress();

@@ -6,11 +6,11 @@ import types
 from leukocls._lazy import lazy
 
 _HOME = {
-    'kinds': 'KINDS Kind register_kind kind_named',
+    'kinds': 'KINDS KINDS_OF_LIBRARY Kind register_kind kind_named',
     'augment': (
         'P2_OPERATIONS P2_CACHED P2_BANK P2_FILLED STAIN TRAVEL AUGMENTATIONS P2_TAPS '
-        'augmentation register_augmentation draw_p2 blurred moved augment_p2 vary_stain '
-        'draw_travel vary_laboratory Variations'
+        'augmentation augmentation_again register_augmentation draw_p2 blurred moved augment_p2 '
+        'vary_stain draw_travel vary_laboratory Variations'
     ),
     'papers': (
         'PAPERS PAPER_SYSTEMS ALIASES PARAMETERS P2_EPOCHS P2_TESTED P2_RIGHT PaperSystem '
@@ -18,7 +18,7 @@ _HOME = {
     ),
     'recipes': (
         'TOPS Recipe as_dict from_dict deciding changes_of system_name change get_recipe '
-        'register_recipe recipes_named protocol'
+        'register_recipe recipes_named uses_field protocol'
     ),
     'folder': (
         'write_csv write_info write_fitted weights_contents start_run check_space learner_file '
@@ -33,16 +33,19 @@ _HOME = {
         'ListAdam list_adam PlainTensors LossesStay ScaledHalf acts_in_steps record_graph Replay '
         'CompileIfItPays'
     ),
-    'loaders': 'ByName LoadCell home_for disk_for RememberDL LabelOf CellDataLoaders',
+    'loaders': 'ByName LoadCell home_for disk_for on_disk RememberDL LabelOf CellDataLoaders',
     'probe': (
         'GRIDS Head fit_head probe_folds variations_of known_head write_probe write_probe_learner '
-        'probe_again fit_probe'
+        'probe_again fit_probe features_to_learn'
     ),
     'classical': (
         'SYSTEMS Spectrum spectra system Arrays from_spec Scaled Mean Bayes Dense Nearest Trees '
         'Machine layer_of classical_learner fit_classical'
     ),
-    'checkpoints': 'LEADER_FILE pack_state unpack_state FolderLock Ending Checkpoints LostProcess',
+    'checkpoints': (
+        'CHECKPOINTS_KEPT CHECKPOINT_MINUTES LEADER_FILE pack_state unpack_state Ending RunFacts '
+        'Checkpoints LostProcess FolderLock'
+    ),
     'fit_state': 'random_states set_random_states callback_states load_callback_states SaveCheckpoints',
     'group': (
         'launched share_of rows_of_process Group join_group alone_for_fastai sync_norms '
@@ -50,9 +53,13 @@ _HOME = {
         'FollowSteps'
     ),
     'learners': 'model_facts probe_learner ensemble rebuild write_pickle write_learner',
-    'network': 'ADAM_SETTINGS precision_of loss_of find_lr faster member_seed follow_fit fit_network',
+    'network': (
+        'ADAM_SETTINGS precision_of loss_of find_lr prepare_fit faster FitWork fit_and_keep '
+        'member_seed follow_fit fit_network write_before_fit saved_fit restore_run_facts'
+    ),
     'mil': 'STRENGTHS label_of_patients BagSettings FittedBags fit_bags fit_mil answer_run',
     'processes': 'processes_asked start_processes drive follow on_processes need_processes run_call',
+    'tune': 'MOST_MEASURED RATES SHORT measure_statistics Looks maps_of MapsLoader fit_tune',
     'leukocls.runs.experiment': 'train',  # it writes the report too, so it lives further down
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)

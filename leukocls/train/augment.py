@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['P2_OPERATIONS', 'P2_CACHED', 'P2_BANK', 'P2_FILLED', 'STAIN', 'TRAVEL', 'AUGMENTATIONS', 'P2_TAPS', 'augmentation',
-           'register_augmentation', 'draw_p2', 'blurred', 'moved', 'augment_p2', 'vary_stain', 'draw_travel',
-           'vary_laboratory', 'Variations']
+           'augmentation_again', 'register_augmentation', 'draw_p2', 'blurred', 'moved', 'augment_p2', 'vary_stain',
+           'draw_travel', 'vary_laboratory', 'Variations']
 
 # %% ../../nbs/train/01_augment.ipynb #91ff726c
 import functools
@@ -99,9 +99,7 @@ def augmentation(
 ) -> list:  # fastai batch transforms, for `batch_tfms`
     "The batch transforms of a named augmentation; fastai applies them to training images only."
     if name not in AUGMENTATIONS:
-        raise RunError(
-            f'Augmentation `{name}` is not known. Use one of: {", ".join(AUGMENTATIONS)}.'
-        )
+        raise _not_known(name)
     if name in _MAKERS:
         return [_after_floats(t) for t in _MAKERS[name]()]
     if AUGMENTATIONS[name] is None:
@@ -110,6 +108,28 @@ def augmentation(
     from fastai.vision.augment import aug_transforms
 
     return aug_transforms(**AUGMENTATIONS[name])
+
+
+def augmentation_again(
+    name: str,  # As a run folder's recipe says it, perhaps one that is not registered now
+) -> list:  # fastai batch transforms, for `batch_tfms`
+    """The batch transforms of a trained network's augmentation. One that is not registered is no
+    error until a training batch is made: a network predicts without its augmentation.
+    """
+    if name in AUGMENTATIONS:
+        return augmentation(name)
+
+    def refuse(batch):
+        raise _not_known(name)
+
+    return [_batch_transform()(refuse)]
+
+
+def _not_known(name):
+    return RunError(
+        f'Augmentation `{name}` is not known. Use one of: {", ".join(AUGMENTATIONS)}. If it is your'
+        ' own, call register_augmentation first; on the command line name your file: --with FILE.py.'
+    )
 
 
 # fastai makes floats between 0 and 1 of whole numbers at this order; its own changes begin at 30

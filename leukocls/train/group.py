@@ -76,6 +76,7 @@ def rows_of_process(
 
 # %% ../../nbs/train/11_group.ipynb #83caeefc
 _MOST_WAIT, _MOST_STEP = timedelta(hours=24), timedelta(minutes=30)
+# Key that the first process sets in the store that all processes share
 _LEFT = 'leukocls: the first process goes on alone'
 
 
@@ -92,8 +93,11 @@ class Group:
     ):
         self.rank, self.size, self.device = rank, size, device
         self.words, self.norms = words, norms
-        # no exchange is possible any more; how the last phase ended: 'over', 'leave' or not yet
-        self.broken, self.ended = False, None
+        # True when no exchange is possible any more
+        self.broken = False
+        # how the first process ended the last phase: 'over' as planned, 'leave' after a signal; None
+        # while it lasts
+        self.ended = None
 
     @property
     def leads(self) -> bool:  # True for the one that validates and writes
@@ -101,7 +105,7 @@ class Group:
 
     @contextmanager
     def exchanging(self):
-        "What fails inside is a `LostProcess`."
+        "Around each exchange: where it fails, another process is gone, and `LostProcess` is raised."
         if self.broken:
             raise self.lost('the processes were parted before')
         try:
@@ -118,9 +122,9 @@ class Group:
         "The error for an exchange that broke off."
         self.broken = True
         if not self.leads and _leader_has_left():
-            # it says itself what happened
+            # the first process says itself what happened
             os._exit(0)
-        # without the line of PyTorch's source, and what it advises its makers
+        # without the line of PyTorch's source, and its advice for developers
         words = re.sub(r'^\[[^\]]*\] *', '', ' '.join(str(error).split()))
         reason = words.split('. ')[0][:120]
         return LostProcess(
@@ -367,7 +371,9 @@ class ShareSteps(Leaves, Callback):
         self,
         group: Group,  # This process and the others
     ):
-        self.group, self.held, self.wrapped = group, None, None
+        self.group = group
+        # while there is a fit: its learner, and the network that exchanges its gradients
+        self.held = self.wrapped = None
 
     def before_fit(self):
         self.held, self.net, self.loader = self.learn, self.learn.model, self.dls.train
@@ -397,7 +403,8 @@ class ShareSteps(Leaves, Callback):
         if not self.training:
             return
         if self.wrapped is None:
-            # now, when whatever changes weights before a fit has done so: all take the first's
+            # now, when all callbacks that change weights before a fit have done so; every process
+            # takes the weights of the first one
             with self.group.exchanging():
                 self.wrapped = _accelerator(self.group.device.type).prepare_model(self.net)
             # statistics are alike in all processes, so only gradients are exchanged from now on
@@ -488,7 +495,12 @@ def unshare_loader(
 class ProgressOfAll(Progress):
     "One bar for the images of all processes."
 
-    def __init__(self, processes, *args, **kwargs):
+    def __init__(
+        self,
+        processes,  # How many there are
+        *args,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         self.processes = processes
 
@@ -510,8 +522,9 @@ class LeadSteps(SaveCheckpoints):
         *args,  # As of `SaveCheckpoints`
     ):
         super().__init__(*args)
+        self.group = group
         # whether all processes know that the fit ends here
-        self.group, self.agreed = group, False
+        self.agreed = False
 
     def _must_end(self):
         wants, ending = super()._must_end(), self.checkpoints.ending
@@ -521,7 +534,9 @@ class LeadSteps(SaveCheckpoints):
         return self.agreed
 
     def part(self) -> None:
-        "After Ctrl-C or a signal: the others leave the fit, too, or end where they were not asked."
+        """After Ctrl-C or a signal. Where all have agreed to end, the others leave the fit, too;
+        otherwise they end at once, since they cannot be asked any more.
+        """
         if self.agreed:
             self.group.send('leave')
         else:
@@ -564,6 +579,6 @@ class FollowSteps(SaveCheckpoints):
         load_callback_states(callbacks, self.start['callbacks'])
 
     def after_train(self):
-        "Nothing is noted here."
+        "The first process does this; here nothing is written."
 
     after_validate = after_epoch = after_fit = after_train

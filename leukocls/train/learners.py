@@ -27,7 +27,7 @@ from ..models.backbones import cell_learner, count_parameters, normalise
 from ..models.networks import check_network, probe_head, stage_body, with_members, with_views
 from ..models.predictor import portable_pickle
 from ..models.weights import MOST_MEMBERS
-from .augment import augmentation
+from .augment import augmentation_again
 from .classical import classical_learner
 from .kinds import kind_named
 from .loaders import CellDataLoaders
@@ -155,7 +155,7 @@ def _loaders_again(folder, facts, recipe, table):
         view=recipe.view,
         bs=recipe.bs,
         remember=None if to_train_on else False,
-        batch_tfms=augmentation(recipe.augment) if to_train_on and is_network else None,
+        batch_tfms=augmentation_again(recipe.augment) if to_train_on and is_network else None,
         device='cpu',
     )
 

@@ -5,13 +5,10 @@
 # %% auto #0
 __all__ = ['Leaves']
 
-# %% ../../nbs/train/05_leaving.ipynb #f0b4b200
-#| export
-
 # %% ../../nbs/train/05_leaving.ipynb #62a7f559
 class Leaves:
-    """Mixin for callbacks with a method `leave` that puts a learner back as it was: called when the
-    callback is taken out of the learner too.
+    """Mixin for fastai callbacks. Their method `leave` puts the learner back as it was; it is called
+    whenever the callback is taken out of the learner.
     """
 
     @property

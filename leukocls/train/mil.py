@@ -35,7 +35,7 @@ from leukocls.models.bags import (
 from ..models.engines import softmax
 from ..models.frozen import Ahead, FrozenBody
 from .folder import Fitted, check_space, write_csv
-from .probe import probe_again, write_probe, write_probe_learner
+from .probe import features_to_learn, probe_again, write_probe, write_probe_learner
 from .recipes import Recipe
 
 # %% ../../nbs/train/12_mil.ipynb #d7654e03
@@ -87,7 +87,7 @@ class BagSettings:
     rank: int = 192  # Directions of the features that are kept
     hidden: int = 8  # Width of the attention
     folds: int = 5  # Each fit leaves out the patients of one fold
-    steps: int = 200
+    steps: int = 200  # Of the optimiser in each fit
     lr: float = 2e-2  # Highest learning rate of a one-cycle schedule
     cells: int = 48  # Drawn of each patient in each step, so that no cell is always there
     decay: float = 1.0  # Weight decay of the attention; held back more, it weighs all cells alike
@@ -269,7 +269,7 @@ def _of_left_out(bags, X, at, left_out):
 class FittedBags:
     "What `fit_bags` gives."
 
-    bags: Bags
+    bags: Bags  # The fitted model
     tried: list  # A dict for each strength: `head`, `strength`, `log_loss`
     strength: float  # The one that was kept
     # patient, label, cells, pred, p_<class>…: each training patient, by fits that left them out
@@ -433,9 +433,9 @@ def fit_mil(
     _without_training(table, set(label))
     frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size, ahead, recipe.view)
     check_space(folder, 50_000_000)
-    X = frozen(table.path, device=device, views=recipe.views, progress=progress)
+    X, learned = features_to_learn(frozen, recipe, table.path, is_train, device, progress)
     fitted = fit_bags(
-        X[:, is_train],
+        learned,
         train.label,
         train.patient,
         recipe.head,
@@ -451,14 +451,14 @@ def fit_mil(
         head_tried=fitted.tried,
         bags=dict(pool=bags.pool, reference=bags.reference, fits=bags.fits, patients=len(label)),
     )
-    answers, shares = _answers_by_side(bags, X[0], table)
+    answers, shares = _answers_by_side(bags, X, table)
     write_whole(folder / 'bags.safetensors', bags_to_bytes(bags))
     write_csv(folder / 'patients.csv', answers)
-    write_csv(folder / 'patients_curve.csv', _curve(bags, X[0], table))
+    write_csv(folder / 'patients_curve.csv', _curve(bags, X, table))
     write_csv(folder / 'patients_left_out.csv', fitted.left_out)
     write_probe(folder, info, table, frozen, _CellHead(bags, fitted.strength))
     row_of = {path: row for row, path in enumerate(table.path)}
-    predict = partial(_predict_known, bags, X[0], row_of)
+    predict = partial(_predict_known, bags, X, row_of)
     return Fitted(
         partial(predict, shares=shares),
         rate=frozen.rate,
@@ -484,7 +484,7 @@ class _BodyOfRun(FrozenBody):
     def __init__(self, run):
         self.run, self.ahead = run, Ahead()
         self.pixels = Pixels(run.recipe.size, view=run.recipe.view)
-        self.engine, self.asked, self.remembered = None, None, 0.0
+        self.engine, self.chosen_for, self.remembered = None, None, 0.0
         weights = read_regular(run.folder / 'model.safetensors', MOST_BYTES)
         self.key = hashlib.sha256(weights + f'run 1 {self.pixels}'.encode()).hexdigest()[:16]
 

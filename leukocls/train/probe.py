@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['GRIDS', 'Head', 'fit_head', 'probe_folds', 'variations_of', 'known_head', 'write_probe', 'write_probe_learner',
-           'probe_again', 'fit_probe']
+           'probe_again', 'fit_probe', 'features_to_learn']
 
 # %% ../../nbs/train/09_probe.ipynb #c8d06ee2
 import hashlib
 import io
 import json
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,7 +22,7 @@ from fastcore.basics import patch
 from ..core.cache import kept
 from ..core.errors import DataError, RunError
 from ..core.files import write_whole
-from ..core.machine import narrow, one_thread
+from ..core.machine import narrow, one_thread, usable_cores
 from ..core.text import listed
 from ..data.splits import fold_tables, grouped_folds, groups_of
 from ..models.engines import SAME, disagreement, softmax, versions_of
@@ -51,8 +50,9 @@ class Head:
         # linear: C of scikit-learn; mlp: alpha; knn: number of neighbours
         strength: float = 1e-2,
         seed: int = 42,  # For the MLP's start
+        balance: bool = False,  # linear: weight each class by the inverse of its share
     ):
-        self.kind, self.strength, self.seed = kind, strength, seed
+        self.kind, self.strength, self.seed, self.balance = kind, strength, seed, balance
 
     def fit(
         self,
@@ -89,7 +89,8 @@ class Head:
         if self.kind == 'linear':
             from sklearn.linear_model import LogisticRegression
 
-            return LogisticRegression(C=self.strength, max_iter=500, tol=tol)
+            weights = 'balanced' if self.balance else None
+            return LogisticRegression(C=self.strength, max_iter=500, tol=tol, class_weight=weights)
         if self.kind == 'knn':
             from sklearn.neighbors import KNeighborsClassifier
 
@@ -116,12 +117,19 @@ def fit_head(
     kind: str = 'linear',  # 'linear', 'knn', 'mlp', or 'auto': whichever has the lowest loss
     folds: int = 3,  # Folds to choose the strength on
     seed: int = 42,  # Same seed, same folds
+    # Weight each class by the inverse of its share, in the fit and in the choice; of a linear head
+    balance: bool = False,
 ) -> tuple:  # (`Head`, DataFrame of what was tried: head, strength, log_loss)
     "Choose a head and its strength by cross-validation, then learn from everything."
     from sklearn.exceptions import ConvergenceWarning
 
     if kind not in (*GRIDS, 'auto'):
         raise RunError(f'head={kind!r} is not known. Use one of: auto, {", ".join(GRIDS)}.')
+    if balance and kind != 'linear':
+        raise RunError(
+            f'head={kind!r} cannot weight its classes.',
+            advice='Leave out balance, or use head="linear"',
+        )
     y, groups = np.asarray(y, str), np.asarray(groups)
     kinds = list(GRIDS) if kind == 'auto' else [kind]
     candidates = _candidates(kinds, rows=len(X) * len(y))
@@ -134,14 +142,15 @@ def fit_head(
     # such narrow products are four times slower with several threads each
     with narrow(), warnings.catch_warnings():
         warnings.simplefilter('ignore', ConvergenceWarning)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            loss_of = partial(_cross_validated_loss, X=X, y=y, parts=parts, seed=seed)
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            how = dict(parts=parts, seed=seed, balance=balance)
+            loss_of = partial(_cross_validated_loss, X=X, y=y, **how)
             losses = list(pool.map(loss_of, candidates))
         tried = pd.DataFrame(candidates, columns=['head', 'strength']).assign(log_loss=losses)
         best = (kinds[0], GRIDS[kinds[0]][1])
         if parts:
             best = candidates[int(tried.log_loss.argmin())]
-        head = Head(*best, seed).fit(*_all_views(X, y, np.arange(len(y))))
+        head = Head(*best, seed, balance).fit(*_all_views(X, y, np.arange(len(y))))
     return head, tried
 
 
@@ -163,18 +172,23 @@ def _all_views(X, y, rows):
     return X[:, rows].reshape(-1, X.shape[-1]), np.tile(y[rows], len(X))
 
 
-def _cross_validated_loss(candidate, X, y, parts, seed):
-    "Log loss of a (kind, strength) on images that it has not learned from; NaN without folds."
+def _cross_validated_loss(candidate, X, y, parts, seed, balance=False):
+    """Log loss of a (kind, strength) on images that it has not learned from; NaN without folds. With
+    `balance`, the mean over the classes.
+    """
     if not parts:
         return np.nan
     classes = np.unique(y)
     p = np.full((len(y), len(classes)), 1 / len(classes))
     for fit_rows, judged_rows in parts:
-        head = Head(*candidate, seed).fit(*_all_views(X, y, fit_rows), tol=1e-2)
+        head = Head(*candidate, seed, balance).fit(*_all_views(X, y, fit_rows), tol=1e-2)
         columns = np.searchsorted(classes, head.classes)
         p[np.ix_(judged_rows, columns)] = head.probabilities(X[0][judged_rows])
     of_true_class = p[np.arange(len(y)), np.searchsorted(classes, y)]
-    return float(-np.log(np.clip(of_true_class, 1e-7, 1)).mean())
+    losses = -np.log(np.clip(of_true_class, 1e-7, 1))
+    if balance:
+        return float(np.mean([losses[y == c].mean() for c in classes]))
+    return float(losses.mean())
 
 # %% ../../nbs/train/09_probe.ipynb #2d2cc272
 def probe_folds(
@@ -197,9 +211,8 @@ def probe_folds(
     predictions = []
     for fold, part in enumerate(parts):
         is_train = (part.split == 'train').to_numpy()
-        head, _ = fit_head(
-            X[:, is_train], part.label[is_train], groups[is_train], recipe.head, seed=seed
-        )
+        learned = X[:, is_train], part.label[is_train], groups[is_train]
+        head, _ = fit_head(*learned, recipe.head, seed=seed, balance=recipe.balance)
         p = head.probabilities(X[0][~is_train])
         held_out = part.loc[~is_train, ['path', 'label', 'patient', 'split']]
         held_out = held_out.assign(fold=fold, pred=_most_probable(p, head.classes))
@@ -232,19 +245,21 @@ def known_head(
     groups,  # (N,) what stays together
     kind: str = 'linear',  # As in `fit_head`; only linear heads are kept
     seed: int = 42,  # Same seed, same folds
+    balance: bool = False,  # As in `fit_head`
 ) -> tuple:  # As `fit_head` gives
     "`fit_head`, or what it gave for the same features, labels and groups before."
+    how = dict(seed=seed, balance=balance)
     if kind != 'linear':
-        return fit_head(X, y, groups, kind, seed=seed)
+        return fit_head(X, y, groups, kind, **how)
 
     def fit():
-        return _head_to_bytes(*fit_head(X, y, groups, kind, seed=seed))
+        return _head_to_bytes(*fit_head(X, y, groups, kind, **how))
 
-    name = _head_hash(X, y, groups, seed)
+    name = _head_hash(X, y, groups, **how)
     return kept('heads', f'{name}.npz', fit, partial(_read_head, seed=seed))
 
 
-def _head_hash(X, y, groups, seed):
+def _head_hash(X, y, groups, seed, balance=False):
     "32 hex digits of all that a linear head depends on."
     depends_on = [
         1,
@@ -256,6 +271,7 @@ def _head_hash(X, y, groups, seed):
         np.asarray(y, str).tolist(),
         # numbers instead of names: which rows belong together is all that counts
         np.unique(np.asarray(groups), return_inverse=True)[1].tolist(),
+        *(['balance'] if balance else []),
     ]
     digest = hashlib.sha256(json.dumps(depends_on).encode())
     digest.update(np.ascontiguousarray(X))
@@ -463,10 +479,10 @@ def fit_probe(
     frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size, ahead, recipe.view)
     check_space(folder, 50_000_000)
     is_train = (table.split == 'train').to_numpy()
-    as_is, learned = _features(frozen, recipe, table.path, is_train, device, progress)
-    head, tried = known_head(
-        learned, table.label[is_train], groups_of(table)[is_train], recipe.head, info['seed']
-    )
+    as_is, learned = features_to_learn(frozen, recipe, table.path, is_train, device, progress)
+    learned_from = learned, table.label[is_train], groups_of(table)[is_train]
+    how = dict(seed=info['seed'], balance=recipe.balance)
+    head, tried = known_head(*learned_from, recipe.head, **how)
     info.update(
         device=_device_words(frozen),
         precision='fp32',
@@ -496,10 +512,15 @@ def fit_probe(
     )
 
 
-def _features(frozen, recipe, paths, is_train, device, progress):
-    """Features of all pictures as they are, (N, D), and all views and variations of the training
-    pictures, (V, n, D).
-    """
+def features_to_learn(
+    frozen: FrozenBody,  # What sees the pictures
+    recipe: Recipe,  # Says how many views and variations are learned from
+    paths,  # (N,) image files
+    is_train: np.ndarray,  # (N,) bool
+    device: str = 'auto',  # As in `pick_device`
+    progress: bool = True,  # Show a bar
+) -> tuple:  # (features of all pictures as they are (N, D), those that are learned from (V, n, D))
+    "Features of all pictures, and of all views and variations of the training pictures."
     how, paths = dict(device=device, views=recipe.views, progress=progress), np.array(paths, object)
     vary = variations_of(recipe)
     if vary is None:

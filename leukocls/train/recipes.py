@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TOPS', 'GROUPS', 'Recipe', 'as_dict', 'from_dict', 'deciding', 'changes_of', 'system_name', 'change', 'get_recipe',
-           'register_recipe', 'recipes_named', 'recipes', 'protocol']
+           'register_recipe', 'recipes_named', 'uses_field', 'recipes', 'protocol']
 
 # %% ../../nbs/train/03_recipes.ipynb #449b1d10
 import dataclasses
@@ -48,9 +48,9 @@ class Recipe:
     paper : str, default ''
         Where it comes from.
     kind : str, default 'network'
-        'network' (trained by fastai), 'probe' (a small head on frozen features), 'mil' (attention
-        over the cells of a patient), 'classical' (scikit-learn on two features), or a kind of
-        yours.
+        'network' (trained by fastai), 'tune' (its upper layers alone, on remembered maps of the
+        lower ones), 'probe' (a small head on frozen features), 'mil' (attention over the cells of a
+        patient), 'classical' (scikit-learn on two features), or a kind of yours.
     weights : str, default 'imagenet'
         Where training starts: 'imagenet', 'none' (random numbers), a folder or a file.
     size : int, default 224
@@ -65,10 +65,10 @@ class Recipe:
         picture in which no cell is found is used whole, and this is said.
     augment : str, default 'none'
         How training images are varied: a name in `leukocls.train.augment.AUGMENTATIONS`. Of a
-        probe it counts where `variations` is above 0.
+        probe, a mil and a tune it counts where `variations` is above 0.
     variations : int, default 0
-        How many variations of each training picture, drawn by `augment`, a probe learns from
-        beside the picture itself, 0 to 16.
+        How many variations of each training picture, drawn by `augment`, a probe, a mil or a tune learns
+        from beside the picture itself, 0 to 16.
     norm : str, default 'trained'
         Batch normalisation of a pretrained network that is fine-tuned: 'trained', or 'frozen', with
         the means and deviations of its pretraining. Networks without batch normalisation, such as
@@ -83,7 +83,7 @@ class Recipe:
         Keep the body frozen in all epochs.
     lr : float | tuple | None, default None
         Highest learning rate; a pair is (first layers, last layers). None lets fastai's `lr_find`
-        choose; write 'find' to change a recipe to that.
+        choose, and a tune try several; write 'find' to change a recipe to that.
     schedule : str, default 'one-cycle'
         How the learning rate runs over the epochs: 'one-cycle' or 'flat'.
     opt : str, default 'adam'
@@ -108,8 +108,11 @@ class Recipe:
         What a mil compares cells with: 'train' (the training cells), 'cohort' (all cells of their
         own cohort, without labels) or 'patient' (the patient's own mean).
     views : int, default 1
-        How many of the eight flips and quarter turns, 1 to 8, a probe learns from, and a network
-        averages over when it predicts.
+        How many of the eight flips and quarter turns, 1 to 8, a probe and a tune learn from, and a
+        network averages over when it predicts.
+    share : float, default 0.45
+        Of a tune: about which share of the network's multiplications lies in the upper layers,
+        which learn, 0.01 to 0.99.
     members : int, default 1
         Networks, or fits of a mil, 1 to 20. Each is trained without another part of the training images, on which
         its epoch is chosen; the mean of their probabilities counts (cross-validated committee,
@@ -165,6 +168,7 @@ class Recipe:
     head: str = 'linear'
     reference: str = 'train'
     views: int = 1
+    share: float = 0.45
     members: int = 1
     loss: str = 'cross-entropy'
     balance: bool = False
@@ -222,6 +226,18 @@ _OURS = [
         lr=(1e-3, 3e-3),
     ),
     Recipe(
+        'tune',
+        'mobilenetv2_100',
+        'MobileNetV2, upper layers tuned, the mean of eight views',
+        'none; fine-tuning of the upper layers, results/tune.csv',
+        kind='tune',
+        size=160,
+        bs=32,
+        epochs=12,
+        lr=(1e-3, 3e-3),
+        views=8,
+    ),
+    Recipe(
         'probe',
         'mobilenetv2_100',
         'Frozen MobileNetV2, all stages, linear head',
@@ -270,6 +286,7 @@ _OURS = [
 _PARAMETERS = PARAMETERS | {
     'mobilenetv2': 3_542_784,
     'mobilenetv2-tta': 3_542_784,
+    'tune': 3_542_784,
     'probe': 1_815_620,
     'travel': 1_815_620,
     'small-cnn': 162_418,
@@ -508,6 +525,7 @@ _CHECKS = dict(
     head=_one_of('linear', 'knn', 'mlp', 'auto', *POOLS),
     reference=_one_of(*REFERENCES),
     views=_whole(1, 8),
+    share=_number(0.01, 0.99),
     members=_whole(1, MOST_MEMBERS),
     loss=_one_of('cross-entropy', 'focal'),
     balance=_true_or_false,
@@ -669,27 +687,39 @@ def register_recipe(
 
 # %% ../../nbs/train/03_recipes.ipynb #70a99082
 def recipes_named(
-    names,  # Name of a recipe or of a group, a recipe, or a list of these
+    # Name of a recipe or of a group, or several with commas between; a recipe; or a list of these
+    names,
     **changes,  # Fields of all of them to change, as in `change`
 ) -> list:  # Recipes, each once
     "The recipes that some words stand for: `'p3'` is everything of paper P3."
     words = [names] if isinstance(names, (str, Recipe)) else names or []
-    asked_for = []
-    for word in words:
-        asked_for += _members_of(word)
+    parts = [part for word in words for part in _between_commas(word)]
+    asked_for = [name for part in parts for name in _members_of(part)]
     if not asked_for:
         raise RunError('recipes is empty. Name at least one, such as "effb3".')
+    if 'recipe' in changes:
+        raise RunError(
+            f'recipe={changes["recipe"]!r}: write recipes={changes["recipe"]!r}, the name of one'
+            ' recipe or a list of several.'
+        )
     chosen = []
     for name in asked_for:
         recipe = _look_up(name)
         if len(asked_for) > 1:
-            used = {k: v for k, v in changes.items() if _uses(recipe, k, changes)}
+            used = {k: v for k, v in changes.items() if uses_field(recipe, k, changes)}
         else:
             used = changes
         recipe = change(recipe, **used)
         if recipe not in chosen:
             chosen.append(recipe)
     return chosen
+
+
+def _between_commas(word):
+    "Names that stand in one word; a recipe stands for itself."
+    if not isinstance(word, str):
+        return [word]
+    return [part.strip() for part in word.split(',') if part.strip()]
 
 
 def _members_of(word):
@@ -703,12 +733,16 @@ def _members_of(word):
     return [n for n, r in _RECIPES.items() if group in (paper.get(n, 'ours'), r.kind)]
 
 
-def _uses(recipe, field_name, changes):
-    "Whether a recipe, one of several, has a use for a field that is changed for all of them."
+def uses_field(
+    recipe: Recipe,  # Any recipe
+    field_name: str,  # A field that is, or was, changed
+    changes: dict,  # All that is changed with it
+) -> bool:  # False where the change means nothing to this kind of system
+    "Whether a recipe has a use for a field."
     if field_name in KINDS[recipe.kind].unused:
         return False
-    if field_name == 'augment' and KINDS[recipe.kind].frozen:
-        # pictures are varied for features, or not at all
+    if field_name == 'augment' and KINDS[recipe.kind].varies_before:
+        # pictures are varied for what is remembered of them, or not at all
         return bool(changes.get('variations', recipe.variations))
     if field_name == 'weights':
         # what starts from random weights has no use for a folder, unless it gets another network

@@ -8,8 +8,8 @@ _HOME = {
     'guard': 'security_headers Token known_host same_site Guard patient_protocol',
     'queue': 'Job Worker',
     'application': (
-        'FIELDS show page_files fill_page describe name_models describe_interface docs_page '
-        'bits_of predict_work patient_work heat_rows Room read_form Desk make_app'
+        'FIELDS MODES show page_files fill_page describe name_models describe_interface docs_page '
+        'bits_of predict_work patient_work field_work heat_rows Room read_form Desk make_app'
     ),
     'server': 'Server load_bundles is_here serve where_are_we results_html upload_box show',
 }

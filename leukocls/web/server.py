@@ -22,7 +22,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from ..core.errors import RESEARCH_ONLY, LeukoError, RunError
-from ..core.files import check_folder, read_regular
+from ..core.files import MOST_REQUEST_MB, check_folder, read_regular
 from ..core.html import page_of, thumbnail_uri
 from ..core.packages import need
 from .application import make_app
@@ -164,7 +164,7 @@ def serve(
     host: str = '127.0.0.1',
     port: int = 8000,  # 0 picks a free one
     token: str | None = None,  # Token for everybody; made where one is needed and none is given
-    max_mb: float = 64,  # Megabytes of one request
+    max_mb: float = MOST_REQUEST_MB,  # Megabytes of one request
     names: tuple = (),  # Host names the server is known by, behind a proxy
     lang: str = 'en',  # Language of the texts
     open_page: bool = False,  # Open the page in a browser
@@ -179,9 +179,8 @@ def serve(
     if not 0.1 <= max_mb <= 1000:
         raise LeukoError(f'max_mb={max_mb:g} is outside 0.1 … 1000. Choose a number in that range.')
     loaded = [c if hasattr(c, 'many') else load_bundles([c])[0] for c in classifiers]
-    pixels = Limits.pixels
     body = int(max_mb * 1e6)
-    limits = Limits(body=body, memory=3 * body, pixels=pixels)
+    limits = Limits(body=body, memory=3 * body)
     token = Token(token or '') if token is not None or not is_here(host) else None
     app = make_app(
         loaded,

@@ -13,6 +13,7 @@ from fastcore.basics import patch
 from PIL import Image
 
 from ..core.errors import DataError, LeukoError
+from ..core.files import MOST_REQUEST_MB
 from ..core.packages import need
 from ..data.images import depth_info, has_16_bits, picture_warnings, to_rgb
 
@@ -21,8 +22,10 @@ from ..data.images import depth_info, has_16_bits, picture_warnings, to_rgb
 class Limits:
     "What the web page takes at most."
 
-    body: int = 64_000_000  # Bytes of one request
-    memory: int = 192_000_000  # Bytes of all requests that are in memory together
+    # Bytes of one request. `serve` and `leukocls serve` set it by `max_mb`, whose default is the same
+    body: int = MOST_REQUEST_MB * 1_000_000
+    # Bytes of all requests that are in memory together; `serve` takes three times `body`
+    memory: int = 3 * MOST_REQUEST_MB * 1_000_000
     files: int = 64  # Images in one request
     person_files: int = 512  # Images of one person, who is answered as a whole
     # Pixels of one image; a quarter of it for deep ones (16, 32 bit), which need more memory each

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from shell import leukocls
 
+from leukocls.audit import findings
 from leukocls.audit.findings import (
     about_patients,
     audit,
@@ -427,3 +428,62 @@ def test_doubtful_labels_feed_back(tmp_path):
     assert (new.label == names[truth]).sum() == (t.label == names[truth]).sum() + right.sum() - (
         ~right
     ).sum()
+
+
+@pytest.fixture
+def no_findings(monkeypatch):
+    monkeypatch.setattr(findings, 'FINDINGS', [])
+
+
+@pytest.mark.usefixtures('no_findings')
+def test_a_finding_of_ones_own_stands_everywhere(table, tmp_path):
+    @findings.register_finding
+    def first_image(facts, table):
+        assert facts['n'] == len(table)
+        return findings.finding('error', 'first', 'The first is <odd>.', 'Look.', [table.path[0]])
+
+    @findings.register_finding
+    def nothing(facts, table):
+        return None
+
+    found = findings.audit(table, progress=False)
+    assert found.findings.what.tolist().count('The first is <odd>.') == 1
+    # the gravest stand first
+    assert found.findings.level.tolist()[0] == 'error'
+    assert 'ERROR    The first is <odd>.' in str(found)
+    assert found.table.finding[0] == 'first'
+    assert 'The first is &lt;odd&gt;.' in found.to_html(tmp_path / 'a.html').read_text('utf8')
+    # a notebook's cell that is run again
+    findings.register_finding(first_image)
+    assert [f.__name__ for f in findings.FINDINGS] == ['nothing', 'first_image']
+
+
+@pytest.mark.usefixtures('no_findings')
+@pytest.mark.parametrize(
+    'look', [lambda facts, table: facts['no such'], lambda facts, table: 'a text', lambda: None]
+)
+def test_a_finding_of_ones_own_that_fails_is_said_and_the_audit_goes_on(table, look):
+    findings.register_finding(look)
+    found = findings.audit(table, progress=False).data['findings']
+    (own,) = [f for f in found if f['kind'] == 'own']
+    assert own['level'] == 'warning' and 'could not look: ' in own['what'], own
+    assert len(found) > 1
+
+
+def test_a_finding_of_an_unknown_level_and_what_is_no_function():
+    with pytest.raises(LeukoError, match="level='fatal': .*leak, error, warning"):
+        findings.finding('fatal', 'x', 'y')
+    with pytest.raises(LeukoError, match='no function of facts and table'):
+        findings.register_finding('small classes')
+
+
+def test_a_finding_of_ones_own_on_the_command_line(own_films, tmp_path):
+    own = tmp_path / 'mine.py'
+    own.write_text(
+        'from leukocls.audit import finding, register_finding\n'
+        '@register_finding\n'
+        'def mine(facts, table):\n'
+        '    return finding("note", "mine", f"{facts[\'n\']} are here.")\n'
+    )
+    done = leukocls('audit', own_films, '--with', own)
+    assert done.returncode == 0 and 'NOTE     80 are here.' in done.stdout, done.stdout

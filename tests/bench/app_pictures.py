@@ -26,6 +26,7 @@ def written(words):
 
 def main():
     from chrome import Chrome
+    from fake_model import drawn_field
 
     from leukocls.data.films import FILM_PATIENT, draw_films
     from leukocls.deploy.bundle import export_bundle
@@ -104,7 +105,28 @@ def main():
                 out / f'web-page-{name}.png', optimize=True
             )
             print(name, im.size, (out / f'web-page-{name}.png').stat().st_size)
+        photograph_field(c, s.url, keep(drawn_field(), 'field.png'), out / 'web-page-field.jpg')
         assert not c.trouble, c.trouble
+
+
+def photograph_field(c, url, field, path):
+    "What the page shows of a field: circles, count, and the first rows of the table."
+    c.look(1280, 900)
+    c.open(url)
+    c.until('document.querySelector(".model")')
+    c.js('document.querySelector("#mode").value = "field"')
+    c.js('document.querySelector("#mode").dispatchEvent(new Event("change"))')
+    c.choose('#files', [field])
+    c.until('document.querySelector(".card.field .overlay .label")?.textContent', 60)
+    c.js(
+        'document.querySelectorAll(".card.field .cells tbody tr").forEach((r, i) => r.hidden = i > 3)'
+    )
+    c.js('document.querySelector(".research").remove(); document.activeElement.blur()')
+    im = Image.open(io.BytesIO(c.shot(whole=True)))
+    top = int(c.js('document.querySelector("#cards").getBoundingClientRect().top + scrollY'))
+    # its colours mean something, and a palette would merge them
+    im.crop((0, top, im.width, im.height)).convert('RGB').save(path, quality=80)
+    print('field', im.size, path.stat().st_size)
 
 
 def phone(c):

@@ -63,7 +63,7 @@ with tempfile.TemporaryDirectory() as folder:
     films = draw_films(f'{folder}/films', patients=10, images=a.bs // 4 + 1, size=224)
     recipe = get_recipe('mobilenetv2', weights='none', bs=a.bs)
     table = split_table(read_table(films, patient=FILM_PATIENT), valid_pct=0.1, test_pct=0.1)
-    learn, _, _ = network._prepare(recipe, table, 'cpu')
+    learn, _, _ = network.prepare_fit(recipe, table, 'cpu')
     history, times = History(), Times()
     saver = Timed(Checkpoints(folder, 0), KeepWeights(history))
     learn.opt_func = network.partial(network.list_adam)

@@ -414,7 +414,7 @@ def networks():
     from leukocls.data.splits import split_table
     from leukocls.data.table import read_table
     from leukocls.models.backbones import count_parameters
-    from leukocls.train.network import ScaledHalf, _prepare, faster, list_adam
+    from leukocls.train.network import ScaledHalf, faster, list_adam, prepare_fit
     from leukocls.train.recipes import recipes_named
 
     t = split_table(read_table(o.data), 'random', 0.2, 0)
@@ -428,7 +428,7 @@ def networks():
         torch.cuda.reset_peak_memory_stats()
         took, looked = [], []
         with untried():
-            learn = _prepare(recipe, t, device)[0]
+            learn = prepare_fit(recipe, t, device)[0]
             adam = recipe.opt == 'adam'
             learn.add_cb(ScaledHalf()) if adam else learn.to_fp16()
             learn.opt_func, learn.opt = list_adam if adam else learn.opt_func, None

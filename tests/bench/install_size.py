@@ -11,7 +11,13 @@ from pathlib import Path
 import pandas as pd
 from packaging.requirements import Requirement
 
-WAYS = {'leukocls': '', 'leukocls[serve,app]': 'serve,app', 'leukocls[train]': 'train'}
+WAYS = {
+    'leukocls': '',
+    'leukocls[serve,app]': 'serve,app',
+    'leukocls[export]': 'export',
+    'leukocls[train]': 'train',
+    'leukocls[train,export,app]': 'train,export,app',
+}
 # what PyTorch for CUDA has on top of PyTorch for CPUs, on Linux
 CUDA = re.compile(r'^(nvidia-|cuda-|triton$)')
 COMMAND = 'python tests/bench/install_size.py --out results/install.csv'

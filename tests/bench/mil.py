@@ -146,7 +146,8 @@ def by_cells(p, owner):
 
 def fit(X, owner, y, pool='attention', reference='cohort', settings=None, **how):
     return fit_bags(
-        X[None],
+        # of several views, the first is the cell as it is
+        X if X.ndim == 3 else X[None],
         y[owner].astype(str),
         [f'{i:05}' for i in owner],
         pool,
@@ -209,6 +210,9 @@ ABLATION = {
     '96 directions': dict(rank=96),
     'mean instead of attention': dict(pool='mean'),
 }
+# Only where cells are pictures: so many variations of each are learned from too
+VARIED = {'4 variations of each picture': dict(varied=True)}
+VARIATIONS = 4
 
 
 def shift(worlds, scenarios, names=None):
@@ -229,9 +233,10 @@ def shift(worlds, scenarios, names=None):
 def rows_of_studies(studies, names, facts):
     "Rows of every line of the ablation, and of a probe's simple rules."
     rows = []
-    for name in names or ABLATION:
+    changes = ABLATION | (VARIED if facts['part'] == 'cells' else {})
+    for name in names or changes:
         began = time.process_time()
-        scores = [scores_of_change(*study, **ABLATION[name]) for study in studies]
+        scores = [scores_of_change(*study, **changes[name]) for study in studies]
         seconds = round((time.process_time() - began) / len(studies), 1)
         rows += rows_of_places(scores, **facts, method=name, cpu_seconds=seconds)
         print(pd.DataFrame(rows).tail(len(PLACES)).to_string(header=False), flush=True)
@@ -241,10 +246,12 @@ def rows_of_studies(studies, names, facts):
     return rows
 
 
-def scores_of_change(learn, tests, **change):
+def scores_of_change(learn, tests, varied=False, **change):
     "(classes, scores) of each test, with one thing changed from the defaults."
     decides = {k: change.pop(k) for k in list(change) if hasattr(BagSettings, k)}
     X, owner, y, _ = learn
+    # of cells that are pictures: as they are, then their variations
+    X = X if varied or X.ndim == 2 else X[0]
     bags = fit(X, owner, y, settings=replace(BagSettings(), **decides), **change)
     return [(y_new, score_of(for_cohort(bags, new, of), new, of)[0]) for new, of, y_new, _ in tests]
 
@@ -252,6 +259,7 @@ def scores_of_change(learn, tests, **change):
 def scores_of_probe(learn, tests):
     "The same of simple rules on a probe's cells: name → list."
     X, owner, y, _ = learn
+    X = X if X.ndim == 2 else X[0]
     head = Head('linear', 1e-2).fit(X, y[owner].astype(str))
     found = {}
     for new, of, y_new, _ in tests:
@@ -272,12 +280,14 @@ LOOKS = 4  # of each of two laboratories
 
 
 def real_cells(data, weights):
-    "(looks, N, D) features of pictures in each look, and (N,) their types."
+    """(looks, V, N, D) features of pictures in each look, as they are and of the first laboratory's
+    their variations, and (N,) their types.
+    """
     import torch
     from PIL import Image
 
     from leukocls.models.frozen import FrozenBody
-    from leukocls.train.augment import vary_stain
+    from leukocls.train.augment import Variations, vary_stain
 
     files = sorted(Path(data).glob('*/*.*'))
     pictures = [np.asarray(Image.open(f).convert('RGB').resize((96, 96))) for f in files]
@@ -295,9 +305,10 @@ def real_cells(data, weights):
             paths = [f'{folder}/{look}-{i}.png' for i in range(len(x))]
             for path, picture in zip(paths, (255 * seen).byte().permute(0, 2, 3, 1).numpy()):
                 Image.fromarray(picture).save(path, compress_level=1)
-            features.append(frozen(paths)[0])
+            vary = Variations('travel', VARIATIONS) if look < LOOKS else None
+            features.append(frozen(paths, vary=vary))
             print('look', look, flush=True)
-    return np.stack(features), np.array([f.parent.name for f in files])
+    return features, np.array([f.parent.name for f in files])
 
 
 def draw_real(features, types, scenario, seed, study, patients, cells, share, lab):
@@ -318,10 +329,12 @@ def draw_real(features, types, scenario, seed, study, patients, cells, share, la
             own[rng.integers(cells)] |= not own.any()
             kinds[own] = carriers[label]
         look = rng.integers(LOOKS) + LOOKS * (lab in (1, 3))
-        X.append(features[look, [rng.choice(of_type[kind]) for kind in kinds]])
+        X.append(features[look][:, [rng.choice(of_type[kind]) for kind in kinds]])
         carries.append(own)
     owner = np.repeat(np.arange(patients), cells)
-    return np.concatenate(X), owner, y, np.concatenate(carries)
+    X = np.concatenate(X, 1)
+    # who is judged is judged by the cells as they are
+    return X[0] if study else X, owner, y, np.concatenate(carries)
 
 
 def of_real_cells(data, weights, worlds, scenarios, names=None):

@@ -8,6 +8,7 @@ import time
 import pandas as pd
 import pytest
 import timm
+from shell import leukocls
 
 from leukocls.cli.bench import bench, bench_chart, bound, in_turns, matrix_rate, operations, row
 from leukocls.data.films import draw_films
@@ -52,12 +53,7 @@ def test_any_processor_reaches_a_hundred_million_operations():
 )
 def test_a_slip_is_an_error_before_anything_is_measured(options, words, tmp_path):
     (tmp_path / 'file').touch()
-    done = subprocess.run(
-        [sys.executable, '-m', 'leukocls', 'bench', '--quick', '--only', 'import', *options],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    done = leukocls('bench', '--quick', '--only', 'import', *options, cwd=tmp_path)
     assert done.returncode == 2
     assert words in done.stderr
     assert 'Traceback' not in done.stderr
@@ -68,18 +64,18 @@ def test_one_line_of_one_network(tmp_path):
     t = bench(
         draw_films(tmp_path, patients=4, images=4, size=64),
         quick=True,
-        only=['latency/mobilenetv2_035'],
+        only=['latency/test_efficientnet'],
         n=16,
         say=lambda line: None,
     )
-    assert t.name.tolist() == ['latency/mobilenetv2_035']
-    assert t.attrs['images'] == {'latency/mobilenetv2_035': 16}
+    assert t.name.tolist() == ['latency/test_efficientnet']
+    assert t.attrs['images'] == {'latency/test_efficientnet': 16}
 
 
 @pytest.mark.slow
 def test_bench_from_the_shell(tmp_path):
     films = draw_films(tmp_path / 'f', patients=4, images=6, size=64)
-    options = '--quick --images 48 --arch mobilenetv2_035 --json b.json --out out'.split()
+    options = '--quick --images 24 --arch test_efficientnet --json b.json --out out'.split()
     done = subprocess.run(
         [sys.executable, '-m', 'leukocls', 'bench', str(films), *options],
         capture_output=True,
@@ -91,10 +87,10 @@ def test_bench_from_the_shell(tmp_path):
     assert [line['name'] for line in lines] == [
         'import',
         'decode',
-        'train/mobilenetv2_035',
-        'features/mobilenetv2_035',
-        'predict/mobilenetv2_035',
-        'latency/mobilenetv2_035',
+        'train/test_efficientnet',
+        'features/test_efficientnet',
+        'predict/test_efficientnet',
+        'latency/test_efficientnet',
         'probe',
         'probe-cached',
     ]

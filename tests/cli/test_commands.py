@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 from shell import here, leukocls
 
@@ -114,10 +115,12 @@ def test_train_evaluate_predict(films, tmp_path):
         0.003,
         '--device',
         'cpu',
+        '--balance',
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     folder = tmp_path / 'runs' / 'small-cnn-seed42'
+    assert json.loads((folder / 'recipe.json').read_text())['recipe']['balance'] is True
     assert (
         (folder / 'report.html').exists()
         and 'report.html' in done.stdout
@@ -200,16 +203,17 @@ def test_the_demo_shows_that_it_works():
     assert said.getvalue() == 'Waiting … 0 s\n'
 
 
-def test_without_a_recipe_it_is_the_one_that_suits_the_machine(films, tmp_path):
+def test_without_a_recipe_it_is_the_one_that_suits_the_machine(films, tmp_path, monkeypatch):
     "And where ImageNet weights cannot be had, a sentence says how to give them."
     offline = dict(os.environ, HF_HUB_OFFLINE='1', HF_HOME=str(tmp_path / 'hub'))
     done = leukocls('train', films, '--device', 'cpu', '--out', tmp_path / 'runs', env=offline)
     failed(done, 'ImageNet weights')
     assert 'Recipe probe: there is no GPU' in done.stderr and '--weights' in done.stderr
     assert 'effb3' in done.stderr
-    done = leukocls(
-        'train', films, '--device', 'cpu', '--epochs', 1, '--out', tmp_path / 'runs', env=offline
-    )
+    # what the library has read of these variables when it started
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+    done = here('train', films, '--device', 'cpu', '--epochs', 1, '--out', tmp_path / 'runs')
     failed(done, 'ImageNet weights')
     assert 'Recipe effb3: epochs is asked for' in done.stderr
 
@@ -257,11 +261,26 @@ def test_predict_says_where_it_can_run(run, small_bundle, films, tmp_path):
             failed(here(*command, '--device', 'cuda'), 'not available here')
     failed(here('predict', run.folder, one, '--csv', tmp_path / 'p.xlsx'), 'ends so')
     failed(here('predict', small_bundle, one, '--device', 'cuda'), 'on the CPU')
-    failed(here('predict', small_bundle, one, '--csv', tmp_path / 'p.parquet'), 'ends in .csv')
+    failed(here('predict', small_bundle, one, '--csv', tmp_path / 'p.xlsx'), 'ends in .csv')
+    part = 'predict', small_bundle, one, '--shard', '1/2', '--csv', tmp_path / 'p.parquet'
+    failed(here(*part), 'ends in .csv')
     assert not list(tmp_path.glob('*p.*'))
     done = here('predict', run.folder, one, '--device', 'cpu')
     assert done.returncode == 0 and one.name in done.stdout
     failed(here('predict', run.folder, tmp_path), 'holds no image')
+
+
+def test_a_bundle_writes_parquet_too(small_bundle, films, tmp_path):
+    "The rows of the CSV file."
+    tables = [tmp_path / 'p.csv', tmp_path / 'p.parquet']
+    for table in tables:
+        done = here('predict', small_bundle, films, '--csv', table)
+        assert done.returncode == 0, done.stderr
+    as_csv, as_parquet = pd.read_csv(tables[0]), pd.read_parquet(tables[1])
+    assert as_csv.path.tolist() == as_parquet.path.tolist()
+    probabilities = [c for c in as_csv if c.startswith('p_')]
+    assert np.allclose(as_csv[probabilities], as_parquet[probabilities], atol=1e-6)
+    assert as_csv.pred.tolist() == as_parquet.pred.tolist()
 
 
 def test_ctrl_c_is_said(films, tmp_path):

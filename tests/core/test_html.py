@@ -1,5 +1,6 @@
 "Pages from templates: nothing that a user names becomes part of a page's code, and a wheel has them."
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -22,7 +23,9 @@ HOSTILE = [
 def test_no_text_becomes_code(text):
     "As a title, a heading, a column, a cell; and what looks like a template is only text."
     page = page_of('core/example.html', name=text, rows=[[text, 1]])
-    plain = page_of('core/example.html', name='x', rows=[['x', 1]])
+    # words of the same length: a long one has a class of its own
+    harmless = re.sub(r'\S', 'x', text)
+    plain = page_of('core/example.html', name=harmless, rows=[[harmless, 1]])
     assert page.count('<') == plain.count('<') and page.count('"') == plain.count('"')
     assert page.count("'") == plain.count("'") and '49' not in page.partition('<body>')[2]
 
@@ -74,3 +77,12 @@ def test_wheel_has_every_template(root, tmp_path):
         if p.is_file()
     }
     assert 'leukocls/core/templates/base.html' in templates and templates <= names
+
+
+def test_commands_in_sentences_are_shown_as_code():
+    "In backticks they would be read as part of the command. What is inside is escaped as well."
+    notes = ['Run `leukocls across table.csv`.', 'a `<script>` b', 'one ` alone', '`a\nb`']
+    page = page_of('runs/across.html', title='x', verdict=notes, chart='', tables=[], notes=notes)
+    assert page.count('Run <code>leukocls across table.csv</code>.') == 2
+    assert page.count('a <code>&lt;script&gt;</code> b') == 2 and '<script' not in page
+    assert page.count('one ` alone') == 2 and page.count('<code>') == 4

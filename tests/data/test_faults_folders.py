@@ -111,6 +111,22 @@ def test_class_folders_stay_class_folders(tmp_path, layout):
     assert set(t.label) == {k.split('/')[depth] for k in layout}
 
 
+def test_data_sets_beside_each_other_are_noticed(tmp_path):
+    "Whether or not their classes have the same names; folders of numbers are patients or fields."
+    cases = {'one/Blast': 2, 'one/Lymph': 2, 'two/blast': 2, 'two/lymph': 2}
+    with pytest.raises(DataError, match='holds 2 data sets with the same classes: one, two'):
+        read_table(folder(tmp_path / 'same', cases))
+    others = {'one/Blast': 2, 'one/Lymph': 2, 'two/band': 2, 'two/smudge': 2}
+    root = folder(tmp_path / 'others', others)
+    (note,) = read_table(root).attrs['notes']
+    assert 'The classes are the first folders: one, two' in note and 'label=-1' in note
+    assert set(read_table(root, label=-1).label) == {'Blast', 'Lymph', 'band', 'smudge'}
+    numbered = {
+        f'{c}/{first + n:03}': 2 for c, first in dict(Blast=0, Lymph=3).items() for n in range(3)
+    }
+    assert not read_table(folder(tmp_path / 'fields', numbered)).attrs.get('notes')
+
+
 def test_levels_are_checked(tmp_path):
     folder(tmp_path, {'a/x': 2, 'b': 2})
     with pytest.raises(DataError, match='label=1: 2 of 4 images have no folder at that level'):

@@ -2,13 +2,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
+from PIL import Image
 
 from leukocls.core.errors import DataError
 from leukocls.data.splits import (
+    SPLIT_RULES,
     fold_tables,
     grouped_folds,
     groups_of,
     identical_files,
+    register_split,
     shared_files,
     shared_patients,
     sides_of,
@@ -383,3 +386,21 @@ def test_a_class_without_training_images_is_named():
     ]
     with pytest.raises(DataError, match='Class b would not be trained on: no training image'):
         split_table(read_table(pd.DataFrame(rows)).assign(group=range(8)), 'given')
+
+
+@pytest.mark.parametrize('asked', [lambda t: t.hospital, lambda t: t['hospital']])
+def test_a_rule_that_asks_for_a_column_that_is_not_there(asked, tmp_path):
+    "`read_table` calls a column `hospital` source: the error names the rule and the columns."
+    rows = []
+    for i in range(8):
+        path = tmp_path / f'{i}.png'
+        Image.new('RGB', (8, 8), (i * 20, 0, 0)).save(path)
+        rows.append(dict(path=str(path), label='ab'[i % 2], hospital=f'h{i // 4}', day=i))
+    table = read_table(pd.DataFrame(rows))
+    assert {'source', 'day'} <= set(table) and 'hospital' not in table
+    register_split('by-place', asked, 'No hospital is on two sides.')
+    try:
+        with pytest.raises(DataError, match='Split rule `by-place` fails: .*hospital.* source'):
+            split_table(table, 'by-place')
+    finally:
+        SPLIT_RULES.pop('by-place')

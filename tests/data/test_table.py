@@ -320,3 +320,16 @@ def test_a_damaged_image_stops_the_filling_with_its_name(table, tmp_path):
     t.loc[t.index[t.split == 'train'][5], 'path'] = str(bad)
     with pytest.raises(DataError, match='bad.png'):
         next(iter(CellDataLoaders.from_table(t, size=24, device='cpu').train))
+
+
+@pytest.mark.parametrize('name', ['patient_id', 'subject_id', 'Patient ID', 'site', 'my_people'])
+def test_the_column_of_patients_is_named_as_it_stands_in_the_file(films, tmp_path, name):
+    "`--patient patient_id` was taken for a pattern, since the column had its usual name already."
+    known = read_table(films, patient=FILM_PATIENT)
+    rows = pd.DataFrame({'path': known.path, 'diagnosis': known.label, name: known.patient})
+    rows.to_csv(tmp_path / 'cells.csv', index=False)
+    table = read_table(tmp_path / 'cells.csv', patient=name, label='diagnosis')
+    assert table.patient.tolist() == known.patient.tolist()
+    assert (
+        read_table(rows, patient=name, label='diagnosis').patient.tolist() == table.patient.tolist()
+    )

@@ -49,7 +49,7 @@ def cell_run(cut_table, local_weights, without_plots, tmp_path_factory):
             'probe',
             cut_table,
             out=tmp_path_factory.mktemp('runs'),
-            arch='mobilenetv2_035',
+            arch='test_efficientnet',
             weights=local_weights,
             size=48,
             view='cell',
@@ -153,7 +153,7 @@ def test_features_of_another_view_are_others(local_weights):
     from leukocls.models.frozen import FrozenBody
 
     whole, cell = (
-        FrozenBody('mobilenetv2_035', local_weights, 48, view=v) for v in ('whole', 'cell')
+        FrozenBody('test_efficientnet', local_weights, 48, view=v) for v in ('whole', 'cell')
     )
     assert whole.key != cell.key
     # features that were kept before there were views are found again

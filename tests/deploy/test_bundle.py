@@ -14,7 +14,7 @@ from shell import leukocls
 
 from leukocls.core.errors import DataError, LeukoError, ModelError, RunError
 from leukocls.data.splits import split_table
-from leukocls.deploy.bundle import Bundle, export_bundle, sums_of, verify
+from leukocls.deploy.bundle import Bundle, export_bundle, read_config, sums_of, verify
 from leukocls.deploy.classifier import Classifier
 from leukocls.models.engines import softmax
 from leukocls.runs.experiment import train
@@ -266,18 +266,29 @@ def weights_folder(net, folder, arch, model_args, size):
     return folder
 
 
+def test_a_bundle_says_what_its_training_pictures_show(small_bundle):
+    "A field is cut so that its cells look like these; numbers are all that may stand there."
+    config = Bundle(small_bundle).config
+    known = config['data']['cells']
+    assert known['looked_at'] == 12 and known['fields'] + known['single'] > 0
+    assert 0 < known['diameter'] < known['side'] and known['micrometres'] > 5
+    changed = json.dumps(dict(config, data=dict(cells=dict(known, side='wide'))))
+    with pytest.raises(ModelError, match='side'):
+        read_config(changed.encode())
+
+
 @pytest.mark.usefixtures('no_plots')
 @pytest.mark.parametrize(
     'name, changes',
     [
-        ('mobilenetv2', dict(arch='mobilenetv2_035')),
+        ('mobilenetv2', dict(arch='test_efficientnet')),
         ('mobilenetv2', dict(arch='vit_tiny_patch16_224', size=32, model_args=None)),
         ('modified-cnn', dict(size=50)),
         *(
             pytest.param(*p, marks=pytest.mark.slow)
             for p in [
                 ('p2-cml1', dict(size=64)),
-                ('p3-hybrid', dict(arch='mobilenetv2_035+resnet10t', weights='none', size=64)),
+                ('p3-hybrid', dict(arch='test_efficientnet+resnet10t', weights='none', size=64)),
                 ('p3-vgg16', dict(arch='vgg11', size=32, top='linear')),
                 ('probe', dict(head='knn')),
             ]
@@ -303,7 +314,7 @@ def test_every_kind_of_network(table, local_weights, tmp_path, name, changes):
         changes['weights'] = str(local_weights)
         changes.setdefault('size', 64)
     if probe:
-        changes['arch'] = 'mobilenetv2_035'
+        changes['arch'] = 'test_efficientnet'
     own = (
         {}
         if probe
@@ -474,7 +485,7 @@ def test_an_ensemble_travels_as_one_network(table, local_weights, plain_fastai, 
     r = train(
         get_recipe(
             'mobilenetv2',
-            arch='mobilenetv2_035',
+            arch='test_efficientnet',
             weights=str(local_weights),
             size=64,
             members=2,
@@ -528,7 +539,7 @@ def test_an_ensemble_travels_as_one_network(table, local_weights, plain_fastai, 
             train(
                 get_recipe(
                     'mobilenetv2',
-                    arch='mobilenetv2_035',
+                    arch='test_efficientnet',
                     weights=str(local_weights),
                     size=64,
                     epochs=1,

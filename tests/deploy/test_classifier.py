@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from shell import program
 
 from leukocls.core.errors import DataError, LeukoError, RunError
 from leukocls.deploy.bundle import Bundle
@@ -296,17 +296,17 @@ def test_killed_five_times(small_bundle, run, tmp_path):
     marks = sorted(rng.sample(range(1, 1700), 5))
     seen = []
     for mark in marks:
-        p = subprocess.Popen([sys.executable, '-c', code], stderr=subprocess.DEVNULL)
+        p = program(code, tmp_path)
 
         def rows():
             return sum(f.read_bytes().count(b'\n') for f in tmp_path.glob('.r.csv.*.part'))
 
-        while p.poll() is None and rows() <= mark:
+        while p.is_alive() and rows() <= mark:
             time.sleep(0.002)
-        assert p.poll() is None, 'it was done before it could be killed'
+        assert p.is_alive(), 'it was done before it could be killed'
         time.sleep(rng.random() * 0.02)
-        p.send_signal(signal.SIGKILL)
-        p.wait()
+        p.kill()
+        p.join()
         seen.append(rows())
         assert not (tmp_path / 'r.csv').exists()
     last = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)

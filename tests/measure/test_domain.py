@@ -167,11 +167,11 @@ def test_nearest_cluster_counts(gate):
     )
 
 
-def test_parts_add_up(gate, drawn):
-    from leukocls.measure.domain import _parts
+def test_what_groups_add_makes_the_squared_distance(gate, drawn):
+    from leukocls.measure.domain import _added_by_group
 
     d, off = gate.away(gate_numbers(drawn[1]))
-    np.testing.assert_allclose(_parts(gate, off).sum(1), d**2, rtol=1e-6)
+    np.testing.assert_allclose(_added_by_group(gate, off).sum(1), d**2, rtol=1e-6)
 
 
 def test_numbers_do_not_depend_on_company_or_order(drawn):

@@ -1,5 +1,6 @@
 "Judging on labelled images of others: their class names, their few images, and what was seen before."
 
+import json
 import os
 import shutil
 import sys
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from leukocls import Classifier, evaluate
+from leukocls import Classifier, Run, evaluate
 from leukocls.cli.commands import main
 from leukocls.core.errors import DataError
 from leukocls.data.films import draw_films
@@ -86,9 +87,31 @@ def test_training_images_that_were_saved_again_are_noticed(name, run, small_bund
 
 def test_new_images_are_not_called_seen(run, small_bundle, foreign):
     for judged in (Classifier.load(small_bundle).evaluate(foreign), evaluate(run, foreign)):
-        assert judged['notes'] == [] and judged['n'] == 24
+        assert judged['n'] == 24
+        note, *more = judged['notes']
+        assert note == 'The model has seen none of these 24 images, nor a near-duplicate of one.'
+        # a bundle says of its probabilities that they are calibrated
+        assert all(sentence.startswith("Probabilities are the bundle's") for sentence in more)
     tested = run.table[run.table.split == 'test']
-    assert evaluate(run, tested)['notes'] == []
+    (note,) = evaluate(run, tested)['notes']
+    assert 'has seen none of these' in note
+
+
+def test_figures_that_do_not_hold_elsewhere_are_said(run, small_bundle, foreign, tmp_path):
+    "Where the model is clearly worse than on its own held-out images, and only there."
+    wrong = tmp_path / 'wrong'
+    for theirs, ours in zip(CLASSES, CLASSES[1:] + CLASSES[:1]):
+        shutil.copytree(Path(foreign) / theirs, wrong / ours)
+    clf, moved = Classifier.load(small_bundle), shutil.copytree(run.folder, tmp_path / 'moved')
+    for own, is_said in ((dict(value=0.9, low=0.8, high=1.0), True), (None, False)):
+        figures = dict(clf.config['metrics'], balanced_accuracy=own)
+        clf.config['metrics'] = figures
+        (moved / 'metrics.json').write_text(json.dumps(run.metrics | figures))
+        for judged in (clf.evaluate(wrong), evaluate(Run(moved), wrong)):
+            assert judged['balanced_accuracy']['high'] < 0.8
+            said = [n for n in judged['notes'] if 'its figures do not hold here' in n]
+            assert len(said) == is_said
+            assert all('90.0 % on' in n and 'leukocls adapt' in n for n in said)
 
 
 def test_a_model_that_tells_nothing_says_so(run, foreign, tmp_path, monkeypatch, capsys):
@@ -209,3 +232,11 @@ def test_the_name_given_comes_first():
     for wrong in ('a', 'q=b', 'a=q', os.devnull):
         with pytest.raises(DataError, match='rename|two columns|not a CSV'):
             match_classes(['a'], ['b'], wrong)
+
+
+def test_a_folder_that_holds_its_table_beside_its_images(foreign, tmp_path):
+    "The advice to rename the class `images` would have judged all images by a wrong label."
+    shutil.copytree(foreign, tmp_path / 'set' / 'images')
+    (tmp_path / 'set' / 'labels.csv').write_text('path,label\n')
+    with pytest.raises(DataError, match='know `images`.* If .*labels.csv says which image'):
+        read_labelled(tmp_path / 'set', ['Benign', 'Pro'], label=0)

@@ -62,7 +62,11 @@ def test_p3_network():
 @pytest.mark.parametrize('grey', [False, True])
 def test_own_networks_take_a_step(table, arch, grey):
     dls = CellDataLoaders.from_table(
-        split_table(table), size=50 if arch == 'modified-cnn' else 64, bs=8, grey=grey, device='cpu'
+        split_table(table),
+        size=50 if arch == 'modified-cnn' else 64,
+        bs=32,
+        grey=grey,
+        device='cpu',
     )
     learn = cell_learner(dls, arch)
     with learn.no_bar(), learn.no_logging():
@@ -72,11 +76,11 @@ def test_own_networks_take_a_step(table, arch, grey):
 
 def test_local_dir(dls, local_weights):
     for name, kw in (
-        ('mobilenetv2_035', dict(weights=local_weights)),
+        ('test_efficientnet', dict(weights=local_weights)),
         (f'local-dir:{local_weights}', {}),
     ):
         learn = cell_learner(dls, name, **kw)
-        assert learn.arch == 'mobilenetv2_035' and torch.equal(
+        assert learn.arch == 'test_efficientnet' and torch.equal(
             learn.model[0].model.conv_stem.weight,
             timm.create_model(f'local-dir:{local_weights}', pretrained=True).conv_stem.weight,
         )
@@ -84,10 +88,10 @@ def test_local_dir(dls, local_weights):
 
 
 def test_weights_file(dls, tmp_path):
-    m = timm.create_model('mobilenetv2_035', num_classes=1000)
+    m = timm.create_model('test_efficientnet', num_classes=1000)
     save_file(m.state_dict(), tmp_path / 'w.safetensors')
     assert torch.equal(
-        cell_learner(dls, 'mobilenetv2_035', tmp_path / 'w.safetensors')
+        cell_learner(dls, 'test_efficientnet', tmp_path / 'w.safetensors')
         .model[0]
         .model.conv_stem.weight,
         m.conv_stem.weight,
@@ -102,7 +106,7 @@ def test_damaged_weights(dls, local_weights, tmp_path):
         (local_weights / 'model.safetensors').read_bytes()[:1000]
     )
     with pytest.raises(ModelError):
-        cell_learner(dls, 'mobilenetv2_035', tmp_path)
+        cell_learner(dls, 'test_efficientnet', tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from test_modelcard import HOSTILE, fabricate
 
+from leukocls.core.errors import RunError
 from leukocls.report import page as report
-from leukocls.report.page import RunFiles, map_svg
+from leukocls.report.page import RunFiles, _limits_to_malignant, map_svg
 from leukocls.report.sentences import beside, confidence_sentence, headline, verdict
 from leukocls.train.kinds import KINDS, Kind, register_kind
 
@@ -126,6 +127,48 @@ def test_a_section_of_ones_own(made):
         report.SECTIONS[:] = before
 
 
+def test_a_section_registered_again_replaces_itself(made):
+    "As a cell of a notebook does that is run twice; a heading of the library is refused."
+    before = list(report.SECTIONS)
+    try:
+        for words in ('first', 'second'):
+            report.section('Mine')(lambda run, words=words: report.Part(text=[words]))
+        page = report._page(made, {})
+        with pytest.raises(RunError, match="has a section 'Map' already"):
+            report.section('Map')(lambda run: None)
+    finally:
+        report.SECTIONS[:] = before
+    assert page.count('<h2>Mine</h2>') == 1 and 'second' in page and '>first<' not in page
+
+
+@pytest.mark.parametrize(
+    'make, fault',
+    [
+        (lambda run: report.Part(text=[run.learner]), 'AttributeError: .*learner'),
+        (lambda run: 'a sentence', 'it returns str, not a Part or None'),
+    ],
+)
+def test_a_section_that_fails_is_said_and_the_rest_is_shown(made, capsys, make, fault):
+    "An error in a user's section once ended `train_all` after the training, before its other recipes."
+    before = list(report.SECTIONS)
+    try:
+        report.section('Mine')(make)
+        page = report._page(made, {})
+    finally:
+        report.SECTIONS[:] = before
+    said = capsys.readouterr().err
+    assert re.search(f'The section Mine could not be made: {fault}', said), said
+    assert 'RunFiles' in said and 'predictions' in said and '_json' not in said
+    assert 'The section Mine could not be made' in page and '<h2>How it was made</h2>' in page
+
+
+def test_a_section_of_the_library_that_fails_is_a_bug_and_raises(made, monkeypatch):
+    broken = report.Section('How sure it is', lambda run: 1 / 0)
+    monkeypatch.setattr(report, 'SECTIONS', [broken])
+    with pytest.raises(ZeroDivisionError):
+        report._page(made, {})
+
+
 def test_a_kind_of_ones_own_decides_what_is_told(made):
     """Augmentation and fields of the recipe follow the registry of kinds. A kind without
     augmentation was shown with it unless it had one of our two names.
@@ -144,8 +187,6 @@ def test_a_kind_of_ones_own_decides_what_is_told(made):
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    from leukocls.core.errors import RunError
-
     with pytest.raises(RunError, match='recipe.json, table.csv, metrics.json'):
         report.report_run(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -181,10 +222,21 @@ def test_each_source_has_its_figure_where_there_are_two(made):
     made.table['source'] = ['here', 'there'] * (len(made.table) // 2) + ['here'] * (
         len(made.table) % 2
     )
-    text = text_of(report._page(made, {}))
+    page = report._page(made, {})
+    text = text_of(page)
     assert 'Each source' in text and 'leukocls across table.csv --recipe' in text
+    assert '<code>leukocls across table.csv --recipe ' in page
     assert 'here yes' in text and 'there yes' in text
     made.calibration = dict(temperature=1.0, operating_points=[], notes=[], note='Not enough.')
     assert 'of these laboratories (here, there) and hold for such images only' in text_of(
         ' '.join(report._how_sure(made).text)
     )
+
+
+def test_what_a_limit_misses_stands_beside_what_it_may_miss():
+    "Short heads, since six columns must fit a telephone."
+    share = dict(value=0.99, low=0.9, high=1.0)
+    point = dict(wanted=0.99, threshold=0.1, missed=2, n=200, sensitivity=share, specificity=share)
+    (table,) = _limits_to_malignant([point, dict(point, threshold=None)])
+    assert table.head[:2] == ('may miss', 'missed') and max(map(len, table.head)) <= 11
+    assert [row[:2] for row in table.rows] == [['1 in 100', '2 of 200']]

@@ -58,6 +58,24 @@ def test_pages_fit(name, pages, width, height):
         )
 
 
+@pytest.mark.parametrize('name', ['report', 'audit'])
+def test_no_column_is_cut_on_a_phone(name, pages):
+    "A table becomes narrow, or a list of names and values for each row."
+    with Chrome() as page:
+        page.look(390, 844, phone=True)
+        page.open(pages[name].as_uri())
+        page.js('document.querySelectorAll("details").forEach(d => d.open = true)')
+        cut = page.js(
+            '[...document.querySelectorAll(".prose, .facts, .stacked")].filter(e =>'
+            ' e.scrollWidth > e.clientWidth + 1).map(e => e.innerText.slice(0, 60))'
+        )
+        assert not cut, cut
+        assert page.js('document.querySelectorAll(".stacked td[data-head]").length') > 0
+        assert (
+            page.js('getComputedStyle(document.querySelector(".stacked thead")).display') == 'none'
+        )
+
+
 def test_the_verdict_is_read_first(pages):
     "On a phone's first screen; the picture that proves it begins there too."
     with Chrome() as page:

@@ -1,5 +1,7 @@
 "Across laboratories: what is trained where, what is judged where, and what is said of it."
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -90,6 +92,16 @@ def test_what_is_wrong_is_said_in_words(table, tmp_path):
         across(table, 'mil', out=str(tmp_path))
 
 
+def test_sources_without_a_common_class_are_refused_before_training(table, tmp_path):
+    # a folder that holds something else beside the images
+    theirs = table[table.source == 'munich'].assign(source='lab')
+    theirs['label'] = ['images' if i % 2 else 'masks' for i in range(len(theirs))]
+    both = dict(here=table[table.source == 'tehran'], there=theirs)
+    with pytest.raises(DataError, match='The sources share no class: .*images, masks.*--map'):
+        across(both, 'small-cnn', out=tmp_path / 'runs', progress=False)
+    assert not (tmp_path / 'runs').exists() or not any((tmp_path / 'runs').iterdir())
+
+
 def test_names_of_classes_are_matched(table):
     theirs = table[table.source == 'munich'].assign(source='lab', label='early')
     both = read_sources({'ours': table[table.source == 'tehran'], 'theirs': theirs})
@@ -99,3 +111,15 @@ def test_names_of_classes_are_matched(table):
         'theirs has no Benign, Pre, Pro.',
     ]
     assert both.patient[both.source == 'theirs'].str.startswith('theirs ').all()
+
+
+def test_a_place_is_called_as_the_user_says_or_by_what_says_something(films, tmp_path):
+    "A data set was called `labels`, after its table."
+    there = draw_films(tmp_path / 'munich', patients=1, images=2, size=32, seed=9)
+    read_table(there)[['path', 'label']].to_csv(there / 'labels.csv', index=False)
+    names = set(read_sources([films, there / 'labels.csv']).source)
+    assert names == {Path(films).name, 'munich'}
+    named = read_sources([f'tehran={films}', f'lab={there / "labels.csv"}'])
+    assert set(named.source) == {'tehran', 'lab'}
+    with pytest.raises(DataError, match='Two data sets have the same name: a, a. Write NAME=PATH'):
+        read_sources([f'a={films}', f'a={there / "labels.csv"}'])

@@ -21,17 +21,16 @@ from leukocls.runs.experiment import Run, Runs, train, train_all
 from leukocls.train.recipes import get_recipe
 
 
-def test_run_folder_contract(run):
+def assert_pickle_predicts_the_same(run):
+    learn = open_pickle(run.folder / 'learner.pkl', trust=True)
+    by_pickle = predict_images(learn, run.predictions.path)
+    known = run.predictions.filter(like='p_')
+    assert np.allclose(by_pickle.filter(like='p_'), known, atol=1e-5)
+
+
+def test_run_folder_contract(run, files_of_every_run):
     files = {str(p.relative_to(run.folder)) for p in run.folder.rglob('*') if p.is_file()}
-    assert {
-        'recipe.json',
-        'table.csv',
-        'history.csv',
-        'predictions.csv',
-        'metrics.json',
-        'report.html',
-        'learner.pkl',
-    } <= files
+    assert files_of_every_run <= files
     assert {
         'plots/confusion.png',
         'plots/confusion_shares.png',
@@ -409,9 +408,9 @@ def test_an_ensemble_is_the_mean_of_its_networks(table, quick, tmp_path, monkeyp
     from leukocls.measure.explanation import heat_of
     from leukocls.models.networks import members_of
 
-    seen, old = [], fit._prepare
+    seen, old = [], fit.prepare_fit
     monkeypatch.setattr(
-        fit, '_prepare', lambda recipe, t, device: (seen.append(t), old(recipe, t, device))[1]
+        fit, 'prepare_fit', lambda recipe, t, device: (seen.append(t), old(recipe, t, device))[1]
     )
     whole = split_table(table)
     r = train(quick, whole, out=tmp_path, progress=False, device='cpu', members=3)
@@ -471,7 +470,7 @@ def test_an_ensemble_keeps_the_networks_that_are_finished(
     import leukocls.train.callbacks as cb
     import leukocls.train.network as fit
 
-    old, calls, prepare = cb.History.before_epoch, [], fit._prepare
+    old, calls, prepare = cb.History.before_epoch, [], fit.prepare_fit
 
     def later(self):
         calls.append(len(self.rows))
@@ -490,7 +489,7 @@ def test_an_ensemble_keeps_the_networks_that_are_finished(
             raise KeyboardInterrupt
         return prepare(recipe, t, device)
 
-    monkeypatch.setattr(fit, '_prepare', between)
+    monkeypatch.setattr(fit, 'prepare_fit', between)
     whole = split_table(table)
     if what.startswith('interrupt'):
         r = train(quick, whole, out=tmp_path, progress=False, device='cpu', members=3)
@@ -593,7 +592,7 @@ def test_pretrained_recipe_freezes_and_rebuilds(table, local_weights, tmp_path):
         out=tmp_path,
         progress=False,
         device='cpu',
-        arch='mobilenetv2_035',
+        arch='test_efficientnet',
         weights=str(local_weights),
         epochs=1,
         size=64,
@@ -626,7 +625,7 @@ def test_pickle_opens_without_leukocls(kind, table, local_weights, plain_fastai,
             out=tmp_path,
             progress=False,
             device='cpu',
-            arch='mobilenetv2_035',
+            arch='test_efficientnet',
             weights=str(local_weights),
             epochs=1,
             size=64,
@@ -637,7 +636,7 @@ def test_pickle_opens_without_leukocls(kind, table, local_weights, plain_fastai,
 
         learn = cell_learner(
             CellDataLoaders.from_table(split_table(table), size=64, bs=16, device='cpu'),
-            'mobilenetv2_035',
+            'test_efficientnet',
             local_weights,
         )
         with learn.no_bar(), learn.no_logging():
@@ -811,7 +810,7 @@ def ingredients(table, quick, tmp_path_factory, without_plots, plain_fastai):
     )  # classes of different size, so that balancing them changes something
     with without_plots():
         plain, *runs = [
-            train(get_recipe(quick, **c), table, out=str(out), progress=False)
+            train(get_recipe(quick, epochs=1, **c), table, out=str(out), progress=False)
             for c in ({}, *INGREDIENTS)
         ]
     return (
@@ -883,8 +882,8 @@ def test_pretrained_networks_take_the_same_optimizer(table, tmp_path, monkeypatc
         table,
         out=str(tmp_path),
         progress=False,
-        arch='mobilenetv2_035',
-        weights=str(random_weights('mobilenetv2_035', tmp_path / 'w')),
+        arch='test_efficientnet',
+        weights=str(random_weights('test_efficientnet', tmp_path / 'w')),
         size=32,
         bs=8,
         epochs=1,
@@ -927,7 +926,7 @@ def test_what_a_gpu_does_to_steps_leaves_nothing_behind(table, quick, tmp_path, 
 
     monkeypatch.setattr(fit, '_fit', two)
     monkeypatch.setattr(fit, 'list_adam', fused)
-    plain = train(quick, table, out=str(tmp_path), progress=False, epochs=6)
+    plain = train(quick, table, out=str(tmp_path), progress=False, epochs=3)
     monkeypatch.setattr(
         fit,
         'faster',
@@ -939,7 +938,7 @@ def test_what_a_gpu_does_to_steps_leaves_nothing_behind(table, quick, tmp_path, 
             fit.CompileIfItPays(least=0, steps=2, backend='aot_eager'),
         ],
     )
-    run = train(quick, table, out=str(tmp_path), progress=False, epochs=6)
+    run = train(quick, table, out=str(tmp_path), progress=False, epochs=3)
     assert (
         {'_work', '_look'} <= set(replayed)
         and 'replayed' in run.info['steps']
@@ -956,13 +955,7 @@ def test_what_a_gpu_does_to_steps_leaves_nothing_behind(table, quick, tmp_path, 
         and all(p.grad is None or p.grad.isfinite().all() for p in learn.model.parameters())
         and all(v.device.type == 'cpu' for v in learn.recorder.losses)
     )
-    assert np.allclose(
-        predict_images(
-            open_pickle(run.folder / 'learner.pkl', trust=True), run.predictions.path
-        ).filter(like='p_'),
-        run.predictions.filter(like='p_'),
-        atol=1e-5,
-    )
+    assert_pickle_predicts_the_same(run)
 
 
 @pytest.mark.usefixtures('no_plots')
@@ -988,13 +981,7 @@ def test_a_compiled_network_is_the_same_network(table, quick, tmp_path, monkeypa
     assert np.allclose(
         run.predictions.filter(like='p_'), plain.predictions.filter(like='p_'), atol=1e-3
     )
-    assert np.allclose(
-        predict_images(
-            open_pickle(run.folder / 'learner.pkl', trust=True), run.predictions.path
-        ).filter(like='p_'),
-        run.predictions.filter(like='p_'),
-        atol=1e-5,
-    )
+    assert_pickle_predicts_the_same(run)
 
 
 @pytest.mark.usefixtures('no_plots')
@@ -1191,7 +1178,7 @@ def test_own_callbacks_see_both_phases(table, local_weights, tmp_path):
         progress=False,
         device='cpu',
         cbs=[seen],
-        arch='mobilenetv2_035',
+        arch='test_efficientnet',
         weights=str(local_weights),
         head_epochs=1,
         epochs=2,
@@ -1257,3 +1244,13 @@ def test_own_callbacks_that_act_inside_a_step_are_not_passed_over():
             learn.fit(1, cbs=[replay, callback])
         assert bool(replay.times) == replayed, replay.said
         assert replayed or replay.said == 'not replayed: a callback acts inside the step'
+
+
+def test_one_picture_in_two_classes_is_said_by_training_too(films, tmp_path, no_plots, capsys):
+    copy = shutil.copytree(films, tmp_path / 'films')
+    first = sorted((copy / 'Pro').glob('*.png'))[0]
+    shutil.copy(first, copy / 'Benign' / first.name)
+    run = train_all(copy, 'p3-knn', size=32, out=tmp_path / 'runs', progress=False).best
+    sentence = '1 picture stands in two classes, so a label is wrong.'
+    assert sentence in capsys.readouterr().err
+    assert any(note.startswith(sentence) for note in run.info['notes'])

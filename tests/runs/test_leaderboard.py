@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -677,30 +676,10 @@ def test_fewer_seeds_are_compared_on_those_that_both_have(films, tmp_path):
 def test_a_folder_of_weights_on_the_shell_is_for_those_that_begin_with_some(
     films, local_weights, tmp_path
 ):
-    got = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'leukocls',
-            'train',
-            str(films),
-            '--recipe',
-            'modified-cnn',
-            '--recipe',
-            'p3-knn',
-            '--weights',
-            str(local_weights),
-            '--epochs',
-            '1',
-            '--size',
-            '32',
-            '--patient',
-            FILM_PATIENT,
-            '--out',
-            'r',
-        ],
-        capture_output=True,
-        text=True,
+    got = leukocls(
+        *['train', films, '--recipe', 'modified-cnn', '--recipe', 'p3-knn'],
+        *['--weights', local_weights, '--epochs', 1, '--size', 32],
+        *['--patient', FILM_PATIENT, '--out', 'r'],
         cwd=tmp_path,
     )
     assert got.returncode == 0, got.stderr
@@ -890,12 +869,12 @@ def test_one_folder_of_weights_for_many_networks(films, local_weights, tmp_path)
     recipes = [
         dataclasses.replace(get_recipe('mobilenetv2'), name=n, arch=a)
         for n, a in dict(
-            a='mobilenetv2_035',
+            a='test_efficientnet',
             b='test_resnet',
-            both='mobilenetv2_035+test_resnet',
+            both='test_efficientnet+test_resnet',
             none='resnet18',
         ).items()
-    ] + [dataclasses.replace(get_recipe('probe'), arch='mobilenetv2_035')]
+    ] + [dataclasses.replace(get_recipe('probe'), arch='test_efficientnet')]
     runs = train_all(films, recipes, **how)
     assert [
         (
@@ -907,7 +886,7 @@ def test_one_folder_of_weights_for_many_networks(films, local_weights, tmp_path)
     ] == ['mobile', 'res', 2, 'mobile']
     assert (
         [f['recipe'] for f in runs.failed] == ['none']
-        and 'holds weights of mobilenetv2_035, test_resnet.r160_in1k, not of `resnet18`'
+        and 'holds weights of test_efficientnet, test_resnet.r160_in1k, not of `resnet18`'
         in runs.failed[0]['error']
         and all(r.info['weights_contents'] for r in runs)
     )

@@ -1,12 +1,20 @@
 "P2's augmentation against its description: shares, ranges, each operation by an oracle, training images only."
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from fastai.vision.core import TensorImage
+from safetensors.torch import save_file
 from scipy import ndimage, stats
 
+from leukocls.core.errors import RunError
 from leukocls.data.splits import split_table
+from leukocls.data.table import read_table
+from leukocls.models.backbones import cell_learner
+from leukocls.models.predictor import predict_images
 from leukocls.train.augment import (
     AUGMENTATIONS,
     P2_FILLED,
@@ -19,7 +27,9 @@ from leukocls.train.augment import (
     moved,
     vary_stain,
 )
+from leukocls.train.learners import model_facts, rebuild
 from leukocls.train.loaders import CellDataLoaders
+from leukocls.train.recipes import get_recipe
 
 N = 20_000
 
@@ -448,3 +458,17 @@ def test_an_own_augmentation_gets_floats(films):
         ).one_batch()
     (late, most), (early, _) = seen
     assert late == torch.float32 and most <= 1 and early == torch.uint8
+
+
+def test_a_run_predicts_without_the_augmentation_that_it_was_trained_with(films, tmp_path):
+    "Rebuilt where nobody registered it: only a training batch needs it, and the error says how."
+    table = split_table(read_table(films))
+    recipe = replace(get_recipe('small-cnn', size=32, bs=8), augment='not-registered-here')
+    dls = CellDataLoaders.from_table(table, size=32, bs=8, device='cpu')
+    learn = cell_learner(dls, 'small-cnn')
+    save_file(learn.model.state_dict(), tmp_path / 'model.safetensors')
+    run = SimpleNamespace(folder=tmp_path, recipe=recipe, info=dict(model=model_facts(learn)))
+    again = rebuild(run, table)
+    assert np.isfinite(predict_images(again, table.path[:2].tolist()).filter(like='p_')).all(None)
+    with pytest.raises(RunError, match=r'register_augmentation .* --with FILE\.py'):
+        again.dls.one_batch()

@@ -34,7 +34,7 @@ def parts(table):
 def phases(local_weights):
     "A pretrained network whose head goes first, with all that has a memory: averages, early stopping."
     recipe = get_recipe('mobilenetv2', weights=str(local_weights), size=32, bs=16, precision='fp32')
-    recipe = get_recipe(recipe, arch='mobilenetv2_035', head_epochs=1, epochs=2, lr=1e-3)
+    recipe = get_recipe(recipe, arch='test_efficientnet', head_epochs=1, epochs=2, lr=1e-3)
     return get_recipe(recipe, ema=0.9, mixup=0.2, patience=5, augment='light')
 
 

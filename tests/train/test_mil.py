@@ -190,9 +190,8 @@ def study(local_weights, tmp_path_factory):
     home = tmp_path_factory.mktemp('mil')
     here = draw_cohort(home / 'here', patients=30, cells=10, share=0.5, size=48)
     other = draw_cohort(home / 'other', patients=10, cells=6, share=0.5, size=48, lab=1)
-    recipe = get_recipe(
-        'mil', arch=f'local-dir:{local_weights}', size=48, members=3, reference='cohort'
-    )
+    how = dict(arch=f'local-dir:{local_weights}', size=48, augment='travel', variations=1)
+    recipe = get_recipe('mil', **how, members=3, reference='cohort')
     table = split_table(read_table(here, **OF))
     run = train(recipe, table, out=home / 'runs', progress=False, device='cpu')
     return run, table, other
@@ -215,6 +214,8 @@ def test_a_run_answers_for_each_patient_who_was_held_out(study):
     left_out = pd.read_csv(run.folder / 'patients_left_out.csv')
     assert set(left_out.patient) == set(table.patient[table.split == 'train'])
     assert len(run.info['head_tried']) == len(mil.STRENGTHS)
+    # a variation of each cell was learned from, and nothing says that it was asked for in vain
+    assert not any('does not use' in note for note in run.info['notes'])
 
 
 def test_the_learner_answers_for_one_cell(study):
@@ -241,7 +242,21 @@ def test_another_cohort_is_judged_by_run_and_bundle_alike(study, tmp_path):
     assert any('compared with the cells of these 10 patients' in note for note in by_run['notes'])
     clf = Classifier.load(run.export_bundle(tmp_path / 'bundle'))
     by_bundle = clf.evaluate(other, **OF)
-    assert by_bundle['notes'] == by_run['notes']
+    # a bundle says besides that its probabilities are calibrated
+    of_calibration = [note for note in by_bundle['notes'] if 'calibrated (temperature' in note]
+    assert len(of_calibration) == (clf.config['calibration']['temperature'] != 1)
+    assert by_bundle['notes'] == by_run['notes'] + of_calibration
+    # the command and `patients` say of these people what they were judged by
+    table = read_table(other, **OF)
+    people = {name: list(rows.path) for name, rows in table.groupby('patient')}
+    answers = list(clf.patients(people))
+    assert any('cells of these 10 patients' in w for w in answers[0].warnings)
+    called = pd.Series({a.patient: a.label for a in answers})
+    truth = table.groupby('patient').label.first()
+    assert (called == truth).sum() == np.trace(by_bundle['patients']['confusion'])
+    alone = [clf.patient(files, patient=name) for name, files in people.items()]
+    assert any(a.probability != b.probability for a, b in zip(answers, alone))
+    assert list(clf.patients({})) == []
     assert by_bundle['patients']['rule'] == 'mil'
     answers = read_patients(run.folder / 'patients.csv')
     one = answers.iloc[0]

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from shell import program
 
 import leukocls.train.network as fit
 from leukocls.core.errors import RunError
@@ -24,7 +23,7 @@ from leukocls.train.recipes import get_recipe
 def two_phases(local_weights):
     "A recipe that trains the head of a pretrained network first, then all of it."
     recipe = get_recipe('mobilenetv2', weights=str(local_weights), size=32, bs=16)
-    recipe = get_recipe(recipe, arch='mobilenetv2_035', head_epochs=1, epochs=2, lr=1e-3)
+    recipe = get_recipe(recipe, arch='test_efficientnet', head_epochs=1, epochs=2, lr=1e-3)
     assert len(fit._phases(recipe, pretrained=True)) == 2
     return recipe
 
@@ -100,20 +99,19 @@ def training(tmp_path):
     started = []
 
     def start(**how):
-        program = PROGRAM.format(**dict(views=1, members=1) | how)
-        process = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', program], cwd=tmp_path)
+        process = program(PROGRAM.format(**dict(views=1, members=1) | how), tmp_path)
         started.append(process)
         folder = tmp_path / 'runs/small-cnn-seed42'
         give_up = time.monotonic() + 120
         while not (folder / 'history.csv').exists() or len(Run(folder).history) < 2:
-            assert process.poll() is None and time.monotonic() < give_up
+            assert process.is_alive() and time.monotonic() < give_up
             time.sleep(0.1)
         return process, folder
 
     yield start
     for process in started:
         process.kill()
-        process.wait()
+        process.join()
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='Windows has no SIGTERM that a program could catch')
@@ -121,8 +119,9 @@ def training(tmp_path):
 def test_a_session_that_ends_keeps_what_was_learned(name, training):
     "Kaggle, SLURM and `docker stop` send SIGTERM, a connection that breaks SIGHUP."
     process, folder = training()
-    process.send_signal(getattr(signal, name))
-    process.wait(timeout=120)
+    os.kill(process.pid, getattr(signal, name))
+    process.join(120)
+    assert not process.is_alive()
     run = Run(folder)
     assert run.info['status'] == 'interrupted'
     assert any(note.startswith('Interrupted after') for note in run.info['notes'])
@@ -135,7 +134,7 @@ def test_a_process_that_is_killed_leaves_history_and_weights(how, training):
     "Such as by a system that runs out of memory: nothing can be done then, so it was done before."
     process, folder = training(**how)
     process.kill()
-    process.wait()
+    process.join()
     run = Run(folder)
     assert run.info['status'] == 'training' and len(run.history) >= 2
     weights = load_file(folder / 'model.safetensors')

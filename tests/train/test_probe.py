@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from leukocls.cli.bench import random_weights
 from leukocls.core.errors import DataError, ModelError, RunError
 from leukocls.data import images, survey
 from leukocls.data.splits import split_table
@@ -53,19 +54,9 @@ def probe(recipe, table, tmp_path_factory):
     )
 
 
-def test_a_probe_is_a_run_like_any_other(probe):
+def test_a_probe_is_a_run_like_any_other(probe, files_of_every_run):
     have = {p.name for p in probe.folder.iterdir()}
-    assert {
-        'recipe.json',
-        'table.csv',
-        'history.csv',
-        'predictions.csv',
-        'metrics.json',
-        'report.html',
-        'plots',
-        'learner.pkl',
-        'model.safetensors',
-    } <= have
+    assert files_of_every_run | {'plots', 'model.safetensors'} <= have
     assert probe.metrics['split'] == 'test'
     assert probe.info['status'] == 'finished'
     assert probe.info['model']['frozen'] > probe.info['model']['trainable'] > 0
@@ -197,6 +188,38 @@ def test_linear_head_is_scikit_learns():
         .predict_proba(X)
     )
     assert np.allclose(Head('linear', 0.1).fit(X, y, 1e-6).probabilities(X), want, atol=2e-3)
+
+
+def test_a_balanced_head_is_scikit_learns_balanced_one():
+    rng = np.random.default_rng(0)
+    y = np.array(['common'] * 90 + ['rare'] * 10)
+    X = (rng.normal(0, 1, (100, 6)) + 0.8 * (y == 'rare')[:, None]).astype('float32')
+    plain, _ = fit_head(X[None], y, np.arange(100))
+    balanced, tried = fit_head(X[None], y, np.arange(100), balance=True)
+    mean, spread = X.mean(0), X.std(0)
+    oracle = LogisticRegression(
+        C=balanced.strength, class_weight='balanced', max_iter=500, tol=1e-3
+    ).fit((X - mean) / spread, y)
+    p = balanced.probabilities(X)
+    assert np.allclose(p, oracle.predict_proba((X - mean) / spread), atol=1e-3)
+    # the rare class is called more often than without
+    assert p[:, 1].mean() > plain.probabilities(X)[:, 1].mean() + 0.1
+    assert tried.log_loss.notna().all()
+    with pytest.raises(RunError, match='cannot weight its classes'):
+        fit_head(X[None], y, np.arange(100), 'mlp', balance=True)
+
+
+def test_balance_reaches_the_run_and_unused_fields_are_named(recipe, table, tmp_path, no_plots):
+    few = split_table(table)
+    rare = few[(few.label != 'Pro') | (few.index % 4 == 0) | (few.split != 'train')]
+    how = dict(out=tmp_path, progress=False)
+    plain = train(recipe, rare, **how)
+    balanced = train(recipe, rare, balance=True, loss='focal', **how)
+    of_pro = [run.predictions.p_Pro.mean() for run in (plain, balanced)]
+    assert of_pro[1] > of_pro[0]
+    assert not any('does not use' in note for note in plain.info['notes'])
+    said = [note for note in balanced.info['notes'] if 'does not use' in note]
+    assert len(said) == 1 and said[0].startswith('loss was changed')
 
 
 def test_strength_is_chosen_inside_the_training_images():
@@ -504,7 +527,7 @@ def test_a_repeated_run_needs_no_scikit_learn(recipe, table, tmp_path):
 
 
 @pytest.mark.once
-def test_an_engine_is_chosen_aside(table, local_weights, tmp_path):
+def test_an_engine_is_chosen_aside(table, tmp_path):
     """PyTorch stays out of the process that asks, on the first folder and on the next; a process
     that was killed changes nothing, and none is left behind.
     """
@@ -555,8 +578,10 @@ def test_an_engine_is_chosen_aside(table, local_weights, tmp_path):
         seen['began without python'] = body.begin(files, 'cpu', 1)
         print(json.dumps(seen))
     """
+    # a network that OpenVINO runs faster than PyTorch does, so that it is chosen
+    weights = random_weights('mobilenetv2_035', tmp_path / 'weights')
     files, other = json.dumps(list(table.path[:80])), json.dumps(list(table.path[80:84]))
-    seen = json.loads(python(code, local_weights, tmp_path, files, other).splitlines()[-1])
+    seen = json.loads(python(code, weights, tmp_path, files, other).splitlines()[-1])
     has_openvino = bool(versions_of('openvino'))
     needs_torch = not has_openvino or seen['engine'] != 'openvino'
     assert seen['began'] is has_openvino, seen
@@ -578,7 +603,7 @@ def test_features_of_an_interrupted_run_are_kept(table, local_weights, tmp_path,
     files = list(table.path)
 
     def new():
-        return FrozenBody('mobilenetv2_035', local_weights, 48)
+        return FrozenBody('test_efficientnet', local_weights, 48)
 
     stream = features.stream
     computed = []
@@ -624,7 +649,7 @@ def test_an_engine_for_few_is_not_kept_for_many(table, local_weights, tmp_path, 
         return choose(self, paths, n, device, engine)
 
     monkeypatch.setattr(FrozenBody, '_choose', choose_and_note)
-    body = FrozenBody('mobilenetv2_035', local_weights, 48)
+    body = FrozenBody('test_efficientnet', local_weights, 48)
     few, many, rest = list(table.path[:3]), list(table.path[3:80]), list(table.path[80:82])
     body(few, device='cpu')
     body(many, device='cpu')
@@ -634,7 +659,7 @@ def test_an_engine_for_few_is_not_kept_for_many(table, local_weights, tmp_path, 
     assert body.engine.name == 'torch'
     # a probe has no such engine
     monkeypatch.setenv('LEUKOCLS_ENGINE', 'torch-bf16')
-    assert FrozenBody('mobilenetv2_035', local_weights, 64)(few, device='cpu').shape[1] == 3
+    assert FrozenBody('test_efficientnet', local_weights, 64)(few, device='cpu').shape[1] == 3
 
 
 def test_what_a_look_decoded_is_not_opened_again(table, local_weights, tmp_path, monkeypatch):
@@ -653,13 +678,13 @@ def test_what_a_look_decoded_is_not_opened_again(table, local_weights, tmp_path,
         return open_cell(path, *args, **bits)
 
     def new_body(ahead=None):
-        return FrozenBody('mobilenetv2_035', local_weights, 48, ahead)
+        return FrozenBody('test_efficientnet', local_weights, 48, ahead)
 
     monkeypatch.setattr(images, 'open_cell', open_and_note)
     monkeypatch.setenv('LEUKOCLS_CACHE', 'off')
     plain = new_body()(paths, 'torch')
     assert len(opened) >= len(paths)
-    recipe = get_recipe('probe', arch='mobilenetv2_035', weights=str(local_weights), size=48)
+    recipe = get_recipe('probe', arch='test_efficientnet', weights=str(local_weights), size=48)
     ahead = features.begin_all([recipe], paths)
     (ready,) = ahead.images.values()
     survey_images(table, [ready])

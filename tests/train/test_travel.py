@@ -18,10 +18,10 @@ def split(table):
 
 def test_features_of_variations_are_remembered(split, local_weights):
     paths, vary = list(split.path[:6]), Variations('travel', 2)
-    frozen = FrozenBody('mobilenetv2_035', local_weights, 32)
+    frozen = FrozenBody('test_efficientnet', local_weights, 32)
     first = frozen(paths, vary=vary)
     assert first.shape[:2] == (3, 6)
-    again = FrozenBody('mobilenetv2_035', local_weights, 32)
+    again = FrozenBody('test_efficientnet', local_weights, 32)
     # in another order, and more of them: what is known is not computed, nor are engines chosen
     assert np.array_equal(again(paths[::-1], vary=vary)[:, ::-1], first)
     assert again.engine is None
@@ -32,14 +32,19 @@ def test_features_of_variations_are_remembered(split, local_weights):
 
 
 def test_probe_learns_from_variations_of_training_images(split, local_weights):
-    from leukocls.train.probe import _features
+    from leukocls.train.probe import features_to_learn
 
     recipe = get_recipe(
-        'travel', arch='mobilenetv2_035', weights=local_weights, size=32, view='whole', variations=2
+        'travel',
+        arch='test_efficientnet',
+        weights=local_weights,
+        size=32,
+        view='whole',
+        variations=2,
     )
     frozen = FrozenBody(recipe.arch, recipe.weights, recipe.size)
     is_train = (split.split == 'train').to_numpy()
-    as_is, learned = _features(frozen, recipe, split.path, is_train, 'cpu', False)
+    as_is, learned = features_to_learn(frozen, recipe, split.path, is_train, 'cpu', False)
     assert learned.shape[:2] == (3, is_train.sum())
     plain = FrozenBody(recipe.arch, recipe.weights, recipe.size)(split.path)[0]
     assert np.allclose(as_is, plain, atol=1e-4) and np.array_equal(learned[0], as_is[is_train])
@@ -58,7 +63,7 @@ def test_statistics_stay(split, local_weights, tmp_path, no_plots):
     from leukocls.runs.experiment import train
 
     recipe = get_recipe(
-        'mobilenetv2', arch='mobilenetv2_035', weights=local_weights, size=32, epochs=1, lr=1e-3
+        'mobilenetv2', arch='test_efficientnet', weights=local_weights, size=32, epochs=1, lr=1e-3
     )
     pretrained = load_file(local_weights / 'model.safetensors')
     before = [v for name, v in pretrained.items() if name.endswith('running_mean')]

@@ -96,7 +96,9 @@ def test_models_are_described_and_chosen(page, pictures):
     give(page, pictures / 'foreign.png')
     assert page.js(KINDS) == ['foreign']
     page.click('.model:nth-child(2) input')
-    page.until('document.querySelector(".card.sure")')
+    # a model that was never calibrated cannot say that no expert need look
+    page.until('document.querySelector(".card.unsure")')
+    assert 'an expert should look' in card(page, 0)
     assert 'Pro' in card(page, 0), 'what was refused is looked at again with the other model'
 
 

@@ -118,7 +118,7 @@ def test_any_images_any_names(url, images, names, model):
             '',
         ]
     ),
-    path=st.sampled_from(['predict', 'heat', 'nearest']),
+    path=st.sampled_from(['predict', 'field', 'heat', 'nearest']),
 )
 def test_any_bytes_are_refused_in_words(url, body, kind, path):
     r = httpx.post(
