@@ -12,6 +12,9 @@ if (
 ):
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // workers)))
 
+# nothing is sent, and no thread of Ray's asks for figures to send while the tests run
+os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+
 import matplotlib
 import pytest
 from selection import is_quick, is_repeated, looks_at_plots, needs_fastai

@@ -13,6 +13,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from syntax import parse
+
 # Answers that may depend on fastai's version
 SPEAKS_OF_FASTAI = re.compile(
     r'fastai|fastcore|learner|[Cc]allback|DataLoaders|\bdls\b'
@@ -112,7 +114,7 @@ def _parts_of(path: Path) -> dict:
     "Name → (source, names it uses) of everything at the top level of a test file."
     lines = path.read_text(encoding='utf8').splitlines()
     parts = {}
-    for node in ast.parse('\n'.join(lines)).body:
+    for node in parse('\n'.join(lines)).body:
         first = min([node.lineno, *(d.lineno for d in getattr(node, 'decorator_list', ()))])
         source = '\n'.join(lines[first - 1 : node.end_lineno])
         inside = list(ast.walk(node))

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from syntax import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDES = ROOT / 'nbs/guides'
@@ -28,7 +29,7 @@ def texts_of_the_package():
     "Every text in the package's code."
     texts = []
     for path in sorted((ROOT / 'leukocls').rglob('*.py')):
-        for node in ast.walk(ast.parse(path.read_text(encoding='utf8'))):
+        for node in ast.walk(parse(path.read_text(encoding='utf8'))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 texts.append(node.value)
             elif isinstance(node, ast.JoinedStr):

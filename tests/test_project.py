@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from syntax import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 WINGS = [
@@ -96,7 +97,7 @@ def code(path):
 
 def imported(source):
     "(module of leukocls, at the top of a cell or not) of everything that a cell imports."
-    tree = ast.parse(re.sub(r'^[%!].*$', '', source, flags=re.M))
+    tree = parse(re.sub(r'^[%!].*$', '', source, flags=re.M))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('leukocls.'):
             name = node.module.removeprefix('leukocls.')
@@ -174,7 +175,7 @@ def test_notebooks_are_small_and_anonymous(path):
 @pytest.mark.parametrize('path', MODULE_FILES, ids=lambda p: f'{p.parent.name}.{p.stem}')
 def test_modules_are_documented(path):
     text = path.read_text(encoding='utf8')
-    for node in ast.parse(text).body:
+    for node in parse(text).body:
         if (
             isinstance(node, (ast.FunctionDef, ast.ClassDef))
             and not node.name.startswith('_')
@@ -188,7 +189,7 @@ def test_public_parameters_are_explained(path):
     "Each parameter of a public function has a phrase on its own line or above it (docments)."
     module = ROOT / 'leukocls' / path.parent.name / f'{path.stem[3:]}.py'
     lines = module.read_text(encoding='utf8').splitlines()
-    for f in ast.parse('\n'.join(lines)).body:
+    for f in parse('\n'.join(lines)).body:
         if (
             not isinstance(f, ast.FunctionDef)
             or f.name.startswith('_')
@@ -321,8 +322,7 @@ def test_imports_have_cells_of_their_own(root):
                 continue
             plain = [line for line in source.splitlines() if not line.startswith(('%', '!'))]
             kinds = {
-                isinstance(n, (ast.Import, ast.ImportFrom))
-                for n in ast.parse('\n'.join(plain)).body
+                isinstance(n, (ast.Import, ast.ImportFrom)) for n in parse('\n'.join(plain)).body
             }
             if kinds == {True, False}:
                 mixed.append(f'{path.relative_to(root)} {cell["id"]}')

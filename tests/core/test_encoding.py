@@ -1,11 +1,13 @@
 """Text is written and read as UTF-8, whatever the system's own encoding is (Windows: a code page)."""
 
+import ast
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
+from syntax import parse
 
 CLASSES = ['größe', 'Бласт', '芽球']
 PROGRAM = """
@@ -51,10 +53,8 @@ def test_class_names_of_any_script_where_the_system_is_not_utf8(films, tmp_path)
 
 def test_every_text_file_names_its_encoding():
     "In the source too: `read_text()`, `write_text(x)` and `open(x)` take what the system has."
-    import ast
-
     for path in sorted((Path(__file__).parents[2] / 'leukocls').rglob('*.py')):
-        for node in ast.walk(ast.parse(path.read_text(encoding='utf8'))):
+        for node in ast.walk(parse(path.read_text(encoding='utf8'))):
             if not isinstance(node, ast.Call):
                 continue
             name = getattr(node.func, 'attr', getattr(node.func, 'id', ''))
