@@ -10,10 +10,10 @@ _HOME = {
     ),
     'checklists': 'GUIDELINES CHECKLIST checklist',
     'sentences': (
-        'one_line short_split is_elsewhere leaks_of stamp_of headline split_note hardest_class '
-        'beside verdict patient_sentence confidence_sentence referral_sentence threshold_sentence '
-        'gate_sentence changed_text weights_text used_fields only_here each_source how_across '
-        'repeat'
+        'one_line short_split is_elsewhere leaks_of leak_sentence stamp_of headline split_note '
+        'hardest_class beside verdict patient_sentence confidence_sentence referral_sentence '
+        'threshold_sentence gate_sentence changed_text weights_text used_fields only_here '
+        'each_source how_across repeat'
     ),
     'page': 'SECTIONS Section section report_run RunFiles Table Picture Part by_patient Drawn map_svg',
     'latex': 'latex_safe latex_table',

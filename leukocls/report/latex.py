@@ -14,7 +14,7 @@ from ..core.errors import RESEARCH_ONLY, DataError
 from ..core.text import listed
 from ..measure.metrics import PER_CLASS, metric_named, show_interval
 from .page import RunFiles
-from .sentences import leaks_of, one_line
+from .sentences import leak_sentence, leaks_of, one_line
 
 # %% ../../nbs/report/04_latex.ipynb #8bcbed3e
 _TEX = (
@@ -161,11 +161,8 @@ def _blocks(runs):
     if isinstance(runs, dict):
         return [(name, *_blocks(one)[0][1:]) for name, one in runs.items()]
     if hasattr(runs, 'metrics'):
-        leak = leaks_of(runs.info)
-        note = runs.info['split'].get('note', '')
-        if leak:
-            note += f' It leaks: {leak} stand on two sides, so these figures are too good.'
-        return [(runs.info['name'], runs.metrics, note)]
+        notes = runs.info['split'].get('note'), leak_sentence(leaks_of(runs.info))
+        return [(runs.info['name'], runs.metrics, ' '.join(filter(None, notes)))]
     if isinstance(runs, list) and runs:
         return [block for run in runs for block in _blocks(run)]
     raise DataError(

@@ -30,6 +30,7 @@ from leukocls.report.sentences import (
     each_source,
     how_across,
     is_elsewhere,
+    leak_sentence,
     leaks_of,
     one_line,
     only_here,
@@ -183,9 +184,8 @@ def limitations(
 ) -> list:  # Sentences, the gravest first
     "What the run's own files say against it."
     info, metrics = facts.info, facts.metrics
-    leak = leaks_of(info)
     sentences = [
-        leak and f'The sides leak: {leak} stand on two sides, so all figures are too good.',
+        leak_sentence(leaks_of(info)),
         *info.get('notes', []),
         *_limits_of_the_run(info, metrics),
         _seen_before(info['recipe']),
@@ -286,9 +286,9 @@ def _side_counts(facts):
 
 def _apart(facts):
     "What stands on two sides, or what was looked for and not found."
-    split, leak = facts.info['split'], leaks_of(facts.info)
-    if leak:
-        return f'Leak: {leak} stand on two sides.'
+    split = facts.info['split']
+    if leak := leak_sentence(leaks_of(facts.info)):
+        return leak
     sought = []
     if 'shared_patients' in split and (facts.table.patient != '').all():
         sought.append('patient')

@@ -74,6 +74,7 @@ from leukocls.report.sentences import (
     hardest_class,
     headline,
     how_across,
+    leak_sentence,
     leaks_of,
     only_here,
     patient_sentence,
@@ -221,7 +222,7 @@ def _page(run, figures):
         made=datetime.date.today().strftime('%d %B %Y').lstrip('0'),
         top=dict(
             title=recipe.get('title') or recipe['name'],
-            leak=leaks_of(run.info),
+            leak=leak_sentence(leaks_of(run.info)),
             headline=headline(run.info, run.metrics),
             cautions=_cautions(run),
         ),

@@ -220,8 +220,8 @@ def _when_free(task, survey, how, rest, most=60):
     ends_at = time.monotonic() + most
     while True:
         try:
-            key = (how['out'], task.recipe, task.seed, task.table, task.fold)
-            finished = None if rest['repeat'] else finished_run(*key)
+            asked = (how['out'], task.recipe, task.seed, task.table, task.fold, how['cbs'])
+            finished = None if rest['repeat'] else finished_run(*asked)
             return finished or train(
                 task.recipe,
                 task.table,
@@ -309,7 +309,8 @@ class _Planned:
     def _is_finished(self, task):
         if self.rest['repeat']:
             return False
-        run = finished_run(self.out, task.recipe, task.seed, task.table, task.fold)
+        asked = (self.out, task.recipe, task.seed, task.table, task.fold, self.how['cbs'])
+        run = finished_run(*asked)
         if run is not None:
             self.found[task.number] = run
         return run is not None

@@ -166,7 +166,7 @@ def _begin(asked, callbacks, repeat, minutes, hours):
     mark_interrupted(out)
     old = unfinished_run(*asked, callbacks, repeat)
     if old is None and not repeat:
-        say_finished(out, recipe, table, seed, fold)
+        say_finished(out, recipe, table, seed, fold, callbacks)
     ends_at = None if hours is None else time.monotonic() + 3600 * hours
     try:
         folder, info = start_run(*asked, *([old.run_folder] if old else []))
@@ -335,7 +335,8 @@ def _train_planned(plan, repeat, anew, hours, **how):
         where = f'{recipe.name}, seed {seed}' + ('' if fold is None else f', fold {fold}')
         steps.set_postfix_str(where)
         try:
-            finished = None if repeat else finished_run(how['out'], recipe, seed, table, fold)
+            asked = (how['out'], recipe, seed, table, fold, how['cbs'])
+            finished = None if repeat else finished_run(*asked)
             run = finished or begin(recipe, table, seed=seed, fold=fold, hours=time_left(), **how)
             runs.append(run)
         except KeyboardInterrupt:
@@ -468,7 +469,9 @@ def train_all(
     # the one and goes on with the other; None goes on too, and trains a finished run again only
     # where a single one is asked for, without `hours`
     repeat: bool | None = None,
-    cbs=None,  # fastai callbacks, as in `train`; a run that is only read calls none
+    # fastai callbacks, as in `train`; a run that is only read, because it was trained with callbacks of
+    # the same names, calls none
+    cbs=None,
     root=None,  # Folder of the images that a table names, as in `read_table`
     label=None,  # Column or level of folders of the class, as in `read_table`
     bits=None,  # Bits of the camera where files of 16 bits hold fewer, as in `read_table`

@@ -215,8 +215,7 @@ def _lost(failed):
 def _lost_name(recipe, failures):
     if len(failures) > 1:
         return f'{recipe}, {len(failures)} runs'
-    seed, fold = failures[0]['seed'], failures[0]['fold']
-    return f'{recipe}-seed{seed}' + ('' if fold is None else f'-fold{fold}')
+    return run_name(recipe, failures[0]['seed'], failures[0]['fold'])
 
 # %% ../../nbs/runs/03_leaderboard.ipynb #4748f096
 def standings(

@@ -18,8 +18,9 @@ from ..core.errors import ANOTHER_FOLDER, Option, RunError
 from ..core.files import MOST_JSON, given_path, read_regular
 from ..core.machine import pick_device, versions
 from ..data.table import fingerprint
+from ..train.augment import own_augmentation
 from ..train.checkpoints import Checkpoints, FolderLock
-from ..train.folder import weights_contents, write_info
+from ..train.folder import run_name, weights_contents, write_info
 from ..train.recipes import Recipe, as_dict, from_dict, system_name
 
 # %% ../../nbs/runs/01_resume.ipynb #0ce6936b
@@ -42,6 +43,7 @@ def training_identity(
         versions=versions(),
         device='' if device is None else str(pick_device(device)),
         callbacks=[kind.__name__ for kind in kinds],
+        augmentation=json.loads(json.dumps(own_augmentation(recipe.augment))),
     )
 
 
@@ -60,6 +62,11 @@ def training_differences(
         found.append(f'split: {info["split"].get("method")} then, {now["split"]["method"]} now')
     if info['weights_contents'] != now['weights_contents']:
         found.append('the weights to start from have other contents')
+    if (
+        info.get('augmentation') != now['augmentation']
+        and info['recipe']['augment'] == now['recipe']['augment']
+    ):
+        found.append(f'augmentation: {info.get("augmentation")} then, {now["augmentation"]} now')
     for package in _STEPS_DEPEND_ON:
         then, today = info['versions'].get(package), now['versions'].get(package)
         if then != today:
@@ -106,8 +113,7 @@ def unfinished_run(
     Raises `RunError` where another process is training it, and where the run that was broken off was
     another training than this.
     """
-    of_fold = '' if fold is None else f'-fold{fold}'
-    name = f'{system_name(recipe)}-seed{seed}{of_fold}'
+    name = run_name(system_name(recipe), seed, fold)
     others, now = [], None
     for folder in _folders_named(out, name):
         checkpoints, info = Checkpoints(folder), _info_of(folder)
@@ -231,17 +237,17 @@ def say_finished(
     table,  # With `split` filled
     seed: int,  # Of the run
     fold: int | None = None,  # Number of the fold
+    callbacks=(),  # fastai callbacks of the user's
 ) -> None:
     "A line on standard error where the same training, or a shorter one, is finished already."
-    of_fold = '' if fold is None else f'-fold{fold}'
-    name = f'{system_name(recipe)}-seed{seed}{of_fold}'
+    name = run_name(system_name(recipe), seed, fold)
     now = None
     for folder in sorted(Path(given_path(out)).glob(f'{glob.escape(name)}*')):
         info = _info_of(folder)
         if info is None or info['status'] != 'finished' or info.get('seed') != seed:
             continue
-        now = now or training_identity(recipe, table, device=None)
-        changes = [c for c in training_differences(info, now) if not c.startswith('cbs')]
+        now = now or training_identity(recipe, table, None, callbacks)
+        changes = training_differences(info, now)
         if not changes:
             print(
                 f'{folder} is this training, finished. It is trained again, into a folder of its'

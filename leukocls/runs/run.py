@@ -157,14 +157,11 @@ def link_to(
 
 def _about_split(run):
     "What leaks, and how images were divided."
-    from leukocls.report.page import leaks_of
+    from leukocls.report.sentences import leak_sentence, leaks_of
 
     split = run.info.get('split', {})
-    leak = leaks_of(run.info) if split else ''
-    words = (
-        f'This run leaks: {leak} stand on two sides, so its figures are too good.' if leak else ''
-    )
-    return [sentence for sentence in (words, split.get('note')) if sentence]
+    leak = leak_sentence(leaks_of(run.info)) if split else ''
+    return [sentence for sentence in (leak, split.get('note')) if sentence]
 
 
 def _about_shortcuts(run):
@@ -387,47 +384,65 @@ def finished_run(
     seed: int,  # Of the run
     table: pd.DataFrame,  # With `split` filled
     fold: int | None = None,  # Number of the fold in cross-validation
+    callbacks=(),  # fastai callbacks of the user's, or classes of them
 ) -> Run | None:  # A run of exactly this, if there is one
     """Look for a finished run of the same recipe, weights, seed and version on the same images,
     labels and sides, divided by the same rule; files count by their contents, wherever they lie
-    now.
+    now. Callbacks count by the names of their classes, an augmentation of the user's by what it was
+    registered with.
     """
-    from leukocls.train.recipes import as_dict, deciding
-
-    want = [
-        deciding(as_dict(recipe)),
-        seed,
-        fold,
-        fingerprint(table),
-        weights_contents(recipe),
-        versions()['leukocls'],
-    ]
+    wanted = _wanted(recipe, seed, table, fold, callbacks)
     rule = table.attrs.get('split', {}).get('method')
-    for f in sorted(Path(given_path(out)).glob('*/recipe.json')):
+    for file in sorted(Path(given_path(out)).glob('*/recipe.json')):
         try:
-            i = json.loads(read_regular(f, MOST_JSON))
-            same = (
-                [
-                    deciding(i['recipe']),
-                    i['seed'],
-                    i.get('fold'),
-                    i['data']['fingerprint'],
-                    i['weights_contents'],
-                    i['versions']['leukocls'],
-                ]
-                == want
-                and i['status'] == 'finished'
-                and rule in (None, i['split'].get('method'))
+            info = json.loads(read_regular(file, MOST_JSON))
+            is_same = (
+                _had(info) == wanted
+                and info['status'] == 'finished'
+                and rule in (None, info['split'].get('method'))
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-        # a run that still has checkpoints was broken off while its report was written
-        if (
-            same
-            and not (f.parent / 'checkpoints').exists()
-            and all(
-                (f.parent / n).is_file()
-                for n in ('predictions.csv', 'metrics.json', 'report.html', 'learner.pkl')
-            )
-        ):
-            return follow_images(Run(f.parent), table)
+        if is_same and _is_whole(file.parent):
+            return follow_images(Run(file.parent), table)
+
+
+def _wanted(recipe, seed, table, fold, callbacks):
+    "All that must be the same for a run to be read instead of trained, as `_had` finds it in one."
+    from leukocls.train.augment import own_augmentation
+    from leukocls.train.kinds import KINDS
+    from leukocls.train.recipes import as_dict, deciding
+
+    used = callbacks if KINDS[recipe.kind].takes_callbacks else ()
+    kinds = [c if isinstance(c, type) else type(c) for c in used]
+    return dict(
+        recipe=deciding(as_dict(recipe)),
+        seed=seed,
+        fold=fold,
+        fingerprint=fingerprint(table),
+        weights=weights_contents(recipe),
+        version=versions()['leukocls'],
+        callbacks=[kind.__name__ for kind in kinds],
+        augmentation=json.loads(json.dumps(own_augmentation(recipe.augment))),
+    )
+
+
+def _had(info):
+    from leukocls.train.recipes import deciding
+
+    return dict(
+        recipe=deciding(info['recipe']),
+        seed=info['seed'],
+        fold=info.get('fold'),
+        fingerprint=info['data']['fingerprint'],
+        weights=info['weights_contents'],
+        version=info['versions']['leukocls'],
+        callbacks=info.get('callbacks', []),
+        augmentation=info.get('augmentation'),
+    )
+
+
+def _is_whole(folder):
+    "Whether a run's folder has all its files; one with checkpoints was broken off before its report."
+    files = 'predictions.csv', 'metrics.json', 'report.html', 'learner.pkl'
+    return not (folder / 'checkpoints').exists() and all((folder / f).is_file() for f in files)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['P2_OPERATIONS', 'P2_CACHED', 'P2_BANK', 'P2_FILLED', 'STAIN', 'TRAVEL', 'AUGMENTATIONS', 'P2_TAPS', 'augmentation',
-           'augmentation_again', 'register_augmentation', 'draw_p2', 'blurred', 'moved', 'augment_p2', 'vary_stain',
-           'draw_travel', 'vary_laboratory', 'Variations']
+           'augmentation_again', 'register_augmentation', 'own_augmentation', 'draw_p2', 'blurred', 'moved',
+           'augment_p2', 'vary_stain', 'draw_travel', 'vary_laboratory', 'Variations']
 
 # %% ../../nbs/train/01_augment.ipynb #91ff726c
 import functools
@@ -164,7 +164,9 @@ _OF_THE_LIBRARY = frozenset(AUGMENTATIONS)
 def register_augmentation(
     name: str,  # What a recipe's field `augment` says
     make,  # Function without arguments that gives fastai batch transforms
-    about: dict | None = None,  # What it does, in words or numbers, for recipe.json and readers
+    # What it does, in words or numbers: it is written to recipe.json, and where it changes, a run is
+    # trained anew instead of being read
+    about: dict | None = None,
 ) -> None:
     "Make an augmentation of yours known: recipes may name it. Registered again, it replaces itself."
     check_name('An augmentation', name)
@@ -178,8 +180,31 @@ def register_augmentation(
         raise RunError(
             f'Augmentation `{name}`: about={about!r} must be a dict, such as dict(sigma=2).'
         )
+    if wrong := [value for value in (about or {}).values() if not _is_written(value)]:
+        raise RunError(
+            f'Augmentation `{name}`: about holds {wrong[0]!r}, which JSON cannot hold. Use numbers'
+            ' and words.'
+        )
     AUGMENTATIONS[name] = about or {}
     _MAKERS[name] = make
+
+
+def _is_written(value):
+    "Whether JSON holds a value."
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def own_augmentation(
+    name: str,  # As a recipe says it
+) -> (
+    dict | None
+):  # What it was registered with as `about`; None if it is the library's, or not known
+    "What a run writes down of an augmentation that is not leukocls' own, whose version says nothing of it."
+    return None if name in _OF_THE_LIBRARY else AUGMENTATIONS.get(name)
 
 
 @functools.cache

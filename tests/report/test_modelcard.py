@@ -531,10 +531,9 @@ def test_a_leak_is_stated(tmp_path, shared, word):
     )
     card, facts = model_card(folder), card_facts(folder)
     assert (
-        f'The sides leak: {word}' in card
-        and f'Leak: {word} stand' in card
-        and 'This run leaks' in card
-        and limitations(facts)[0].startswith('The sides leak')
+        # verdict, limits and how the sides were kept apart
+        card.count(f'This run leaks: {word} stand on two sides, so its figures are too good.') >= 3
+        and limitations(facts)[0].startswith(f'This run leaks: {word}')
         and 'leaks-between-sides' in card_metadata(facts)['tags']
         and f'leaks: {word}' in latex_table(folder)
     )

@@ -1210,6 +1210,14 @@ def test_own_callbacks_through_train_all(films, quick, tmp_path):
     assert (first.epochs, second.epochs) == (1, 0)
     unused = [any('cbs' in note for note in r.info['notes']) for r in runs]
     assert unused == [False, True]
+
+    class Another(Watcher):
+        pass
+
+    # what others may have changed is no answer to this call
+    third = Another()
+    again = train_all(films, [quick, 'p3-knn'], cbs=[third], **how)
+    assert third.epochs == 1 and again[0].name != runs[0].name and again[1].name == runs[1].name
     with pytest.raises(RunError, match='is no fastai callback'):
         train_all(films, [quick], cbs='wandb', **how)
 

@@ -15,6 +15,7 @@ from leukocls.data.splits import split_table
 from leukocls.data.table import read_table
 from leukocls.models.backbones import cell_learner
 from leukocls.models.predictor import predict_images
+from leukocls.runs.experiment import train_all
 from leukocls.train.augment import (
     AUGMENTATIONS,
     P2_FILLED,
@@ -458,6 +459,26 @@ def test_an_own_augmentation_gets_floats(films):
         ).one_batch()
     (late, most), (early, _) = seen
     assert late == torch.float32 and most <= 1 and early == torch.uint8
+
+
+def test_an_own_augmentation_that_changed_trains_anew(
+    films, quick, tmp_path, capsys, without_plots
+):
+    "recipe.json has what it was registered with, and a run with other numbers is not this run."
+    from leukocls.train.augment import register_augmentation
+
+    how = dict(out=tmp_path, progress=False, device='cpu', epochs=1, augment='fades')
+    names = []
+    for sigma in (2, 2, 8):
+        register_augmentation('fades', lambda: [], about=dict(sigma=sigma))
+        with without_plots():
+            (run,) = train_all(films, quick, repeat=False, **how)
+        assert run.info['augmentation'] == dict(sigma=sigma)
+        names.append(run.name)
+    assert names[0] == names[1] != names[2]
+    assert 'is this training' not in capsys.readouterr().err
+    with pytest.raises(RunError, match='which JSON cannot hold'):
+        register_augmentation('fades', lambda: [], about=dict(net={1}))
 
 
 def test_a_run_predicts_without_the_augmentation_that_it_was_trained_with(films, tmp_path):
