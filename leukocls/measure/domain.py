@@ -53,6 +53,7 @@ class Gate:
         numbers = self._standardised(X)
         to_each = [(((numbers - c) @ self.whiten) ** 2).sum(1) for c in self.centres]
         squared = np.stack(to_each, 1)
+        # an image that cannot be read has NaN everywhere; it gets any centre, and stays NaN
         nearest = self.centres[np.argmin(np.nan_to_num(squared), 1)]
         return np.sqrt(squared.min(1)), numbers - nearest
 
@@ -319,6 +320,7 @@ def _reasons(gate, off, numbers):
     farthest = np.argmax(_added_by_group(gate, off) - gate.usual, 1)
     rings = off[:, PLACES['structure']][:, :_RINGS]
     is_blank = rings.max(1) < _BLANK_BELOW
+    # the first number of these groups says which way a picture differs: its brightness, its detail
     is_high = dict(
         light=off[:, PLACES['light']][:, 0] > 0,
         structure=rings[:, _FINE_RINGS].mean(1) > _NO_DETAIL_BELOW,
@@ -479,17 +481,21 @@ def _gate_and_count(train, held, genuine, alpha, pictures):
         return dict(gate=gate.to_dict(), inside=_judged(gate, genuine, X).in_domain.tolist())
 
 
-# To be raised when the same images give another gate than before, so that old entries of the cache
-# are left alone
+# To be raised when changed code gives another gate for the same images, so that old entries of the
+# cache are left alone; changed numbers are noticed
 _VERSION_IN_CACHE = 3
+_NUMBERS_IN_CACHE = [
+    *(_MOST_FITTED, _LEAST_TRAINING, *_RELIT, _ROUNDING),
+    *(_SAME_SCALE_AT, _LEAST_DEVIATION, _LEAST_VARIANCE, _IMAGES_PER_CLUSTER, _MOST_CLUSTERS),
+]
 
 
 def _known_gate(*looks, alpha, pictures=None):
     "`_gate_and_count`, or what it gave for the same images before."
     versions = f'{np.__version__} {metadata.version("scikit-learn")}'
     settings = f'{_VERSION_IN_CACHE} {alpha} {versions} {[len(side) for side in looks]}'
-    name = hashlib.sha256(settings.encode())
-    # all that `gate_numbers` reads of the images
+    name = hashlib.sha256(f'{settings} {_NUMBERS_IN_CACHE}'.encode())
+    # all that `gate_numbers` reads of the images; `pictures` are the same ones, larger
     for side in looks:
         deviations = side.facts[['std_r', 'std_g', 'std_b']].to_numpy(float)
         can_be_read = (side.facts.error == '').to_numpy()

@@ -15,7 +15,10 @@ _HOME = {
         'threshold_sentence gate_sentence changed_text weights_text used_fields only_here '
         'each_source how_across repeat'
     ),
-    'page': 'SECTIONS Section section report_run RunFiles Table Picture Part by_patient Drawn map_svg',
+    'page': (
+        'SECTIONS Section section report_run RunFiles Table Picture Part by_patient Drawn '
+        'map_svg'
+    ),
     'latex': 'latex_safe latex_table',
     'modelcard': (
         'HOW_TO_RUN markdown_safe markdown_table CardFacts card_facts card_metadata yaml_text '

@@ -545,6 +545,17 @@ def _training(facts):
     )
 
 
+def _parts_of_the_users(info):
+    "Callbacks and an augmentation of the user's own, which change what a recipe trains."
+    found = {
+        'callbacks that took part': ', '.join(info.get('callbacks', ())),
+        'numbers of the augmentation': ', '.join(
+            f'{k}={v}' for k, v in info.get('augmentation', {}).items()
+        ),
+    }
+    return {name: words for name, words in found.items() if words}
+
+
 def _run_settings(info):
     "What the run added to its recipe."
     settings = {}
@@ -554,6 +565,7 @@ def _run_settings(info):
         if k in info.get('model', {}):
             settings[k] = f"{info['model'][k]:,}"
     settings['seed'] = info['seed']
+    settings |= _parts_of_the_users(info)
     members = info.get('members')
     for k in ('kept_epoch', 'device', 'precision', 'status'):
         if k in info and not (k == 'kept_epoch' and members):

@@ -213,7 +213,7 @@ def _part_of(section, run):
 
 def _page(run, figures):
     "The report as one HTML page; `figures`: name → `Drawn`."
-    made = [(section, _part_of(section, run)) for section in SECTIONS]
+    parts = [(section, _part_of(section, run)) for section in SECTIONS]
     recipe = run.info['recipe']
     return page_of(
         'report/page.html',
@@ -228,7 +228,7 @@ def _page(run, figures):
         ),
         sections=[
             dict(title=section.title, folded=section.folded, part=part)
-            for section, part in made
+            for section, part in parts
             if part is not None and _has_something(part, figures)
         ],
     )
@@ -487,8 +487,8 @@ def _pack(canvas):
     return whole.getvalue()
 
 
-# They hold pictures, and take longest to pack. They are files of the folder, and no section shows
-# them: the page has pictures of its own
+# Figures that hold pictures, which take longest to pack. They are files of the folder, and no section
+# shows them: the page has pictures of its own
 _WITH_PICTURES = ('predictions', 'batch')
 
 
@@ -1004,6 +1004,9 @@ def _how_it_was_made(run):
         'sides': ', '.join(f'{k} {v:,}' for k, v in data['sides'].items()),
         'parameters': f"{info['model']['total']:,}",
         'networks': _networks_words(members) if members else '',
+        # they may change what a recipe trains
+        'callbacks': ', '.join(info.get('callbacks', ())),
+        'augmentation': ', '.join(f'{k}={v}' for k, v in info.get('augmentation', {}).items()),
         'device': f"{info['device']}, {info['precision']}",
         'speed': _speed_words(info.get('seconds')),
     }

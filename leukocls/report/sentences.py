@@ -19,7 +19,7 @@ from ..measure.abstention import never_alone, percent_of_threshold
 from ..measure.metrics import score, show_interval
 from ..measure.patients import LEAST_CELLS, show_scores
 from ..train.kinds import KINDS
-from ..train.recipes import changes_of, from_dict
+from ..train.recipes import LIBRARY_RECIPES, Recipe, as_dict, changes_of, from_dict
 
 # %% ../../nbs/report/02_sentences.ipynb #5e17a031
 def one_line(
@@ -393,29 +393,70 @@ def repeat(
 ) -> str:  # Python code
     "How to make the run again from the table in its folder."
     recipe = info['recipe']
-    fields = {
-        field: value
-        for field, value in recipe.items()
-        if field in _WRITTEN_OUT and value not in (None, '') and (field, value) != ('members', 1)
-    }
-    if 'weights' in fields:
-        fields['weights'] = weights_text(recipe)
-    changes = changes_of(from_dict(recipe))
-    fields |= {field: value for field, value in changes.items() if field not in fields}
-    words = [repr(recipe['name']), 'table', f"seed={info['seed']}"]
-    words += [f'{field}={value!r}' for field, value in fields.items()]
+    seed = f"seed={info['seed']}"
+    if recipe['name'] in LIBRARY_RECIPES:
+        fields = _fields_to_repeat(recipe)
+        names = 'read_table, train'
+        words = [repr(recipe['name']), 'table', seed, *_written(fields)]
+    else:
+        # of the user's own, which another session does not know by its name
+        fields = _fields_that_differ(recipe)
+        names = 'Recipe, read_table, train'
+        whole = ', '.join([repr(recipe['name']), *_written(fields)])
+        words = [f'Recipe({whole})', 'table', seed]
     separator = ',\n    '
     return '\n'.join(
         [
-            'from leukocls import read_table, train',
+            f'from leukocls import {names}',
             '',
             "table = read_table('table.csv')  # this run's own, with its split",
             *_drawn_by(info.get('split', {})),
+            *_parts_of_the_users(info),
             f'run = train(\n    {separator.join(words)},\n)',
             *_where_weights_are(fields.get('weights', 'imagenet')),
             f"# data: {info['data']['n']:,} images, fingerprint {info['data']['fingerprint']}",
         ]
     )
+
+
+def _fields_to_repeat(recipe):
+    "What is said beside the name of a recipe of the library."
+    fields = {
+        field: value
+        for field, value in used_fields(recipe).items()
+        if field in _WRITTEN_OUT and (field, value) != ('members', 1)
+    }
+    return fields | {
+        field: value
+        for field, value in changes_of(from_dict(recipe)).items()
+        if field not in fields
+    }
+
+
+def _fields_that_differ(recipe):
+    "All that a recipe says and `Recipe` does not have by default; its name stands before them."
+    default = as_dict(Recipe('', ''))
+    return {
+        field: value
+        for field, value in used_fields(recipe).items()
+        if field != 'name' and (field in _WRITTEN_OUT or value != default.get(field))
+    }
+
+
+def _written(fields):
+    return [f'{field}={value!r}' for field, value in fields.items()]
+
+
+def _parts_of_the_users(info):
+    "Comments on what a session must know before: an augmentation and callbacks of the user's own."
+    lines = []
+    if 'augmentation' in info:
+        name, about = info['recipe']['augment'], info['augmentation']
+        words = f', which was: {about}' if about else ''
+        lines.append(f'# register_augmentation({name!r}, …) comes first{words}')
+    if info.get('callbacks'):
+        lines.append(f"# callbacks took part: cbs=[{', '.join(info['callbacks'])}]")
+    return lines
 
 
 def _where_weights_are(weights):
