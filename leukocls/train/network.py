@@ -133,6 +133,7 @@ def _fit(learn, recipe, pretrained, cbs):
     saver = next((c for c in cbs if isinstance(c, SaveCheckpoints)), None)
     for number, (epochs, lr, frozen) in enumerate(_phases(recipe, pretrained)):
         if pretrained:
+            # of phases that are passed over too: where all are, the network is left as the last one
             learn.freeze() if frozen else learn.unfreeze()
         if saver is not None:
             # a checkpoint has these phases behind it
@@ -333,6 +334,8 @@ def _fit_through(learn, recipe, pretrained, callbacks, work):
     # by the new
     learn.opt = None
     try:
+        # the user's stand in the learner before ours, which look there for what acts inside a step;
+        # and they are the same ones in all phases
         with learn.added_cbs(work.cbs):
             _fit(learn, recipe, pretrained, callbacks)
     except KeyboardInterrupt:
@@ -391,7 +394,7 @@ def fit_and_keep(
     info['status'], error = _fit_through(learn, recipe, pretrained, callbacks, work)
     if info['status'] == 'interrupted':
         info['notes'].append(f'Interrupted after {len(history.rows)} epochs.')
-    if stop.stopped and error is None:
+    elif stop.stopped and error is None:
         info['status'] = 'diverged'
 
     broken = _what_went_wrong(error, history, keep, stop)
@@ -516,6 +519,9 @@ def _committee(recipe, table, device, work, template):
     info, broken = work.info, None
     # a network that was finished before a stop is the name of its file, until all are trained
     nets, rows, members = _members_from_checkpoint(work)
+    if nets:
+        # as the last of them ended; there may be none left to train
+        info['status'] = 'finished'
     _note_common_rate(recipe, info)
     for i, part in enumerate(_member_tables(table, recipe.members, info['seed'])):
         if i < len(nets):
@@ -590,8 +596,6 @@ def _write_histories(folder, rows):
 def _members_from_checkpoint(work):
     "Files, histories and facts of the networks that were finished before a stop."
     members = work.facts.members
-    if members:
-        work.info['status'] = 'finished'
     return (
         work.facts.files,
         [pd.DataFrame(member['rows']) for member in members],
@@ -781,8 +785,8 @@ def restore_run_facts(
 
 
 def _set_frozen(learn, recipe, pretrained):
-    """What learns in an ensemble's learner. It was never fitted itself, so the fit has frozen
-    nothing in it.
+    """What learns in an ensemble's learner, for the count of parameters that were trained. It was
+    never fitted itself, so the fit has frozen nothing in it.
     """
     if pretrained:
         learn.freeze() if recipe.freeze else learn.unfreeze()
