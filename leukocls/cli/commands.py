@@ -715,7 +715,9 @@ def _classify(
     elif csv:
         n = write_table(clf, files, csv, overwrite)
         say(f'{n:,} predictions in {csv}', err=True)
-    for p in [] if csv else clf.stream(files):
+    # one alone is answered by all cores
+    answers = clf.many if len(files) == 1 else clf.stream
+    for p in [] if csv else answers(files):
         if p.error and on_error == 'raise':
             raise DataError(f'{p.name}: {p.error}', where=p.name)
         say(str(p))

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -167,32 +168,45 @@ class OpenVinoEngine(Engine):
         model,  # .xml or .onnx file, the bytes of an .onnx file, or an openvino.Model
         precision: str = 'f32',  # 'f32', or 'bf16', which is faster and less exact
         parts: int = 1,  # Outputs of the network to fetch, one beside the other: (N, K + D)
+        # Compile it for one picture first; for many when there are some, which takes as long again
+        one_first: bool = False,
     ):
         ov, core = silent_openvino(), openvino_core()
         self.parts = range(parts)
         self.compile = lambda model, hint: core.compile_model(
             model, 'CPU', {'PERFORMANCE_HINT': hint, 'INFERENCE_PRECISION_HINT': precision}
         )
-        kept = isinstance(model, (str, Path)) and str(model).endswith('.xml')
-        if kept:
+        is_xml = isinstance(model, (str, Path)) and str(model).endswith('.xml')
+        self.kept = str(model) if is_xml else ''
+        if self.kept:
             refuse_foreign(model)
         elif not isinstance(model, ov.Model):
             model = _checked(model, 'OpenVINO')
-        try:
+        self.compiled, self.alone = None, None
+        with self._errors_in_words():
             self.model = model if isinstance(model, ov.Model) else core.read_model(model)
-            self.compiled, self.alone = self.compile(self.model, 'THROUGHPUT'), None
-        except Exception as e:
-            raise ModelError(
-                f'OpenVINO cannot use {model if kept else "this network"}: {_few_words(e)}.',
-                option=Option('engine', 'torch', 'use {}'),
-            ) from e
-        self.depth = max(1, int(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))) + 2
-        self.free = deque(self.compiled.create_infer_request() for _ in range(self.depth))
+        self._for_one() if one_first else self._for_many()
         self.half = precision != 'f32'
         if self.half:
             self.name = f'openvino-{precision}'
 
+    @contextmanager
+    def _errors_in_words(self):
+        try:
+            yield
+        except Exception as e:
+            raise ModelError(
+                f'OpenVINO cannot use {self.kept or "this network"}: {_few_words(e)}.',
+                option=Option('engine', 'torch', 'use {}'),
+            ) from e
+
+    @property
+    def depth(self) -> int:  # Pictures under way
+        self._for_many()
+        return self.most
+
     def start(self, x):
+        self._for_many()
         request = (
             self.free.popleft() if self.free else self.compiled.create_infer_request()
         )  # somebody else listens to this engine too
@@ -211,20 +225,38 @@ class OpenVinoEngine(Engine):
     def __call__(self, x):
         if len(x) > 1:
             return super().__call__(x)
-        self.alone = self.alone or self._for_one().create_infer_request()
+        self._for_one()
         found = self.alone.infer({0: x})
         return np.concatenate([np.array(found[i], 'float32') for i in self.parts], 1)
 
 # %% ../../nbs/models/03_engines.ipynb #1e3b3a1b
 @patch
+def _for_many(self: OpenVinoEngine):
+    "One picture per core, and the next ones waiting; compiled when it is first asked for."
+    if self.compiled is not None:
+        return
+    with self._errors_in_words():
+        self.compiled = self.compile(self.model, 'THROUGHPUT')
+        at_once = int(self.compiled.get_property('OPTIMAL_NUMBER_OF_INFER_REQUESTS'))
+    self.most = max(1, at_once) + 2
+    self.free = deque(self.compiled.create_infer_request() for _ in range(self.most))
+
+
+@patch
 def _for_one(self: OpenVinoEngine):
-    "All cores on one picture; that it is one is built in, where the network allows it."
+    """All cores on one picture; that it is one is built in, where the network allows it. Compiled when
+    it is first asked for.
+    """
+    if self.alone is not None:
+        return
     one = self.model.clone()
-    try:
-        one.reshape([1, *list(one.input(0).partial_shape)[1:]])
-        return self.compile(one, 'LATENCY')
-    except RuntimeError:
-        return self.compile(self.model, 'LATENCY')
+    with self._errors_in_words():
+        try:
+            one.reshape([1, *list(one.input(0).partial_shape)[1:]])
+            compiled = self.compile(one, 'LATENCY')
+        except RuntimeError:
+            compiled = self.compile(self.model, 'LATENCY')
+        self.alone = compiled.create_infer_request()
 
 # %% ../../nbs/models/03_engines.ipynb #40517792
 def sum_of(
@@ -588,7 +620,8 @@ def _torch_type(name):
 
 def _openvino(network, precision='f32'):
     if network.stored:
-        return OpenVinoEngine(network.onnx(), precision, network.parts)
+        # a bundle proves itself with one picture, and often gets no more
+        return OpenVinoEngine(network.onnx(), precision, network.parts, one_first=True)
     from leukocls.models.networks import openvino_engine
 
     return openvino_engine(network.network_on_cpu(), network.pixels, precision)
@@ -707,10 +740,11 @@ def _compare(builders, x, probabilities):
         )
     for name, build in others:
         try:
-            built[name] = build()
+            engine = build()
+            found = next(stream(engine, [(None, x)]))[1]
         except LeukoError:
             continue
-        gaps[name] = disagreement(want, probabilities(next(stream(built[name], [(None, x)]))[1]))
+        built[name], gaps[name] = engine, disagreement(want, probabilities(found))
     return built, gaps
 
 

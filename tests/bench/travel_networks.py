@@ -6,13 +6,13 @@ python tests/bench/travel_networks.py ../shared/data ../shared/weights/mobilenet
 MobileNetV2 learns four classes from 60 pictures each of Barcelona (pbc8_sample), as tests/bench/travel.py
 lets a probe. Three ingredients of the training are there or not: the view of the cell, augmentation
 `travel` instead of flips and turns, and what becomes of batch normalisation (trained, frozen, or group
-normalisation in its place; the convolutions start from the same ImageNet weights). A fourth, `cohort`,
-is of the judgement: batch normalisation by the unlabelled pictures that are judged, as `leukocls adapt`
-does it. Each network is trained with two seeds (`cohort` is judged with the first alone), and judged on
-30 other pictures of each class, as they are and after each of twelve degradations. What is best there,
-among what needs no picture of the other laboratory, is `chosen`. After that, and once, all rows are
-judged on wbc100, on which nothing was chosen. Intervals are those of the pictures, of the mean over the
-seeds.
+normalisation in its place; the convolutions start from the same ImageNet weights, and both learn at a
+tenth of the rate). A fourth, `cohort`, is of the judgement: batch normalisation by the unlabelled
+pictures that are judged, as `leukocls adapt` does it. Each network is trained with two seeds (`cohort`
+with the first alone, and where batch normalisation was trained), and judged on 30 other pictures of each
+class, as they are and after each of twelve degradations. What is best there, among what needs no picture
+of the other laboratory, is `chosen`. After that, and once, all rows are judged on wbc100, on which
+nothing was chosen. Intervals are those of the pictures, of the mean over the seeds.
 """
 
 import argparse
@@ -40,6 +40,9 @@ from leukocls.train.recipes import get_recipe
 
 COMMAND = 'python tests/bench/travel_networks.py ../shared/data ../shared/weights/mobilenetv2_100_imagenet'
 EPOCHS, SEEDS, GROUP, SIZE = 10, (0, 1), 8, 224
+# Share of the recipe's learning rate: nothing holds the steps of a network whose normalisation is
+# frozen, and at the whole rate it did not learn Barcelona's pictures (42 %)
+RATES = dict(trained=1.0, frozen=0.1, group=0.1)
 
 
 def by_groups(model):
@@ -80,8 +83,10 @@ def table_of(data):
 
 def trained(table, weights, augment, norm, seed):
     "A fastai Learner."
+    rates = tuple(RATES[norm] * rate for rate in get_recipe('mobilenetv2').lr)
     recipe = get_recipe(
         'mobilenetv2',
+        lr=rates,
         weights=str(weights),
         size=SIZE,
         augment=augment,
@@ -201,7 +206,7 @@ def main():
             for seed in SEEDS:
                 learn = trained(table, options.weights, augment, norm, seed)
                 answers[False].append(all_judged(learn, sets))
-                if norm != 'group' and seed == SEEDS[0]:
+                if norm == 'trained' and seed == SEEDS[0]:
                     answers[True].append(all_adapted(learn, sets))
             for cohort, seeds in answers.items():
                 if seeds:
