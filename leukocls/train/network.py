@@ -223,6 +223,11 @@ def _notes_on_plan(recipe, pretrained, sides):
         )
     if recipe.norm == 'frozen' and not pretrained:
         notes.append('norm="frozen" has no statistics of a pretraining to keep: they were learned.')
+    elif recipe.norm == 'frozen' and recipe.lr is not None and np.max(recipe.lr) > 1e-3:
+        notes.append(
+            f'norm="frozen" with a learning rate of {np.max(recipe.lr):g}: nothing rescales large'
+            ' steps. If the loss does not fall, take a tenth of the rate, or lr="find".'
+        )
     if recipe.members > 1:
         # each network sets images of its own aside
         return notes

@@ -71,7 +71,8 @@ class Recipe:
         from beside the picture itself, 0 to 16.
     norm : str, default 'trained'
         Batch normalisation of a pretrained network that is fine-tuned: 'trained', or 'frozen', with
-        the means and deviations of its pretraining. Networks without batch normalisation, such as
+        the means and deviations of its pretraining; then about a tenth of the learning rate is
+        needed, since nothing rescales large steps. Networks without batch normalisation, such as
         timm's `convnext_tiny` or `resnet50_gn`, do not need it.
     bs : int, default 64
         Images per batch.

@@ -151,3 +151,14 @@ def test_callbacks_of_the_users_are_named(table, tmp_path):
     fit.fit_network(recipe, split_table(table), folder, info, **how)
     assert info['callbacks'] == ['GiveBack']
     assert not any('GiveBack' in note for note in info['notes'])
+
+
+def test_a_frozen_normalisation_at_a_large_rate_is_noted():
+    "A fine-tuned MobileNetV2 stayed at 42 % with the recipe's rate, and learned with a tenth of it."
+
+    def notes(**changes):
+        recipe = get_recipe('mobilenetv2', **changes)
+        return ' '.join(fit._notes_on_plan(recipe, True, {'train', 'valid', 'test'}))
+
+    assert 'a tenth of the rate' in notes(norm='frozen')
+    assert 'a tenth of the rate' not in notes(norm='frozen', lr=(1e-4, 3e-4)) + notes()
