@@ -5,8 +5,8 @@ from leukocls._lazy import lazy
 _HOME = {
     'text': 'listed printable spreadsheet_safe safe_table without_apostrophe',
     'errors': (
-        'RESEARCH_ONLY SHELL_NAMES ANOTHER_FOLDER Option Given LeukoError DataError ModelError '
-        'RunError called_as check_name trusted'
+        'RESEARCH_ONLY RESEARCH_STAMP SHELL_NAMES ANOTHER_FOLDER Option Given LeukoError '
+        'DataError ModelError RunError called_as check_name trusted'
     ),
     'packages': 'need PackageError missing late Later',
     'files': (
@@ -21,7 +21,8 @@ _HOME = {
     ),
     'progress': 'bar',
     'cache': (
-        'MOST_HASHED content_hashes know_hashes only_ours read_kept used prune keep Remembered kept'
+        'MOST_HASHED content_hashes know_hashes only_ours read_kept used prune keep Remembered '
+        'kept'
     ),
     'figures': 'DASHES new_figure style_of',
     'parameters': 'explain',

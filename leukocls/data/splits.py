@@ -162,7 +162,7 @@ def register_split(
         )
     if not callable(note) and not isinstance(note, str):
         raise DataError(f'Split rule `{name}`: note={note!r} must be a sentence.')
-    if name in ('auto', 'given', *_OF_THE_LIBRARY):
+    if name in ('auto', *_NOT_DRAWN, *_OF_THE_LIBRARY):
         raise DataError(f'A split named `{name}` is there already. Choose another name.')
     words = note if callable(note) else lambda unknown, n: note
     rule = SplitRule(

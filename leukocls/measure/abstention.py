@@ -54,7 +54,8 @@ def images_needed(
     alpha: float,  # A share, between 0 and 1
 ) -> int:  # Held-out images, 1 or more
     """How many held-out images a promise about at most this share takes: with fewer, even the most
-    extreme of them is not extreme enough.
+    extreme of them is not extreme enough. For the sentences that say so; what then happens is decided
+    by the gate and by `leukocls.measure.calibration.fit_conformal`.
     """
     # 1/alpha may come out a hair above a whole number
     return ceil(1 / alpha - 1 - 1e-9)

@@ -42,9 +42,9 @@ class Gate:
     centres: np.ndarray  # (K, D) clusters of standardised numbers
     # (D, D) lower triangle: multiply differences by it, and distances are Euclidean
     whiten: np.ndarray
-    usual: np.ndarray  # (G,) what each group usually adds to the squared distance
+    usual: np.ndarray  # (G,) what each group usually adds to the squared distance of held images
     held: np.ndarray  # (N,) distances of the held images, the smallest first
-    alpha: float = _ALPHA  # Share of genuine images that may be refused
+    alpha: float = _ALPHA  # Share of genuine images that may be refused; more, with few held images
     n: int = 0  # How many training images it was made from; stands in gate.json and `repr` only
     changes: Changes | None = None  # What tells kinds of change apart; None names none
 
@@ -243,7 +243,7 @@ def gate_promise(
     gate: Gate,  # A fitted gate
 ) -> str:  # A sentence or two
     "How many genuine images are refused at most, what that was measured on, and for which images."
-    n, share = len(gate.held), _largest_refused_share(gate)
+    n, share = len(gate.held), _refused_up_to(gate)
     promise = (
         f'At most {100 * share:.2g} % of genuine images are refused by mistake, on average, as'
         f' measured on {n:,} held images.'
@@ -257,9 +257,10 @@ def gate_promise(
     return f'{promise} It holds for images of the same origin as the held ones.'
 
 
-def _largest_refused_share(gate):
-    """The share of genuine images that can be refused by mistake; an image is refused if its p-value
-    is at most this. With few held images it is above `alpha`, since no p-value is below 1/(M + 1).
+def _refused_up_to(gate):
+    """The p-value up to which an image is refused, which is also the share of genuine images that can
+    be refused by mistake. With few held images it is above `alpha`, since no p-value is below
+    1/(M + 1).
     """
     return max(gate.alpha, 1 / (len(gate.held) + 1))
 
@@ -303,8 +304,8 @@ def _judged(gate, looks, X):
     p = conformal_p(distance, gate.held)
     measured = np.isfinite(distance)
     # 1e-12: a p-value that equals the share, but for the last digit, is not above it
-    is_usual = np.nan_to_num(p) > _largest_refused_share(gate) + 1e-12
-    inside = can_be_read & measured & is_usual
+    passes = np.nan_to_num(p) > _refused_up_to(gate) + 1e-12
+    inside = can_be_read & measured & passes
     reason = np.where(can_be_read, '', UNREADABLE).astype(object)
     reason[can_be_read & ~measured] = NOT_MEASURED
     outside = np.flatnonzero(can_be_read & measured & ~inside)

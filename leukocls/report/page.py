@@ -90,7 +90,8 @@ from ..train.recipes import Recipe, as_dict
 
 # %% ../../nbs/report/03_page.ipynb #039cd604
 # The sections of a report, in the order of the page. What a section shows is decided by the function
-# below that has its title in `@section`
+# below that has its title in `@section`. The template `page.html` places what stands above them: the
+# headline, the cautions and the figure that proves it
 _ORDER = (
     'From cells to the patient',
     'How sure it is',
@@ -192,7 +193,9 @@ def _has_something(part, figures):
 
 
 def _part_of(section, run):
-    "The `Part` of a section, or None. Where a section of a user fails, the page says so and goes on."
+    """The `Part` of a section, or None. Where a section of a user fails, the page says so and goes on;
+    one of the library that fails is a fault of the library, which no page may hide.
+    """
     if section.title in _ORDER:
         return section.make(run)
     try:
@@ -487,9 +490,9 @@ def _pack(canvas):
     return whole.getvalue()
 
 
-# Figures that hold pictures, which take longest to pack. They are files of the folder, and no section
+# Sheets of many pictures, which take longest to pack. They are files of the folder, and no section
 # shows them: the page has pictures of its own
-_WITH_PICTURES = ('predictions', 'batch')
+_FILES_ONLY = ('predictions', 'batch')
 
 
 def _write_figures(folder, figures):
@@ -500,8 +503,8 @@ def _write_figures(folder, figures):
         write_whole(folder / f'{name}.png', png)
         return Drawn(name, png)
 
-    slow = [name for name in figures if name in _WITH_PICTURES]
-    quick = [name for name in figures if name not in _WITH_PICTURES]
+    slow = [name for name in figures if name in _FILES_ONLY]
+    quick = [name for name in figures if name not in _FILES_ONLY]
     # one thread, which packs as fast as this one draws: with more, they would wait for this one
     with ThreadPoolExecutor(max_workers=1) as packer:
         jobs = {name: packer.submit(write, name, _draw(figures[name])) for name in slow + quick}
@@ -733,10 +736,10 @@ def _what_is_wrong(run):
         f'{int(wrong.sum()):,} of {len(predictions):,} are wrong. First the images whose true'
         ' class got the lowest probability: true class → class that was named.'
     )
-    return Part(text=[text], pictures=[_judged(row) for _, row in worst.iterrows()])
+    return Part(text=[text], pictures=[_answer_picture(row) for _, row in worst.iterrows()])
 
 
-def _judged(row):
+def _answer_picture(row):
     "A predicted image with its true class and what was named."
     percent = f"{100 * row[f'p_{row.pred}']:.0f} %"
     wrong = row.label != row.pred

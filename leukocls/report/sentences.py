@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..core.errors import RESEARCH_STAMP
 from ..core.text import listed
 from ..data.splits import rule_of
 from ..measure.abstention import never_alone, percent_of_threshold
@@ -72,7 +73,7 @@ def stamp_of(
     "The line below every plot: the run, how the data were split, and that it is for research."
     split = short_split(info)
     leak = ' · LEAKS between the sides' if leaks_of(info) else ''
-    return f"{info['name']} · {split}{leak} · research use only"
+    return f"{info['name']} · {split}{leak} · {RESEARCH_STAMP}"
 
 # %% ../../nbs/report/02_sentences.ipynb #5e17a00d
 def headline(

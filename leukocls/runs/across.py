@@ -18,7 +18,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..core.cache import content_hashes
-from ..core.errors import DataError, Given, LeukoError, Option, RunError
+from leukocls.core.errors import (
+    RESEARCH_STAMP,
+    DataError,
+    Given,
+    LeukoError,
+    Option,
+    RunError,
+)
 from ..core.figures import COLOURS, new_figure
 from ..core.files import check_folder, open_regular, write_whole
 from ..core.html import data_uri, page_of
@@ -242,7 +249,7 @@ def plot_across(
         raise RunError('Nothing was judged, so there is nothing to draw. See `failed`.')
     percent = metric_named(_like(metric)).percent
     factor = 100 if percent else 1
-    fig, axes = new_figure(width=6.5, height=0.36 * len(t) + 0.9, stamp='research use only')
+    fig, axes = new_figure(width=6.5, height=0.36 * len(t) + 0.9, stamp=RESEARCH_STAMP)
     ax = axes[0, 0]
     value, low, high = (
         factor * t[f'{metric}{end}'].to_numpy(float) for end in ('', '_low', '_high')

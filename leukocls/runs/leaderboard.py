@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..core.errors import RESEARCH_ONLY, DataError, LeukoError, RunError
+from ..core.errors import RESEARCH_ONLY, RESEARCH_STAMP, DataError, LeukoError, RunError
 from ..core.figures import COLOURS, new_figure
 from ..core.text import listed
 from ..measure.metrics import METRICS, fill_metrics, score, show_interval, with_groups
@@ -463,7 +463,7 @@ def _behind(best, other, by):
 def plot_standings(
     runs,  # `Runs`, a list of `Run`, or what `standings` returned
     metric: str = 'accuracy',  # Any of `METRICS`
-    stamp: str = 'research use only',  # Small text below
+    stamp: str = RESEARCH_STAMP,  # Small text below
 ) -> Figure:  # Best on top
     """Bar chart over systems, as P1 and P2 have it, with intervals; grey bars are told apart from
     the best by more than chance, a diamond is what was published.

@@ -331,7 +331,9 @@ def _callbacks_of_steps(learn, recipe, pretrained, history, work):
 
 # %% ../../nbs/train/11_network.ipynb #5ab8e07d
 def _fit_through(learn, recipe, pretrained, callbacks, work):
-    "Fit; returns how it ended ('finished', 'interrupted', 'failed') and the error or None."
+    """Fit; returns how it ended ('finished', 'interrupted', 'failed') and the error or None. Whether
+    it diverged, `fit_and_keep` finds out.
+    """
     fastai_optimiser = learn.opt_func
     if recipe.opt in ADAM_SETTINGS:
         learn.opt_func = partial(list_adam, **ADAM_SETTINGS[recipe.opt])
@@ -380,8 +382,9 @@ def fit_and_keep(
     stop = StopOnNaN(history)
     callbacks = [history, keep, stop]
     if work.saves:
-        # Of a network that looks at several views, the learner trains the inner one. The file has
-        # the names of the whole: what turns the images (0), the network (1), their mean (2).
+        # Of a network that looks at several views, the learner trains the inner one; `saved_fit` puts
+        # the views around it. The file has the names of the whole: what turns the images (0), the
+        # network (1), their mean (2).
         prefix = '1.' if recipe.views > 1 else ''
         callbacks.append(SaveEpochs(work.folder, history, keep, prefix))
     callbacks += _callbacks_of_steps(learn, recipe, pretrained, history, work)
@@ -463,6 +466,8 @@ def _train_one(learn, recipe, pretrained, table, work):
         recipe = get_recipe(recipe, lr=facts.lr)
     if recipe.lr is None:
         if pretrained and not recipe.freeze:
+            # `cell_learner` gives a network whose body is frozen. The rate is looked for on the whole
+            # network, also where the head learns first
             learn.unfreeze()
         if work.progress:
             print(

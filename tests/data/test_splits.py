@@ -404,3 +404,10 @@ def test_a_rule_that_asks_for_a_column_that_is_not_there(asked, tmp_path):
             split_table(table, 'by-place')
     finally:
         SPLIT_RULES.pop('by-place')
+
+
+@pytest.mark.parametrize('name', ['auto', 'given', 'source', 'patient'])
+def test_names_that_leukocls_gives_to_splits_stay(name):
+    "Runs tell by the name what their split was: of a held-out source, too, which no rule draws."
+    with pytest.raises(DataError, match='is there already'):
+        register_split(name, lambda table: table.source, 'No hospital is on two sides.')
