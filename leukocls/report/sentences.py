@@ -440,7 +440,9 @@ def _fields_that_differ(recipe):
     return {
         field: value
         for field, value in used_fields(recipe).items()
-        if field != 'name' and (field in _WRITTEN_OUT or value != default.get(field))
+        if field != 'name'
+        and (field in _WRITTEN_OUT or value != default.get(field))
+        and (field, value) != ('members', 1)
     }
 
 
