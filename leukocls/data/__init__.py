@@ -4,8 +4,8 @@ from leukocls._lazy import lazy
 
 _HOME = {
     'films': (
-        'MORPHOLOGY CLASSES DRAWN FILM_PATIENT Morphology Patient draw_patient draw_film is_drawn '
-        'draw_films draw_cohort'
+        'MORPHOLOGY CLASSES DRAWN FILM_PATIENT Morphology Patient draw_patient draw_film '
+        'is_drawn draw_films draw_cohort'
     ),
     'images': (
         'IMAGE_SUFFIXES IMAGE_FORMATS ORIENTATION MAX_SAMPLE MOST_IMAGE MOST_STREAM '
@@ -43,19 +43,23 @@ _HOME = {
     ),
     'seen': 'SAME_LOOK SEEN_FILE look_names Seen seen_run seen_by',
     'density': (
-        'CUT_OUT resized optical_density Stains stains_of two_classes outside_of_cells '
-        'nuclear_threshold red_cell_diameter'
+        'CUT_OUT resized optical_density total_density Stains stains_of two_classes '
+        'outside_of_cells nuclear_threshold red_cell_diameter'
     ),
     'outlines': 'fill_holes find_nuclei outline_points trace_cells find_outlines',
     'cells': (
         'RED_CELL CELL_KINDS CELL_COLUMNS SMALL_CELL SMALL_AMONG_SEVERAL Cells outline_cells '
         'find_cells show_cells is_field describe_cells'
     ),
-    'crops': 'CELLS_FILE FIELDS_FILE CROP_SIDE BOX_COLUMNS crop_cells crop_cell read_boxes match_boxes',
+    'crops': (
+        'CELLS_FILE FIELDS_FILE CROP_SIDE BOX_COLUMNS crop_cells crop_cell read_boxes match_boxes'
+    ),
     'views': (
         'MARGIN VIEW_VERSION Place cut_cell central_cell cell_view pictures_without_cell '
         'remember_missing view_notes'
     ),
-    'degradations': 'SHIFTS DEGRADATIONS NO_SMEAR CHANGES Degradation refusal_in_words degrade change_picture',
+    'degradations': (
+        'SHIFTS DEGRADATIONS NO_SMEAR CHANGES Degradation refusal_in_words degrade change_picture'
+    ),
 }
 __getattr__, __dir__, __all__ = lazy(__name__, _HOME)
