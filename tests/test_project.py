@@ -296,6 +296,18 @@ def test_every_page_stands_in_the_sidebar_once():
 
 
 @pytest.mark.dev
+def test_modules_know_every_name_that_they_use():
+    """In a notebook a name may come from a cell that is not exported; in the module it is missing
+    then, until somebody calls the function.
+    """
+    words = 'check -q --isolated --no-cache --select F821 leukocls'.split()
+    done = subprocess.run(
+        [sys.executable, '-m', 'ruff', *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
+
+
+@pytest.mark.dev
 def test_modules_are_what_the_notebooks_say(tmp_path):
     "nbdev_export in a copy changes nothing."
     import shutil

@@ -22,6 +22,7 @@ from ..measure.metrics import METRICS, fill_metrics, score, show_interval, with_
 from ..measure.paired import compare, holm
 from ..measure.patients import answers_of, patient_scores, show_scores
 from .run import Runs, link_to
+from ..train.folder import run_name
 from ..train.recipes import changes_of, deciding, from_dict, system_name
 
 # %% ../../nbs/runs/03_leaderboard.ipynb #f059299b
