@@ -160,6 +160,7 @@ def main():
         old = pd.read_csv(options.out)
         replaced = old.what.isin(new.what) & old.data.isin(new.data)
         new = pd.concat([old[~replaced], new])
+    new['n'] = new.n.astype('Int64')
     new.to_csv(options.out, index=False)
 
 
