@@ -39,8 +39,9 @@ def text_of(outputs):
             data = one['data']
             if any(name.startswith('image/') for name in data):
                 parts.append('[picture]')
-            elif 'text/markdown' not in data:
-                parts.append(''.join(data.get('text/plain', '')))
+            else:
+                # a table of results is Markdown
+                parts.append(''.join(data.get('text/markdown', data.get('text/plain', ''))))
     return '\n'.join(part.strip() for part in parts if part.strip())
 
 
