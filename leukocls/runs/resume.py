@@ -20,7 +20,7 @@ from ..core.machine import pick_device, versions
 from ..data.table import fingerprint
 from ..train.augment import own_augmentation
 from ..train.checkpoints import Checkpoints, FolderLock
-from ..train.folder import run_name, weights_contents, write_info
+from ..train.folder import callback_names, run_name, weights_contents, write_info
 from ..train.recipes import Recipe, as_dict, from_dict, system_name
 
 # %% ../../nbs/runs/01_resume.ipynb #0ce6936b
@@ -34,7 +34,6 @@ def training_identity(
     callbacks=(),  # fastai callbacks of the user's, or classes of them
 ) -> dict:  # As in recipe.json, for `training_differences`
     "What must be the same for a training to go on."
-    kinds = [c if isinstance(c, type) else type(c) for c in callbacks]
     return dict(
         recipe=json.loads(json.dumps(as_dict(recipe), default=str)),
         data=dict(n=len(table), fingerprint=fingerprint(table)),
@@ -42,7 +41,7 @@ def training_identity(
         weights_contents=weights_contents(recipe),
         versions=versions(),
         device='' if device is None else str(pick_device(device)),
-        callbacks=[kind.__name__ for kind in kinds],
+        callbacks=callback_names(callbacks),
         augmentation=json.loads(json.dumps(own_augmentation(recipe.augment))),
     )
 

@@ -410,11 +410,11 @@ def finished_run(
 def _wanted(recipe, seed, table, fold, callbacks):
     "All that must be the same for a run to be read instead of trained, as `_had` finds it in one."
     from leukocls.train.augment import own_augmentation
+    from leukocls.train.folder import callback_names
     from leukocls.train.kinds import KINDS
     from leukocls.train.recipes import as_dict, deciding
 
     used = callbacks if KINDS[recipe.kind].takes_callbacks else ()
-    kinds = [c if isinstance(c, type) else type(c) for c in used]
     return dict(
         recipe=deciding(as_dict(recipe)),
         seed=seed,
@@ -422,7 +422,7 @@ def _wanted(recipe, seed, table, fold, callbacks):
         fingerprint=fingerprint(table),
         weights=weights_contents(recipe),
         version=versions()['leukocls'],
-        callbacks=[kind.__name__ for kind in kinds],
+        callbacks=callback_names(used),
         augmentation=json.loads(json.dumps(own_augmentation(recipe.augment))),
     )
 

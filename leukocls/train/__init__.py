@@ -21,8 +21,8 @@ _HOME = {
         'get_recipe register_recipe recipes_named uses_field protocol'
     ),
     'folder': (
-        'write_csv write_info write_fitted weights_contents run_name start_run check_space '
-        'learner_file take_learner keep_learner Fitted'
+        'write_csv write_info write_fitted weights_contents run_name callback_names start_run '
+        'check_space learner_file take_learner keep_learner Fitted'
     ),
     'leaving': 'Leaves',
     'callbacks': (

@@ -53,7 +53,7 @@ from leukocls.train.callbacks import (
 )
 from .checkpoints import Checkpoints, Ending, LostProcess, RunFacts
 from .fit_state import SaveCheckpoints
-from .folder import Fitted, check_space, write_csv, write_info
+from .folder import Fitted, callback_names, check_space, write_csv, write_info
 from leukocls.train.group import (
     FollowSteps,
     Group,
@@ -733,8 +733,7 @@ def write_before_fit(
     "recipe.json and table.csv, before the first step. Raises `RunError` where the disk is too full."
     if work.cbs:
         # they may change what a recipe trains
-        classes = [cb if isinstance(cb, type) else type(cb) for cb in work.cbs]
-        work.info['callbacks'] = [c.__name__ for c in classes]
+        work.info['callbacks'] = callback_names(work.cbs)
     check_space(work.folder, recipe.members * _bytes_of(learn.model))
     device = learn.dls.device
     work.info.update(
