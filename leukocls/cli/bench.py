@@ -277,8 +277,8 @@ def _import_line(times):
     return [row('import', ours, theirs, 's', bare, 'start of Python')]
 
 # %% ../../nbs/cli/01_bench.ipynb #2526633e
-class _ProbeTurn(NamedTuple):
-    "What one probe took."
+class _Turn(NamedTuple):
+    "What one run took."
 
     # until its report was written
     seconds: float
@@ -288,74 +288,87 @@ class _ProbeTurn(NamedTuple):
     accuracy: float
 
 
-def _take_probe_turn(sides, folder):
-    "{'cold', 'cached', 'fastai': _ProbeTurn}, in this order."
+def _take_turn(sides, recipe, size, folder, epochs=0, again=False):
+    """{'cold': _Turn, 'fastai': _Turn}, in this order; `again` runs the same once more in between, as
+    'cached'.
+    """
     table = f'{folder}/t.csv'
-    turn = {}
     sides.table[['path', 'label']].to_csv(table, index=False)
-    for which in ('cold', 'cached'):
-        out, began = f'{folder}/{which}', time.time()
-        took = _time_python(
-            *('-m', 'leukocls.cli.programs.probe_leukocls'),
-            *(table, sides.arch, sides.weights, sides.size, out),
-            LEUKOCLS_CACHE=f'{folder}/cache',
-        )
-        report = next(Path(out).rglob('report.html'))
-        turn[which] = _ProbeTurn(
-            report.stat().st_mtime - began,
-            took.seconds,
-            took.processor_seconds,
-            float(took.printed),
-        )
+    runs = ('cold', 'cached') if again else ('cold',)
+    turn = {which: _our_turn(sides, recipe, size, table, f'{folder}/{which}') for which in runs}
     sides.table[['path', 'label', 'split']].to_csv(table, index=False)
     took = _time_python(
-        *('-m', 'leukocls.cli.programs.probe_fastai'), *(table, sides.weights, sides.size)
+        *('-m', 'leukocls.cli.programs.run_fastai'), *(table, sides.weights, size, epochs)
     )
-    turn['fastai'] = _ProbeTurn(
-        took.seconds, took.seconds, took.processor_seconds, float(took.printed)
-    )
+    turn['fastai'] = _Turn(took.seconds, took.seconds, took.processor_seconds, float(took.printed))
     return turn
 
 
-def _probe_line(sides, times, limits):
-    "A probe with nothing known, and with everything known."
+def _our_turn(sides, recipe, size, table, out):
+    "A recipe of leukocls, from a table of images to its report."
+    began = time.time()
+    took = _time_python(
+        *('-m', 'leukocls.cli.programs.run_leukocls'),
+        *(recipe, table, sides.arch, sides.weights, size, out),
+        LEUKOCLS_CACHE=f'{Path(out).parent}/cache',
+    )
+    report = next(Path(out).rglob('report.html'))
+    seconds = report.stat().st_mtime - began
+    return _Turn(seconds, took.seconds, took.processor_seconds, float(took.printed))
+
+
+def _turns(times, sides, recipe, size, **options):
+    "So many turns, each in a folder of its own, with nothing known before."
     turns = []
     for _ in range(times):
         with tempfile.TemporaryDirectory() as folder:
-            turns.append(_take_probe_turn(sides, folder))
+            turns.append(_take_turn(sides, recipe, size, folder, **options))
+    return turns
+
+
+def _median_of(turns, which, what='seconds'):
+    return statistics.median(getattr(turn[which], what) for turn in turns)
+
+
+def _busy(turns, which):
+    "How busy the processor was, in words."
+    return (
+        f'{_median_of(turns, which, "processor_seconds"):.0f} processor seconds in'
+        f' {_median_of(turns, which, "process_seconds"):.0f} s on {os.cpu_count()} cores,'
+        ' learner.pkl with them'
+    )
+
+
+def _accuracies(turn):
+    ours, theirs = turn['cold'].accuracy, turn['fastai'].accuracy
+    return f'accuracy {100 * ours:.2f} %, fastai {100 * theirs:.2f} %'
+
+# %% ../../nbs/cli/01_bench.ipynb #0b6f11a2
+def _probe_line(sides, times, limits):
+    "A probe with nothing known, and with everything known."
+    turns = _turns(times, sides, 'probe', sides.size, again=True)
     return _probe_rows(turns, _feature_seconds(sides, limits))
 
 
 def _probe_rows(turns, feature_seconds):
-    def median(which, what):
-        return statistics.median(getattr(turn[which], what) for turn in turns)
-
-    def busy(which):
-        return (
-            f'{median(which, "processor_seconds"):.0f} processor seconds in'
-            f' {median(which, "process_seconds"):.0f} s on {os.cpu_count()} cores, learner.pkl with'
-            ' them'
-        )
-
-    last = turns[-1]
-    accuracies = f'accuracy {100 * last["cached"].accuracy:.2f} %, fastai {100 * last["fastai"].accuracy:.2f} %'
-    fastai = median('fastai', 'seconds')
+    fastai = _median_of(turns, 'fastai')
     return [
         row(
             'probe',
-            median('cold', 'seconds'),
+            _median_of(turns, 'cold'),
             fastai,
             's',
             feature_seconds,
-            f'{busy("cold")}; the limit is the arithmetic of the features alone; {accuracies}',
+            f'{_busy(turns, "cold")}; the limit is the arithmetic of the features alone;'
+            f' {_accuracies(turns[-1])}',
         ),
         row(
             'probe-cached',
-            median('cached', 'seconds'),
+            _median_of(turns, 'cached'),
             fastai,
             's',
             _time_python('-c', 'import pandas, matplotlib.figure').seconds,
-            f'{busy("cached")}; the limit is importing pandas and matplotlib',
+            f'{_busy(turns, "cached")}; the limit is importing pandas and matplotlib',
         ),
     ]
 
@@ -366,6 +379,41 @@ def _feature_seconds(sides, limits):
 
     body = FrozenBody(sides.arch, sides.weights, sides.size).built[0]
     return len(sides.files) * operations(body, sides.size) / limits['fp32']
+
+# %% ../../nbs/cli/01_bench.ipynb #0b6f11a4
+def _tune_line(sides, times, limits):
+    "Upper layers tuned with nothing known before, against as many epochs of `fine_tune`."
+    from leukocls.train.recipes import get_recipe
+
+    recipe = get_recipe('tune', arch=sides.arch, weights=sides.weights)
+    turns = _turns(times, sides, 'tune', recipe.size, epochs=recipe.epochs)
+    rate = limits['bf16'] or limits['fp32']
+    least = _operations_of_tune(sides, recipe) / rate
+    return [_tune_row(turns, recipe.epochs, least)]
+
+
+def _tune_row(turns, epochs, least):
+    return row(
+        'tune',
+        _median_of(turns, 'cold'),
+        _median_of(turns, 'fastai'),
+        's',
+        least,
+        f'{_busy(turns, "cold")}; the limit is the arithmetic of the maps, of the upper layers in'
+        f' {epochs} epochs and of the views that are judged; {_accuracies(turns[-1])}',
+    )
+
+
+def _operations_of_tune(sides, recipe):
+    """Operations of a tune: each view through the lower layers once, the upper layers forward and
+    back (three times the work) in every epoch, and all views of the pictures that are judged.
+    """
+    of_one = operations(sides.ours().model, recipe.size)
+    judged = len(sides.files) / 5
+    learned = len(sides.files) - judged
+    lower = (1 - recipe.share) * recipe.views * learned
+    upper = recipe.share * 3 * recipe.epochs * learned
+    return of_one * (lower + upper + recipe.views * judged)
 
 # %% ../../nbs/cli/01_bench.ipynb #d7c7139c
 def _decode_line(sides, times):
@@ -393,7 +441,7 @@ def _decode_rate(sides):
 # %% ../../nbs/cli/01_bench.ipynb #84977988
 def _train_line(sides, times, limits):
     "An epoch of fine-tuning every weight, from the second one on."
-    from leukocls.train.callbacks import Bf16OnCpu
+    from leukocls.train.callbacks import Bf16OnCpu, QuickLayers
 
     ours, theirs = sides.ours(), sides.fastai()
     for learn in (ours, theirs):
@@ -401,9 +449,11 @@ def _train_line(sides, times, limits):
         shown = [c for c in learn.cbs if type(c).__name__ in ('ProgressCallback', 'Recorder')]
         learn.remove_cbs(shown)
 
+    half = [Bf16OnCpu()] if cpu_has_bf16() else []
+
     def our_epoch():
         with pages_kept():
-            ours.fit(1, 1e-4, cbs=[Bf16OnCpu()] if cpu_has_bf16() else [])
+            ours.fit(1, 1e-4, cbs=[QuickLayers(), *half])
 
     def their_epoch():
         theirs.fit(1, 1e-4)
@@ -525,14 +575,18 @@ def _latency_line(sides, times, limits):
     return [row(f'latency/{sides.arch}', our_ms, their_ms, 'ms', limit, waits_for)]
 
 # %% ../../nbs/cli/01_bench.ipynb #5eeab8a6
-# measured for each network; `probe` only for the first one
+# measured for each network
 _NETWORK_LINES = {
     'train': _train_line,
     'features': _features_line,
     'predict': _predict_line,
     'latency': _latency_line,
 }
-LINES = ('import', 'decode', 'train', 'features', 'probe', 'predict', 'latency')
+# measured for the first network only: whole runs, in processes of their own
+_RUN_LINES = {'probe': _probe_line, 'tune': _tune_line}
+LINES = ('import', 'decode', *_NETWORK_LINES, *_RUN_LINES)
+# lines that train all or part of a network have so many images at most
+_MOST_TRAINED = dict(train=320, tune=320)
 
 
 def bench(
@@ -542,7 +596,8 @@ def bench(
     weights=None,
     quick: bool = False,  # A few images, one turn: minutes instead of an hour
     only=LINES,  # Which lines
-    # Images for decoding, features, prediction and the probe; default all of them (quick: 128)
+    # Images for decoding, features, prediction and the probe; default all of them (quick: 128).
+    # `train` and `tune` take up to 320 of them (quick: 40)
     n: int | None = None,
     say=print,  # Called with each line as it is measured
 ) -> pd.DataFrame:  # One row per line: name, ours, fastai, unit, ratio, limit, bound_by
@@ -576,15 +631,14 @@ def _measure(data, archs, weights, n, quick, wanted, folder):
         sides = Sides(data, arch, own_weights, n)
         if i == 0 and _is_wanted(wanted, 'decode'):
             yield _decode_line(sides, times), len(sides.files)
-        names = [name for name in _NETWORK_LINES if _is_wanted(wanted, name, arch)]
-        if i == 0 and _is_wanted(wanted, 'probe'):
-            names.append('probe')
-        limits = _limits_of(sides) if names else None
-        for name in names:
+        lines = _NETWORK_LINES | (_RUN_LINES if i == 0 else {})
+        lines = {name: line for name, line in lines.items() if _is_wanted(wanted, name, arch)}
+        limits = _limits_of(sides) if lines else None
+        for name, measure in lines.items():
             used = sides
-            if name == 'train':
-                used = Sides(data, arch, own_weights, min(n, 40 if quick else 320))
-            measure = _NETWORK_LINES.get(name, _probe_line)
+            if name in _MOST_TRAINED:
+                most = 40 if quick else _MOST_TRAINED[name]
+                used = Sides(data, arch, own_weights, min(n, most))
             yield measure(used, times, limits), len(used.files)
 
 

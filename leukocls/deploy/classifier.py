@@ -471,7 +471,12 @@ def _is_usable(prediction):
 def _fill_answer(answer, clf, used, rule):
     "Write down what the cells that can be used say together."
     # inside: SciPy is not needed for single cells, and takes half a second
-    from leukocls.measure.patients import answer_patient, count_classes, why_cannot_say
+    from leukocls.measure.patients import (
+        USUAL_RULE,
+        answer_patient,
+        count_classes,
+        why_cannot_say,
+    )
 
     stated = clf.config.get('patients') or {}
     kind = _kind_of(clf)
@@ -481,7 +486,7 @@ def _fill_answer(answer, clf, used, rule):
         weights, answer.rule = np.asarray(found['weights'], float), kind.name
         found['reason'] = why_cannot_say(len(used), found.get('stable', np.nan))
     else:
-        answer.rule = rule or stated.get('rule') or 'mean'
+        answer.rule = rule or stated.get('rule') or USUAL_RULE
         calibration = stated.get('calibration') if answer.rule == stated.get('rule') else None
         found = answer_patient(p, clf.classes, answer.rule, calibration, patient=answer.patient)
         weights = p[:, int(np.argmax(found['p']))]

@@ -24,18 +24,18 @@ _HOME = {
     'changes': 'KINDS CHANGED Changes draw_change no_smear looks_at fit_changes',
     'domain': (
         'UNREADABLE BLANK NOT_MEASURED NO_CELL MOST_CENTRES MOST_HELD Gate fit_gate conformal_p '
-        'gate_promise gate_run write_gate gate_page'
+        'gate_promise gate_run write_gate gate_sentences'
     ),
     'paired': 'mcnemar sign_flip Comparison compare holm compare_all plot_compare',
     'explanation': 'log_odds covered occlusion_map grad_cam heat_of nearest_known',
     'external': 'read_labelled match_classes given_names cells_note cells_learned fell_note judge',
     'patients': (
-        'PATIENT_RULES TOP_SHARE LEAST_CELLS STABLE SHOWN_AS CURVE_CELLS EVERYBODY draw_patients '
-        'PatientRule register_patient_rule patient_rule_named pool_cells patient_answers '
-        'is_benign answer_patient why_cannot_say calibrate_patients choose_rule auroc_interval '
-        'patient_scores finding_classes share_of_patients show_scores suspicion cells_curve '
-        'differential_count count_classes has_patient_labels judge_patients patients_run '
-        'answers_of read_patients'
+        'PATIENT_RULES USUAL_RULE TOP_SHARE LEAST_CELLS STABLE SHOWN_AS CURVE_CELLS EVERYBODY '
+        'draw_patients PatientRule register_patient_rule patient_rule_named pool_cells '
+        'patient_answers is_benign answer_patient why_cannot_say calibrate_patients choose_rule '
+        'auroc_interval patient_scores finding_classes share_of_patients show_scores suspicion '
+        'cells_curve differential_count count_classes has_patient_labels judge_patients '
+        'patients_run answers_of read_patients'
     ),
     'planning': 'StudyPlan plan_study chance_limit chance_sentence plan_share_width cells_to_find',
 }

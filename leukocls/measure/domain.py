@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['UNREADABLE', 'BLANK', 'NOT_MEASURED', 'NO_CELL', 'MOST_CENTRES', 'MOST_HELD', 'Gate', 'fit_gate', 'conformal_p',
-           'gate_promise', 'gate_run', 'write_gate', 'gate_page']
+           'gate_promise', 'gate_run', 'write_gate', 'gate_sentences']
 
 # %% ../../nbs/measure/03_domain.ipynb #2af2cb39
 import hashlib
@@ -48,7 +48,7 @@ class Gate:
     n: int = 0  # How many training images it was made from; stands in gate.json and `repr` only
     changes: Changes | None = None  # What tells kinds of change apart; None names none
 
-    def away(self, X):  # (N, D) from `gate_numbers`
+    def from_nearest_centre(self, X):  # (N, D) from `gate_numbers`
         "(distance (N,), difference from the nearest centre (N, D))."
         numbers = self._standardised(X)
         to_each = [(((numbers - c) @ self.whiten) ** 2).sum(1) for c in self.centres]
@@ -64,16 +64,17 @@ class Gate:
         """How far images are from the nearest cluster, in usual differences; further where they look
         like changed training images.
         """
-        return self._measure(gate_numbers(looks))[0]
+        return self._distance_and_parts(gate_numbers(looks))[0]
 
-    def _measure(self, X):
+    def _distance_and_parts(self, X):
         "(distance (N,), difference from the nearest centre (N, D), standardised numbers (N, D))."
-        distance, off = self.away(X)
+        distance, off = self.from_nearest_centre(X)
         numbers = self._standardised(X)
         if self.changes is not None:
+            # `factor` brings it to the scale of the distance: `_learn_changes` sets it
             surprise = self.changes.factor * self.changes.surprise(numbers)
-            # NaN stays NaN
-            distance = np.where(np.isnan(distance), distance, np.maximum(distance, surprise))
+            # what cannot be read stays NaN
+            distance = np.maximum(distance, surprise)
         return distance, off, numbers
 
     def __repr__(self):
@@ -135,7 +136,8 @@ def fit_gate(
     numbers_of_held = gate_numbers(_drawn(rng, held, _MOST_FITTED))
     # BLAS on one thread: the products are narrow, and threads would wait for each other
     with narrow():
-        # `usual` and `held` are measured with the gate itself, so they are filled in last
+        # `usual` and `held` are measured with the gate itself, changes included, so they are filled
+        # in last, and after `changes`
         gate = Gate(
             **_fit(numbers, seed),
             usual=np.zeros(len(GROUPS)),
@@ -145,7 +147,7 @@ def fit_gate(
         )
         if pictures is not None:
             gate.changes = _learn_changes(gate, pictures, numbers, seed)
-        distances, off, _ = gate._measure(numbers_of_held)
+        distances, off, _ = gate._distance_and_parts(numbers_of_held)
         gate.usual = _short(np.median(_added_by_group(gate, off), 0))
         gate.held = np.sort(_short(distances + _ROUNDING))
         return gate
@@ -161,7 +163,7 @@ def _learn_changes(gate, pictures, numbers, seed):
     not paired: the numbers say what unchanged images look like, and some of the files are changed.
     """
     changes, _ = fit_changes(pictures, numbers, gate.middle, gate.scale, seed)
-    distance, _ = gate.away(numbers)
+    distance, _ = gate.from_nearest_centre(numbers)
     surprise = changes.surprise(gate._standardised(numbers))
     usual_surprise = max(np.quantile(surprise, _SAME_SCALE_AT), 1e-6)
     changes.factor = float(_short(np.quantile(distance, _SAME_SCALE_AT) / usual_surprise))
@@ -243,7 +245,7 @@ def gate_promise(
     gate: Gate,  # A fitted gate
 ) -> str:  # A sentence or two
     "How many genuine images are refused at most, what that was measured on, and for which images."
-    n, share = len(gate.held), _refused_up_to(gate)
+    n, share = len(gate.held), _p_threshold(gate)
     promise = (
         f'At most {100 * share:.2g} % of genuine images are refused by mistake, on average, as'
         f' measured on {n:,} held images.'
@@ -257,7 +259,7 @@ def gate_promise(
     return f'{promise} It holds for images of the same origin as the held ones.'
 
 
-def _refused_up_to(gate):
+def _p_threshold(gate):
     """The p-value up to which an image is refused, which is also the share of genuine images that can
     be refused by mistake. With few held images it is above `alpha`, since no p-value is below
     1/(M + 1).
@@ -278,6 +280,7 @@ _BLANK_BELOW, _NO_DETAIL_BELOW = -3, -2
 # Group → words where its numbers are low, words where they are high
 _WORDS = dict(
     light=('far too dark', 'far too bright'),
+    # the same words, whichever way these differ
     shades=('light and dark are spread unlike in the training images',) * 2,
     colour=('colours unlike the training images',) * 2,
     structure=('fine detail is missing: out of focus, or no cells', 'no cell-like structure'),
@@ -300,11 +303,11 @@ def __call__(
 def _judged(gate, looks, X):
     "A row per image, whose numbers are X. A distance that is not a number lets no image pass."
     can_be_read = (looks.facts.error == '').to_numpy()
-    distance, off, numbers = gate._measure(X)
+    distance, off, numbers = gate._distance_and_parts(X)
     p = conformal_p(distance, gate.held)
     measured = np.isfinite(distance)
     # 1e-12: a p-value that equals the share, but for the last digit, is not above it
-    passes = np.nan_to_num(p) > _refused_up_to(gate) + 1e-12
+    passes = np.nan_to_num(p) > _p_threshold(gate) + 1e-12
     inside = can_be_read & measured & passes
     reason = np.where(can_be_read, '', UNREADABLE).astype(object)
     reason[can_be_read & ~measured] = NOT_MEASURED
@@ -315,8 +318,8 @@ def _judged(gate, looks, X):
 
 
 def _reasons(gate, off, numbers):
-    """A reason in words for each row of differences (N, D): blank, the kind of change, or the group
-    of numbers that differs most.
+    """A reason in words for each row of differences (N, D), the first that holds: it is blank; a
+    kind of change is named; the group of numbers that differs most.
     """
     farthest = np.argmax(_added_by_group(gate, off) - gate.usual, 1)
     rings = off[:, PLACES['structure']][:, :_RINGS]
@@ -434,7 +437,7 @@ def gate_run(
         return {}
     genuine = looks[counted[good[counted]]]
     pictures = [path for path, is_good in zip(t.path.iloc[train], good[train]) if is_good]
-    gate, inside = _known_gate(looks[train], looks[held], genuine, alpha=alpha, pictures=pictures)
+    gate, inside = _cached_gate(looks[train], looks[held], genuine, alpha=alpha, pictures=pictures)
     counted_on = f'Refused are counted on {len(inside):,} {scored} images.'
     return write_gate(folder, gate, inside, f'{note} {counted_on}{_note_of_origin(folder, scored)}')
 
@@ -491,7 +494,7 @@ _NUMBERS_IN_CACHE = [
 ]
 
 
-def _known_gate(*looks, alpha, pictures=None):
+def _cached_gate(*looks, alpha, pictures=None):
     "`_gate_and_count`, or what it gave for the same images before."
     versions = f'{np.__version__} {metadata.version("scikit-learn")}'
     settings = f'{_VERSION_IN_CACHE} {alpha} {versions} {[len(side) for side in looks]}'
@@ -529,18 +532,26 @@ def _sides(t, scored):
         valid = np.flatnonzero(split == 'valid')
         return train, valid, 'The threshold comes from the validation images.'
     trained_on = t.iloc[train].reset_index(drop=True)
-    group = groups_of(trained_on)
-    drawn = np.random.default_rng(0).permutation(np.unique(group))
-    is_held = np.cumsum(np.bincount(group)[drawn]) <= _HELD_BACK * len(train)
-    # one group at least, unless there is no other to learn from
-    is_held[:1] |= len(drawn) > 1
-    held = np.isin(group, drawn[is_held])
+    held = _held_groups(groups_of(trained_on), np.random.default_rng(0))
     whole = 'whole patients' if trained_on.patient.notna().all() else 'copies kept together'
     note = f'The threshold comes from a fifth of the training images, {whole}.'
     return train[~held], train[held], note
 
+
+def _held_groups(group, rng):
+    """Which images are held back (N,): whole groups, drawn at random, that have together at most a
+    fifth of all. `group` (N,) has the numbers 0, 1, … without a gap.
+    """
+    drawn = rng.permutation(group.max() + 1)
+    sizes = np.bincount(group)[drawn]
+    is_held = np.cumsum(sizes) <= _HELD_BACK * len(group)
+    # one group at least, however large, unless there is no other to learn from
+    if len(drawn) > 1:
+        is_held[0] = True
+    return np.isin(group, drawn[is_held])
+
 # %% ../../nbs/measure/03_domain.ipynb #29e3f0c5
-def gate_page(
+def gate_sentences(
     gate_json: dict,  # From `gate_run`, or read from gate.json; may be empty
 ) -> list:  # Sentences, in order
     "What the gate does, promises and did, in words that need no statistics."

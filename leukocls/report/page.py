@@ -33,7 +33,7 @@ from ..core.text import listed
 from ..data.images import Pixels, open_cell
 from ..measure.abstention import percent_of_threshold
 from ..measure.calibration import calibration_plots, calibration_sentences
-from ..measure.domain import gate_page
+from ..measure.domain import gate_sentences
 from leukocls.measure.metrics import (
     fill_metrics,
     measured,
@@ -613,15 +613,16 @@ def _each_source(run):
 @section('How sure it is: the details')
 def _how_sure_in_detail(run):
     if not run.is_calibrated:
-        return Part(tables=[], points=gate_page(run.gate))
-    # without its sentence on referral, which `_how_sure` has, and those on limits: they are a table
+        return Part(tables=[], points=gate_sentences(run.gate))
+    # of `calibration_sentences` two are left out: `_how_sure` speaks of referral, and the limits are
+    # the table below
     sentences = calibration_sentences(run.calibration)
     limits = run.calibration['operating_points']
     tables = _limits_to_malignant(limits)
     about_limits = [_WHAT_LIMITS_ARE] if tables else []
     about_limits += [point['note'] for point in limits if point['note']]
     points = [sentences['confidence'], sentences['sets'], *about_limits, *sentences['notes']]
-    return Part(tables=tables, points=points + gate_page(run.gate))
+    return Part(tables=tables, points=points + gate_sentences(run.gate))
 
 
 _WHAT_LIMITS_ARE = (
@@ -730,8 +731,8 @@ def _what_is_wrong(run):
     probabilities = predictions.filter(regex='^p_')
     # of each image, the column and the probability of its true class
     of_truth = probabilities.columns.get_indexer('p_' + predictions.label)
-    true_class = probabilities.to_numpy(float)[np.arange(len(predictions)), of_truth]
-    worst = predictions.iloc[np.argsort(true_class, kind='stable')[:_SHOWN]]
+    p_of_truth = probabilities.to_numpy(float)[np.arange(len(predictions)), of_truth]
+    worst = predictions.iloc[np.argsort(p_of_truth, kind='stable')[:_SHOWN]]
     text = (
         f'{int(wrong.sum()):,} of {len(predictions):,} are wrong. First the images whose true'
         ' class got the lowest probability: true class → class that was named.'
@@ -793,8 +794,8 @@ def _decisive_cells(run):
     answers = run.answers
     known_type = _cell_types(run.table)
     cells = cells.assign(type=cells.path.map(known_type))
-    true_class = answers.apply(lambda row: row[f'p_{row.label}'], axis=1)
-    shown = answers.iloc[np.argsort(true_class, kind='stable')[:_PATIENTS_SHOWN]]
+    p_of_truth = answers.apply(lambda row: row[f'p_{row.label}'], axis=1)
+    shown = answers.iloc[np.argsort(p_of_truth, kind='stable')[:_PATIENTS_SHOWN]]
     few = [_decisive_of(row, cells[cells.patient == row.patient]) for _, row in shown.iterrows()]
     text = (
         'How much each cell counts in the answer for its patient was learned from the labels of'

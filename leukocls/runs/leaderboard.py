@@ -286,7 +286,7 @@ def leaderboard(
         return _board_of_patients(runs)
     rows = _rows(runs)
     some_changed = any(row.get('changed') for row in rows)
-    shown = [row if _failed(row) else _in_words(row, some_changed) for row in rows]
+    shown = [row if _failed(row) else _shown_row(row, some_changed) for row in rows]
     columns = [*dict.fromkeys(k for row in shown for k in row)]
     whole = {k: 'Int64' for k in ('runs', 'parameters') if k in columns}
     numbers = {'run', *whole, 'train_seconds', 'images_per_second', 'megabytes'}
@@ -297,7 +297,7 @@ def leaderboard(
     return board
 
 
-def _in_words(row, with_changes):
+def _shown_row(row, with_changes):
     "A row of the standings, to read."
     lowest, highest = 100 * row['accuracy_lowest'], 100 * row['accuracy_highest']
     words = dict(

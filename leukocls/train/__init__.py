@@ -18,7 +18,7 @@ _HOME = {
     ),
     'recipes': (
         'TOPS LIBRARY_RECIPES Recipe as_dict from_dict deciding changes_of system_name change '
-        'get_recipe register_recipe recipes_named uses_field protocol'
+        'batch_size get_recipe register_recipe recipes_named uses_field protocol'
     ),
     'folder': (
         'write_csv write_info write_fitted weights_contents run_name callback_names start_run '
@@ -27,7 +27,8 @@ _HOME = {
     'leaving': 'Leaves',
     'callbacks': (
         'History KeepWeights history_table SaveEpochs ends_like_ctrl_c StopOnNaN GiveBack '
-        'Progress AverageWeights KeepStatistics DepthwiseConv Bf16OnCpu'
+        'Progress AverageWeights KeepStatistics DepthwiseConv QuickSqueezeExcite QuickSEModule '
+        'QuickLayers QUICK_LAYERS Bf16OnCpu'
     ),
     'speed': (
         'ListAdam list_adam PlainTensors LossesStay ScaledHalf acts_in_steps record_graph Replay '
@@ -56,8 +57,9 @@ _HOME = {
     ),
     'learners': 'model_facts probe_learner ensemble rebuild write_pickle write_learner',
     'network': (
-        'ADAM_SETTINGS precision_of loss_of find_lr prepare_fit faster FitWork fit_and_keep '
-        'member_seed follow_fit fit_network write_before_fit saved_fit restore_run_facts'
+        'ADAM_SETTINGS precision_of loss_of find_lr prepare_fit speed_callbacks FitWork '
+        'fit_and_keep member_seed follow_fit fit_network write_before_fit save_fit '
+        'restore_run_facts'
     ),
     'mil': 'STRENGTHS label_of_patients BagSettings FittedBags fit_bags fit_mil answer_run',
     'processes': (

@@ -180,19 +180,24 @@ class SaveCheckpoints(Callback):
         images: int = 0,  # How many are predicted after the fit: times views and networks
         phases: int = 1,  # Of the recipe: how many fits follow each other
     ):
-        self.checkpoints, self.keep, self.member, self.images = checkpoints, keep, member, images
+        self.checkpoints, self.keep, self.member, self.to_predict = (
+            checkpoints,
+            keep,
+            member,
+            images,
+        )
         # number of the phase that is fitted now; the learner, while it is fitted
         self.phase, self.phases, self.held = 0, phases, None
         # of the last checkpoint: when it was written, how many seconds it took, whether it failed
         self.last_time, self.cost, self.failed = time.perf_counter(), None, False
         # seconds to predict an image, as validation took them
-        self.rate = 0.0
+        self.seconds_per_image = 0.0
         # random numbers at the start of this epoch, and when its steps were done
-        self.epoch_start, self.trained = None, None
+        self.epoch_start, self.random_after_train = None, None
         state = checkpoints.state
         # a checkpoint of another network of the ensemble says nothing of this one
         mine = state is not None and state['place']['member'] == member and 'callbacks' in state
-        self.start = state if mine else None
+        self.resume_state = state if mine else None
 
     def set_random(
         self,
@@ -202,12 +207,12 @@ class SaveCheckpoints(Callback):
         set_random_states(states, self.learn.dls)
 
     @property
-    def first_phase(self) -> int:  # The phase to go on with; all before it are done
-        return self.start['place']['phase'] if self.start else 0
+    def resume_phase(self) -> int:  # The phase to go on with; all before it are done
+        return self.resume_state['place']['phase'] if self.resume_state else 0
 
     @property
     def fit_is_over(self) -> bool:  # True where the checkpoint was written after the last phase
-        return self.first_phase >= self.phases
+        return self.resume_phase >= self.phases
 
 # %% ../../nbs/train/11_fit_state.ipynb #c7e4b600
 @patch
@@ -218,7 +223,8 @@ def after_batch(self: SaveCheckpoints):
     must_end = self._must_end()
     if not self.training:
         if must_end:
-            self._save(self.phase, self.epoch, len(self.dls.train), self.trained)
+            # stopped while validating: all batches of the epoch are done (`_batches_from` fits none)
+            self._save(self.phase, self.epoch, len(self.dls.train), self.random_after_train)
             raise KeyboardInterrupt
         return
     if must_end or self._is_due(self.checkpoints.minutes):
@@ -232,20 +238,28 @@ def after_batch(self: SaveCheckpoints):
 
 @patch
 def _is_due(self: SaveCheckpoints, minutes):
-    "Whether it is time for a checkpoint within an epoch."
-    if not minutes:
-        return minutes == 0
+    "Whether it is time for a checkpoint within an epoch: 0 minutes is each step, None is never."
+    if minutes is None:
+        return False
+    if minutes == 0:
+        return True
     return time.perf_counter() - self.last_time > max(60 * minutes, self._pause())
 
 
 @patch
 def _pause(self: SaveCheckpoints):
     "Seconds that must pass between two checkpoints, so that they cost little."
-    if self.cost is None:
-        # before the first is written: 200 MB/s, for weights and two averages
-        sizes = [v.numel() * v.element_size() for v in self.learn.model.state_dict().values()]
-        self.cost = 0.01 + 3 * sum(sizes) / 2e8
-    return self.cost / _LARGEST_SHARE
+    return self._expected_cost() / _LARGEST_SHARE
+
+
+@patch
+def _expected_cost(self: SaveCheckpoints):
+    "Seconds that the next checkpoint takes: as the last one, or what its size lets expect."
+    if self.cost is not None:
+        return self.cost
+    # 200 MB/s, for weights and two averages
+    sizes = [v.numel() * v.element_size() for v in self.learn.model.state_dict().values()]
+    return 0.01 + 3 * sum(sizes) / 2e8
 
 
 @patch
@@ -255,7 +269,8 @@ def _must_end(self: SaveCheckpoints):
     if not ending.asked and ends_at is not None:
         # a minute, and twice what predicting and writing are expected to take; of a short time a
         # quarter at most
-        closing = 60 + 2 * self.rate * self.images + 2 * (self.cost or 0)
+        predicting = self.seconds_per_image * self.to_predict
+        closing = 60 + 2 * (predicting + self._expected_cost())
         if time.monotonic() + min(closing, self.checkpoints.allowed / 4) > ends_at:
             ending.asked = 'hours'
     return bool(ending.asked)
@@ -270,7 +285,7 @@ def before_train(self: SaveCheckpoints):
 @patch
 def after_train(self: SaveCheckpoints):
     "Note the random numbers with which a training goes on that is stopped while it validates."
-    self.trained = random_states(self.dls)
+    self.random_after_train = random_states(self.dls)
 
 
 @patch
@@ -283,7 +298,7 @@ def before_validate(self: SaveCheckpoints):
 def after_validate(self: SaveCheckpoints):
     "Seconds that validation took for an image."
     seconds = time.perf_counter() - self.validation_began
-    self.rate = seconds / max(1, getattr(self.dls.valid, 'n', None) or 1)
+    self.seconds_per_image = seconds / max(1, getattr(self.dls.valid, 'n', None) or 1)
 
 
 @patch
@@ -331,6 +346,7 @@ def _save(self: SaveCheckpoints, phase, epoch, batch, random_now):
 def _state(self: SaveCheckpoints, phase, epoch, batch, random_now):
     "What a checkpoint holds, by the names of the table below."
     checkpoints, learn = self.checkpoints, self.learn
+    # a new list, so that the facts of the run are not changed
     files = checkpoints.facts.files
     kept = None
     if self.keep.kept_epoch:
@@ -378,15 +394,16 @@ def go_on(
 ) -> None:
     "Before a phase is fitted: let it begin where the checkpoint was written."
     self.phase, self.held = phase, learn
-    if self.start is not None and phase == self.first_phase:
+    if self.resume_state is not None and phase == self.resume_phase:
+        # an attribute of the instance hides the method of fastai's class, until it is popped
         vars(learn)['_do_fit'] = partial(_fit_from, self, learn)
 
 
 @patch
 def before_fit(self: SaveCheckpoints):
     "Put the state back; as the last callback, so that no other one overwrites it."
-    state = self.start
-    if state is None or self.phase != self.first_phase:
+    state = self.resume_state
+    if state is None or self.phase != self.resume_phase:
         return
     learn = self.learn
     learn.model.load_state_dict(state['model'])
@@ -405,9 +422,9 @@ def load_callbacks(
     callbacks,  # Those of the fit
 ) -> None:
     "Put back what callbacks remember, the best weights included."
-    load_callback_states(callbacks, self.start['callbacks'])
-    if self.start['kept']:
-        self.keep.weights = self.checkpoints.read_weights(self.start['kept'])
+    load_callback_states(callbacks, self.resume_state['callbacks'])
+    if self.resume_state['kept']:
+        self.keep.weights = self.checkpoints.read_weights(self.resume_state['kept'])
 
 
 @patch
@@ -421,7 +438,7 @@ def leave(self: SaveCheckpoints):
 def _fit_from(saver, learn):
     "Equals fastai's `_do_fit`, from the checkpoint's epoch on."
     vars(learn).pop('_do_fit', None)
-    place, random_now = saver.start['place'], saver.start['random']
+    place, random_now = saver.resume_state['place'], saver.resume_state['random']
     if place['batch']:
         vars(learn)['all_batches'] = partial(_batches_from, saver, learn)
     else:
@@ -434,22 +451,26 @@ def _fit_from(saver, learn):
 def _batches_from(saver, learn):
     "Equals fastai's `all_batches`, from the checkpoint's batch on."
     vars(learn).pop('all_batches', None)
-    state, done = saver.start, saver.start['place']['batch']
+    state, done = saver.resume_state, saver.resume_state['place']['batch']
     learn.n_iter = len(learn.dl)
     set_random_states(state['random_of_epoch'], learn.dls)
     saver.epoch_start = state['random_of_epoch']
+    # none are left where the stop came while validating
     left = iter(())
     if done < learn.n_iter:
         left = enumerate(learn.dl)
         _pass_over(learn.dl, left, done)
     learn.train_iter, learn.pct_train = state['steps']
+    # not `set_random_states`: in a process that follows, these are numbers of its own
     saver.set_random(state['random'])
     for i, batch in left:
         learn.one_batch(i, batch)
 
 
 def _pass_over(dl, batches, n):
-    "Fetch n batches; augmentation is left out, which takes time, but for the first batch."
+    """Fetch n batches; augmentation is left out, which takes time, but for the first batch. The random
+    numbers that it would have drawn are not missed: they are set after this.
+    """
     # with the first one, fastai tells the augmentation that these are training images
     next(batches)
     changes = dl.after_batch

@@ -219,6 +219,8 @@ def learner_file(
     # nothing is kept
 ):
     "The name of a learner.pkl is the content of all that it depends on."
+    from leukocls.train.recipes import batch_size
+
     home, r, info = cache_folder('learners'), run.recipe, run.info
     sides = table.split == 'train'
     if home is None or set(table.label[sides]) - set(table.label[~sides]):
@@ -233,7 +235,7 @@ def learner_file(
             r.grey,
             r.median,
             r.view,
-            min(r.bs, int(sides.sum())),
+            batch_size(r.bs, int(sides.sum())),
         ],
         sort_keys=True,
     )

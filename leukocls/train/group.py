@@ -553,7 +553,7 @@ class FollowSteps(SaveCheckpoints):
         state: dict | None,  # The checkpoint to go on from
         ending,  # An `Ending`: signals that this process got
     ):
-        self.group, self.seed, self.start = group, seed, state
+        self.group, self.seed, self.resume_state = group, seed, state
         self.checkpoints = SimpleNamespace(ending=ending)
         self.phase, self.held, self.epoch_start = 0, None, None
 
@@ -576,7 +576,7 @@ class FollowSteps(SaveCheckpoints):
         raise CancelValidException()
 
     def load_callbacks(self, callbacks):
-        load_callback_states(callbacks, self.start['callbacks'])
+        load_callback_states(callbacks, self.resume_state['callbacks'])
 
     def after_train(self):
         "The first process does this; here nothing is written."

@@ -30,6 +30,7 @@ from ..core.text import listed
 from ..data.images import Pixels, open_cell, read_batches, room_for, to_rgb
 from ..data.splits import split_table
 from ..data.table import check_images, read_table
+from .recipes import batch_size
 
 # %% ../../nbs/train/08_loaders.ipynb #3f0a15b3
 class ByName:
@@ -221,7 +222,8 @@ class CellDataLoaders:
         # With `split` filled; `valid` (or else `test`) is what `dls.valid` shows
         table: pd.DataFrame,
         size: int = 224,  # Side in pixels
-        bs: int = 64,  # Images per batch; fewer if there are fewer to train on
+        # Images per batch, fewer if there are fewer to train on; a training passes its recipe's
+        bs: int = 64,
         grey: bool = False,  # One channel instead of three
         median: int = 0,  # Side of a median filter in pixels before resizing, 0 for none
         view: str = 'whole',  # 'whole' picture, or the square around its 'cell'
@@ -259,7 +261,10 @@ class CellDataLoaders:
             item_tfms=item_tfms or Resize(size, method=ResizeMethod.Squish),
         )
         dls = block.dataloaders(
-            used.path.tolist(), bs=min(bs, len(train)), device=device, num_workers=num_workers
+            used.path.tolist(),
+            bs=batch_size(bs, len(train)),
+            device=device,
+            num_workers=num_workers,
         )
         if remember:
             dls.loaders = [dl.new(dl.dataset, cls=RememberDL) for dl in dls.loaders]

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LIBRARY_RECIPES', 'TOPS', 'GROUPS', 'Recipe', 'as_dict', 'from_dict', 'deciding', 'changes_of', 'system_name',
-           'change', 'get_recipe', 'register_recipe', 'recipes_named', 'uses_field', 'recipes', 'protocol']
+           'change', 'batch_size', 'get_recipe', 'register_recipe', 'recipes_named', 'uses_field', 'recipes',
+           'protocol']
 
 # %% ../../nbs/train/03_recipes.ipynb #449b1d10
 import dataclasses
@@ -633,6 +634,14 @@ def _check_values(recipe):
 # %% ../../nbs/train/03_recipes.ipynb #f536e3f1
 # Words that stand for several recipes
 GROUPS = ('p1', 'p2', 'p3', 'p4', 'classical', 'ours', 'all')
+
+
+def batch_size(
+    bs: int,  # Of a recipe
+    n: int,  # Images to train on
+) -> int:  # At least 1
+    "Images in a batch: as a recipe says, or all there are."
+    return max(1, min(bs, n))
 
 
 def get_recipe(

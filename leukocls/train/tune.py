@@ -44,11 +44,11 @@ from leukocls.train.network import (
     fit_and_keep,
     prepare_fit,
     restore_run_facts,
-    saved_fit,
+    save_fit,
     write_before_fit,
 )
 from .probe import variations_of
-from .recipes import Recipe, get_recipe
+from .recipes import Recipe, batch_size, get_recipe
 
 # %% ../../nbs/train/14_tune.ipynb #933486e9
 # Training pictures that the means and deviations of batch normalisation are measured on
@@ -128,7 +128,7 @@ class MapsLoader(DataLoader):
         device=None,  # Where batches go
     ):
         self.maps, self.labels, self.learns = maps, labels, learns
-        bs = max(1, min(bs, len(labels)))
+        bs = batch_size(bs, len(labels))
         how = dict(shuffle=learns, drop_last=learns, num_workers=0, device=device)
         super().__init__(range(len(labels)), bs=bs, **how)
 
@@ -178,9 +178,9 @@ def fit_tune(
         upper, dls = _divided(learn, recipe, table, work)
         if recipe.lr is None:  # `lr="find"`
             recipe = _with_rate(upper, dls, learn, recipe, table, work)
-        broken = _fit_upper(upper, dls, learn, recipe, table, work)
+        went_wrong = _fit_upper(upper, dls, learn, recipe, table, work)
     info['model'].update(count_parameters(learn.model))
-    return saved_fit(learn, recipe, work, broken)
+    return save_fit(learn, recipe, work, went_wrong)
 
 # %% ../../nbs/train/14_tune.ipynb #fb4d124f
 _HALF = {'bf16': torch.bfloat16, 'fp16': torch.float16}

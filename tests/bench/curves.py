@@ -20,7 +20,7 @@ from said import command
 
 from leukocls.cli.bench import Sides, random_weights
 from leukocls.core.machine import cpu_has_bf16
-from leukocls.train.callbacks import Bf16OnCpu
+from leukocls.train.callbacks import Bf16OnCpu, QuickLayers
 
 ap = argparse.ArgumentParser()
 ap.add_argument('--weights', required=True)
@@ -48,7 +48,8 @@ with tempfile.TemporaryDirectory() as d:
             set_seed(seed)
             bf16 = name == 'leukocls' and cpu_has_bf16()
             with learn.no_bar(), learn.no_logging():
-                learn.fit_one_cycle(2, 1e-3, cbs=[Bf16OnCpu()] if bf16 else [])
+                of_ours = [QuickLayers()] if name == 'leukocls' else []
+                learn.fit_one_cycle(2, 1e-3, cbs=of_ours + ([Bf16OnCpu()] if bf16 else []))
             for epoch, v in enumerate(learn.recorder.values, 1):
                 rows.append(
                     dict(

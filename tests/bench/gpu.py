@@ -414,7 +414,7 @@ def networks():
     from leukocls.data.splits import split_table
     from leukocls.data.table import read_table
     from leukocls.models.backbones import count_parameters
-    from leukocls.train.network import ScaledHalf, faster, list_adam, prepare_fit
+    from leukocls.train.network import ScaledHalf, list_adam, prepare_fit, speed_callbacks
     from leukocls.train.recipes import recipes_named
 
     t = split_table(read_table(o.data), 'random', 0.2, 0)
@@ -432,7 +432,7 @@ def networks():
             adam = recipe.opt == 'adam'
             learn.add_cb(ScaledHalf()) if adam else learn.to_fp16()
             learn.opt_func, learn.opt = list_adam if adam else learn.opt_func, None
-            cbs = faster(device)
+            cbs = speed_callbacks(device)
             with learn.no_bar(), learn.no_logging():
                 learn.fit(4, 1e-4, cbs=[*cbs, clock(took, looked)])
         n, valid = len(learn.dls.train) * learn.dls.train.bs, (t.split == 'valid').sum()

@@ -1,14 +1,17 @@
-"""A probe from files to report with nothing known before, by two versions of leukocls in turns:
-what a change is worth on a machine whose own speed varies.
+"""A run from files to report with nothing known before, by two versions of leukocls in turns: what
+a change is worth on a machine whose own speed varies.
 
     python tests/bench/versions.py --data Original --weights WEIGHTS --checkouts OLD NEW \\
-        --names 1460bac fe7fe66 --out results/versions.csv
+        --names e3728d9 7eda3d1 --out results/versions.csv
+    python tests/bench/versions.py --data pbc8_sample --weights WEIGHTS --recipe mobilenetv2 \\
+        --set epochs=2 --checkouts OLD NEW --names e3728d9 7eda3d1 --out results/versions.csv
 
-OLD and NEW are folders with a checkout each (`git worktree add OLD 1460bac`). Each run is a process
-of its own with an empty cache; medians of three turns.
+OLD and NEW are folders with a checkout each (`git worktree add OLD e3728d9`). Each run is a process
+of its own with an empty cache; medians of three turns. Rows of other recipes stay in the table.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -19,68 +22,102 @@ from pathlib import Path
 
 import pandas as pd
 
-CODE = (
-    'import sys; from leukocls.runs.experiment import train_all; print(train_all(sys.argv[1], "probe",'
-    ' weights=sys.argv[2], split="group", valid_pct=0, out=sys.argv[3],'
-    ' progress=False)[0].metrics["accuracy"]["value"])'
-)
+CODE = """
+import json, sys
+from leukocls import train_all
 
-if __name__ == '__main__':
+data, weights, recipe, settings, out = sys.argv[1:]
+run = train_all(data, recipe, weights=weights, out=out, progress=False, **json.loads(settings))[0]
+print(run.metrics['accuracy']['value'])
+"""
+
+
+def settings_of(recipe, pairs):
+    "What the run is told besides its recipe: near-duplicates together, all of it from one seed."
+    told = {'split': 'group', **({'valid_pct': 0} if recipe == 'probe' else {})}
+    for pair in pairs:
+        name, value = pair.split('=')
+        told[name] = json.loads(value)
+    return json.dumps(told)
+
+
+def one_run(checkout, o, settings):
+    "Seconds to the report, seconds to the end, processor seconds, accuracy."
+
+    def used():
+        return sum(os.times()[2:4])
+
+    with tempfile.TemporaryDirectory() as d:
+        began, before = time.time(), used()
+        done = subprocess.run(
+            [
+                *(sys.executable, '-W', 'ignore', '-c', CODE),
+                *(o.data, o.weights, o.recipe, settings, f'{d}/runs'),
+            ],
+            env={
+                **os.environ,
+                'PYTHONPATH': os.path.abspath(checkout),
+                'LEUKOCLS_CACHE': f'{d}/cache',
+            },
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        report = next(Path(d).rglob('report.html')).stat().st_mtime
+        return report - began, time.time() - began, used() - before, float(done.stdout.split()[-1])
+
+
+def row(name, runs, o, command):
+    "One row of the table: medians, and the range of the seconds."
+    to_report = [r[0] for r in runs]
+    return dict(
+        recipe=o.recipe,
+        images=Path(o.data).name,
+        version=name,
+        seconds_to_report=round(statistics.median(to_report), 2),
+        fastest=round(min(to_report), 2),
+        slowest=round(max(to_report), 2),
+        seconds_to_end=round(statistics.median(r[1] for r in runs), 2),
+        processor_seconds=round(statistics.median(r[2] for r in runs), 1),
+        accuracy=round(100 * runs[0][3], 2),
+        cores=os.cpu_count(),
+        command=command,
+    )
+
+
+def main():
     ap = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     ap.add_argument('--data', required=True)
     ap.add_argument('--weights', required=True)
+    ap.add_argument('--recipe', default='probe')
+    ap.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE')
     ap.add_argument('--checkouts', nargs=2, required=True)
     ap.add_argument('--names', nargs=2, required=True)
     ap.add_argument('--times', type=int, default=3)
     ap.add_argument('--out', required=True)
     o = ap.parse_args()
-    took = {n: [] for n in o.names}
-
-    def used():
-        return sum(os.times()[2:4])
-
+    settings = settings_of(o.recipe, o.set)
+    runs = {n: [] for n in o.names}
     for _ in range(o.times):
-        for name, folder in zip(o.names, o.checkouts):
-            with tempfile.TemporaryDirectory() as d:
-                began, before = time.time(), used()
-                done = subprocess.run(
-                    [sys.executable, '-W', 'ignore', '-c', CODE, o.data, o.weights, f'{d}/runs'],
-                    env={
-                        **os.environ,
-                        'PYTHONPATH': os.path.abspath(folder),
-                        'LEUKOCLS_CACHE': f'{d}/cache',
-                    },
-                    capture_output=True,
-                    text=True,
-                )
-                if done.returncode:
-                    raise SystemExit(done.stderr)
-                took[name].append(
-                    (
-                        next(Path(d).rglob('report.html')).stat().st_mtime - began,
-                        used() - before,
-                        float(done.stdout.split()[-1]),
-                    )
-                )
-                print(name, [round(v, 2) for v in took[name][-1]], flush=True)
+        for name, checkout in zip(o.names, o.checkouts):
+            runs[name].append(one_run(checkout, o, settings))
+            print(name, [round(v, 2) for v in runs[name][-1]], flush=True)
     command = (
-        f'python tests/bench/versions.py --data {Path(o.data).name} --weights'
-        f' {Path(o.weights).name} --checkouts OLD NEW --names {" ".join(o.names)} --out {o.out}'
+        f'python tests/bench/versions.py --data {Path(o.data).name}'
+        f' --weights {Path(o.weights).name} --recipe {o.recipe}'
+        f'{" --set " + " ".join(o.set) if o.set else ""}'
+        f' --checkouts OLD NEW --names {" ".join(o.names)} --out {o.out}'
     )
-    pd.DataFrame(
-        [
-            dict(
-                version=n,
-                seconds_to_report=round(statistics.median(r[0] for r in rows), 2),
-                fastest=round(min(r[0] for r in rows), 2),
-                slowest=round(max(r[0] for r in rows), 2),
-                processor_seconds=round(statistics.median(r[1] for r in rows), 1),
-                accuracy=round(100 * rows[0][2], 2),
-                cores=os.cpu_count(),
-                command=command,
-            )
-            for n, rows in took.items()
-        ]
-    ).to_csv(o.out, index=False, lineterminator='\n')
+    table = pd.DataFrame([row(n, runs[n], o, command) for n in o.names])
+    if Path(o.out).is_file():
+        before = pd.read_csv(o.out)
+        of_others = (before.recipe != o.recipe) | (before.images != Path(o.data).name)
+        table = pd.concat([before[of_others], table])
+    table.to_csv(o.out, index=False, lineterminator='\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -93,6 +93,7 @@ def test_bench_from_the_shell(tmp_path):
         'latency/test_efficientnet',
         'probe',
         'probe-cached',
+        'tune',
     ]
     for line in lines:
         assert set(line) == {'name', 'ours', 'fastai', 'unit', 'ratio', 'limit', 'bound_by'}

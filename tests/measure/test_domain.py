@@ -28,9 +28,9 @@ from leukocls.measure.domain import (
     conformal_p,
     fit_gate,
     gate_numbers,
-    gate_page,
     gate_promise,
     gate_run,
+    gate_sentences,
 )
 
 pytestmark = (
@@ -150,7 +150,7 @@ def test_distance_is_mahalanobis_with_ledoit_wolf(drawn, n):
         mahalanobis(z, Z.mean(0), inverse)
         for z in (new - np.median(X, 0)) / np.maximum(X.std(0), 0.02)
     ]
-    np.testing.assert_allclose(g.away(new)[0], want, rtol=1e-4)
+    np.testing.assert_allclose(g.from_nearest_centre(new)[0], want, rtol=1e-4)
 
 
 def test_nearest_cluster_counts(gate):
@@ -158,19 +158,19 @@ def test_nearest_cluster_counts(gate):
     from dataclasses import replace
 
     X = gate.middle + gate.scale * gate.centres
-    np.testing.assert_allclose(gate.away(X)[0], 0, atol=1e-6)
+    np.testing.assert_allclose(gate.from_nearest_centre(X)[0], 0, atol=1e-6)
     Y = X + np.random.default_rng(0).normal(0, 1, X.shape) * gate.scale
     assert len(gate.centres) > 1
     np.testing.assert_allclose(
-        gate.away(Y)[0],
-        np.min([replace(gate, centres=c[None]).away(Y)[0] for c in gate.centres], 0),
+        gate.from_nearest_centre(Y)[0],
+        np.min([replace(gate, centres=c[None]).from_nearest_centre(Y)[0] for c in gate.centres], 0),
     )
 
 
 def test_what_groups_add_makes_the_squared_distance(gate, drawn):
     from leukocls.measure.domain import _added_by_group
 
-    d, off = gate.away(gate_numbers(drawn[1]))
+    d, off = gate.from_nearest_centre(gate_numbers(drawn[1]))
     np.testing.assert_allclose(_added_by_group(gate, off).sum(1), d**2, rtol=1e-6)
 
 
@@ -470,14 +470,14 @@ def test_run_whose_images_are_gone(folder, tmp_path):
 
 def test_page_says_what_was_found(folder):
     out = gate_run(folder(['train', 'train', 'valid', 'valid', 'test'])[0])
-    said = gate_page(out)
+    said = gate_sentences(out)
     r = out['refused']
     assert (
         f"{100 * r['value']:.1f} % ({100 * r['low']:.1f}–{100 * r['high']:.1f} %)" in said[1]
         and out['promise'] in said
         and out['note'] in said
     )
-    assert gate_page({}) == [] and all(isinstance(o, str) for o in said)
+    assert gate_sentences({}) == [] and all(isinstance(o, str) for o in said)
 
 
 # Real images

@@ -876,7 +876,7 @@ def test_pretrained_networks_take_the_same_optimizer(table, tmp_path, monkeypatc
         def before_step(self):
             used.append(type(self.learn.opt))
 
-    monkeypatch.setattr(fit, 'faster', lambda device: [Sees()])
+    monkeypatch.setattr(fit, 'speed_callbacks', lambda device: [Sees()])
     run = train(
         'effb3',
         table,
@@ -902,7 +902,7 @@ def test_what_a_gpu_does_to_steps_leaves_nothing_behind(table, quick, tmp_path, 
     import leukocls.train.network as fit
     from leukocls.train.speed import LossesStay, PlainTensors, Replay, ScaledHalf, list_adam
 
-    replayed, real = [], fit._fit
+    replayed, real = [], fit._fit_phases
 
     def record(work):
         def replay():
@@ -924,12 +924,12 @@ def test_what_a_gpu_does_to_steps_leaves_nothing_behind(table, quick, tmp_path, 
     def two(learn, recipe, pretrained, cbs):
         [real(learn, recipe, pretrained, cbs) for _ in range(2)]
 
-    monkeypatch.setattr(fit, '_fit', two)
+    monkeypatch.setattr(fit, '_fit_phases', two)
     monkeypatch.setattr(fit, 'list_adam', fused)
     plain = train(quick, table, out=str(tmp_path), progress=False, epochs=3)
     monkeypatch.setattr(
         fit,
-        'faster',
+        'speed_callbacks',
         lambda device: [
             PlainTensors(),
             LossesStay(),
@@ -966,10 +966,10 @@ def test_a_compiled_network_is_the_same_network(table, quick, tmp_path, monkeypa
     import leukocls.train.network as fit
 
     plain = train(quick, table, out=str(tmp_path), progress=False, epochs=4)
-    real = fit._fit
+    real = fit._fit_phases
     monkeypatch.setattr(
         fit,
-        '_fit',
+        '_fit_phases',
         lambda learn, recipe, pretrained, cbs: real(
             learn,
             recipe,

@@ -22,7 +22,7 @@ from leukocls.runs.experiment import train
 from leukocls.runs.run import Run
 from leukocls.train.learners import rebuild
 from leukocls.train.loaders import CellDataLoaders
-from leukocls.train.network import faster
+from leukocls.train.network import speed_callbacks
 from leukocls.train.speed import (
     CompileIfItPays,
     LossesStay,
@@ -209,12 +209,12 @@ def test_a_run_on_a_gpu(table, quick, tmp_path, monkeypatch, arch):
     used = []
 
     def both(device):
-        used.extend(c := faster(device))
+        used.extend(c := speed_callbacks(device))
         c[2].steps = c[3].steps = 2
         c[3].least = 0.0 if arch == 'small-cnn' else 1e9
         return c
 
-    monkeypatch.setattr(fit, 'faster', both)
+    monkeypatch.setattr(fit, 'speed_callbacks', both)
     run = train(
         quick,
         table,

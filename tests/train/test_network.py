@@ -40,7 +40,7 @@ def test_a_remark_ends_nothing(two_phases, table, tmp_path, monkeypatch):
     two phases ended there, and was called finished.
     """
     remark = fit.CompileIfItPays(steps=1)
-    monkeypatch.setattr(fit, 'faster', lambda device: [remark])
+    monkeypatch.setattr(fit, 'speed_callbacks', lambda device: [remark])
     history, info, found = fitted(two_phases, table, tmp_path)
     assert remark.said.startswith('not compiled')
     assert history.epoch.tolist() == [1, 2, 3] and info['status'] == 'finished'
@@ -62,7 +62,7 @@ def test_an_error_is_no_divergence(two_phases, table, tmp_path, monkeypatch):
             if self.epoch == 1:
                 raise ValueError('The loss became nan')
 
-    monkeypatch.setattr(fit, 'faster', lambda device: [Breaks()])
+    monkeypatch.setattr(fit, 'speed_callbacks', lambda device: [Breaks()])
     _, info, found = fitted(two_phases, table, tmp_path)
     assert info['status'] == 'failed'
     assert 'Training stopped in epoch 4: ValueError' in found.said

@@ -1,6 +1,7 @@
-"""One frozen epoch and its validation, by plain fastai as its documentation does it; prints the accuracy.
+"""One frozen epoch and its validation, or more epochs of the whole network after it, by plain fastai as
+its documentation does it; prints the accuracy.
 
-    python -m leukocls.cli.programs.probe_fastai TABLE WEIGHTS SIZE
+    python -m leukocls.cli.programs.run_fastai TABLE WEIGHTS SIZE EPOCHS
 """
 
 import sys
@@ -9,7 +10,7 @@ import pandas as pd
 from fastai.vision.all import ImageDataLoaders, Resize, accuracy, vision_learner
 
 
-def main(table, weights, size):
+def main(table, weights, size, epochs):
     "Train a fastai learner of its own defaults, and print its accuracy."
     frame = pd.read_csv(table)
     frame['is_valid'] = frame.split == 'valid'
@@ -20,12 +21,16 @@ def main(table, weights, size):
         label_col='label',
         valid_col='is_valid',
         item_tfms=Resize(int(size)),
-        bs=64,
+        # a last batch that is not full is left out, so few images need smaller ones
+        bs=min(64, len(frame) // 4),
         device='cpu',
     )
     learn = vision_learner(dls, f'local-dir:{weights}', metrics=accuracy)
     with learn.no_bar(), learn.no_logging():
-        learn.fit_one_cycle(1)
+        if int(epochs):
+            learn.fine_tune(int(epochs))
+        else:
+            learn.fit_one_cycle(1)
     print(float(learn.recorder.values[-1][-1]))
 
 
