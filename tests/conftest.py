@@ -70,6 +70,14 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_collection_finish():
+    "What is imported by now stays: Python's collector need not look through it again and again."
+    import gc
+
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope='session')
 def root():
     return ROOT
