@@ -24,11 +24,12 @@ import pandas as pd
 
 CODE = """
 import json, sys
+import leukocls
 from leukocls import train_all
 
 data, weights, recipe, settings, out = sys.argv[1:]
 run = train_all(data, recipe, weights=weights, out=out, progress=False, **json.loads(settings))[0]
-print(run.metrics['accuracy']['value'])
+print(leukocls.__file__, run.metrics['accuracy']['value'])
 """
 
 
@@ -61,9 +62,13 @@ def one_run(checkout, o, settings):
             },
             capture_output=True,
             text=True,
+            # not where the script was called: a checkout there would come before PYTHONPATH
+            cwd=d,
         )
         if done.returncode:
             raise SystemExit(done.stderr)
+        if not done.stdout.split()[-2].startswith(os.path.abspath(checkout)):
+            raise SystemExit(f'{done.stdout.split()[-2]} was measured instead of {checkout}.')
         report = next(Path(d).rglob('report.html')).stat().st_mtime
         return report - began, time.time() - began, used() - before, float(done.stdout.split()[-1])
 
@@ -99,6 +104,7 @@ def main():
     ap.add_argument('--times', type=int, default=3)
     ap.add_argument('--out', required=True)
     o = ap.parse_args()
+    o.data, o.weights = map(os.path.abspath, (o.data, o.weights))
     settings = settings_of(o.recipe, o.set)
     runs = {n: [] for n in o.names}
     for _ in range(o.times):
