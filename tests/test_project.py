@@ -339,3 +339,21 @@ def test_imports_have_cells_of_their_own(root):
             if kinds == {True, False}:
                 mixed.append(f'{path.relative_to(root)} {cell["id"]}')
     assert not mixed
+
+
+def test_no_default_tells_of_the_machine_that_made_the_docs(root):
+    """The reference shows each default as Python writes it. One like `os.environ` would publish every
+    variable of whoever builds the site, passwords with them.
+    """
+    telling = []
+    for path in sorted((root / 'leukocls').rglob('*.py')):
+        for node in ast.walk(parse(path.read_text(encoding='utf8'))):
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+            names = {ast.unparse(default) for default in defaults}
+            if told := {
+                n for n in names if re.search(r'\bos\.|\bsys\.|Path\.(home|cwd)|getuser', n)
+            }:
+                telling.append((path.name, node.name, told))
+    assert not telling, telling

@@ -46,10 +46,12 @@ class Shard:
 
 def shard_asked(
     text: str | None = None,  # Such as '3/40'; None looks into the environment
-    environment=os.environ,  # Variables of torchrun and of SLURM's array jobs
+    # Variables of torchrun and of SLURM's array jobs; None: those of this process
+    environment: dict | None = None,
 ) -> Shard | None:  # None: there are no parts
     "Which part is asked for. Raises `RunError` where a text is no part."
     if text is None:
+        environment = os.environ if environment is None else environment
         return _of_torchrun(environment) or _of_array(environment)
     parts = re.fullmatch(r'\s*(\d+)\s*/\s*(\d+)\s*', str(text), re.ASCII)
     shard = Shard(int(parts[1]), int(parts[2])) if parts else None
