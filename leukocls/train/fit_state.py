@@ -255,11 +255,12 @@ def _pause(self: SaveCheckpoints):
 @patch
 def _expected_cost(self: SaveCheckpoints):
     "Seconds that the next checkpoint takes: as the last one, or what its size lets expect."
-    if self.cost is not None:
-        return self.cost
-    # 200 MB/s, for weights and two averages
-    sizes = [v.numel() * v.element_size() for v in self.learn.model.state_dict().values()]
-    return 0.01 + 3 * sum(sizes) / 2e8
+    if self.cost is None:
+        # before the first is written, asked in every step and so worked out once: 200 MB/s, for
+        # weights and two averages
+        sizes = [v.numel() * v.element_size() for v in self.learn.model.state_dict().values()]
+        self.cost = 0.01 + 3 * sum(sizes) / 2e8
+    return self.cost
 
 
 @patch
