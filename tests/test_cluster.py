@@ -59,7 +59,10 @@ def nodes():
     head = dict(
         include_dashboard=False, _system_config=health | dict(health_check_failure_threshold=2)
     )
+    # as a script that starts a cluster in the background: what it starts ignores Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     nodes = Nodes(initialize_head=True, head_node_args=size | head)
+    signal.signal(signal.SIGINT, before)
     nodes.size = size
     ray.init(nodes.address, log_to_driver=False, logging_level='ERROR')
     yield nodes
@@ -127,6 +130,10 @@ def test_a_comparison_survives_ctrl_c_and_a_dead_node(
     stopped = train_all(films, out=out, cluster=cluster, **how)
     before = checkpoints()
     assert stopped.interrupted and before
+    # each worker was asked, and wrote how it ended, wherever its node was started
+    runs_begun = {path.parent.parent for path in before}
+    ends = [json.loads((folder / 'recipe.json').read_text('utf8')) for folder in runs_begun]
+    assert [info['status'] for info in ends] == ['interrupted'] * len(runs_begun)
     capsys.readouterr()
     when(lambda: at_work(before) >= 2, kill_a_node)
     runs = train_all(films, out=out, cluster=cluster, **how)

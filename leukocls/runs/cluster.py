@@ -10,10 +10,12 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import socket
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import uuid
 import warnings
@@ -168,8 +170,18 @@ def _import_all(recipe):
     return time.perf_counter() - began
 
 
+def _hear_ctrl_c():
+    """In a worker: Ray asks a task to end as Ctrl-C does. Where a cluster was started in the
+    background (`nohup ray start … &`), its workers ignore that, and would never be asked.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _make_run(task, table, survey, how, rest):
     "In a worker: train a run, or go on with it; what came of it as plain values."
+    _hear_ctrl_c()
     began, clock = time.perf_counter(), time.time()
     task.table = table
     if rest['hours_end'] is not None and time.time() > rest['hours_end']:
