@@ -191,10 +191,22 @@ def readable_signatures(
             data['text/markdown'] = _readable(text, module).splitlines(keepends=True)
 
 
+def _signature(thing, **how):
+    """The signature of a function or class. pandas names types that stand there for type checkers
+    alone: whoever asks for them gets a `NameError`, unless something else has put them there.
+    """
+    try:
+        return inspect.signature(thing, **how)
+    except NameError:
+        return inspect.signature(thing)
+
+
 class ReadableSignatures:
     "A processor of nbdev: `readable_signatures` of each cell of a page."
 
     def __init__(self, nb):
+        # `show_doc` takes it from there
+        importlib.import_module('fastcore.docments').signature = _signature
         named = [cell.directives_.get('default_exp') for cell in nb.cells if cell.directives_]
         self.module = next((f'leukocls.{words[0]}' for words in named if words), None)
         # what torch says to its own developers when a page imports it would stand in that page

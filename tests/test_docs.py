@@ -127,6 +127,26 @@ def test_the_home_page_keeps_its_disclaimer(docs, tmp_path):
     assert 'trains leukaemia and leukocyte classifiers' in text
 
 
+def test_a_page_is_made_whatever_was_made_before_in_its_process(tmp_path):
+    "pandas names types for type checkers alone: a class that inherits its signature has a page too."
+    code = """
+import sys
+from pathlib import Path
+from nbdev.processors import FilterDefaults
+from nbdev.serve_drv import exec_nb
+
+exec_nb(Path(sys.argv[1]), Path(sys.argv[2]), FilterDefaults)
+"""
+    page = tmp_path / 'page.ipynb'
+    notebook = ROOT / 'nbs/runs/03_leaderboard.ipynb'
+    subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code, str(notebook), str(page)],
+        check=True,
+        cwd=ROOT / 'nbs/runs',
+    )
+    assert "What pandas's `DataFrame` takes" in page.read_text(encoding='utf8')
+
+
 @pytest.mark.dev
 def test_nbdev_docs_finds_what_quarto_wrote(tmp_path):
     "The site lands in _docs, and README.md stays as it is, though older than its notebook."
