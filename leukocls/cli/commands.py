@@ -1077,7 +1077,7 @@ _BenchImages = Annotated[
 _BenchOnly = Annotated[
     Optional[List[str]],
     typer.Option(
-        help='import, decode, train, features, probe, predict, latency; repeat it for several.'
+        help='import, decode, train, features, predict, latency, probe, tune; repeat it for several.'
     ),
 ]
 _BenchJsonOut = Annotated[

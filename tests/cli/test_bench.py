@@ -10,7 +10,16 @@ import pytest
 import timm
 from shell import leukocls
 
-from leukocls.cli.bench import bench, bench_chart, bound, in_turns, matrix_rate, operations, row
+from leukocls.cli.bench import (
+    LINES,
+    bench,
+    bench_chart,
+    bound,
+    in_turns,
+    matrix_rate,
+    operations,
+    row,
+)
 from leukocls.data.films import draw_films
 
 
@@ -30,6 +39,13 @@ def test_a_ratio_above_one_is_faster(unit, ours, theirs, ratio):
 def test_operations_are_counted_as_papers_do():
     "ResNet-18 at 224 takes 1.8 thousand million multiplications with addition (He et al. 2015)."
     assert 3.5e9 < operations(timm.create_model('resnet18')) < 3.7e9
+
+
+def test_the_help_names_every_line():
+    from leukocls.cli.commands import _BenchOnly
+
+    (option,) = _BenchOnly.__metadata__
+    assert option.help == f'{", ".join(LINES)}; repeat it for several.'
 
 
 def test_what_it_waits_for():
