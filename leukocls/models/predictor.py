@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -76,25 +77,32 @@ def eight_views(
     )
 
 # %% ../../nbs/models/08_predictor.ipynb #e04d4f29
+_VERSION = attrgetter('_version')
+
+
 def weights_stamp(
     model,  # nn.Module
 ) -> tuple:  # Compare it with `==`
     """Changes when a network learns, or a part of it is replaced; quick enough to be asked before
     each picture.
     """
-    counted, last, todo = 0, (), [model]
-    while todo:  # a plain walk: `model.parameters()` takes ten times as long
-        m = todo.pop()
-        todo += [c for c in m._modules.values() if c is not None]
-        for t in (*m._parameters.values(), *m._buffers.values()):
-            if t is None:
-                continue
-            counted += id(t) + (0 if t.is_inference() else t._version)
-            if t.requires_grad and len(last) < 2:
-                last += (
-                    t,
-                )  # fastai's optimizers write past PyTorch's counters, but to the head first of all
-    return id(model), counted, *(float(t.detach().sum()) for t in last)
+    tensors, todo = [], [model]
+    # a plain walk, from the head to the stem: `model.parameters()` takes twenty times as long
+    while todo:
+        module = todo.pop()
+        todo += [child for child in module._modules.values() if child is not None]
+        tensors += module._parameters.values()
+        tensors += module._buffers.values()
+    tensors = [tensor for tensor in tensors if tensor is not None]
+    try:
+        versions = sum(map(_VERSION, tensors))
+    except RuntimeError:
+        # tensors of `torch.inference_mode` have none
+        versions = sum(0 if tensor.is_inference() else tensor._version for tensor in tensors)
+    # fastai's optimizers write past PyTorch's counters, but to the head first of all
+    learn = list(islice((tensor for tensor in tensors if tensor.requires_grad), 2))
+    sums = [float(tensor.detach().sum()) for tensor in learn]
+    return id(model), sum(map(id, tensors)) + versions, *sums
 
 # %% ../../nbs/models/08_predictor.ipynb #f861e66e
 _FILES = 'gate.json', 'calibration.json'
