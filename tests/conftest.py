@@ -1,7 +1,9 @@
 "What all tests share: synthetic films, a quick recipe, and the real images where there are any."
 
+import functools
 import os
 import re
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,6 +78,17 @@ def pytest_collection_finish():
 
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_setup():
+    """What PyTorch knows of ONNX's operators is collected once: it would be half a second for each
+    network that a test writes. Where PyTorch keeps it elsewhere, each network takes its time.
+    """
+    registration = sys.modules.get('torch.onnx._internal.exporter._registration')
+    registry = getattr(registration, 'ONNXRegistry', None)
+    collect = getattr(registry, 'from_torchlib', None)
+    if collect is not None and not hasattr(collect, 'cache_info'):
+        registry.from_torchlib = staticmethod(functools.cache(collect))
 
 
 @pytest.fixture(scope='session')
