@@ -172,6 +172,43 @@ def test_notebooks_are_small_and_anonymous(path):
     )
 
 
+def trees_of(path):
+    "Who calls whom, as the prose of a notebook draws it: a list of trees."
+    cells = json.loads(path.read_text(encoding='utf8'))['cells']
+    prose = '\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')
+    return re.findall(r'^Who calls whom:\n\n```\n(.*?)\n```', prose, re.M | re.S)
+
+
+WITH_TREES = [path for path in NOTEBOOKS if trees_of(path)]
+
+
+@pytest.mark.parametrize('path', WITH_TREES, ids=name_of)
+def test_who_calls_whom_stands_in_the_module_too_and_is_true(path):
+    "Who comes to a module from a traceback finds the tree of its page there, of functions that exist."
+    module = ROOT / 'leukocls' / path.parent.name / f'{path.stem[3:]}.py'
+    text = module.read_text(encoding='utf8')
+    (tree,) = trees_of(path)
+    lines = [f'#   {line}'.rstrip() for line in tree.splitlines()]
+    assert '\n'.join(['# Who calls whom:', '#', *lines]) in text
+    functions = {node.name: node for node in ast.walk(parse(text)) if hasattr(node, 'name')}
+    above = []
+    for line in filter(None, tree.splitlines()):
+        marks, name = re.match(r'([│├└ ]*)([\w.]+)', line).groups()
+        name = name.split('.')[-1]
+        assert name in functions, name
+        del above[len(marks) // 2 :]
+        if above:
+            called = {
+                getattr(n, 'id', getattr(n, 'attr', '')) for n in ast.walk(functions[above[-1]])
+            }
+            assert name in called, f'{above[-1]} does not call {name}'
+        above.append(name)
+
+
+def test_some_pages_draw_who_calls_whom():
+    assert len(WITH_TREES) >= 3
+
+
 @pytest.mark.parametrize('path', MODULE_FILES, ids=lambda p: f'{p.parent.name}.{p.stem}')
 def test_modules_are_documented(path):
     text = path.read_text(encoding='utf8')

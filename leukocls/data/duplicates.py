@@ -37,6 +37,8 @@ from .survey import Looks, look
 # Similarity from which two images are one picture; chosen on pbc8_sample and C-NMC, where
 # different cells reach 0.51 and 0.41
 SAME_PICTURE = 0.75
+# Less similar pairs are neither kept nor may be asked for
+_LEAST_SIMILAR = 0.5
 
 
 def near_duplicates(
@@ -49,9 +51,9 @@ def near_duplicates(
     # A row per pair: `i`, `j` (rows of `paths`), `similarity` (0.5 to 1), `overlap` (0.3 to 1)
 ) -> pd.DataFrame:
     "Pairs of images that show the same picture; what was compared once is remembered by content."
-    if not 0.5 <= similarity <= 1:
+    if not _LEAST_SIMILAR <= similarity <= 1:
         raise DataError(
-            f'similarity={similarity} lies outside 0.5 … 1. Choose a number in that range, such as'
+            f'similarity={similarity} lies outside {_LEAST_SIMILAR} … 1. Choose a number in that range, such as'
             f' {SAME_PICTURE}.'
         )
     paths = [str(p) for p in paths]
@@ -110,7 +112,7 @@ def _find_pairs(paths, looks, k, progress):
             ]
         )
         compared = compared[np.lexsort([compared[:, 1], compared[:, 0]])]
-    return compared[compared[:, 2] >= 0.5]
+    return compared[compared[:, 2] >= _LEAST_SIMILAR]
 
 
 _MOST_PREPARED = 40_000  # images that are ready to be compared at one time, in 800 MB

@@ -278,7 +278,7 @@ def _why(e):
 
 
 def open_cell(
-    # JPEG, PNG, BMP or TIFF file (the type is found from the content), its bytes, an open file, a
+    # File of one of `IMAGE_FORMATS` (the type is found from the content), its bytes, an open file, a
     # Pillow picture, or an array of uint8: (H, W, 3) or (H, W)
     path,
     name: str = '',  # What to call it in messages; by default its path

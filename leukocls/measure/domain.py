@@ -28,6 +28,27 @@ from .abstention import images_needed
 from .appearance import GROUPS, NUMBER_NAMES, PLACES, gate_numbers
 from .changes import KINDS, Changes, fit_changes
 
+# %% ../../nbs/measure/03_domain.ipynb #c48c6850
+# Who calls whom:
+#
+#   gate_run                  a run folder gets gate.json
+#   ├ _sides                  which images to learn from, and which to hold back
+#   ├ _cached_gate            what is known of these images, or else:
+#   │ └ _gate_and_count       a gate, and which genuine images pass it
+#   │   ├ fit_gate            numbers X of the training images, and of relit copies
+#   │   │ ├ _fit              median, deviation, clusters, one covariance
+#   │   │ ├ _learn_changes    what kinds of change look like
+#   │   │ └ _distance_and_parts   of the held images: what is usual
+#   │   └ _judged             the genuine images
+#   └ write_gate              gate.json, with the promise
+#
+#   Gate.__call__             images → a table: in_domain, p, distance, reason
+#   └ _judged
+#     ├ _distance_and_parts   how far out an image is, and in which numbers
+#     ├ conformal_p           the share of held images that is as far out
+#     ├ _p_threshold          refused up to this share
+#     └ _reasons              what is different, in words
+
 # %% ../../nbs/measure/03_domain.ipynb #49d54262
 # Share of genuine images that a gate may refuse by mistake, unless its maker asks for another
 _ALPHA = 0.01
@@ -50,14 +71,15 @@ class Gate:
 
     def from_nearest_centre(self, X):  # (N, D) from `gate_numbers`
         "(distance (N,), difference from the nearest centre (N, D))."
-        numbers = self._standardised(X)
-        to_each = [(((numbers - c) @ self.whiten) ** 2).sum(1) for c in self.centres]
+        Z = self._standardised(X)
+        to_each = [(((Z - c) @ self.whiten) ** 2).sum(1) for c in self.centres]
         squared = np.stack(to_each, 1)
         # an image that cannot be read has NaN everywhere; it gets any centre, and stays NaN
         nearest = self.centres[np.argmin(np.nan_to_num(squared), 1)]
-        return np.sqrt(squared.min(1)), numbers - nearest
+        return np.sqrt(squared.min(1)), Z - nearest
 
     def _standardised(self, X):
+        "The numbers that are called Z on this page; X are those that `gate_numbers` gives."
         return (X - self.middle) / self.scale
 
     def distance(self, looks: Looks) -> np.ndarray:  # (N,), NaN where an image cannot be read
@@ -67,15 +89,15 @@ class Gate:
         return self._distance_and_parts(gate_numbers(looks))[0]
 
     def _distance_and_parts(self, X):
-        "(distance (N,), difference from the nearest centre (N, D), standardised numbers (N, D))."
+        "(distance (N,), difference from the nearest centre (N, D), Z (N, D))."
         distance, off = self.from_nearest_centre(X)
-        numbers = self._standardised(X)
+        Z = self._standardised(X)
         if self.changes is not None:
             # `factor` brings it to the scale of the distance: `_learn_changes` sets it
-            surprise = self.changes.factor * self.changes.surprise(numbers)
+            surprise = self.changes.factor * self.changes.surprise(Z)
             # what cannot be read stays NaN
             distance = np.maximum(distance, surprise)
-        return distance, off, numbers
+        return distance, off, Z
 
     def __repr__(self):
         return (
@@ -132,22 +154,22 @@ def fit_gate(
     fitted = _drawn(rng, train, _MOST_FITTED)
     relit = _drawn(rng, fitted, max(len(fitted) // 2, _LEAST_TRAINING))
     factors = rng.uniform(*_RELIT, len(relit))
-    numbers = np.concatenate([gate_numbers(fitted), gate_numbers(relit, factors)])
-    numbers_of_held = gate_numbers(_drawn(rng, held, _MOST_FITTED))
+    X = np.concatenate([gate_numbers(fitted), gate_numbers(relit, factors)])
+    X_of_held = gate_numbers(_drawn(rng, held, _MOST_FITTED))
     # BLAS on one thread: the products are narrow, and threads would wait for each other
     with narrow():
         # `usual` and `held` are measured with the gate itself, changes included, so they are filled
         # in last, and after `changes`
         gate = Gate(
-            **_fit(numbers, seed),
+            **_fit(X, seed),
             usual=np.zeros(len(GROUPS)),
             held=np.zeros(0),
             alpha=alpha,
             n=len(train),
         )
         if pictures is not None:
-            gate.changes = _learn_changes(gate, pictures, numbers, seed)
-        distances, off, _ = gate._distance_and_parts(numbers_of_held)
+            gate.changes = _learn_changes(gate, pictures, X, seed)
+        distances, off, _ = gate._distance_and_parts(X_of_held)
         gate.usual = _short(np.median(_added_by_group(gate, off), 0))
         gate.held = np.sort(_short(distances + _ROUNDING))
         return gate
@@ -158,13 +180,14 @@ def fit_gate(
 _SAME_SCALE_AT = 0.95
 
 
-def _learn_changes(gate, pictures, numbers, seed):
-    """`Changes` of training images, on the scale of the gate's distance. `pictures` and `numbers` are
-    not paired: the numbers say what unchanged images look like, and some of the files are changed.
+def _learn_changes(gate, pictures, X, seed):
+    """`Changes` of training images, on the scale of the gate's distance. `pictures` and X are not
+    paired: the numbers say what unchanged images look like, and some of the files are changed.
     """
-    changes, _ = fit_changes(pictures, numbers, gate.middle, gate.scale, seed)
-    distance, _ = gate.from_nearest_centre(numbers)
-    surprise = changes.surprise(gate._standardised(numbers))
+    changes, _of_changed = fit_changes(pictures, X, gate.middle, gate.scale, seed)
+    distance, _off = gate.from_nearest_centre(X)
+    surprise = changes.surprise(gate._standardised(X))
+    # 1e-6: it may be 0, where the training images look like none of the changes
     usual_surprise = max(np.quantile(surprise, _SAME_SCALE_AT), 1e-6)
     changes.factor = float(_short(np.quantile(distance, _SAME_SCALE_AT) / usual_surprise))
     return changes
@@ -202,12 +225,12 @@ def _fit(X, seed):
     from sklearn.covariance import ledoit_wolf
 
     middle, scale = np.median(X, 0), np.maximum(X.std(0), _LEAST_DEVIATION)
-    numbers = (X - middle) / scale
-    clusters = int(np.clip(len(numbers) // _IMAGES_PER_CLUSTER, 1, _MOST_CLUSTERS))
-    model = KMeans(clusters, n_init=1, random_state=seed).fit(numbers)
-    within = numbers - model.cluster_centers_[model.labels_]
+    Z = (X - middle) / scale
+    clusters = int(np.clip(len(Z) // _IMAGES_PER_CLUSTER, 1, _MOST_CLUSTERS))
+    model = KMeans(clusters, n_init=1, random_state=seed).fit(Z)
+    within = Z - model.cluster_centers_[model.labels_]
     covariance, _ = ledoit_wolf(within, assume_centered=True)
-    covariance = covariance + _LEAST_VARIANCE * np.eye(numbers.shape[1])
+    covariance = covariance + _LEAST_VARIANCE * np.eye(Z.shape[1])
     return dict(
         middle=_short(middle),
         scale=_short(scale),
@@ -303,7 +326,7 @@ def __call__(
 def _judged(gate, looks, X):
     "A row per image, whose numbers are X. A distance that is not a number lets no image pass."
     can_be_read = (looks.facts.error == '').to_numpy()
-    distance, off, numbers = gate._distance_and_parts(X)
+    distance, off, Z = gate._distance_and_parts(X)
     p = conformal_p(distance, gate.held)
     measured = np.isfinite(distance)
     # 1e-12: a p-value that equals the share, but for the last digit, is not above it
@@ -313,11 +336,11 @@ def _judged(gate, looks, X):
     reason[can_be_read & ~measured] = NOT_MEASURED
     outside = np.flatnonzero(can_be_read & measured & ~inside)
     if len(outside):
-        reason[outside] = _reasons(gate, off[outside], numbers[outside])
+        reason[outside] = _reasons(gate, off[outside], Z[outside])
     return pd.DataFrame(dict(in_domain=inside, p=p, distance=distance, reason=reason))
 
 
-def _reasons(gate, off, numbers):
+def _reasons(gate, off, Z):
     """A reason in words for each row of differences (N, D), the first that holds: it is blank; a
     kind of change is named; the group of numbers that differs most.
     """
@@ -330,12 +353,16 @@ def _reasons(gate, off, numbers):
         structure=rings[:, _FINE_RINGS].mean(1) > _NO_DETAIL_BELOW,
         detail=off[:, PLACES['detail']][:, 0] > 0,
     )
-    kinds = gate.changes.name(numbers) if gate.changes else [''] * len(off)
+    kinds = gate.changes.name(Z) if gate.changes else [''] * len(off)
     reasons = []
     for row, name in enumerate(np.array(list(GROUPS))[farthest]):
-        high = name in is_high and is_high[name][row]
-        words = KINDS.get(kinds[row]) or _WORDS[name][int(high)]
-        reasons.append(BLANK if is_blank[row] else words)
+        if is_blank[row]:
+            reasons.append(BLANK)
+        elif kinds[row]:
+            reasons.append(KINDS[kinds[row]])
+        else:
+            high = name in is_high and is_high[name][row]
+            reasons.append(_WORDS[name][int(high)])
     return reasons
 
 # %% ../../nbs/measure/03_domain.ipynb #201784f9
@@ -449,6 +476,7 @@ def write_gate(
     note: str,  # What it was fitted and counted on
 ) -> dict:  # What gate.json holds
     "Write gate.json: the gate, its promise, and the share of genuine images that it refuses."
+    # here, since a deployed classifier needs this page and no metrics
     from leukocls.measure.metrics import wilson
 
     refused, n = int((~inside).sum()), len(inside)
@@ -481,6 +509,7 @@ def _gate_and_count(train, held, genuine, alpha, pictures):
     "The gate, and which of the genuine images it lets pass."
     gate = fit_gate(train, held, alpha, pictures=pictures)
     X = gate_numbers(genuine)
+    # thousands of images, as in `fit_gate`; a caller has a batch
     with narrow():
         return dict(gate=gate.to_dict(), inside=_judged(gate, genuine, X).in_domain.tolist())
 
@@ -518,7 +547,8 @@ def _cached_gate(*looks, alpha, pictures=None):
     )
 
 # %% ../../nbs/measure/03_domain.ipynb #6d319db9
-# Share of the training images, where the run has no validation images for the threshold
+# Share of the training images, where the run has no validation images for the threshold; the note
+# calls it a fifth
 _HELD_BACK = 0.2
 
 

@@ -34,6 +34,7 @@ from leukocls.measure.metrics import (
     weighted_auc,
     wilson,
 )
+from ..models.bags import CELL_RESAMPLES
 
 # %% ../../nbs/measure/07_patients.ipynb #df3fc4eb
 def draw_patients(
@@ -201,7 +202,7 @@ def patient_answers(
     least: int = LEAST_CELLS,  # With fewer cells the answer is: cannot say
     # How often the cells of a patient are drawn anew, to see whether others would change the
     # answer; 0: never, and `low`, `high` and `stable` are missing
-    resamples: int = 200,
+    resamples: int = CELL_RESAMPLES,
     seed: int = 0,  # Same seed, same intervals
     # A row per patient and side: patient, label (NA where the cells have several), split, cells,
     # `pred`, p_<class>… (sum 1), low and high (95 % interval of the named class's probability, had
@@ -292,7 +293,7 @@ def answer_patient(
     rule: str | PatientRule = USUAL_RULE,  # Of `PATIENT_RULES`
     calibration: dict | None = None,  # From `calibrate_patients`
     least: int = LEAST_CELLS,  # With fewer cells the answer is: cannot say
-    resamples: int = 200,  # How often the cells are drawn anew
+    resamples: int = CELL_RESAMPLES,  # How often the cells are drawn anew
     seed: int = 0,  # Same seed, same interval
     patient: str = '',  # Each patient is drawn by a sequence of their own
     benign: np.ndarray | None = None,  # (C,) booleans; default by `is_benign`

@@ -6,8 +6,8 @@ _HOME = {
     'weights': 'MOST_MEMBERS split_weights weights_folder',
     'architectures': 'NETWORKS FlattenTo modified_cnn traditional_cnn alexnet cml1 small_cnn',
     'onnxfile': (
-        'MESSAGES MOST_FIELDS MOST_NODES FLOAT UINT8 INT8 INT32 INT64 BOOL HALF DOUBLE BF16 KNOWN '
-        'ALL_KNOWN RULES MOST_WORK refuse read_onnx room_for_values OnnxFacts check_onnx '
+        'MESSAGES MOST_FIELDS MOST_NODES FLOAT UINT8 INT8 INT32 INT64 BOOL HALF DOUBLE BF16 '
+        'KNOWN ALL_KNOWN RULES MOST_WORK refuse read_onnx room_for_values OnnxFacts check_onnx '
         'plain_parts read_plain CheckedOnnx checked_onnx'
     ),
     'engines': (
@@ -38,8 +38,8 @@ _HOME = {
         'predict_to portable_pickle open_pickle evaluate'
     ),
     'bags': (
-        'POOLS REFERENCES TOP_SHARE BAG_ARRAYS pool_bag Bags own_share check_bags bags_to_bytes '
-        'bags_from_bytes weighted_moments for_cohort check_width answer_of_bundle '
+        'CELL_RESAMPLES POOLS REFERENCES TOP_SHARE BAG_ARRAYS pool_bag Bags own_share check_bags '
+        'bags_to_bytes bags_from_bytes weighted_moments for_cohort check_width answer_of_bundle '
         'classifier_for_cohort'
     ),
     'division': 'Division divide_network',

@@ -6,7 +6,8 @@ _HOME = {
     'plots': (
         'plot_lines plot_loss plot_accuracy plot_lr_find plot_confusion roc_points '
         'precision_recall_points plot_roc plot_precision_recall plot_classes plot_images '
-        'plot_augmented plot_seen plot_predictions plot_patients plot_cells_curve'
+        'plot_augmented plot_seen WORST_SHOWN worst_first plot_predictions plot_patients '
+        'plot_cells_curve'
     ),
     'checklists': 'GUIDELINES CHECKLIST checklist',
     'sentences': (
@@ -16,8 +17,7 @@ _HOME = {
         'each_source how_across repeat'
     ),
     'page': (
-        'SECTIONS Section section report_run RunFiles Table Picture Part by_patient Drawn '
-        'map_svg'
+        'SECTIONS Section section report_run RunFiles Table Picture Part by_patient Drawn map_svg'
     ),
     'latex': 'latex_safe latex_table',
     'modelcard': (

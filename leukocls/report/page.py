@@ -51,6 +51,7 @@ from leukocls.measure.patients import (
 )
 from ..measure.planning import chance_sentence
 from leukocls.report.plots import (
+    WORST_SHOWN,
     plot_accuracy,
     plot_augmented,
     plot_cells_curve,
@@ -64,6 +65,7 @@ from leukocls.report.plots import (
     plot_predictions,
     plot_roc,
     plot_seen,
+    worst_first,
 )
 from leukocls.report.sentences import (
     beside,
@@ -87,6 +89,17 @@ from leukocls.report.sentences import (
 )
 from ..train.augment import AUGMENTATIONS
 from ..train.recipes import Recipe, as_dict
+
+# %% ../../nbs/report/03_page.ipynb #b6900107
+# Who calls whom:
+#
+#   report_run                a run folder gets report.html
+#   ├ RunFiles                the files of the folder, each read when it is asked for
+#   ├ _plots                  name → figure, of everything that the files can show
+#   ├ _write_figures          plots/*.png; each becomes a `Drawn`
+#   └ _page                   the page, by the template report/templates/page.html
+#     ├ _cautions             what could fool a reader, above all sections
+#     └ _part_of              for each of SECTIONS, in the order of `_ORDER`: its function gives a `Part`
 
 # %% ../../nbs/report/03_page.ipynb #039cd604
 # The sections of a report, in the order of the page. What a section shows is decided by the function
@@ -379,10 +392,12 @@ def _plots(run):
     stamp = stamp_of(run.info)
     figures = dict(
         confusion=plot_confusion(run.metrics, stamp=stamp),
-        confusion_shares=plot_confusion(run.metrics, True, stamp),
+        # the one above all sections: the template places it
+        confusion_shares=plot_confusion(run.metrics, shares=True, stamp=stamp),
         roc=plot_roc(run.predictions, run.metrics, stamp),
         precision_recall=plot_precision_recall(run.predictions, run.metrics, stamp),
         classes=plot_classes(run.table, stamp),
+        # these two are files only: see `_FILES_ONLY`
         predictions=plot_predictions(run.predictions, stamp=stamp),
         batch=_batch_plot(run, stamp),
         **_training_plots(run, stamp),
@@ -417,20 +432,20 @@ def _training_plots(run, stamp):
     return figures
 
 
-# Pictures of a section: four rows of four
-_SHOWN = 16
+# Training images that are shown: four rows of four
+_TRAINING_SHOWN = 16
 
 
 def _sample(run):
-    "Up to 16 training images, always the same."
+    "A few training images, always the same."
     train = run.table[run.table.split == 'train']
-    return train.sample(min(_SHOWN, len(train)), random_state=0)
+    return train.sample(min(_TRAINING_SHOWN, len(train)), random_state=0)
 
 
 def _batch_plot(run, stamp):
     "Some training images with their classes."
     batch = _sample(run)
-    title = f'{_SHOWN} training images' if len(batch) == _SHOWN else ''
+    title = f'{len(batch)} training images' if len(batch) == _TRAINING_SHOWN else ''
     return plot_images(list(batch.path), list(batch.label), title=title, stamp=stamp)
 
 # %% ../../nbs/report/03_page.ipynb #a4deac03
@@ -613,7 +628,7 @@ def _each_source(run):
 @section('How sure it is: the details')
 def _how_sure_in_detail(run):
     if not run.is_calibrated:
-        return Part(tables=[], points=gate_sentences(run.gate))
+        return Part(points=gate_sentences(run.gate))
     # of `calibration_sentences` two are left out: `_how_sure` speaks of referral, and the limits are
     # the table below
     sentences = calibration_sentences(run.calibration)
@@ -728,13 +743,10 @@ def _small_picture(path):
 def _what_is_wrong(run):
     predictions = run.predictions
     wrong = predictions.label != predictions.pred
-    probabilities = predictions.filter(regex='^p_')
-    # of each image, the column and the probability of its true class
-    of_truth = probabilities.columns.get_indexer('p_' + predictions.label)
-    p_of_truth = probabilities.to_numpy(float)[np.arange(len(predictions)), of_truth]
-    worst = predictions.iloc[np.argsort(p_of_truth, kind='stable')[:_SHOWN]]
+    # right ones too, where fewer are wrong
+    worst = worst_first(predictions)[:WORST_SHOWN]
     text = (
-        f'{int(wrong.sum()):,} of {len(predictions):,} are wrong. First the images whose true'
+        f'{int(wrong.sum()):,} of {len(predictions):,} are wrong. Shown are the images whose true'
         ' class got the lowest probability: true class → class that was named.'
     )
     return Part(text=[text], pictures=[_answer_picture(row) for _, row in worst.iterrows()])
@@ -760,11 +772,10 @@ _MOST_PATIENTS = 40  # rows of the table
 
 
 def _answers_table(answers):
-    "What was answered for each patient: the wrong ones first, then those without an answer."
+    "What was answered for each patient: the wrong ones first, and among both those not certain."
     if answers is None or not len(answers):
         return []
     wrong = (answers.label != answers.pred).fillna(False).astype(bool)
-    # wrong before right, and of each those that are not certain first
     order = answers.assign(right=~wrong).sort_values(['right', 'certain']).index
     rows = []
     for i in order[:_MOST_PATIENTS]:
@@ -791,11 +802,11 @@ def _decisive_cells(run):
     cells = run.predictions
     if 'attention' not in cells or run.answers is None:
         return None
-    answers = run.answers
+    # a patient whose truth nobody knows cannot be among the least right
+    answers = run.answers[run.answers.label.notna()]
     known_type = _cell_types(run.table)
     cells = cells.assign(type=cells.path.map(known_type))
-    p_of_truth = answers.apply(lambda row: row[f'p_{row.label}'], axis=1)
-    shown = answers.iloc[np.argsort(p_of_truth, kind='stable')[:_PATIENTS_SHOWN]]
+    shown = worst_first(answers)[:_PATIENTS_SHOWN]
     few = [_decisive_of(row, cells[cells.patient == row.patient]) for _, row in shown.iterrows()]
     text = (
         'How much each cell counts in the answer for its patient was learned from the labels of'
@@ -804,8 +815,8 @@ def _decisive_cells(run):
     )
     cells_of_half = cells.groupby('patient').attention.apply(_cells_of_half)
     median = (
-        f'Half of the answer for a patient rests on {int(cells_of_half.median()):,} cells or fewer'
-        ' in half of them.'
+        f'In half of the patients, {int(cells_of_half.median()):,} cells or fewer make up half of'
+        ' the answer.'
     )
     drawing = page_of('report/decisive.html', patients=few)
     return Part(text=[text, median], drawing=drawing, tables=_types_that_count(cells))

@@ -57,7 +57,7 @@ _HOME = {
     ),
     'learners': 'model_facts probe_learner ensemble rebuild write_pickle write_learner',
     'network': (
-        'ADAM_SETTINGS precision_of loss_of find_lr prepare_fit speed_callbacks FitWork '
+        'ADAM_SETTINGS precision_of loss_of find_lr prepare_fit speed_callbacks FitWork Outcome '
         'fit_and_keep member_seed follow_fit fit_network write_before_fit save_fit '
         'restore_run_facts'
     ),

@@ -73,7 +73,8 @@ class KeepWeights(Callback):
     def __init__(
         self,
         history: History,  # The history of the same fit
-        keep: str = 'best',  # 'best' or 'last'
+        # 'best' or 'last'; a training passes `keep` of its recipe (`fit_and_keep`)
+        keep: str = 'best',
     ):
         self.history, self.keep = history, keep
         # of the epochs so far; the epoch whose weights are kept, 0 for those before the first

@@ -22,6 +22,7 @@ from ..data.images import Pixels
 from ..data.splits import grouped_folds
 from ..data.views import view_notes
 from leukocls.models.bags import (
+    CELL_RESAMPLES,
     POOLS,
     REFERENCES,
     TOP_SHARE,
@@ -350,7 +351,7 @@ def _answers_by_side(bags, X, table):
         rows = np.flatnonzero((table.split == side).to_numpy())
         if len(rows):
             own = table.iloc[rows]
-            answers, shares[rows] = bags.answer(X[rows], own.patient, resamples=200)
+            answers, shares[rows] = bags.answer(X[rows], own.patient, resamples=CELL_RESAMPLES)
             sides.append(_complete(answers, own.label, own.patient, side))
     return pd.concat(sides, ignore_index=True), shares
 
@@ -505,7 +506,7 @@ def answer_run(
     X = _BodyOfRun(run)(known.path, device=device, progress=progress)[0]
     bags = bags_from_bytes(read_regular(run.folder / 'bags.safetensors'))
     bags = for_cohort(bags, X, known.patient)
-    answers, _ = bags.answer(X, known.patient, resamples=200)
+    answers, _ = bags.answer(X, known.patient, resamples=CELL_RESAMPLES)
     answers = _complete(answers, known.label if 'label' in known else None, known.patient, 'test')
     answers.attrs['notes'] = bags.notes
     return answers

@@ -42,6 +42,7 @@ from .loaders import home_for, on_disk
 from leukocls.train.network import (
     FitWork,
     fit_and_keep,
+    precision_of,
     prepare_fit,
     restore_run_facts,
     save_fit,
@@ -170,7 +171,8 @@ def fit_tune(
         )
     info['notes'] += notes
     # no weights after each epoch: those of the upper layers alone are no network
-    work = FitWork(folder, info, progress, cbs, saves=False, checkpoints=checkpoints)
+    precision = precision_of(recipe, device)
+    work = FitWork(folder, info, precision, progress, cbs, saves=False, checkpoints=checkpoints)
     write_before_fit(learn, recipe, table, work)
     restore_run_facts(work)
     ending = None if checkpoints is None else checkpoints.ending
@@ -178,9 +180,9 @@ def fit_tune(
         upper, dls = _divided(learn, recipe, table, work)
         if recipe.lr is None:  # `lr="find"`
             recipe = _with_rate(upper, dls, learn, recipe, table, work)
-        went_wrong = _fit_upper(upper, dls, learn, recipe, table, work)
+        outcome = _fit_upper(upper, dls, learn, recipe, table, work)
     info['model'].update(count_parameters(learn.model))
-    return save_fit(learn, recipe, work, went_wrong)
+    return save_fit(learn, recipe, work, outcome)
 
 # %% ../../nbs/train/14_tune.ipynb #fb4d124f
 _HALF = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -188,7 +190,7 @@ _HALF = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 def _divided(learn, recipe, table, work):
     "The upper layers, with the head, and fastai loaders of the maps that the lower ones give."
-    body = _Body(learn, recipe, _HALF.get(work.info['precision']))
+    body = _Body(learn, recipe, _HALF.get(work.precision))
     learned = table[table.split == 'train']
     valid = table[table.split == 'valid']
     # as elsewhere: without validation images, what is shown of each epoch is of the test images
@@ -299,8 +301,8 @@ def _with_best_rate(upper, dls, learn, recipe, table, work):
         about = dict(work.info, notes=[], model=dict(work.info['model']))
         # a search that is broken off begins again
         one = replace(work, progress=title, info=about, checkpoints=None)
-        _fit_upper(upper, dls, learn, short, table, one)
-        if about['status'] == 'interrupted':
+        outcome = _fit_upper(upper, dls, learn, short, table, one)
+        if outcome.status == 'interrupted':
             raise KeyboardInterrupt
         tries.append(_about_try(lr, work))
         upper.load_state_dict(start)
@@ -318,7 +320,7 @@ def _weights_of(network):
 
 
 def _fit_upper(upper, dls, learn, recipe, table, work):
-    "Fit the upper layers as the learner of the whole network would be. Returns what went wrong, or None."
+    "Fit the upper layers as the learner of the whole network would be. Returns `Outcome`."
     how = dict(loss_func=learn.loss_func, opt_func=learn.opt_func, wd=learn.wd)
     # fastai's groups of layers: what is left of the body, and the head
     part = Learner(dls, upper, metrics=learn.metrics, splitter=default_split, **how)
