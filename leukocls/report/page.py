@@ -99,7 +99,7 @@ from ..train.recipes import Recipe, as_dict
 #   ├ _write_figures          plots/*.png; each becomes a `Drawn`
 #   └ _page                   the page, by the template report/templates/page.html
 #     ├ _cautions             what could fool a reader, above all sections
-#     └ _part_of              for each of SECTIONS, in the order of `_ORDER`: its function gives a `Part`
+#     └ _part_of              the `Part` of each of SECTIONS, from its function
 
 # %% ../../nbs/report/03_page.ipynb #039cd604
 # The sections of a report, in the order of the page. What a section shows is decided by the function

@@ -86,7 +86,7 @@ from leukocls.train.speed import (
 #   ├ prepare_fit             loaders, Learner, notes
 #   ├ write_before_fit        recipe.json and table.csv
 #   ├ _train_one              one network: its learning rate, then its fit
-#   │ └ fit_and_keep          callbacks before the fit, kept weights after it; how it ended: `Outcome`
+#   │ └ fit_and_keep          callbacks before the fit, kept weights and `Outcome` after it
 #   │   └ _fit_through        the optimiser, the user's callbacks, and what ended the fit
 #   │     └ _fit_phases       the phases, by fastai
 #   ├ _train_members          with `members`: `_train_member` for each, which calls `_train_one`
