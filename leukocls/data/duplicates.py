@@ -53,8 +53,8 @@ def near_duplicates(
     "Pairs of images that show the same picture; what was compared once is remembered by content."
     if not _LEAST_SIMILAR <= similarity <= 1:
         raise DataError(
-            f'similarity={similarity} lies outside {_LEAST_SIMILAR} … 1. Choose a number in that range, such as'
-            f' {SAME_PICTURE}.'
+            f'similarity={similarity} lies outside {_LEAST_SIMILAR} … 1. Choose a number in that'
+            f' range, such as {SAME_PICTURE}.'
         )
     paths = [str(p) for p in paths]
     looks = looks if looks is not None else look(paths, progress=progress)

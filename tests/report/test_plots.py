@@ -9,7 +9,7 @@ import pytest
 from matplotlib import rc_context
 
 from leukocls.core.figures import new_figure
-from leukocls.report.plots import plot_lines, plot_lr_find
+from leukocls.report.plots import plot_lines, plot_lr_find, worst_first
 
 NOTEBOOK = """
 import sys
@@ -132,3 +132,17 @@ def test_numbers_on_a_logarithmic_axis_are_set_as_numbers():
     fig._repr_png_()
     assert all(label.get_parse_math() for label in axes[0, 0].get_xticklabels())
     assert not axes[0, 0].title.get_parse_math()
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_the_least_probable_truth_comes_first(seed):
+    "As a loop over rows would sort them; ties keep their order, and an unknown class comes first."
+    rng = np.random.default_rng(seed)
+    p = rng.integers(1, 5, (40, 3)) / 10
+    table = pd.DataFrame(p, columns=['p_a', 'p_b', 'p_c'])
+    table['label'] = rng.choice(['a', 'b', 'c'], 40)
+    table.loc[[7, 30], 'label'] = 'unknown'
+    own = [row.get(f'p_{row.label}', 0) for _, row in table.iterrows()]
+    expected = sorted(range(40), key=lambda i: own[i])
+    assert worst_first(table).index.tolist() == expected
+    assert expected[:2] == [7, 30]
