@@ -19,7 +19,7 @@ os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
 
 import matplotlib
 import pytest
-from selection import is_quick, is_repeated, looks_at_plots, needs_fastai
+from selection import asks_the_gate, is_quick, is_repeated, looks_at_plots, needs_fastai
 
 matplotlib.use('Agg')
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,6 +141,9 @@ def without_plots():
     return context
 
 
+FEW = 4  # Pictures whose changed copies a gate learns from, where no test asks it
+
+
 @pytest.fixture(autouse=True)
 def plots_where_asked(request, without_plots):
     """Reports have their plots where a test looks at them (see `selection.py`), and in what several
@@ -151,6 +154,18 @@ def plots_where_asked(request, without_plots):
         return
     with without_plots():
         yield
+
+
+@pytest.fixture(autouse=True)
+def gates_where_asked(request, monkeypatch):
+    """Gates learn kinds of change from as many pictures as usual where a test asks what they say (see
+    `selection.py`), and in what several tests share. In the others from a few, which takes a tenth
+    of the time, here and in commands in forks.
+    """
+    if is_quick(request.node) or asks_the_gate(request.node):
+        return
+    monkeypatch.setattr('leukocls.measure.domain.CHANGED', FEW)
+    monkeypatch.setattr('shell.CHANGED', FEW)
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ speaks of a learner or of training a network, or where it asks for a fixture tha
 What begins with a written bundle, or fits something that is no network, has not. A test is quick
 where neither trains nor starts a process. Of a slower test with several sets of parameters, the
 first stands for all where another version of fastai is asked. Reports have plots in the tests that
-speak of reports or plots.
+speak of reports or plots; gates learn kinds of change from as many pictures as usual in the tests
+that speak of gates.
 """
 
 import ast
@@ -33,6 +34,10 @@ TAKES_TIME = re.compile(
 )
 # A test that asks what the plots of a report are, or what they do to something odd
 SPEAKS_OF_PLOTS = re.compile(r'[Pp]lot|[Rr]eport|\.png|[Ff]igure|diverge')
+# A test that asks what a gate says, or what lies in files that hold one
+SPEAKS_OF_GATES = re.compile(
+    r'\b[Gg]ates?\b|gate_|_gate\b|Gate\(|in_domain|[Rr]efuse|[Uu]nlike|[Dd]egrad|[Ss]hift|KINDS|CHANGED|stored'
+)
 TRAINED = {'run', 'quick', 'learn', 'small_bundle', 'local_weights', 'plain_fastai'}  # fixtures
 BIG = {'slow', 'data', 'browser', 'cuda'}  # markers of what is never quick
 
@@ -81,6 +86,11 @@ def is_repeated(item) -> bool:
 def looks_at_plots(item) -> bool:
     "Whether the plots of reports belong to what a test judges."
     return bool(SPEAKS_OF_PLOTS.search(words_of(item)))
+
+
+def asks_the_gate(item) -> bool:
+    "Whether what a gate has learned of kinds of change belongs to what a test judges."
+    return bool(SPEAKS_OF_GATES.search(words_of(item)))
 
 
 def words_of(item) -> str:

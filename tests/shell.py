@@ -19,15 +19,17 @@ ROOT = Path(__file__).resolve().parent.parent
 READ_AT_START = 'PYTHON OMP_ MKL_ MPL LC_ LANG HOME XDG_ CUDA TORCH HF_ PATH TMPDIR'.split()
 
 
-PLOTS = True  # Whether the reports of forks have plots; conftest.py sets it for each test
+# What the runs of forks leave out, which takes several times as long as a small training; conftest.py
+# sets both for each test, by its words
+PLOTS = True  # Whether their reports have plots
+CHANGED = None  # Pictures from which their gates learn kinds of change; None: as many as usual
 
 
 def leukocls(*words, cwd=None, env=None, fresh=False, plots=None):
     """A command in a process of its own: its exit code, standard output and standard error. The
     process is forked from one that has imported the libraries already, unless the variables differ
-    from those it started with, or it is to be `fresh`. Without `plots` the reports of a fork have none:
-    drawing them takes several times as long as a small training, and other tests look at them. The
-    words of a test decide where nothing is said.
+    from those it started with, or it is to be `fresh`. Without `plots` the reports of a fork have none;
+    the words of a test decide where nothing is said.
     """
     plots = PLOTS if plots is None else plots
     words, cwd = [*map(str, words)], str(cwd or ROOT)
@@ -42,24 +44,29 @@ def leukocls(*words, cwd=None, env=None, fresh=False, plots=None):
         )
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, 'out'), Path(folder, 'err')
-        process = forks().Process(target=_run_command, args=(words, cwd, env, plots, out, err))
+        process = forks().Process(
+            target=_run_command, args=(words, cwd, env, plots, CHANGED, out, err)
+        )
         process.start()
         process.join()
         texts = [path.read_text(encoding='utf8') for path in (out, err)]
     return subprocess.CompletedProcess(words, process.exitcode, *texts)
 
 
-def _run_command(words, cwd, env, plots, out, err):
+def _run_command(words, cwd, env, plots, changed, out, err):
     "What the fork does: it becomes `python -m leukocls WORDS`."
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _become(cwd, env)
     from leukocls.cli import commands
+    from leukocls.measure import domain
     from leukocls.report import page
 
     if not plots:
         page._plots = lambda *a: {}
+    if changed is not None:
+        domain.CHANGED = changed
     sys.argv = [
         commands.__file__.replace(os.path.join('cli', 'commands.py'), '__main__.py'),
         *words,

@@ -21,7 +21,7 @@ _HOME = {
         'calibration_plots calibrate_run'
     ),
     'appearance': 'NUMBER_NAMES PLACES gate_numbers',
-    'changes': 'KINDS CHANGED Changes draw_change no_smear looks_at fit_changes',
+    'changes': 'KINDS CHANGED LEARNED_WITH Changes draw_change no_smear looks_at fit_changes',
     'domain': (
         'UNREADABLE BLANK NOT_MEASURED NO_CELL MOST_CENTRES MOST_HELD Gate fit_gate conformal_p '
         'gate_promise gate_run write_gate gate_sentences'

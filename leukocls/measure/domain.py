@@ -26,7 +26,7 @@ from ..core.text import listed
 from ..data.survey import Looks, Survey, looks_of
 from .abstention import images_needed
 from .appearance import GROUPS, NUMBER_NAMES, PLACES, gate_numbers
-from .changes import KINDS, Changes, fit_changes
+from .changes import CHANGED, KINDS, LEARNED_WITH, Changes, fit_changes
 
 # %% ../../nbs/measure/03_domain.ipynb #c48c6850
 # Who calls whom:
@@ -184,7 +184,7 @@ def _learn_changes(gate, pictures, X, seed):
     """`Changes` of training images, on the scale of the gate's distance. `pictures` and X are not
     paired: the numbers say what unchanged images look like, and some of the files are changed.
     """
-    changes, _of_changed = fit_changes(pictures, X, gate.middle, gate.scale, seed)
+    changes, _of_changed = fit_changes(pictures, X, gate.middle, gate.scale, seed, CHANGED)
     distance, _off = gate.from_nearest_centre(X)
     surprise = changes.surprise(gate._standardised(X))
     # 1e-6: it may be 0, where the training images look like none of the changes
@@ -520,13 +520,15 @@ _VERSION_IN_CACHE = 3
 _NUMBERS_IN_CACHE = [
     *(_MOST_FITTED, _LEAST_TRAINING, *_RELIT, _ROUNDING),
     *(_SAME_SCALE_AT, _LEAST_DEVIATION, _LEAST_VARIANCE, _IMAGES_PER_CLUSTER, _MOST_CLUSTERS),
+    *LEARNED_WITH,
 ]
 
 
 def _cached_gate(*looks, alpha, pictures=None):
     "`_gate_and_count`, or what it gave for the same images before."
     versions = f'{np.__version__} {metadata.version("scikit-learn")}'
-    settings = f'{_VERSION_IN_CACHE} {alpha} {versions} {[len(side) for side in looks]}'
+    sizes = [len(side) for side in looks]
+    settings = f'{_VERSION_IN_CACHE} {alpha} {versions} {sizes} {CHANGED}'
     name = hashlib.sha256(f'{settings} {_NUMBERS_IN_CACHE}'.encode())
     # all that `gate_numbers` reads of the images; `pictures` are the same ones, larger
     for side in looks:

@@ -484,6 +484,9 @@ def normalise(
         dls.add_tfms([Normalize.from_stats(mean, std)], 'after_batch')
 
 # %% ../../nbs/models/05_backbones.ipynb #03f36f99
+_DENSE = 4096  # Numbers inside the two dense layers of 'dense-4096'
+
+
 def top_layers(
     top: str,  # One of `leukocls.train.recipes.TOPS`, not 'fastai'
     width: int,  # Features, or maps, of the body
@@ -497,11 +500,11 @@ def top_layers(
             'dropout': lambda: [nn.Dropout(0.5), nn.Linear(width, classes)],
             'dense-4096': lambda: [
                 *([nn.AdaptiveAvgPool2d(7), nn.Flatten()] if maps else []),
-                nn.Linear(width * (49 if maps else 1), 4096),
+                nn.Linear(width * (49 if maps else 1), _DENSE),
                 nn.ReLU(),
-                nn.Linear(4096, 4096),
+                nn.Linear(_DENSE, _DENSE),
                 nn.ReLU(),
-                nn.Linear(4096, classes),
+                nn.Linear(_DENSE, classes),
             ],
         }[top]()
     )

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.image import imsave
+from PIL import Image
 
 from ..core.errors import DataError, RunError, called_as
 from ..core.figures import COLOURS
@@ -498,10 +498,18 @@ def _draw(fig):
     return canvas
 
 
+# zlib's levels go from 1 to 9. With 6, which Pillow takes, packing takes twice as long, and the files
+# are 1 % smaller
+_PACKED = 4
+
+
 def _pack(canvas):
-    "The PNG file that `savefig` would write."
-    whole = io.BytesIO()
-    imsave(whole, canvas.buffer_rgba(), format='png', origin='upper', dpi=canvas.figure.dpi)
+    """A PNG file with the pixels that `savefig` would write. It leaves out how opaque they are, since
+    all are: so the file is an eighth smaller.
+    """
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert('RGB')
+    whole, dpi = io.BytesIO(), canvas.figure.dpi
+    picture.save(whole, 'png', dpi=(dpi, dpi), compress_level=_PACKED)
     return whole.getvalue()
 
 

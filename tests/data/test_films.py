@@ -56,7 +56,8 @@ def test_new_patients_are_harder_than_new_images(tmp_path):
             device='cpu',
             lr=5e-3,
             seed=7,
-            size=32,
+            size=24,
+            epochs=8,
         )
         found[method] = run.metrics['accuracy']['value']
     assert found['random'] > found['patient'] + 0.05 and found['patient'] > 0.45, found

@@ -281,14 +281,16 @@ def moved(learn, start):
 
 @pytest.fixture
 def narrow_vgg(monkeypatch):
-    """timm's VGGs with 128 numbers inside their last layers in place of 4,096: these layers are six
-    sevenths of what a test of them computes, writes and reads. One test keeps them as they are.
+    """timm's VGGs, and the layers that P3 puts in their place, with 128 numbers inside their last layers
+    instead of 4,096: these layers are six sevenths of what a test of them computes, writes and reads.
+    `test_round_trip[p1-vgg16]` keeps timm's as they are, `test_every_top_loads_without_leukocls` P3's.
     """
     from timm.models import _registry
 
     for name in ('vgg16', 'vgg19'):
         narrow = partial(_registry._model_entrypoints[name], mlp_ratio=1 / 32)
         monkeypatch.setitem(_registry._model_entrypoints, name, narrow)
+    monkeypatch.setattr('leukocls.models.backbones._DENSE', 128)
 
 
 @pytest.mark.parametrize(
