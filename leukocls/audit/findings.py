@@ -661,6 +661,10 @@ def _about_copies(facts):
     return findings
 
 
+# A shortcut is a finding where it gets farther than this from guessing (0) to always right (1)
+_STRONG_SHORTCUT = 0.5
+
+
 def _about_shortcuts(facts):
     "Shortcuts that get more than halfway from guessing to always right, the best first."
     accuracy = {k: v['accuracy'] for k, v in facts['shortcuts'].items()}
@@ -671,7 +675,7 @@ def _about_shortcuts(facts):
     )
     findings = []
     for name in sorted(accuracy, key=lambda k: -accuracy[k]):
-        if accuracy[name] > guessing + 0.5 * (1 - guessing):
+        if accuracy[name] > guessing + _STRONG_SHORTCUT * (1 - guessing):
             shortcut = facts['shortcuts'][name]
             what = (
                 f"{100 * accuracy[name]:.1f} % of the images are classified by {shortcut['what']}"

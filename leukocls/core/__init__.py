@@ -21,8 +21,8 @@ _HOME = {
     ),
     'progress': 'bar',
     'cache': (
-        'MOST_HASHED content_hashes know_hashes only_ours read_kept used prune keep Remembered '
-        'kept'
+        'MOST_KEPT MOST_HASHED content_hashes know_hashes only_ours read_kept used prune keep '
+        'Remembered kept'
     ),
     'figures': 'DASHES new_figure style_of',
     'parameters': 'explain',

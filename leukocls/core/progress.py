@@ -11,6 +11,10 @@ import sys
 from .text import printable
 
 # %% ../../nbs/core/05_progress.ipynb #ca011174
+# Seconds between two lines in a log file
+_LINE_EVERY = 30
+
+
 def bar(
     total: int | None = None,  # How many there are, if that is known
     what: str = '',  # Said in front
@@ -23,9 +27,11 @@ def bar(
     from tqdm.auto import tqdm
 
     alive = 'ipykernel' in sys.modules or bool(sys.stderr and sys.stderr.isatty())
+    # tqdm writes a line between two others where none came for `maxinterval`, which is 10 s at first
+    often = {} if alive else dict(mininterval=_LINE_EVERY, maxinterval=2 * _LINE_EVERY)
     return tqdm(
         total=total,
         desc=printable(what),
         disable=not show or sys.stderr is None,
-        **{'unit': ' images', 'leave': False, 'mininterval': 0.1 if alive else 30, **kwargs},
+        **{'unit': ' images', 'leave': False, **often, **kwargs},
     )

@@ -275,6 +275,7 @@ SPLIT_NAMES = {
     'valid': 'valid',
     'val': 'valid',
     'validation': 'valid',
+    'dev': 'valid',
     'test': 'test',
     'testing': 'test',
 }
@@ -386,8 +387,9 @@ def _refuse_loose_images(root, images, depth):
 
 
 def _train_folder(names):
-    "The one of several folders that holds the training images, if one is called like it."
-    return next((n for n in sorted(names) if re.match('train', n, re.IGNORECASE)), None)
+    "The one of several folders that holds the training images, if its name begins like it."
+    of_training = tuple(name for name, side in SPLIT_NAMES.items() if side == 'train')
+    return next((n for n in sorted(names) if n.casefold().startswith(of_training)), None)
 
 
 def _refuse_unlabelled_side(root, below):
@@ -406,7 +408,7 @@ def _refuse_unlabelled_side(root, below):
 # %% ../../nbs/data/05_table.ipynb #ef9142a8
 def _refuse_mixed_folders(root, top_folders, sides):
     "Split folders beside other folders: are those classes, or a fourth side?"
-    split_like = r'(train|valid|test)(ing|ation)?([ _.-]|$)'
+    split_like = rf'({"|".join(SPLIT_NAMES)})([ _.-]|$)'
     named_like_sides = [t for t in top_folders if re.match(split_like, t, re.IGNORECASE)]
     if not sides - {None} and not named_like_sides:
         return

@@ -211,12 +211,18 @@ class _Seen:
     has_cell: bool = True  # False where the model looks at the cell alone, and none was found
 
 
+# A picture is small if its shorter side is below this share of the side that the model looks at
+_SMALL = 0.5
+# It is far from square if its longer side is more than so many times the shorter one
+_FAR_FROM_SQUARE = 1.5
+
+
 def _size_warnings(width, height, size):
     "What to know about a picture that is small, or far from square."
     notes = []
-    if 2 * min(width, height) < size:
+    if min(width, height) < _SMALL * size:
         notes.append(f'only {width}×{height} pixels, and the model looks at {size}×{size}')
-    if max(width, height) > 1.5 * min(width, height):
+    if max(width, height) > _FAR_FROM_SQUARE * min(width, height):
         notes.append(f'{width}×{height} pixels is far from square, and the picture is squeezed')
     return notes
 

@@ -4,8 +4,8 @@ from leukocls._lazy import lazy
 
 _HOME = {
     'metrics': (
-        'METRICS SHARES PER_CLASS RESAMPLES wilson design_interval clustered_share unpacked '
-        'from_confusion weighted_auc calibration_error draw_weights Resamples Measure '
+        'NORMAL_95 METRICS SHARES PER_CLASS RESAMPLES wilson design_interval clustered_share '
+        'unpacked from_confusion weighted_auc calibration_error draw_weights Resamples Measure '
         'MeasureNames metric_named resampled_values spread_interval draw_unit Units score '
         'measured metrics_table show_interval register_metric fill_metrics score_run with_groups '
         'read_predictions'
@@ -30,8 +30,8 @@ _HOME = {
     'explanation': 'log_odds covered occlusion_map grad_cam heat_of nearest_known',
     'external': 'read_labelled match_classes given_names cells_note cells_learned fell_note judge',
     'patients': (
-        'PATIENT_RULES USUAL_RULE TOP_SHARE LEAST_CELLS STABLE SHOWN_AS CURVE_CELLS EVERYBODY '
-        'draw_patients PatientRule register_patient_rule patient_rule_named pool_cells '
+        'PATIENT_RULES USUAL_RULE TOP_SHARE LEAST_CELLS STABLE SHOWN_AS CURVE_CELLS CURVE_DRAWS '
+        'EVERYBODY draw_patients PatientRule register_patient_rule patient_rule_named pool_cells '
         'patient_answers is_benign answer_patient why_cannot_say calibrate_patients choose_rule '
         'auroc_interval patient_scores finding_classes share_of_patients show_scores suspicion '
         'cells_curve differential_count count_classes has_patient_labels judge_patients '

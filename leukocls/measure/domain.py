@@ -50,6 +50,9 @@ from .changes import CHANGED, KINDS, LEARNED_WITH, Changes, fit_changes
 #     └ _reasons              what is different, in words
 
 # %% ../../nbs/measure/03_domain.ipynb #49d54262
+# Of `Looks` this page takes `thumbs`, and of `facts` the scatter of colours and `error`, '' where an
+# image can be read.
+
 # Share of genuine images that a gate may refuse by mistake, unless its maker asks for another
 _ALPHA = 0.01
 
@@ -64,7 +67,7 @@ class Gate:
     # (D, D) lower triangle: multiply differences by it, and distances are Euclidean
     whiten: np.ndarray
     usual: np.ndarray  # (G,) what each group usually adds to the squared distance of held images
-    held: np.ndarray  # (N,) distances of the held images, the smallest first
+    held: np.ndarray  # (M,) distances of the held images, the smallest first
     alpha: float = _ALPHA  # Share of genuine images that may be refused; more, with few held images
     n: int = 0  # How many training images it was made from; stands in gate.json and `repr` only
     changes: Changes | None = None  # What tells kinds of change apart; None names none
@@ -284,7 +287,7 @@ def gate_promise(
 
 def _p_threshold(gate):
     """The p-value up to which an image is refused, which is also the share of genuine images that can
-    be refused by mistake. With few held images it is above `alpha`, since no p-value is below
+    be refused by mistake. With few held images, M, it is above `alpha`, since no p-value is below
     1/(M + 1).
     """
     return max(gate.alpha, 1 / (len(gate.held) + 1))
@@ -600,10 +603,7 @@ def gate_sentences(
         f"Of {r['n']:,} genuine images that it was not fitted on, it refuses {share} by mistake.",
         gate_json['promise'],
         gate_json['note'],
-        (
-            'Of what it refuses it names what is different: another stain, magnification, camera or'
-            ' illumination, out of focus, compressed, noisy, or not a blood smear.'
-        ),
+        f'Of what it refuses it names what is different: {listed(KINDS.values(), 20)}.',
         (
             'It knows images, not cells: an image that looks like the training images passes,'
             ' whatever it shows, and a mild change of stain or magnification may pass too.'

@@ -12,11 +12,9 @@ from math import asinh, ceil, log, sqrt
 import pandas as pd
 
 from ..core.errors import DataError, Given
+from .metrics import NORMAL_95
 
 # %% ../../nbs/measure/08_planning.ipynb #ff12a38a
-_Z = 1.959964  # normal quantile of a 95 % interval
-
-
 @dataclass(repr=False)
 class StudyPlan:
     "How many patients a study needs, and which figure asks for most."
@@ -107,18 +105,18 @@ def _plan(asked, prevalence):
 # %% ../../nbs/measure/08_planning.ipynb #436dcaa4
 def _of_share(name, share, width, of_all):
     "Buderer's formula: patients of the group that a share is of, divided by the group's share."
-    group = _Z**2 * share * (1 - share) / (width / 2) ** 2
+    group = NORMAL_95**2 * share * (1 - share) / (width / 2) ** 2
     return name, share, width, ceil(group / of_all - 1e-9), _BUDERER
 
 
 def _patients_for_auroc(auroc, width, prevalence):
     "The least number of patients whose AUROC has an interval of that width."
     few, many = 2, 4
-    while 2 * _Z * _error_of_auroc(auroc, many, prevalence) > width:
+    while 2 * NORMAL_95 * _error_of_auroc(auroc, many, prevalence) > width:
         few, many = many, 2 * many
     while many - few > 1:
         middle = (few + many) // 2
-        is_enough = 2 * _Z * _error_of_auroc(auroc, middle, prevalence) <= width
+        is_enough = 2 * NORMAL_95 * _error_of_auroc(auroc, middle, prevalence) <= width
         few, many = (few, middle) if is_enough else (middle, many)
     return many
 
@@ -132,14 +130,14 @@ def _error_of_auroc(c, n, prevalence):
 
 def _patients_for_calibration(width, prevalence):
     "Patients for the ratio of observed to expected, 1 if all is well, on the logarithmic scale."
-    error = asinh(width / 2) / _Z
+    error = asinh(width / 2) / NORMAL_95
     return ceil((1 - prevalence) / (prevalence * error**2) - 1e-9)
 
 
 def _of_cells(share, width, prevalence, cells, icc):
     "Patients for a share of cells: so many cells as independent ones, times the design effect."
     effect = 1 + (cells - 1) * icc
-    independent = _Z**2 * share * (1 - share) / (width / 2) ** 2
+    independent = NORMAL_95**2 * share * (1 - share) / (width / 2) ** 2
     patients = max(2, ceil(independent * effect / cells - 1e-9))
     name = f'sensitivity of cells, {cells:,} a patient'
     return name, share, width, ceil(patients / prevalence - 1e-9), _KISH
@@ -156,7 +154,7 @@ def chance_limit(
     if min(positive, negative) < 1:
         raise DataError('Patients of both groups are needed: some with the finding, some without.')
     error = sqrt((positive + negative + 1) / (12 * positive * negative))
-    return min(1.0, 0.5 + _Z * error)
+    return min(1.0, 0.5 + NORMAL_95 * error)
 
 
 def chance_sentence(
@@ -182,7 +180,7 @@ def plan_share_width(
     patients: int,  # Of the group that the share is of
 ) -> float:  # From end to end
     "Width of the 95 % interval of a share (Buderer 1996, solved for the width)."
-    return 2 * _Z * sqrt(share * (1 - share) / patients)
+    return 2 * NORMAL_95 * sqrt(share * (1 - share) / patients)
 
 # %% ../../nbs/measure/08_planning.ipynb #684446c0
 def cells_to_find(

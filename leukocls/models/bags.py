@@ -35,7 +35,8 @@ REFERENCES = {
     'cohort': 'those of all cells of its own cohort, without their labels',
     'patient': "those of the training cells, and the mean of the patient's own cells",
 }
-TOP_SHARE = 0.1  # Share of a bag's cells that `top` averages; at least one cell
+# Share of a bag's cells that `top` averages, at least one cell; the rule `top` for patients takes it too
+TOP_SHARE = 0.1
 
 
 def pool_bag(

@@ -199,9 +199,11 @@ def limitations(
 
 
 def _seen_before(recipe):
-    "Weights that have seen blood smears, or nobody knows what, are a limit; photographs are none."
-    sentence = weights_seen(recipe)
-    return '' if 'ImageNet' in sentence or not sentence else f'Pretrained weights. {sentence}'
+    "Weights that have seen blood smears, or nobody knows what, are a limit."
+    origin = _origin_of_weights(recipe)
+    if origin is None or not origin.get('limit', True):
+        return ''
+    return f'Pretrained weights. {weights_seen(recipe)}'
 
 
 def _limits_of_the_run(info, metrics):
@@ -251,21 +253,28 @@ def _limits_of_the_test(facts):
         )
 
 
-_SEEN = read_toml(packaged_text('report', 'weights.toml'))
+_ORIGINS = read_toml(packaged_text('report', 'weights.toml'))
 
 
 def weights_seen(
     recipe: dict,  # From recipe.json
 ) -> str:  # A sentence; empty where nothing is pretrained
     "What the pretrained weights of a recipe have seen before its own images."
+    origin = _origin_of_weights(recipe)
+    if origin is None:
+        return ''
+    if not origin:
+        return 'What they have seen is not known: images to be judged may be among it.'
+    return f'They have seen {origin["seen"]} ({origin["source"]}).'
+
+
+def _origin_of_weights(recipe):
+    "The table of weights.toml for a recipe's weights; {} for others, None where none are pretrained."
     weights = used_fields(recipe).get('weights')
     if weights in (None, 'none'):
-        return ''
+        return None
     names = f'{recipe.get("arch")} {weights}'.lower()
-    for facts in _SEEN.values():
-        if any(name in names for name in facts['names']):
-            return f'They have seen {facts["seen"]} ({facts["source"]}).'
-    return 'What they have seen is not known: images to be judged may be among it.'
+    return next((o for o in _ORIGINS.values() if any(n in names for n in o['names'])), {})
 
 # %% ../../nbs/report/05_modelcard.ipynb #b76b301e
 def _side_counts(facts):

@@ -43,6 +43,7 @@ from leukocls.measure.metrics import (
     wilson,
 )
 from leukocls.measure.patients import (
+    CURVE_DRAWS,
     LEAST_CELLS,
     PATIENT_RULES,
     STABLE,
@@ -459,7 +460,9 @@ _CAPTIONS = dict(
     loss='Loss over the epochs.',
     accuracy='Accuracy over the epochs.',
     lr_find='Loss while the learning rate rises, and the rate that was chosen.',
-    cells_curve='Answers for patients with so many cells of each; bands are 95 % of 20 draws.',
+    cells_curve=(
+        f'Answers for patients with so many cells of each; bands are 95 % of {CURVE_DRAWS} draws.'
+    ),
     patients="Share of each patient's images that is right, with 95 % intervals.",
     augmented='Training images as they are, and as augmentation changed them.',
     classes='Images of each class on each side of the split.',
@@ -536,6 +539,7 @@ def _write_figures(folder, figures):
 # %% ../../nbs/report/03_page.ipynb #089c8001
 @section('From cells to the patient', folded=False)
 def _of_patients(run):
+    # measures of the answers for patients, as `judge_patients` gives them
     scores = run.metrics.get('patients')
     if not scores:
         return None

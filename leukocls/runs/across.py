@@ -50,15 +50,15 @@ from ..train.recipes import recipes_named
 # %% ../../nbs/runs/06_across.ipynb #4dd56060
 # Measures of each place, in the order in which they are shown
 _MEASURES = ('accuracy', 'balanced_accuracy', 'f1', 'log_loss', 'ece')
+# How sure an answer is that is called confident
+CONFIDENT = 0.9
 # Shares that are measured beside them: what they are called
 _SHARES = dict(
     accepted='accepted by the gate',
     accuracy_accepted='accuracy of the accepted',
-    confident_wrong='wrong and more than 90 % sure',
+    confident_wrong=f'wrong and more than {100 * CONFIDENT:g} % sure',
     confident_wrong_accepted='the same, and not refused',
 )
-# How sure an answer is that is called confident
-CONFIDENT = 0.9
 
 
 @dataclass(repr=False)
@@ -341,7 +341,8 @@ def _names_of(data):
 
 
 # Names of tables that say nothing of the laboratory, so that their folder is named
-_SAYS_NOTHING = {'annotations', 'data', 'images', 'index', 'label', 'labels', 'metadata', 'table'}
+_SAYS_NOTHING = {'annotations', 'cells', 'data', 'fields', 'images', 'index', 'label', 'labels'}
+_SAYS_NOTHING |= {'metadata', 'table'}
 
 
 def _name_and_place(one):

@@ -133,7 +133,7 @@ class Run:
     @property
     def honesty(self) -> list:  # Sentences; what a reader must know beside the figure
         "What stands on two sides, how images were divided, and what a shortcut alone reaches."
-        return [*_about_split(self), *_about_shortcuts(self)]
+        return [*_about_split(self), *_beside_shortcuts(self)]
 
     def __repr__(self):
         return run_in_words(self)
@@ -164,7 +164,7 @@ def _about_split(run):
     return [sentence for sentence in (leak, split.get('note')) if sentence]
 
 
-def _about_shortcuts(run):
+def _beside_shortcuts(run):
     "What colour, border or file size alone reach, beside the model."
     from leukocls.report.page import beside
 
@@ -321,7 +321,7 @@ class Runs(list):
         if not judged:
             return []
         best = Runs(judged).best
-        shortcuts = [f'{best.name}: {sentence}' for sentence in _about_shortcuts(best)]
+        shortcuts = [f'{best.name}: {sentence}' for sentence in _beside_shortcuts(best)]
         return [*dict.fromkeys(s for run in judged for s in _about_split(run)), *shortcuts]
 
     def __repr__(self):

@@ -146,6 +146,7 @@ def loss_of(
 # %% ../../nbs/train/11_network.ipynb #c1dd8103
 def _fit_phases(learn, recipe, pretrained, cbs):
     "All phases of a recipe. Those that a checkpoint has behind it are passed over."
+    # `LeadSteps` and `FollowSteps` of several processes are kinds of `SaveCheckpoints`
     saver = next((c for c in cbs if isinstance(c, SaveCheckpoints)), None)
     for number, (epochs, lr, frozen) in enumerate(_phases(recipe, pretrained)):
         if pretrained:
@@ -319,8 +320,8 @@ def _progress_bar(recipe, pretrained, history, work):
         return []
     epochs = sum(epochs for epochs, *_ in _phases(recipe, pretrained))
     name = work.progress if isinstance(work.progress, str) else work.folder.name
-    bar = partial(ProgressOfAll, work.group.size) if work.group else Progress
-    return [bar(history, epochs, name)]
+    kind = partial(ProgressOfAll, work.group.size) if work.group else Progress
+    return [kind(history, epochs, name)]
 
 
 def _set_precision(learn, recipe, work):
@@ -379,8 +380,8 @@ def _fit_through(learn, recipe, pretrained, callbacks, work):
     it diverged, `fit_and_keep` finds out.
     """
     try:
-        # the user's stand in the learner before ours, which look there for what acts inside a step;
-        # and they are the same ones in all phases
+        # the user's stand in the learner before ours: `Replay`, for one, looks there for what
+        # acts inside a step. And they are the same ones in all phases
         with _our_optimiser(learn, recipe), learn.added_cbs(work.cbs):
             _fit_phases(learn, recipe, pretrained, callbacks)
     except KeyboardInterrupt:
@@ -389,6 +390,7 @@ def _fit_through(learn, recipe, pretrained, callbacks, work):
                 callback.part()
         return 'interrupted', None
     except (LostProcess, Left):
+        # the checkpoint stays, and the other processes have ended or are leaving, too
         raise
     except Exception as error:
         if work.group and work.group.leads:
@@ -396,6 +398,7 @@ def _fit_through(learn, recipe, pretrained, callbacks, work):
         return 'failed', error
     finally:
         for callback in callbacks:
+            # a callback that changed something of the network puts it back (`Leaves`)
             getattr(callback, 'leave', lambda: None)()
     return 'finished', None
 
@@ -541,6 +544,7 @@ def _member_tables(table, members, seed):
             e.reason,
             advice='Use fewer members',
         ) from None
+    # `fold_tables` calls the part that is set aside `test`; here it chooses the epoch
     return [fold.assign(split=fold.split.replace('test', 'valid')) for fold in folds]
 
 # %% ../../nbs/train/11_network.ipynb #23df5751

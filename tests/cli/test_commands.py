@@ -3,6 +3,8 @@ asked of it, in this one.
 """
 
 import contextlib
+import importlib
+import inspect
 import io
 import json
 import os
@@ -433,3 +435,35 @@ def test_names_do_not_drive_the_terminal(run, small_bundle, films, tmp_path):
         assert not {'\x1b', '\x07', '\u202e'} & {*done.stdout, *done.stderr}
     failed(here('predict', run.folder, f'{tmp_path}/no{name}'), 'no such file')
     assert '\x1b' not in here('predict', run.folder, f'{tmp_path}/no{name}').stderr
+
+
+# Command → what it calls, by module and name: those whose defaults stand in both
+CALLS = {
+    'train': 'leukocls.runs.experiment train_all',
+    'reproduce': 'leukocls.runs.reproduction reproduce',
+    'across': 'leukocls.runs.across across',
+    'adapt': 'leukocls.runs.adapt adapt',
+    'cells': 'leukocls.data.crops crop_cells',
+    'serve': 'leukocls.web.server serve',
+}
+
+
+@pytest.mark.parametrize('name', CALLS)
+def test_a_command_begins_with_the_values_of_the_library(name):
+    """A command's defaults are written out, so that `--help` need not import what it calls. They are
+    those of the library: where one is changed, this says which was forgotten.
+    """
+    from leukocls.cli.commands import app
+
+    (command,) = (
+        c.callback for c in app.registered_commands if (c.name or c.callback.__name__) == name
+    )
+    module, function = CALLS[name].split()
+    library = inspect.signature(getattr(importlib.import_module(module), function)).parameters
+    given = inspect.signature(command).parameters
+    numbers = [
+        k for k in given.keys() & library.keys() if type(given[k].default) in (int, float, str)
+    ]
+    assert len(numbers) >= 2
+    for k in numbers:
+        assert given[k].default == library[k].default, (name, k)

@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -164,3 +165,17 @@ def test_no_cache_in_capitals(tmp_path, monkeypatch):
     for word in ('off', 'OFF', 'Off'):
         monkeypatch.setenv('LEUKOCLS_CACHE', word)
         assert cache_folder('features') is None and not list(tmp_path.iterdir())
+
+
+def test_a_log_file_has_a_line_every_half_minute(monkeypatch):
+    """tqdm's monitor writes one more wherever none came for `maxinterval`, 10 seconds if nobody says
+    otherwise: so it has to be longer than the half minute.
+    """
+    from leukocls.core.progress import bar
+
+    monkeypatch.setattr('sys.stderr', io.StringIO())
+    monkeypatch.delitem(sys.modules, 'ipykernel', raising=False)
+    with bar(10, 'Images') as progress:
+        assert progress.mininterval == 30 < progress.maxinterval
+    with bar(10, mininterval=0.5) as progress:
+        assert progress.mininterval == 0.5

@@ -441,7 +441,8 @@ def test_eight_views_travel_with_the_network(table, quick, plain_fastai, tmp_pat
     from leukocls.runs.run import Run
 
     one, eight = (
-        train(quick, table, out=str(tmp_path), progress=False, views=v, epochs=3) for v in (1, 8)
+        train(quick, table, out=str(tmp_path), progress=False, views=v, epochs=5, keep='last')
+        for v in (1, 8)
     )
     p = eight.predictions
     few = p.path[:6].tolist()
