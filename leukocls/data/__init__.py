@@ -36,10 +36,10 @@ _HOME = {
         'pairs_of_nearest joined groups_in'
     ),
     'splits': (
-        'SPLIT_RULES split_table SplitRule register_split fold_tables source_tables '
-        'identical_files groups_of near_groups same_people merge_patients grouped_folds '
-        'shared_patients shared_files shared_groups split_note with_note sides_of rule_of '
-        'recorded_split'
+        'VALID_PCT TEST_PCT SPLIT_RULES split_table SplitRule register_split fold_tables '
+        'source_tables identical_files groups_of near_groups same_people merge_patients '
+        'grouped_folds shared_patients shared_files shared_groups split_note with_note sides_of '
+        'rule_of recorded_split'
     ),
     'seen': 'SAME_LOOK SEEN_FILE look_names Seen seen_run seen_by',
     'density': (

@@ -5,20 +5,20 @@ from leukocls._lazy import lazy
 _HOME = {
     'metrics': (
         'NORMAL_95 METRICS SHARES PER_CLASS RESAMPLES wilson design_interval clustered_share '
-        'unpacked from_confusion weighted_auc calibration_error draw_weights Resamples Measure '
-        'MeasureNames metric_named resampled_values spread_interval draw_unit Units score '
-        'measured metrics_table show_interval register_metric fill_metrics score_run with_groups '
-        'read_predictions'
+        'unpacked from_confusion weighted_auc CALIBRATION_BINS calibration_error draw_weights '
+        'Resamples Measure MeasureNames metric_named resampled_values spread_interval draw_unit '
+        'Units score measured metrics_table show_interval register_metric fill_metrics score_run '
+        'with_groups read_predictions'
     ),
     'abstention': (
         'LEAST UNSURE SEVERAL NONE OTHER TOO_FEW tempered in_sets images_needed never_alone '
         'decide percent_of_threshold'
     ),
     'calibration': (
-        'T_RANGE apply_temperature fit_temperature reliability calibration_scores fit_conformal '
-        'conformal_sets coverage risk_coverage refer_below referral benign_classes '
-        'operating_points calibrate calibration_page calibration_sentences plot_reliability '
-        'calibration_plots calibrate_run'
+        'T_RANGE CONFORMAL_ALPHA MAX_ERROR apply_temperature fit_temperature reliability '
+        'calibration_scores fit_conformal conformal_sets coverage risk_coverage refer_below '
+        'referral benign_classes operating_points calibrate calibration_page '
+        'calibration_sentences plot_reliability calibration_plots calibrate_run'
     ),
     'appearance': 'NUMBER_NAMES PLACES gate_numbers',
     'changes': 'KINDS CHANGED LEARNED_WITH Changes draw_change no_smear looks_at fit_changes',

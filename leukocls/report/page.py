@@ -659,7 +659,7 @@ _WHAT_LIMITS_ARE = (
 
 
 def _limits_to_malignant(operating_points):
-    "A row for each share of malignant images that may be missed."
+    "A list of one `Table` or none: a row for each share of malignant images that may be missed."
     rows = []
     for point in operating_points:
         if point['threshold'] is None:
@@ -784,7 +784,9 @@ _MOST_PATIENTS = 40  # rows of the table
 
 
 def _answers_table(answers):
-    "What was answered for each patient: the wrong ones first, and among both those not certain."
+    """A list of one `Table` or none, of what was answered for each patient: the wrong ones first, and
+    among both those not certain.
+    """
     if answers is None or not len(answers):
         return []
     wrong = (answers.label != answers.pred).fillna(False).astype(bool)
@@ -875,7 +877,7 @@ def _cells_of_half(attention):
 
 
 def _types_that_count(cells):
-    "A row for each type of cell: how often it is there, and how much it counts."
+    "A list of one `Table` or none: how often each type of cell is there, and how much it counts."
     if cells.type.isna().all():
         return []
     patients = cells.patient.nunique()
@@ -1042,7 +1044,7 @@ def _how_it_was_made(run):
 
 
 def _tried(info):
-    "What was tried for the head of a probe."
+    "A list of one `Table` or none: what was tried for the head of a probe."
 
     def loss(value):
         return 'not tried' if pd.isna(value) else f'{value:.4f}'
@@ -1056,7 +1058,7 @@ def _tried(info):
 
 
 def _gaps(info):
-    "What the paper left open."
+    "A list of one `Table` or none: what the paper left open."
     filled = info['recipe'].get('filled')
     head = ('what the paper does not say, and what was taken',)
     return [Table([[gap] for gap in filled], head, 'prose')] if filled else []

@@ -49,6 +49,8 @@ from leukocls.train.probe import (
 # %% ../../nbs/runs/07_adapt.ipynb #3a3d9d64
 # Pictures of the new laboratory that are needed at least, and what is held out where no test is given
 LEAST_PICTURES, _TEST_PCT = 20, 0.3
+# Cells of each class that are chosen to be labelled
+_A_CLASS = 10
 
 
 def adapt(
@@ -58,7 +60,7 @@ def adapt(
     # Labelled pictures of it that are judged and not learned from; None: three tenths of `labels`, or,
     # without labels, the run's own test images, which are of the old laboratory
     test=None,
-    a_class: int = 10,  # Cells of each class that are chosen to be labelled
+    a_class: int = _A_CLASS,  # Cells of each class that are chosen to be labelled
     map=None,  # Their class → the run's, as `rename` in `read_labelled`
     out=None,  # Folder of the new run; None: beside the old one
     device: str = 'auto',  # As in `pick_device`
@@ -471,7 +473,7 @@ def _gate(folder, paths):
 def choose_cells(
     features: np.ndarray,  # (N, D) standardised
     probabilities: np.ndarray,  # (N, C) what the run says
-    a_class: int = 10,  # Cells of each class, at most
+    a_class: int = _A_CLASS,  # Cells of each class, at most
     seed: int = 0,  # Same seed, same cells
 ) -> list:  # Rows, those of the first class first
     "Cells worth a label: of each class that is named some that are unsure and unlike each other."

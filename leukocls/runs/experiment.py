@@ -26,7 +26,7 @@ from ..core.machine import give_back, pick_device
 from ..core.parameters import explain
 from ..core.progress import bar
 from ..core.text import listed, safe_table
-from ..data.splits import fold_tables, split_table, with_note
+from ..data.splits import TEST_PCT, VALID_PCT, fold_tables, split_table, with_note
 from ..data.survey import MOST_HELD, survey_images
 from ..data.table import add_note, check_images, read_table
 from ..models.frozen import begin_all, end_all
@@ -453,10 +453,10 @@ def train_all(
     # 'given'
     split: str = 'auto',
     patient=None,  # Column, pattern or card that tells the patient, as in `read_table`
-    valid_pct: float = 0.16,  # Share of images to choose the epoch on
+    valid_pct: float = VALID_PCT,  # Share of images to choose the epoch on
     # Share of images to report on; 0 reports on the validation images, as the papers do. With
     # `folds` it is 1/folds
-    test_pct: float = 0.2,
+    test_pct: float = TEST_PCT,
     seed: int = 42,  # Same seed, same split, same start
     seeds=None,  # Several starts on the same split, such as (0, 1, 2); default: `seed` alone
     # Cross-validation: each image is tested once, in one of so many folds, whatever split the table

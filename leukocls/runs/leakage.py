@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..core.errors import RESEARCH_ONLY, DataError, Option
-from ..data.splits import fold_tables, near_groups
+from ..data.splits import VALID_PCT, fold_tables, near_groups
 from ..measure.metrics import score, show_interval
 from ..measure.paired import Comparison, compare
 from leukocls.measure.patients import (
@@ -32,7 +32,7 @@ def cross_validate(
     folds: int = 5,  # Each image is tested once
     method: str = 'auto',  # As in `fold_tables`: 'patient', 'group', 'random', or 'auto'
     # Share of all images that each fold chooses its epoch on; never those it is tested on
-    valid_pct: float = 0.16,
+    valid_pct: float = VALID_PCT,
     out: str = 'runs',  # Folder of the folds' runs
     seed: int = 42,  # Same seed, same folds
     device: str = 'auto',  # As in `pick_device`

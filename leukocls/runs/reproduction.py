@@ -15,6 +15,7 @@ from fastcore.basics import patch
 
 from ..core.errors import RESEARCH_ONLY, LeukoError, RunError
 from ..core.text import listed
+from ..data.splits import TEST_PCT, VALID_PCT
 from ..data.table import read_table
 from ..measure.metrics import SHARES, show_interval
 from .experiment import train_all
@@ -212,7 +213,7 @@ def reproduce(
             # a limit of a second ends after the first step, and what is left can go on
             common['hours'] = max(hours - (time.monotonic() - began) / 3600, 1 / 3600)
         split = _honest_split(data, patient, on_error, root, label)
-        ours = dict(split=split, valid_pct=0.16, test_pct=0.2)
+        ours = dict(split=split, valid_pct=VALID_PCT, test_pct=TEST_PCT)
         honest = _runs_of(data, chosen, f'{out}/{paper}-honest', common | ours)
     if not repeated and not honest:
         if repeated.interrupted or honest.interrupted:
