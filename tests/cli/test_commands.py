@@ -467,3 +467,23 @@ def test_a_command_begins_with_the_values_of_the_library(name):
     assert len(numbers) >= 2
     for k in numbers:
         assert given[k].default == library[k].default, (name, k)
+
+
+def test_each_recipe_is_explained_with_a_command_that_runs_it():
+    from leukocls.train.recipes import get_recipe, recipes
+
+    for row in recipes().itertuples():
+        done = here('recipes', row.Index)
+        assert done.returncode == 0, done.stderr
+        recipe, lines = get_recipe(row.Index), done.stdout.splitlines()
+        assert lines[0] == f'{recipe.name}: {recipe.title}' and max(map(len, lines)) <= 120
+        (run,) = (line.split(maxsplit=2)[2] for line in lines if line.startswith('Run it'))
+        assert shlex.split(run)[:4] == ['leukocls', 'train', 'DATA', '--recipe']
+        assert get_recipe(shlex.split(run)[4]) == recipe
+        for changed in (line for line in lines if line.startswith('Change it')):
+            words = shlex.split(changed)[7:]
+            fields = dict(zip((w.removeprefix('--') for w in words[::2]), map(int, words[1::2])))
+            assert get_recipe(recipe, **fields) != recipe or not fields
+        for figure in recipe.published:
+            assert figure in done.stdout
+        assert len(recipe.filled) == 0 or 'What the paper leaves open' in done.stdout

@@ -7,16 +7,22 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
+from leukocls.core.errors import DataError
 from leukocls.measure.metrics import wilson
 from leukocls.measure.paired import compare
 from leukocls.measure.patients import (
+    EVERYBODY,
     PATIENT_RULES,
+    USUAL_RULE,
     auroc_interval,
     calibrate_patients,
+    choose_rule,
     count_classes,
+    differential_count,
     draw_patients,
     judge_patients,
     patient_answers,
+    patient_rule_named,
     patient_scores,
     read_patients,
 )
@@ -134,3 +140,63 @@ def test_patients_are_not_judged_where_labels_are_those_of_cells():
     mixed = cells.assign(label=np.where(cells.index % 2, 'healthy', 'leukaemia'))
     assert judge_patients(mixed) == (None, None)
     assert judge_patients(cells.drop_duplicates('patient')) == (None, None)
+
+
+def films(shares, cells, alike=0.0, seed=0):
+    """Predictions of patients with these shares of two classes. Neighbours are alike: with this
+    probability a cell is of the class of the one before it.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for patient, share in enumerate(shares):
+        drawn = np.where(rng.random(cells) < share, 'blast', 'lymphocyte')
+        for i in np.flatnonzero(rng.random(cells) < alike):
+            drawn[i] = drawn[i - 1] if i else drawn[i]
+        rows += [
+            dict(path=f'{patient}-{i}', label=c, patient=f'P{patient}', split='test', pred=c)
+            for i, c in enumerate(drawn)
+        ]
+    table = pd.DataFrame(rows)
+    return table.assign(
+        p_blast=(table.pred == 'blast') * 1.0, p_lymphocyte=(table.pred != 'blast') * 1.0
+    )
+
+
+def test_a_differential_counts_each_patient_and_all_of_them():
+    table = films([0.2, 0.6], 200)
+    counts = differential_count(table).set_index(['patient', 'class'])
+    for patient in ('P0', 'P1'):
+        ours = counts.loc[patient]
+        true = table.pred[table.patient == patient].value_counts()
+        assert ours['count'].to_dict() == true.to_dict() and ours.cells.eq(200).all()
+        assert np.allclose(ours.share, ours['count'] / 200)
+        # cells that are independent are worth about as many as there are
+        assert (ours.worth > 100).all() and (ours.worth <= 200).all()
+        assert ((ours.low < ours.share) & (ours.share < ours.high)).all()
+    both = counts.loc[EVERYBODY]
+    assert both['count'].sum() == both.cells.iloc[0] == 400
+    # two patients who differ say little of a third
+    wide = (both.high - both.low)['blast']
+    assert wide > (counts.loc['P0'].high - counts.loc['P0'].low)['blast']
+
+
+def test_neighbours_that_are_alike_are_worth_less():
+    alone, alike = (
+        differential_count(films([0.3], 400, alike=a)).set_index('class').loc['blast']
+        for a in (0, 0.9)
+    )
+    assert alike.worth < 0.4 * alone.worth
+    assert alike.high - alike.low > 1.4 * (alone.high - alone.low)
+
+
+def test_a_rule_is_chosen_only_where_enough_patients_tell():
+    few = draw_patients(patients=12, cells=30, seed=1)
+    assert (
+        choose_rule(few)['rule'] == USUAL_RULE
+        and '12 validation patients' in choose_rule(few)['why']
+    )
+    # one cell in fifty carries the disease: the mean of all cells hardly sees it
+    many = draw_patients(patients=80, cells=150, carrying=0.03, seed=2)
+    chosen = choose_rule(many)
+    assert chosen['rule'] != USUAL_RULE and 'fits 80 validation patients best' in chosen['why']
+    with pytest.raises(DataError, match='No rule is named `most`'):
+        patient_rule_named('most')

@@ -99,3 +99,48 @@ def test_what_cannot_be_adapted_is_said(probe, run, labs):
         adapt(probe, sorted(labs[1].rglob('*.png'))[:2])
     with pytest.raises(RunError, match='Labels train the head of a probe only'):
         adapt(run, labs[1], labels=labs[2])
+
+
+@pytest.fixture(scope='module')
+def network(labs, quick, tmp_path_factory, without_plots):
+    with without_plots():
+        out = str(tmp_path_factory.mktemp('networks'))
+        return train_all(labs[0], quick, out=out, patient=FILM_PATIENT, progress=False)[0]
+
+
+def test_a_network_has_the_statistics_of_the_new_pictures(network, labs, no_plots):
+    """The first layer of this network normalises its input, so its statistics are those of the
+    pictures' pixels. No weight moves, and the old run is left as it was.
+    """
+    _, there, judged = labs
+    old = {k: v.clone() for k, v in network.learner.model.state_dict().items()}
+    new = adapt(network, there, test=judged, progress=False)
+    now = new.learner.model.state_dict()
+    first = next(k.removesuffix('.running_mean') for k in now if k.endswith('running_mean'))
+    files = sorted(map(str, there.rglob('*.png')))
+    pixels = network.learner.dls.test_dl(files, bs=len(files), rm_type_tfms=None, num_workers=0)
+    (x,) = pixels.one_batch()
+    np.testing.assert_allclose(now[f'{first}.running_mean'], x.mean((0, 2, 3)), atol=1e-4)
+    np.testing.assert_allclose(now[f'{first}.running_var'], x.var((0, 2, 3)), rtol=1e-3)
+    for name, value in old.items():
+        moved = not np.allclose(value, now[name], atol=1e-6)
+        assert moved == ('running' in name or 'num_batches' in name), name
+    again = Run(network.folder).learner.model.state_dict()
+    assert all(np.array_equal(value, again[name]) for name, value in old.items())
+    assert new.info['parent'] == network.name and new.metrics['n'] == 16
+    assert 'the statistics of batch normalisation are theirs' in ' '.join(new.info['notes'])
+    assert len(pd.read_csv(new.folder / 'label.csv')) > 0
+
+
+def test_what_a_network_cannot_learn_from_is_said(network, labs, table, tmp_path, no_plots):
+    _, there, judged = labs
+    labelled = pd.DataFrame(
+        [dict(path=str(path), label=path.parent.name) for path in sorted(there.rglob('*.png'))]
+    )
+    labelled.to_csv(tmp_path / 'label.csv', index=False)
+    with pytest.raises(RunError, match='Labels train the head of a probe only'):
+        adapt(network, there, labels=tmp_path / 'label.csv', progress=False)
+    how = dict(size=50, epochs=1, patient=FILM_PATIENT, progress=False)
+    plain = train_all(labs[0], 'modified-cnn', out=str(tmp_path / 'runs'), **how)[0]
+    with pytest.raises(RunError, match='has no batch normalisation'):
+        adapt(plain, there, progress=False)
