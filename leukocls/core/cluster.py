@@ -37,7 +37,8 @@ class Cluster:
     own: tuple = ()
 
 # %% ../../nbs/core/11_cluster.ipynb #145972c5
-_MAKERS = dict(address=str, ship=bool, retries=int, cores=int, gpu=float)
+# What may stand behind the address, as NAME=VALUE; `ship` stands alone
+_VALUES = dict(retries=int, cores=int, gpu=float)
 
 
 def cluster_of(
@@ -51,7 +52,7 @@ def cluster_of(
     for word in words:
         name, _, value = word.partition('=')
         try:
-            values[name] = _MAKERS[name](value or name == 'ship')
+            values[name] = True if word == 'ship' else _VALUES[name](value)
         except (KeyError, ValueError):
             raise RunError(
                 [

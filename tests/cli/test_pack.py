@@ -104,3 +104,56 @@ def test_mistakes_are_named(tmp_path, monkeypatch, source, change, words):
     with pytest.raises(RunError, match=words):
         pack('out', source=source, **change)
     assert not (tmp_path / 'out').exists()
+
+
+def test_what_pip_says_is_one_sentence(monkeypatch):
+    import subprocess
+    from types import SimpleNamespace
+
+    from leukocls.cli import pack
+
+    def failing(error):
+        done = SimpleNamespace(returncode=1, stderr=error)
+        monkeypatch.setattr(subprocess, 'run', lambda *a, **k: done)
+        with pytest.raises(RunError) as said:
+            pack._run_pip('download', 'x')
+        return str(said.value)
+
+    assert 'python -m ensurepip' in failing('/usr/bin/python: No module named pip')
+    lost = failing('WARNING: Retrying\nERROR: No matching distribution found for x==9\n')
+    assert lost.startswith('pip cannot fetch a package: No matching distribution found for x==9.')
+    assert 'Run this on a machine with the network' in lost
+    assert failing('ERROR: Cannot build x.\n') == 'pip failed: Cannot build x.'
+    assert failing('') == 'pip failed: no reason given.'
+
+
+def test_pip_is_asked_for_every_older_platform_that_runs_there():
+    from leukocls.cli.pack import _platforms
+
+    names = _platforms('manylinux_2_28_aarch64')
+    assert names[0] == 'manylinux_2_28_aarch64' and names[-1] == 'manylinux2014_aarch64'
+    assert 'manylinux_2_17_aarch64' in names and len(names) == 13
+    assert _platforms('win_amd64') == ['win_amd64']
+
+
+def test_where_leukocls_came_from(monkeypatch, tmp_path):
+    import importlib.metadata
+    import json
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    from leukocls.cli import pack
+
+    # in a checkout it is the checkout
+    assert (Path(pack._source()) / 'settings.ini').is_file()
+    monkeypatch.setattr(pack, '__file__', str(tmp_path / 'site-packages/leukocls/cli/pack.py'))
+    written = {}
+    installed = SimpleNamespace(version='1.2.3', read_text=written.get)
+    monkeypatch.setattr(importlib.metadata, 'distribution', lambda name: installed)
+    assert pack._source() == 'leukocls==1.2.3'
+    wheel = tmp_path / 'a wheel.whl'
+    wheel.touch()
+    written['direct_url.json'] = json.dumps(dict(url=wheel.as_uri()))
+    assert pack._source() == str(wheel)
+    wheel.unlink()
+    assert pack._source() == 'leukocls==1.2.3'
