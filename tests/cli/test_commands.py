@@ -437,6 +437,16 @@ def test_names_do_not_drive_the_terminal(run, small_bundle, films, tmp_path):
     assert '\x1b' not in here('predict', run.folder, f'{tmp_path}/no{name}').stderr
 
 
+def test_a_terminal_without_these_signs_gets_plain_ones():
+    from leukocls.cli.options import print_whatever_comes
+
+    stream = io.TextIOWrapper(io.BytesIO(), 'koi8-r', newline='')
+    print_whatever_comes(stream)
+    print('20 µm → 3 × 4', file=stream)
+    stream.flush()
+    assert stream.buffer.getvalue() == b'20 um -> 3 x 4\n'
+
+
 # Command → what it calls, by module and name: those whose defaults stand in both
 CALLS = {
     'train': 'leukocls.runs.experiment train_all',

@@ -25,7 +25,7 @@ def folder(tmp_path, layout, side=8):
     return tmp_path
 
 
-@pytest.mark.parametrize('valid', ['valid', 'val', 'validation', 'Val'])
+@pytest.mark.parametrize('valid', ['valid', 'val', 'validation', 'Val', 'dev'])
 def test_split_folders(tmp_path, valid):
     t = read_table(
         folder(

@@ -113,13 +113,14 @@ def test_names_of_classes_are_matched(table):
     assert both.patient[both.source == 'theirs'].str.startswith('theirs ').all()
 
 
-def test_a_place_is_called_as_the_user_says_or_by_what_says_something(films, tmp_path):
-    "A data set was called `labels`, after its table."
+@pytest.mark.parametrize('table', ['labels.csv', 'cells.csv'])
+def test_a_place_is_called_as_the_user_says_or_by_what_says_something(films, tmp_path, table):
+    "A data set was called `labels`, after its table; `leukocls cells` calls its table `cells.csv`."
     there = draw_films(tmp_path / 'munich', patients=1, images=2, size=32, seed=9)
-    read_table(there)[['path', 'label']].to_csv(there / 'labels.csv', index=False)
-    names = set(read_sources([films, there / 'labels.csv']).source)
+    read_table(there)[['path', 'label']].to_csv(there / table, index=False)
+    names = set(read_sources([films, there / table]).source)
     assert names == {Path(films).name, 'munich'}
-    named = read_sources([f'tehran={films}', f'lab={there / "labels.csv"}'])
+    named = read_sources([f'tehran={films}', f'lab={there / table}'])
     assert set(named.source) == {'tehran', 'lab'}
     with pytest.raises(DataError, match='Two data sets have the same name: a, a. Write NAME=PATH'):
-        read_sources([f'a={films}', f'a={there / "labels.csv"}'])
+        read_sources([f'a={films}', f'a={there / table}'])
